@@ -1,0 +1,39 @@
+# make train    sets up .venv and trains the quick start: 2 cores, no download, a few minutes
+# make test     sets up .venv, checks style and types, runs the tests
+# make check    style and types alone
+# The two knobs: PYTHON=python3.12 for the interpreter, VENV=/some/folder for the environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test check
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup: $(STAMP)
+
+# Made anew whenever what is to be installed has changed; otherwise a second call costs nothing.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "almeta needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(STAMP)
+	$(BIN)/python scripts/train.py experiment=one_shot/quickstart
+
+# The tests read the real data sets of a folder beside the checkout where there is one. They run many small tensor
+# operations: one thread is as fast as several there, and leaves the other cores alone.
+test: check
+	@if [ -z "$${ALMETA_DATA:-}" ] && [ -d ../shared/data ]; then export ALMETA_DATA=../shared/data; fi; \
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy

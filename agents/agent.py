@@ -1,0 +1,110 @@
+"""What all agents share: a network, a way to act, and a loss to learn from what was played."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from almeta.strategies.one_shot import Memory, StreamState, best_action
+from almeta.tasks import StreamSampler, StreamTasks
+
+# Called as make_network(num_pixels=P, num_slots=S, num_outputs=O).
+MakeNetwork = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """E finished streams of T steps, time first.
+
+    Attributes:
+        outputs: `[T, E, O]` float32, what the actor returned, with its graph when gradients were on.
+        labels: `[T, E, S]` float32, the label inputs.
+        masks: `[T, E, S + 1]` bool, the allowed actions.
+        actions: `[T, E]` int64.
+        rewards: `[T, E]` float32.
+        tasks: the streams that were played.
+        sampler: where they came from.
+        labels_free: whether every label was revealed without a request.
+        behaviour: `[T, E, O]`, the outputs while playing, when `outputs` are those of later weights; else None.
+    """
+
+    outputs: Tensor
+    labels: Tensor
+    masks: Tensor
+    actions: Tensor
+    rewards: Tensor
+    tasks: StreamTasks
+    sampler: StreamSampler
+    labels_free: bool
+    behaviour: Tensor | None = None
+
+    def with_outputs(self, outputs: Tensor) -> "Rollout":
+        """Return the same streams and actions with the outputs of today's weights."""
+        behaviour = self.outputs.detach() if self.behaviour is None else self.behaviour
+        return replace(self, outputs=outputs, behaviour=behaviour)
+
+
+class Agent(nn.Module):
+    """A policy and the rule by which it learns; subclasses add `explore` and `loss`.
+
+    Args:
+        network: makes the network, called with `num_pixels`, `num_slots`, `num_outputs`.
+        num_pixels: numbers in an image P.
+        num_slots: label slots S; there are S + 1 actions, the last one is the request.
+        num_values: outputs beyond one per action, such as a state value.
+
+    Attributes:
+        epochs: how often the loss is taken from one batch; before each further time the network is run over the
+            recorded batch again.
+        reveal: the streams it plays, `env.reveal`.
+    """
+
+    epochs = 1
+    reveal: Literal["requested", "always"] = "requested"
+
+    def __init__(self, network: MakeNetwork, num_pixels: int, num_slots: int, num_values: int = 0) -> None:
+        super().__init__()
+        self.num_actions = num_slots + 1
+        self.network = network(
+            num_pixels=num_pixels, num_slots=num_slots, num_outputs=self.num_actions + num_values
+        )
+
+    @property
+    def encoder_version(self) -> int | None:
+        """Equal numbers mean that an image is encoded alike; None while the encoder learns."""
+        return self.network.encoder_version
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Turn images `[..., P]` into the network's items `[..., F]`."""
+        return self.network.encode(images)
+
+    def initial(self, num_envs: int) -> Memory:
+        """Return the empty memory of `num_envs` episodes."""
+        return self.network.initial(num_envs)
+
+    def step(self, state: StreamState, memory: Memory) -> tuple[Tensor, Memory]:
+        """Return outputs `[E, O]`, utilities of the actions first, and the next memory."""
+        return self.network.step(state, memory)
+
+    def greedy(self, outputs: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the best allowed action `[E]` int64."""
+        return best_action(outputs[..., : self.num_actions], action_mask, generator)
+
+    def explore(
+        self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return actions `[E]` int64 for training.
+
+        Args:
+            outputs: `[E, O]` without a graph.
+            action_mask: `[E, A]` bool.
+            targets: `[E]` the true slots, for rules of exploration that look at them.
+            generator: draws.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says not how it explores")
+
+    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss (a scalar with its graph) and further scalars worth logging."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss")

@@ -1,0 +1,135 @@
+"""Networks that turn what is known of a stream into numbers per action."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from almeta.agents.encoders import ConvEncoder
+from almeta.agents.memories import LSTM, LSTMState
+from almeta.errors import AlmetaError
+from almeta.strategies.one_shot import Examples, StreamState
+
+
+class LSTMNetwork(nn.Module):
+    """The network of Woodward & Finn 2017 (section 4.1): an LSTM on [label, image], and a linear layer.
+
+    Args:
+        num_pixels: numbers in an image P.
+        num_slots: label slots S.
+        num_outputs: numbers returned per step O.
+        hidden_size: LSTM units H.
+    """
+
+    encoder_version = None
+
+    def __init__(self, num_pixels: int, num_slots: int, num_outputs: int, hidden_size: int = 200) -> None:
+        super().__init__()
+        self.memory = LSTM(num_pixels, num_slots, hidden_size)
+        self.head = nn.Linear(hidden_size, num_outputs)
+        nn.init.xavier_uniform_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """`[..., P]` images -> `[..., 4H]`, their part of the gates."""
+        return self.memory.project(images)
+
+    def initial(self, num_envs: int) -> LSTMState:
+        return self.memory.initial(num_envs)
+
+    def step(self, state: StreamState, memory: LSTMState) -> tuple[Tensor, LSTMState]:
+        memory = self.memory.step(state.item, state.label, memory, state.start)
+        return self.head(memory[0]), memory
+
+
+class EpisodicNetwork(nn.Module):
+    """Codes of the images seen, the labels given for them, and a small network that reads their distances.
+
+    The encoder is trained beforehand on the training classes (`almeta.training.pretraining`) and then frozen. At
+    each step the code of the image is compared with every labelled example; what is known of each label slot goes
+    through one network shared by all slots, so that no slot is special and any number of them will do.
+
+    Args:
+        num_pixels: numbers in an image P, a square.
+        num_slots: label slots S.
+        num_outputs: numbers returned per step O: one per slot, then the request's, then any others.
+        code_size: numbers in a code F.
+        channels: of the encoder's first convolution.
+        hidden_size: units of the reading network.
+        capacity: how many of the last images are remembered K.
+    """
+
+    def __init__(
+        self,
+        num_pixels: int,
+        num_slots: int,
+        num_outputs: int,
+        code_size: int = 64,
+        channels: int = 32,
+        hidden_size: int = 64,
+        capacity: int = 32,
+    ) -> None:
+        super().__init__()
+        side = math.isqrt(num_pixels)
+        if side * side != num_pixels:
+            raise AlmetaError(f"the encoder needs square images; {num_pixels} pixels are none")
+        self.num_slots, self.capacity, self.code_size = num_slots, capacity, code_size
+        self.encoder = ConvEncoder(side, code_size, channels).requires_grad_(False).eval()
+        self.read = nn.Sequential(
+            nn.Linear(_SLOT_INPUTS, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size), nn.ReLU()
+        )
+        self.slot_head = nn.Linear(2 * hidden_size, 1)
+        self.other_head = nn.Linear(hidden_size, num_outputs - num_slots)
+
+    @property
+    def encoder_version(self) -> int:
+        """A number that changes with the encoder's weights."""
+        return sum(tensor._version for tensor in self.encoder.state_dict(keep_vars=True).values())
+
+    def encode(self, images: Tensor) -> Tensor:
+        """`[..., P]` images -> `[..., F]` codes, a few thousand at a time."""
+        chunks = images.flatten(0, -2).split(4096)
+        with torch.no_grad():
+            return torch.cat([self.encoder(chunk) for chunk in chunks]).view(*images.shape[:-1], -1)
+
+    def initial(self, num_envs: int) -> Examples:
+        """Return a memory without examples."""
+        return Examples.none(num_envs, self.capacity, self.code_size, self.num_slots, self.slot_head.weight)
+
+    def step(self, state: StreamState, memory: Examples) -> tuple[Tensor, Examples]:
+        """Take the label that arrived into memory, then compare the current image with all examples."""
+        memory.remember(state)
+        slots = self.read(_slot_inputs(memory.slot_distances(state.item)))  # [E, S, H]
+        pooled = slots.mean(1)
+        both = torch.cat((slots, pooled[:, None].expand_as(slots)), -1)
+        return torch.cat((self.slot_head(both).squeeze(-1), self.other_head(pooled)), -1), memory
+
+    def train(self, mode: bool = True) -> "EpisodicNetwork":
+        """Switch to training; the frozen encoder keeps the statistics it was trained with."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+
+_SLOT_INPUTS = 7
+
+
+def _slot_inputs(distances: Tensor) -> Tensor:
+    """Distances `[E, S]` to each slot's nearest example, inf without one -> `[E, S, 7]` numbers about each slot.
+
+    Its log distance, whether it has an example, its share of the soft nearest neighbour, the log distance of the
+    nearest other slot and how much farther that is, and what share of slots have examples, all and others only.
+    """
+    known = distances.isfinite()
+    log_distance = torch.where(known, distances, _FAR).log1p()
+    share = torch.where(known, -distances.square(), -torch.inf)
+    share = torch.where(known.any(-1, keepdim=True), share.softmax(-1), 0.0).nan_to_num(0.0)
+    two = log_distance.topk(min(2, log_distance.shape[-1]), largest=False).values
+    other = torch.where(log_distance == two[:, :1], two[:, -1:], two[:, :1])
+    fraction = known.float().mean(-1, keepdim=True).expand_as(distances)
+    others = fraction - known.float() / distances.shape[-1]
+    return torch.stack((log_distance, known.float(), share, other, other - log_distance, fraction, others), -1)
+
+
+# Stands for the distance to an example that is not there.
+_FAR = 1e3

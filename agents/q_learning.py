@@ -1,0 +1,74 @@
+"""Recurrent Q-learning, as in Woodward & Finn, "Active One-shot Learning", arXiv 1702.06559 (2017), section 3."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from almeta.agents.agent import Agent, MakeNetwork, Rollout
+from almeta.agents.losses import td_errors
+from almeta.errors import AlmetaError
+from almeta.strategies.one_shot import best_action
+
+
+class QLearning(Agent):
+    """On-policy recurrent Q-learning without replay or target network. The defaults are the paper.
+
+    Args:
+        network: makes the network.
+        num_pixels: numbers in an image P.
+        num_slots: label slots S.
+        gamma: discount.
+        epsilon: probability of an exploring step.
+        exploration: what an exploring step does. "balanced" (the paper): the correct slot, a wrong slot or a
+            request, a third each; "uniform" (the authors' code): any allowed action.
+        through_target: gradient through the bootstrap target too (paper and code); False is ordinary Q-learning.
+        last_step: "skipped" (paper and code): the last step carries no term; "terminal": its target is its reward.
+    """
+
+    def __init__(
+        self,
+        network: MakeNetwork,
+        num_pixels: int,
+        num_slots: int,
+        gamma: float = 0.5,
+        epsilon: float = 0.05,
+        exploration: Literal["balanced", "uniform"] = "balanced",
+        through_target: bool = True,
+        last_step: Literal["skipped", "terminal"] = "skipped",
+    ) -> None:
+        super().__init__(network, num_pixels, num_slots)
+        if exploration not in ("balanced", "uniform"):
+            raise AlmetaError(f"agent.exploration is '{exploration}'; choose 'balanced' or 'uniform'")
+        if last_step not in ("skipped", "terminal"):
+            raise AlmetaError(f"agent.last_step is '{last_step}'; choose 'skipped' or 'terminal'")
+        self.gamma, self.epsilon, self.exploration = gamma, epsilon, exploration
+        self.through_target, self.last_step = through_target, last_step
+
+    def explore(
+        self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        if self.exploration == "balanced":
+            other = _balanced_action(targets, self.num_actions - 1, generator)
+        else:
+            other = best_action(torch.zeros_like(outputs), action_mask, generator)
+        explores = torch.rand(len(targets), generator=generator, device=targets.device) < self.epsilon
+        explores &= action_mask.gather(-1, other[:, None]).squeeze(-1)
+        return torch.where(explores, other, self.greedy(outputs, action_mask, generator))
+
+    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        values = rollout.outputs.gather(-1, rollout.actions[..., None]).squeeze(-1)
+        best = rollout.outputs.masked_fill(~rollout.masks, -torch.inf).amax(-1)
+        errors = td_errors(
+            values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal"
+        )
+        return errors.square().sum(0).mean(), {}
+
+
+def _balanced_action(targets: Tensor, num_slots: int, generator: torch.Generator) -> Tensor:
+    """The correct slot, a wrong one, or the request, each with probability 1/3; `[E]` -> `[E]`."""
+    shape, device = targets.shape, targets.device
+    kind = torch.randint(3, shape, generator=generator, device=device)
+    shift = torch.randint(1, max(num_slots, 2), shape, generator=generator, device=device)
+    wrong = (targets + shift) % num_slots
+    return torch.where(kind == 0, targets, torch.where(kind == 1, wrong, num_slots))

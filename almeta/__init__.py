@@ -1,0 +1,22 @@
+"""Learned active learning: data sets become tasks, tasks become environments, and policies act in them.
+
+Importing almeta registers its environments with Gymnasium; `gymnasium.make("almeta:almeta/OneShotStream-v0")`
+does the import itself, also in a worker process.
+"""
+
+import gymnasium
+
+from almeta.data import load_dataset
+
+__all__ = ["__version__", "load_dataset"]
+
+__version__ = "0.1.0"
+
+# By name, so that the environments' code, and torch with it, is loaded when one is made.
+ENVIRONMENTS = {
+    "almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv")
+}
+
+for _id, (_single, _vector) in ENVIRONMENTS.items():
+    if _id not in gymnasium.registry:  # a second registration would warn
+        gymnasium.register(_id, entry_point=_single, vector_entry_point=_vector)

@@ -1,0 +1,64 @@
+"""What every loader returns: features, labels, and where they came from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from almeta.errors import AlmetaError
+
+
+@dataclass(frozen=True, eq=False)  # eq: comparing arrays field by field has no single truth value
+class Dataset:
+    """A labelled data set; its arrays are checked once, here, and trusted everywhere else.
+
+    Attributes:
+        name: what `load_dataset` calls it.
+        x: features `[n, d]`, float32, finite. Images are flattened, ink high on zero, in [0, 1].
+        y: labels `[n]`, int64, in 0 .. C-1.
+        class_names: C different names; `class_names[y[i]]` is what row i shows.
+        source: where the data came from: paper and URL.
+        image_shape: `(height, width)` where rows are images, with `height * width == d`.
+
+    Raises:
+        AlmetaError: if shapes, types or values do not fit the above.
+    """
+
+    name: str
+    x: np.ndarray = field(repr=False)
+    y: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)
+    source: str
+    image_shape: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for ok, problem in self._checks():
+            if not ok:  # lazily: a later check may rely on an earlier one
+                raise AlmetaError(f"data set {self.name!r}: {problem}")
+
+    def _checks(self) -> Iterator[tuple[bool, str]]:
+        x, y, names, shape = self.x, self.y, self.class_names, self.image_shape
+        yield x.ndim == 2 and x.size > 0, f"x must be [n, d] with n, d > 0, not of shape {x.shape}"
+        yield x.dtype == np.float32, f"x must be float32, not {x.dtype}"
+        yield y.shape == x.shape[:1], f"y must be [n] = {x.shape[:1]}, not of shape {y.shape}"
+        yield y.dtype == np.int64, f"y must be int64, not {y.dtype}"
+        bad = x.size - np.isfinite(x).sum()
+        yield bad == 0, f"x has {bad} values that are NaN or infinite; fill in or drop their rows"
+        yield len(set(names)) == len(names), "class_names has duplicates"
+        low, high = int(y.min()), int(y.max())
+        yield 0 <= low and high < len(names), f"labels go from {low} to {high}, with {len(names)} class names"
+        fits = shape is None or shape[0] * shape[1] == x.shape[1]
+        yield fits, f"image_shape {shape} does not multiply to d = {x.shape[1]}"
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of classes."""
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Rows of each class, `[C]`, int64."""
+        return np.bincount(self.y, minlength=self.num_classes)

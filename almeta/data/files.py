@@ -1,0 +1,148 @@
+"""Where the files of data sets are found, and where what was made from them is kept."""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pooch
+
+from almeta.errors import AlmetaError
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file: `folder/name` in the data folder and in the cache, and the md5 of the original."""
+
+    folder: str
+    name: str
+    url: str
+    md5: str
+
+    def locate(self) -> Path:
+        """The file in `$ALMETA_DATA` (unchecked, see `fetch`), else in the cache (checked), else downloaded.
+
+        Raises:
+            AlmetaError: if `$ALMETA_DATA` is no folder, or the file is nowhere and cannot be downloaded.
+        """
+        root = data_folder()
+        if root and (root / self.folder / self.name).exists():
+            return root / self.folder / self.name
+        return self._download(cache_folder() / self.folder)
+
+    def fetch(self) -> Path:
+        """As `locate`, with the md5 checked wherever the file was found.
+
+        Raises:
+            AlmetaError: as `locate`, and if the md5 is not that of the original.
+        """
+        path = self.locate()
+        found = md5_of(path)
+        if found != self.md5:
+            raise self.damaged(path, f"md5 {self.md5}", f"md5 {found}")
+        return path
+
+    def damaged(self, path: Path, expected: str, found: str) -> AlmetaError:
+        """The error for a file that is there but is not what it should be."""
+        size = path.stat().st_size
+        return AlmetaError(
+            f"{path} ({size} bytes) is damaged or not the published file: "
+            f"expected {expected}, found {found}; "
+            f"replace it by {self.url}, or remove it to have that downloaded"
+        )
+
+    def _download(self, folder: Path) -> Path:
+        # pooch checks a cached copy and takes a wrong one anew; it downloads to a temporary name and renames.
+        # Its errors: OSError (no network, HTTP status, disk) and ValueError (another md5).
+        try:
+            return Path(pooch.retrieve(self.url, f"md5:{self.md5}", fname=self.name, path=folder))
+        except (OSError, ValueError) as error:
+            file = f"{self.folder}/{self.name}"
+            raise AlmetaError(
+                f"could not download {file} from {self.url}: {error}; "
+                f"put the file at {folder / self.name}, or set ALMETA_DATA to a folder that has {file}"
+            ) from error
+
+
+def data_folder() -> Path | None:
+    """`$ALMETA_DATA`, or None where it is not set.
+
+    Raises:
+        AlmetaError: if it is set to something that is no folder.
+    """
+    value = os.environ.get("ALMETA_DATA")
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise AlmetaError(
+            f"ALMETA_DATA={value} is not a folder; correct it, or unset it to download data sets"
+        )
+    return folder
+
+
+def cache_folder() -> Path:
+    """`$ALMETA_CACHE`, by default the system's folder for caches."""
+    return Path(os.environ.get("ALMETA_CACHE") or pooch.os_cache("almeta")).expanduser()
+
+
+def md5_of(path: Path) -> str:
+    """The file's md5 in hexadecimal.
+
+    Raises:
+        AlmetaError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    except OSError as error:
+        raise AlmetaError(f"{path} cannot be read: {error}") from error
+
+
+def code_of(module_file: str) -> str:
+    """A digest of a loader's own code: in the key of a cache, it makes an edited loader build anew."""
+    return hashlib.sha256(Path(module_file).read_bytes()).hexdigest()
+
+
+def cached_arrays(stem: str, key: str, build: Callable[[], Arrays]) -> Arrays:
+    """What `build()` returns, kept as an npz in the cache folder under `stem` and `key`.
+
+    The key must name everything that the arrays depend on. A cached file that cannot be read is built anew; a
+    cache that cannot be written is a warning, since the arrays themselves are there.
+    """
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    path = cache_folder() / "arrays" / f"{stem}-{digest}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:  # every member carries a CRC, so damage is noticed
+            return {name: stored[name] for name in stored.files}
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except Exception as error:  # a damaged zip may raise nearly anything
+        warnings.warn(f"{path} is damaged ({error}) and is built anew", stacklevel=2)
+    arrays = build()
+    try:
+        _write_npz(path, arrays)
+    except OSError as error:
+        warnings.warn(
+            f"could not keep {stem} in the cache ({error}); it is built anew next time", stacklevel=2
+        )
+    return arrays
+
+
+def _write_npz(path: Path, arrays: Arrays) -> None:
+    """Written under a temporary name and renamed: a reader sees a whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C too must not leave half a file
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,255 @@
+"""Drawing tasks from data sets: which classes may be trained on, and streams of a few of them."""
+
+import itertools
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from almeta.data.dataset import Dataset
+from almeta.errors import AlmetaError
+from almeta.seeding import make_generator
+
+
+def split_classes(dataset: Dataset, num_train: int | float, seed: int) -> tuple[Dataset, Dataset]:
+    """Split a data set by class, at random, into classes to train on and classes to evaluate on.
+
+    Args:
+        dataset: at least two classes.
+        num_train: how many classes to train on, or their share as a fraction in (0, 1).
+        seed: names the split; the same seed gives the same split on every machine.
+
+    Returns:
+        The training part and the test part; labels are renumbered from 0 in each.
+
+    Raises:
+        AlmetaError: if either part would be empty.
+    """
+    total = dataset.num_classes
+    count = round(num_train * total) if isinstance(num_train, float) else num_train
+    if not 0 < count < total:
+        raise AlmetaError(
+            f"train_classes={num_train} of data set '{dataset.name}' leaves {count} of its {total} classes to train "
+            f"on and {total - count} to test on; choose 1 to {total - 1}, or a fraction between 0 and 1"
+        )
+    order = torch.randperm(total, generator=make_generator(seed, "class split")).numpy()
+    return select_classes(dataset, order[:count]), select_classes(dataset, order[count:])
+
+
+def select_classes(dataset: Dataset, classes: np.ndarray) -> Dataset:
+    """Return the rows of the given classes, which become 0, 1, ... in increasing order of their old number."""
+    kept = np.sort(classes)
+    renumber = np.full(dataset.num_classes, -1)
+    renumber[kept] = np.arange(len(kept))
+    rows = renumber[dataset.y] >= 0
+    return Dataset(
+        name=dataset.name,
+        x=dataset.x[rows],
+        y=renumber[dataset.y[rows]],
+        class_names=tuple(dataset.class_names[k] for k in kept),
+        source=dataset.source,
+        image_shape=dataset.image_shape,
+    )
+
+
+@dataclass(frozen=True)
+class StreamTasks:
+    """E streams of T images. All tensors are `[T, E]` int64.
+
+    Attributes:
+        items: rows of `StreamSampler.images`.
+        targets: the label slot of each image.
+        instances: 1 for the first image of its class in the episode, 2 for the second, ...
+    """
+
+    items: Tensor
+    targets: Tensor
+    instances: Tensor
+
+
+Script = Sequence[Sequence[int]]
+
+
+class StreamSampler:
+    """Draws streams: a few classes, some of their images in random order, shuffled label slots.
+
+    The task of Woodward & Finn 2017 (arXiv 1702.06559, section 4): images without replacement from all those of
+    the episode's classes, one rotation by a multiple of 90 degrees per class and episode, and a random
+    assignment of classes to label slots in every episode.
+
+    Args:
+        dataset: images `[n, P]` with their classes.
+        num_classes: classes per episode C.
+        num_slots: label slots S, at least C; which slots stay unused is drawn anew in every episode.
+        length: steps per episode T.
+        rotations: rotate each class by 0, 90, 180 or 270 degrees, drawn per episode; needs square images.
+        script: instead of a random order, runs of one class: `[[0, 5], [1, 1]]` shows five images of one class,
+            then one of another. Sets the length.
+        device: where the images lie and the streams are drawn.
+
+    Raises:
+        AlmetaError: for more classes than the data set has, fewer slots than classes, or more steps than images.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_classes: int = 3,
+        num_slots: int = 3,
+        length: int = 30,
+        rotations: bool = True,
+        script: Script | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.name = dataset.name
+        self.num_classes, self.num_slots = num_classes, num_slots
+        self.script = None if script is None else _runs(script)
+        self.length = length if self.script is None else sum(n for _, n in self.script)
+        self.num_rotations = 4 if rotations else 1
+        self.num_images = len(dataset.x)
+        self._check(dataset)
+        self.images = _images(dataset, rotations, device)  # [R * n, P]
+        self._rows, self._counts = _rows_by_class(dataset, device)
+
+    def _check(self, dataset: Dataset) -> None:
+        counts = np.sort(dataset.class_counts)
+        name = f"data set '{dataset.name}'"
+        if not 1 <= self.num_classes <= len(counts):
+            raise AlmetaError(
+                f"env.classes={self.num_classes}, but this part of {name} has {len(counts)} classes; "
+                f"choose 1 to {len(counts)}"
+            )
+        if self.num_slots < self.num_classes:
+            raise AlmetaError(f"env.slots={self.num_slots} cannot tell env.classes={self.num_classes} apart; use more")
+        if self.length < 1:
+            raise AlmetaError(f"env.length={self.length}; an episode has at least one step")
+        if self.num_rotations > 1 and (dataset.image_shape is None or len(set(dataset.image_shape)) > 1):
+            raise AlmetaError(
+                f"{name} has no square images (image shape {dataset.image_shape}) to rotate; set env.rotations=false"
+            )
+        if self.script is not None:
+            self._check_script(counts)
+        elif self.length > counts[: self.num_classes].sum():
+            raise AlmetaError(
+                f"env.length={self.length}, but {self.num_classes} classes of {name} may hold as few as "
+                f"{counts[: self.num_classes].sum()} images; shorten the episode or show more classes"
+            )
+
+    def _check_script(self, counts: np.ndarray) -> None:
+        assert self.script is not None
+        shown: dict[int, int] = {}
+        for k, n in self.script:
+            if not 0 <= k < self.num_classes or n < 1:
+                raise AlmetaError(
+                    f"env.script has the run [{k}, {n}]; a run is [class, count] with a class below "
+                    f"env.classes={self.num_classes} and a count of at least 1"
+                )
+            shown[k] = shown.get(k, 0) + n
+        if max(shown.values()) > counts[0]:
+            raise AlmetaError(
+                f"env.script shows {max(shown.values())} images of one class, "
+                f"but a class of data set '{self.name}' has only {counts[0]}"
+            )
+
+    def draw(self, num_envs: int, generator: torch.Generator) -> StreamTasks:
+        """Draw `num_envs` streams; no Python loop over them."""
+        device = self.images.device
+
+        def random(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator, device=device)
+
+        total, per_class = self._rows.shape
+        classes = random(num_envs, total).topk(self.num_classes).indices  # [E, C], without replacement
+        slots = random(num_envs, self.num_slots).argsort(-1)[:, : self.num_classes]  # [E, C]
+        rotation = (random(num_envs, self.num_classes) * self.num_rotations).long()  # [E, C]
+
+        luck = random(num_envs, self.num_classes, per_class)
+        exists = torch.arange(per_class, device=device) < self._counts[classes][..., None]
+        luck = luck.masked_fill(~exists, -1.0)
+        if self.script is None:
+            picked = luck.flatten(1).topk(self.length).indices  # [E, T], in random order: topk sorts by luck
+            which, drawing = picked // per_class, picked % per_class
+        else:
+            which, nth = self._scripted(num_envs)
+            order = luck.argsort(-1, descending=True)
+            drawing = order.flatten(1).gather(1, which * per_class + nth)
+
+        rows = self._rows[classes.gather(1, which), drawing]  # [E, T]
+        items = rows + rotation.gather(1, which) * self.num_images
+        return StreamTasks(
+            items=items.T.contiguous(),
+            targets=slots.gather(1, which).T.contiguous(),
+            instances=_count_instances(which, self.num_classes).T.contiguous(),
+        )
+
+    def draw_classes(self, ways: int, shots: int, generator: torch.Generator) -> Tensor:
+        """Draw images of some classes, each turned by a rotation of its own, for training encoders.
+
+        Returns:
+            `[W, M, P]` float32: `shots` different images of each of `ways` different classes, or as many as there are.
+        """
+        device = self.images.device
+        total, per_class = self._rows.shape
+        ways, shots = min(ways, total), min(shots, int(self._counts.min()))
+        classes = torch.rand(total, generator=generator, device=device).topk(ways).indices
+        rotation = torch.randint(self.num_rotations, (ways,), generator=generator, device=device)
+        luck = torch.rand((ways, per_class), generator=generator, device=device)
+        luck = luck.masked_fill(torch.arange(per_class, device=device) >= self._counts[classes, None], -1.0)
+        rows = self._rows[classes].gather(1, luck.topk(shots).indices)
+        return self.images[rows + rotation[:, None] * self.num_images]
+
+    def _scripted(self, num_envs: int) -> tuple[Tensor, Tensor]:
+        """Return, for each step, its class and how many images of that class came before: both `[E, T]`."""
+        assert self.script is not None
+        steps = itertools.chain.from_iterable([k] * n for k, n in self.script)
+        which = torch.tensor(list(steps), device=self.images.device).expand(num_envs, -1)
+        return which, _count_instances(which, self.num_classes) - 1
+
+
+def _count_instances(which: Tensor, num_classes: int) -> Tensor:
+    """`[E, T]` classes -> `[E, T]`: the how-manieth of its class each step is, from 1."""
+    seen = torch.nn.functional.one_hot(which, num_classes).cumsum(1)
+    return seen.gather(2, which[..., None]).squeeze(2)
+
+
+def _runs(script: Script) -> list[tuple[int, int]]:
+    """Return the runs of a script as pairs of a class and a count."""
+    try:
+        return [(int(k), int(n)) for k, n in script]
+    except (TypeError, ValueError):
+        raise AlmetaError(
+            f"env.script={script!r} is not a list of runs [class, count], such as [[0, 5], [1, 1]]"
+        ) from None
+
+
+# The images that samplers show, by data set: all samplers of one share them, and they live no longer than it does.
+_shown: weakref.WeakKeyDictionary[Dataset, dict[tuple[bool, str], Tensor]] = weakref.WeakKeyDictionary()
+
+
+def _images(dataset: Dataset, rotations: bool, device: str | torch.device) -> Tensor:
+    """Return the images `[R * n, P]` of a data set, in all rotations or as they are; not to be written to."""
+    shared, key = _shown.setdefault(dataset, {}), (rotations, str(device))
+    if key not in shared:
+        images = torch.as_tensor(dataset.x, device=device)
+        shared[key] = _rotated(images, dataset.image_shape) if rotations else images
+    return shared[key]
+
+
+def _rotated(images: Tensor, shape: tuple[int, int] | None) -> Tensor:
+    """`[n, P]` -> `[4 * n, P]`: all images, then all turned by 90 degrees, by 180, by 270."""
+    assert shape is not None
+    square = images.view(-1, *shape)
+    return torch.cat([square.rot90(turns, (1, 2)).reshape(images.shape) for turns in range(4)])
+
+
+def _rows_by_class(dataset: Dataset, device: str | torch.device) -> tuple[Tensor, Tensor]:
+    """Return row numbers `[K, M]` of each class, padded with 0, and how many there are `[K]`."""
+    counts = dataset.class_counts
+    rows = np.zeros((len(counts), counts.max()), dtype=np.int64)
+    ordered = np.argsort(dataset.y, kind="stable")
+    for k, members in enumerate(np.split(ordered, np.cumsum(counts)[:-1])):
+        rows[k, : len(members)] = members
+    return torch.as_tensor(rows, device=device), torch.as_tensor(counts, device=device)

@@ -1,0 +1,148 @@
+"""From a config, plain dictionaries as a checkpoint holds them, to the things it describes."""
+
+import functools
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from almeta.agents.agent import Agent
+from almeta.checks import check_arguments
+from almeta.data import Dataset, load_dataset
+from almeta.envs.one_shot import OneShotSimulation
+from almeta.errors import AlmetaError, did_you_mean
+from almeta.seeding import make_generator, seeded_weights
+from almeta.tasks import split_classes
+from almeta.training.checkpoint import load_checkpoint
+
+Config = dict[str, Any]
+
+_PRECISIONS = {"highest": "ieee", "medium": "bf16"}
+
+
+def build(config: Config, name: str, **kwargs: Any) -> Any:
+    """Call what a config's `_target_` names, with its other keys and `kwargs` as arguments.
+
+    With `_partial_: true`, return a function that will call it once the missing arguments are known.
+
+    Args:
+        config: `_target_`, a dotted name in almeta, and arguments.
+        name: what the config is called in messages, such as "env".
+        kwargs: further arguments.
+
+    Raises:
+        AlmetaError: if the target lies outside almeta, is not there, or does not take the arguments.
+    """
+    options = {key: value for key, value in config.items() if not key.startswith("_")}
+    target = _find(str(config.get("_target_")), name)
+    check_arguments(target, options, name)
+    if config.get("_partial_", False):
+        return functools.partial(target, **options, **kwargs)
+    return target(**options, **kwargs)
+
+
+def _find(target: str, name: str) -> Any:
+    if not target.startswith("almeta."):
+        raise AlmetaError(f"{name}._target_ is '{target}'; a config may only name what almeta defines, 'almeta.…'")
+    try:
+        return pkgutil.resolve_name(target)
+    except (ImportError, AttributeError) as error:
+        raise AlmetaError(f"{name}._target_ is '{target}', which is not there: {error}") from error
+
+
+def load_split(config: Config) -> dict[str, Dataset]:
+    """Return the classes to train on and those to evaluate on, as "train" and "test"."""
+    chosen = config["dataset"]
+    train, test = split_classes(load_dataset(chosen["name"]), chosen["train_classes"], chosen["split_seed"])
+    return {"train": train, "test": test}
+
+
+def build_simulation(config: Config, dataset: Dataset, num_envs: int, purpose: str) -> OneShotSimulation:
+    """Build the config's environment on a data set; `purpose` names its random numbers."""
+    generator = make_generator(config["seed"], purpose, config["device"])
+    return build(config["env"], "env", dataset=dataset, num_envs=num_envs, generator=generator)
+
+
+def build_agent(config: Config, simulation: OneShotSimulation) -> Agent:
+    """Build the config's agent for a simulation, with fresh weights that depend on its seed alone.
+
+    Raises:
+        AlmetaError: if the agent cannot learn from such streams.
+    """
+    shape = {"num_pixels": simulation.num_pixels, "num_slots": simulation.num_slots}
+    with seeded_weights(config["seed"]):
+        network = build(config["network"], "network")
+        agent: Agent = build(config["agent"], "agent", network=network, **shape).to(config["device"])
+    if agent.reveal != simulation.reveal:
+        raise AlmetaError(
+            f"{type(agent).__name__} plays streams with env.reveal={agent.reveal}, not {simulation.reveal}"
+        )
+    return agent
+
+
+def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
+    """Return the checkpoint that a run's folder, or the path of one of its checkpoints, stands for.
+
+    Raises:
+        AlmetaError: if there is none.
+    """
+    found = Path(path) / name if Path(path).is_dir() else Path(path)
+    if not found.is_file():
+        raise AlmetaError(f"no checkpoint at {found}; name a run's folder, such as runs/woodward_finn/DATE, or a .pt file")
+    return found
+
+
+def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Config]:
+    """Return a trained agent and the config of its run.
+
+    Args:
+        path: a run's folder or a checkpoint.
+        device: where to put it.
+
+    Raises:
+        AlmetaError: if there is no checkpoint, or it is damaged, foreign, or of another version's networks.
+    """
+    content = load_checkpoint(find_checkpoint(path))
+    config = {**content["config"], "device": device}
+    weights = content["agent"]
+    shape = {"num_pixels": content["num_pixels"], "num_slots": content["num_slots"]}
+    with seeded_weights(0):
+        agent: Agent = build(config["agent"], "agent", network=build(config["network"], "network"), **shape)
+    load_weights(agent, weights)
+    return agent.to(device).eval(), config
+
+
+def load_weights(agent: Agent, weights: dict[str, torch.Tensor]) -> None:
+    """Put a checkpoint's weights into an agent.
+
+    Raises:
+        AlmetaError: if they are of another network.
+    """
+    try:
+        agent.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = str(error).strip().splitlines()[-1].strip()
+        raise AlmetaError(
+            f"the checkpoint's weights do not fit this {type(agent).__name__} ({detail}); use the config that trained them"
+        ) from error
+
+
+def set_compute(config: Config) -> None:
+    """Set threads and matrix precision, and check the device.
+
+    Raises:
+        AlmetaError: for an unknown precision, or a device that is not there.
+    """
+    precision = config["matmul_precision"]
+    if precision not in _PRECISIONS:
+        raise AlmetaError(did_you_mean(str(precision), _PRECISIONS, "matmul_precision"))
+    torch.backends.mkldnn.matmul.fp32_precision = _PRECISIONS[precision]  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv.fp32_precision = _PRECISIONS[precision]  # type: ignore[attr-defined]
+    torch.set_float32_matmul_precision(precision)
+    if config["threads"] is not None:
+        torch.set_num_threads(config["threads"])
+    try:
+        torch.empty(0, device=config["device"])
+    except (RuntimeError, AssertionError) as error:
+        raise AlmetaError(f"device={config['device']} cannot be used here ({error}); choose device=cpu") from error

@@ -1,0 +1,68 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped. Loading one runs no code."""
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from almeta.errors import AlmetaError
+
+_FORMAT = "almeta-checkpoint-1"
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` to `path`, whole or not at all.
+
+    Args:
+        path: the file; an older one there stays intact until the new one is complete.
+        content: tensors, numbers, strings, lists and dicts.
+
+    Raises:
+        AlmetaError: if the file cannot be written (full disk, no permission); nothing half-written is left.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": _FORMAT, **content}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it: readers see the old file or the new one.
+
+    Raises:
+        AlmetaError: if that fails; the temporary file is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        before = "the previous one is intact" if path.exists() else "there is no earlier one"
+        raise AlmetaError(
+            f"could not write {path}: {error.strerror} ({before}); make room or choose another folder"
+        ) from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        AlmetaError: if there is no such file, or it is cut short, or not a checkpoint of almeta.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise AlmetaError(f"no checkpoint at {path}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AlmetaError(f"{path} is damaged or no checkpoint ({reason[:200]}); use another one") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise AlmetaError(f"{path} is not a checkpoint of almeta (format '{_FORMAT}'); use another one")
+    return content

@@ -1,0 +1,75 @@
+"""Training an image encoder before the agent: codes of one class close together, of two classes far apart."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from almeta.errors import AlmetaError
+from almeta.tasks import StreamSampler
+
+
+def prototypical_loss(codes: Tensor) -> Tensor:
+    """One-shot classification by nearest code (Snell et al. 2017, equation 2, one support image per class).
+
+    Each image in turn stands for its class; all images at other places are classified by squared distance.
+
+    Args:
+        codes: `[W, M, F]`, M >= 2 images of each of W classes.
+
+    Returns:
+        The mean cross-entropy, a scalar.
+    """
+    ways, shots, size = codes.shape
+    flat = codes.reshape(-1, size)
+    logits = -torch.cdist(flat, flat).square().view(ways, shots, ways, shots)
+    # [query class, query place, support class, support place] -> classes last
+    logits = logits.permute(0, 1, 3, 2)
+    log_probs = logits.log_softmax(-1)
+    own = torch.arange(ways, device=codes.device)
+    right = log_probs[own, :, :, own]  # [W, query place, support place]
+    different = ~torch.eye(shots, dtype=torch.bool, device=codes.device)
+    return -right[:, different].mean()
+
+
+def pretrain_encoder(
+    encoder: nn.Module,
+    sampler: StreamSampler,
+    generator: torch.Generator,
+    batches: int,
+    ways: int = 60,
+    shots: int = 4,
+    learning_rate: float = 2e-3,
+    track: Callable[[range], Iterable[int]] = iter,
+) -> list[float]:
+    """Train an encoder on the classes of a sampler, each of its rotations a class of its own, then freeze it.
+
+    Args:
+        encoder: `[n, P]` images -> `[n, F]` codes; trained in place.
+        sampler: the training classes.
+        generator: draws the batches.
+        batches: how many.
+        ways: classes in a batch W.
+        shots: images of each M.
+        learning_rate: of Adam, falling linearly to zero.
+        track: wraps the range of batches, to show how far it is.
+
+    Returns:
+        The loss of each batch.
+    """
+    if shots < 2:
+        raise AlmetaError(f"pretraining.shots={shots}; the loss compares images of one class: use at least 2")
+    encoder.train().requires_grad_(True)
+    optimizer = torch.optim.Adam(encoder.parameters(), learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, batches)
+    losses = []
+    for _ in track(range(batches)):
+        images = sampler.draw_classes(ways, shots, generator)  # [W, M, P]
+        loss = prototypical_loss(encoder(images.flatten(0, 1)).view(*images.shape[:2], -1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+    encoder.eval().requires_grad_(False)
+    return torch.stack(losses).tolist()

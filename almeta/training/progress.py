@@ -1,0 +1,105 @@
+"""How far a run is, how fast it goes, and how long it will still take."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from almeta.training.loggers import Record
+
+
+class Progress:
+    """Shows how far training is: a bar on a terminal, elsewhere a plain line now and then.
+
+    The trainer's `track`. It is a logger too: given to the trainer as one, it shows the mean return of the latest
+    training record beside the rest.
+
+    Args:
+        describe: what the run is called, in front of the figures.
+        every: seconds between plain lines, at least; there is one more at the end.
+        stream: where to write; standard error when None, so that tables on standard output stay clean.
+        clock: tells the time in seconds.
+    """
+
+    def __init__(
+        self,
+        describe: str = "",
+        every: float = 15.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._describe, self._every, self._clock = describe, every, clock
+        self._stream = sys.stderr if stream is None else stream
+        self._mean_return: float | None = None
+
+    def __call__(self, batches: range) -> Iterator[int]:
+        """Yield the batches, and show between them how many are done; rates count from the first one yielded."""
+        if not batches:
+            return
+        console = Console(file=self._stream)
+        if console.is_terminal and not console.is_dumb_terminal:
+            columns = TextColumn(self._describe), BarColumn(), TextColumn("{task.fields[line]}")
+            # What is printed meanwhile goes above the bar, unless standard output is a file: then it stays there.
+            with Bar(
+                *columns, console=console, redirect_stdout=sys.stdout.isatty(), auto_refresh=False
+            ) as bar:
+                task = bar.add_task("", total=batches.stop, completed=batches.start, line="")
+                yield from self._watch(
+                    batches,
+                    0.25,
+                    lambda done, line: bar.update(task, completed=done, line=line, refresh=True),
+                )
+        else:
+            prefix = f"{self._describe}: " if self._describe else ""
+            yield from self._watch(
+                batches, self._every, lambda done, line: print(prefix + line, file=self._stream, flush=True)
+            )
+
+    def log(self, record: Record) -> None:
+        """Keep the mean return of a training record for the next line."""
+        if record["kind"] == "train":
+            self._mean_return = record.get("mean_return")
+
+    def close(self) -> None:
+        """Nothing is open between the batches."""
+
+    def _watch(self, batches: range, every: float, show: Callable[[int, str], None]) -> Iterator[int]:
+        """Yield the batches; call `show` with how many are done and a line of figures, and once more at the end."""
+        begun = shown = self._clock()
+        for batch in batches:
+            now = self._clock()
+            if now - shown >= every:
+                show(batch, self._line(batches, batch, now - begun))
+                shown = now
+            yield batch
+        show(batches.stop, self._line(batches, batches.stop, self._clock() - begun))
+
+    def _line(self, batches: range, done: int, seconds: float) -> str:
+        parts = [f"batch {done:,} of {batches.stop:,}"]
+        if done > batches.start and seconds > 0:
+            rate = (done - batches.start) / seconds
+            left = batches.stop - done
+            parts += [
+                f"{rate:,.1f} batches/s",
+                f"{_duration(left / rate)} left" if left else f"took {_duration(seconds)}",
+            ]
+        if self._mean_return is not None:
+            parts.append(f"mean return {self._mean_return:.2f}")
+        return " | ".join(parts)
+
+
+def track(batches: range, describe: str = "") -> Iterator[int]:
+    """Yield the batches and show how far they are, as `Progress` does."""
+    return Progress(describe)(batches)
+
+
+def _duration(seconds: float) -> str:
+    """40 s, 12 min, 3 h 20 min: in the unit that a person would use."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

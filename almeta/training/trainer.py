@@ -1,0 +1,221 @@
+"""The training loop, one for all agents: collect, loss, step, log, now and then evaluate and checkpoint."""
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from almeta.agents.agent import Agent, Rollout
+from almeta.envs.one_shot import OneShotSimulation
+from almeta.errors import AlmetaError
+from almeta.training.build import load_weights
+from almeta.training.checkpoint import save_checkpoint
+from almeta.training.loggers import JsonLines, Logger
+from almeta.training.rollout import play, replay
+
+# Measures an agent greedily on fresh streams, with random numbers of its own.
+Evaluate = Callable[[Agent], dict[str, Any]]
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+class Interrupted(AlmetaError):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has left a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how often.
+
+    Attributes:
+        batches: when training is done.
+        log_every: batches per training record.
+        evaluate_every: batches between evaluations; one more at the end.
+        checkpoint_every: batches between checkpoints; one more after every evaluation and at the end.
+    """
+
+    batches: int
+    log_every: int = 100
+    evaluate_every: int = 1000
+    checkpoint_every: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise AlmetaError(f"{name}={value}; it must be at least 1")
+
+
+@dataclass
+class Trainer:
+    """Trains one agent in one folder.
+
+    Attributes:
+        agent: who learns.
+        simulation: the streams it learns from; training classes only.
+        optimizer: of the agent's parameters.
+        generator: draws the agent's exploration.
+        evaluations: measures, by the name of their classes. "train" also chooses the best checkpoint; "test" is
+            recorded and nothing more: no step of training depends on it.
+        folder: where `metrics.jsonl`, `last.pt` and `best.pt` go.
+        schedule: how long and how often.
+        config: plain values that rebuild the run; kept in every checkpoint.
+        anneal_lr: let the learning rate fall linearly to zero over the schedule.
+        max_grad_norm: scale gradients down to this norm; None leaves them.
+        loggers: further places for the records.
+        track: wraps the range of batches still to come, to show how far the run is.
+    """
+
+    agent: Agent
+    simulation: OneShotSimulation
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    evaluations: dict[str, Evaluate]
+    folder: Path
+    schedule: Schedule
+    config: dict[str, Any]
+    anneal_lr: bool = False
+    max_grad_norm: float | None = None
+    loggers: list[Logger] = field(default_factory=list)
+    track: Callable[[range], Iterable[int]] = iter
+
+    batch: int = field(default=0, init=False)
+    best: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._sums: dict[str, Tensor] = {}
+        self._metrics = JsonLines(self.folder / "metrics.jsonl")
+
+    def train(self) -> None:
+        """Train until the schedule's end, from the start or from where `restore` has put it.
+
+        Raises:
+            Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last whole batch in the folder.
+            AlmetaError: if a checkpoint cannot be written, or the loss is no longer finite.
+        """
+        with _stop_signals() as stopped, closing(self._metrics):
+            for _ in self.track(range(self.batch, self.schedule.batches)):
+                rollout = play(self.simulation, self.agent, self._explore)
+                for epoch in range(self.agent.epochs):
+                    loss, scalars = self.agent.loss(rollout if epoch == 0 else replay(rollout, self.agent))
+                    self._descend(loss)
+                self.batch += 1
+                self._count(rollout, {"loss": loss.detach(), **scalars})
+                if self._due(self.schedule.log_every):
+                    self._log_training()
+                if self._due(self.schedule.evaluate_every):
+                    self._evaluate()
+                if self._due(self.schedule.checkpoint_every):
+                    self.save(LAST)
+                if stopped:
+                    self.save(LAST)
+                    raise Interrupted(f"stopped after batch {self.batch:,}; the checkpoint is {self.folder / LAST}")
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint: networks, optimiser, counters, random states, running sums and the config."""
+        content = {
+            "batch": self.batch,
+            "best": self.best,
+            "num_pixels": self.simulation.num_pixels,
+            "num_slots": self.simulation.num_slots,
+            "agent": self.agent.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": {name: generator.get_state() for name, generator in self._generators().items()},
+            "sums": self._sums,
+            "metrics_size": self._metrics.size,
+            "config": self.config,
+        }
+        save_checkpoint(self.folder / name, content)
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go on from a checkpoint as if the run had never stopped; later lines of metrics are dropped."""
+        self.batch, self.best = content["batch"], content["best"]
+        load_weights(self.agent, content["agent"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for name, generator in self._generators().items():
+            generator.set_state(content["generators"][name])
+        device = next(self.agent.parameters()).device
+        self._sums = {name: value.to(device) for name, value in content["sums"].items()}
+        self._metrics.truncate(content["metrics_size"])
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        return {"env": self.simulation.generator, "policy": self.generator}
+
+    def _explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:
+        return self.agent.explore(outputs, action_mask, targets, self.generator)
+
+    def _descend(self, loss: Tensor) -> None:
+        if self.anneal_lr:
+            left = 1.0 - self.batch / self.schedule.batches
+            for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+                group["lr"] = rate * left
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.agent.parameters(), self.max_grad_norm)
+        self.optimizer.step()
+
+    def _due(self, every: int) -> bool:
+        return self.batch % every == 0 or self.batch == self.schedule.batches
+
+    def _count(self, rollout: Rollout, scalars: dict[str, Tensor]) -> None:
+        """Add to the sums that a training record averages; stays on the device."""
+        requested = rollout.actions == self.simulation.num_slots
+        scalars |= {
+            "mean_return": rollout.rewards.sum(0).mean(),
+            "accuracy": (rollout.actions == rollout.tasks.targets).float().mean(),
+            "request_rate": requested.float().mean(),
+            "count": torch.ones((), device=requested.device),
+        }
+        for name, value in scalars.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def _log_training(self) -> None:
+        count = self._sums.pop("count")
+        means = {name: float(total / count) for name, total in self._sums.items()}
+        self._sums = {}
+        if not math.isfinite(means["loss"]):
+            raise AlmetaError(
+                f"the loss is {means['loss']} around batch {self.batch:,}; the weights have diverged: lower "
+                f"learning_rate or set max_grad_norm, and resume from {self.folder / LAST}"
+            )
+        self._log({"kind": "train", "batch": self.batch, **means})
+
+    def _evaluate(self) -> None:
+        for classes, evaluate in self.evaluations.items():
+            summary = evaluate(self.agent)
+            self._log({"kind": "evaluation", "batch": self.batch, "classes": classes, **summary})
+            if classes == "train" and (self.best is None or summary["mean_return"] > self.best):
+                self.best = summary["mean_return"]
+                self.save(BEST)
+
+    def _log(self, record: dict[str, Any]) -> None:
+        for logger in (self._metrics, *self.loggers):
+            logger.log(record)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Within the block, Ctrl-C and SIGTERM add to the list instead of stopping; a second one stops at once."""
+    received: list[int] = []
+
+    def remember(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield received
+        return
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

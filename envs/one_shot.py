@@ -1,0 +1,407 @@
+"""The one-shot stream: for every image, predict its label slot or pay to be told it.
+
+The task of Woodward & Finn, "Active One-shot Learning", arXiv 1702.06559 (2017), section 4. It exists once,
+as `OneShotSimulation` on tensors with a leading axis E; `OneShotStreamVectorEnv` is that batch as a Gymnasium
+VectorEnv, `OneShotStreamEnv` a batch of one as a Gymnasium Env.
+"""
+
+import functools
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from almeta.data import load_dataset
+from almeta.data.dataset import Dataset
+from almeta.errors import AlmetaError, did_you_mean
+from almeta.seeding import make_generator
+from almeta.strategies.one_shot import StreamState
+from almeta.tasks import Script, StreamSampler, StreamTasks, split_classes
+
+
+@dataclass(frozen=True)
+class StreamRewards:
+    """R_req, R_cor and R_inc of the paper."""
+
+    request: float = -0.05
+    correct: float = 1.0
+    incorrect: float = -1.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise AlmetaError(f"env.reward.{name} is {value!r}; a reward is a finite number")
+
+
+@dataclass(frozen=True)
+class StreamOutcome:
+    """What one step brought, for whoever judges: all tensors `[E]`.
+
+    Attributes:
+        reward: float32.
+        correct: bool, the right slot was predicted.
+        requested: bool, the label was requested.
+        invalid: bool, the action was not allowed; it brings a request's reward and reveals nothing.
+    """
+
+    reward: Tensor
+    correct: Tensor
+    requested: Tensor
+    invalid: Tensor
+
+
+class OneShotSimulation:
+    """E one-shot streams at once, on tensors.
+
+    Args:
+        sampler: draws the streams.
+        num_envs: episodes run in parallel E.
+        generator: draws from the sampler; on the sampler's device.
+        rewards: what a request, a correct and an incorrect prediction bring.
+        discount: how much the next step's reward counts now, for agents that learn here; in [0, 1].
+        reveal: "requested" reveals a label when it was requested; "always" reveals each label one step later
+            and forbids the request, as in supervised one-shot learning.
+        max_requests: after this many requests in an episode the action is no longer allowed; None for no
+            limit.
+
+    Attributes:
+        num_slots: label slots S; actions 0 .. S-1 predict a slot, action S requests.
+        tasks: the streams being played.
+
+    Raises:
+        AlmetaError: for an option that is out of range.
+    """
+
+    def __init__(
+        self,
+        sampler: StreamSampler,
+        num_envs: int,
+        generator: torch.Generator,
+        rewards: StreamRewards | None = None,
+        discount: float = 0.5,
+        reveal: Literal["requested", "always"] = "requested",
+        max_requests: int | None = None,
+    ) -> None:
+        if reveal not in ("requested", "always"):
+            raise AlmetaError(f"env.reveal is '{reveal}'; choose 'requested' or 'always'")
+        if not 0.0 <= discount <= 1.0:
+            raise AlmetaError(f"env.discount is {discount}; it lies in [0, 1]")
+        if max_requests is not None and max_requests < 0:
+            raise AlmetaError(f"env.max_requests is {max_requests}; use 0 or more, or null for no limit")
+        if num_envs < 1:
+            raise AlmetaError(f"num_envs is {num_envs}; at least one episode is played")
+        self.sampler, self.num_envs, self.generator = sampler, num_envs, generator
+        self.rewards, self.discount = rewards or StreamRewards(), discount
+        self.reveal = reveal
+        self.max_requests = 0 if reveal == "always" else max_requests
+        self.num_slots, self.length = sampler.num_slots, sampler.length
+        self.time = self.length
+        self.tasks: StreamTasks
+
+    @property
+    def num_pixels(self) -> int:
+        """Numbers in an image, P."""
+        return self.sampler.images.shape[1]
+
+    @property
+    def images(self) -> Tensor:
+        """All images of the streams being played, `[T, E, P]` float32: for encoders, never for memories."""
+        return self.sampler.images[self.tasks.items]
+
+    def reset(self, tasks: StreamTasks | None = None) -> StreamState:
+        """Begin new streams, drawn or given, and return what is known at the first step."""
+        device = self.sampler.images.device
+        if tasks is None:
+            tasks = self.sampler.draw(self.num_envs, self.generator)
+        elif tasks.items.shape != (self.length, self.num_envs):
+            raise ValueError(
+                f"the streams given are [T, E] = {list(tasks.items.shape)}; "
+                f"here they are {[self.length, self.num_envs]}"
+            )
+        self.tasks = tasks
+        self.time = 0
+        self._requests = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
+        self._start = torch.ones(self.num_envs, dtype=torch.bool, device=device)
+        self._label = torch.zeros(self.num_envs, self.num_slots, device=device)
+        self._mask = torch.ones(self.num_envs, self.num_slots + 1, dtype=torch.bool, device=device)
+        if self.max_requests == 0:
+            self._mask[:, -1] = False
+        return self.state()
+
+    def state(self, item: Tensor | None = None) -> StreamState:
+        """Return what may be known now, with the current image `[E, P]` or the given encoding of it."""
+        if item is None:
+            row = min(self.time, self.length - 1)  # after the last step the last image stays
+            item = self.sampler.images[self.tasks.items[row]]
+        return StreamState(item, self._label, self._mask, self._start if self.time == 0 else None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the streams have ended (all at once: they have equal lengths)."""
+        return self.time >= self.length
+
+    def step(self, action: Tensor) -> StreamOutcome:
+        """Answer the current image with `action` `[E]` int64 and move on to the next one."""
+        if self.finished:
+            raise RuntimeError("the streams have ended; call reset() before the next step()")
+        target = self.tasks.targets[self.time]
+        asked = action == self.num_slots
+        correct = action == target
+        rewards = self.rewards
+        reward = torch.where(correct, rewards.correct, torch.where(asked, rewards.request, rewards.incorrect))
+        reward = reward.float()  # they may all be whole numbers
+        if self.max_requests is None:
+            requested, invalid = asked, torch.zeros_like(asked)
+        else:
+            requested = asked & (self._requests < self.max_requests)
+            invalid = asked & ~requested
+            self._requests = self._requests + requested
+            self._mask = self._mask.clone()
+            self._mask[:, -1] = self._requests < self.max_requests
+        shown = torch.ones_like(asked) if self.reveal == "always" else requested
+        self._label = torch.nn.functional.one_hot(target, self.num_slots) * shown[:, None].float()
+        self.time += 1
+        return StreamOutcome(reward, correct, requested, invalid)
+
+
+def make_simulation(
+    dataset: Dataset,
+    num_envs: int,
+    generator: torch.Generator,
+    classes: int = 3,
+    slots: int | None = None,
+    length: int = 30,
+    rotations: bool = True,
+    script: Script | None = None,
+    reward: dict[str, float] | None = None,
+    discount: float = 0.5,
+    reveal: Literal["requested", "always"] = "requested",
+    max_requests: int | None = None,
+) -> OneShotSimulation:
+    """Build the simulation from the plain values that `conf/env/one_shot.yaml` explains.
+
+    Args:
+        dataset: images of the classes to be shown.
+        num_envs: episodes run in parallel E.
+        generator: draws the streams; images and streams lie on its device.
+        classes: classes per episode.
+        slots: label slots; None for as many as classes.
+        length: steps per episode.
+        rotations: rotate each class by a multiple of 90 degrees, drawn per episode.
+        script: runs `[class, count]` in place of a random order.
+        reward: `request`, `correct`, `incorrect`; the defaults of `StreamRewards` where left out.
+        discount: for agents that learn here.
+        reveal: "requested" or "always".
+        max_requests: limit per episode; None for none.
+
+    Raises:
+        AlmetaError: for values that do not fit the data set or each other.
+    """
+    slots = classes if slots is None else slots
+    reward = reward or {}
+    for name in reward:
+        if name not in StreamRewards.__annotations__:
+            raise AlmetaError(did_you_mean(name, StreamRewards.__annotations__, "reward"))
+    sampler = StreamSampler(dataset, classes, slots, length, rotations, script, generator.device)
+    rewards = StreamRewards(**reward)
+    return OneShotSimulation(sampler, num_envs, generator, rewards, discount, reveal, max_requests)
+
+
+Part = Literal["train", "test", "all"]
+Info = dict[str, Any]
+
+
+# The last two: a training and an evaluation environment of one process are the usual case.
+@functools.lru_cache(maxsize=2, typed=True)  # 1 is one class, 1.0 would be all of them
+def _part(dataset: str | Dataset, train_classes: int | float, split_seed: int, part: Part) -> Dataset:
+    """Return the classes to be shown, once for all environments that show them."""
+    if part not in ("train", "test", "all"):
+        raise AlmetaError(did_you_mean(part, ("train", "test", "all"), "part"))
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset)
+    if dataset.x.min() < 0 or dataset.x.max() > 1:
+        raise AlmetaError(
+            f"data set '{dataset.name}' has values from {dataset.x.min():g} to {dataset.x.max():g}; "
+            f"a stream shows values in [0, 1]"
+        )
+    if part == "all":
+        return dataset
+    train, test = split_classes(dataset, train_classes, split_seed)
+    return train if part == "train" else test
+
+
+class OneShotStreamVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """E one-shot streams at once: `gym.make_vec("almeta:almeta/OneShotStream-v0", num_envs=50)`.
+
+    An action 0 .. S-1 predicts the label slot of the current image, action S requests its label. An
+    observation is `[E, S + P]` float32 in [0, 1]: the previous image's label slot one-hot if it was revealed,
+    else zeros; then the current image. There is no image after the last one: the last observation holds the
+    last label, if it was revealed, and the last image again. Nothing is truncated: all episodes terminate
+    together after T steps, and the next call must be `reset`.
+
+    `info["action_mask"]` `[E, S + 1]` int8 says which actions are allowed now. A request that is not allowed
+    brings a request's reward and reveals nothing. After a step `info` also tells of the image just answered,
+    for the judge and not for the policy: `correct`, `requested`, `invalid_action` (all `[E]` bool) and
+    `instance` (`[E]` int64), 1 for the first image of its class in the episode, 2 for the second, ...
+
+    Args:
+        num_envs: episodes run in parallel E.
+        dataset: a name for `load_dataset`, or the data set itself; values in [0, 1].
+        train_classes: how many of its classes are for training, or their share as a fraction in (0, 1).
+        split_seed: names the split of the classes.
+        part: which classes are shown: "train", "test" or "all".
+        **stream: options of `make_simulation`: `classes`, `slots`, `length`, `rotations`, `script`, `reward`,
+            `discount`, `reveal`, `max_requests`.
+
+    Attributes:
+        simulation: what this is a view of.
+        discount: how much the next step's reward counts now, for agents that learn here.
+
+    Raises:
+        AlmetaError: for values that do not fit the data set or each other.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        dataset: str | Dataset = "characters",
+        train_classes: int | float = 0.75,
+        split_seed: int = 0,
+        part: Part = "train",
+        **stream: Any,
+    ) -> None:
+        shown = _part(dataset, train_classes, split_seed, part)
+        self.simulation = make_simulation(shown, num_envs, make_generator(0, "env"), **stream)
+        self.num_envs = num_envs
+        self.discount = self.simulation.discount
+        self.num_slots = self.simulation.num_slots
+        size = self.num_slots + self.simulation.num_pixels
+        self.single_observation_space = gym.spaces.Box(0.0, 1.0, (size,), np.float32)
+        self.single_action_space = gym.spaces.Discrete(self.num_slots + 1)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, Info]:
+        """Begin new episodes in the whole batch.
+
+        Args:
+            seed: the same seed gives the same episodes, here and in the resets without a seed that follow.
+            options: `tasks`, the streams to play (`StreamTasks` of this environment's sampler) in place of
+                drawn ones; `reset_mask` `[E]` bool, which must be True everywhere, since episodes of equal
+                length begin together.
+
+        Returns:
+            Observations and `{"action_mask": ...}`.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        if unknown := sorted(options.keys() - {"tasks", "reset_mask"}):
+            raise ValueError(did_you_mean(unknown[0], ("tasks", "reset_mask"), "option of reset"))
+        whole = np.asarray(options.get("reset_mask", np.ones(self.num_envs, dtype=bool)))
+        if whole.shape != (self.num_envs,) or not whole.all():
+            raise ValueError(
+                f"options['reset_mask'] is {whole.tolist()}; all episodes have the same length and begin "
+                f"together, so that it must be True {self.num_envs} times, or left out"
+            )
+        tasks = options.get("tasks")
+        if tasks is None:  # Gymnasium's generator is the one whose state counts
+            self.simulation.generator = make_generator(int(self.np_random.integers(2**63)), "env")
+        self.simulation.reset(tasks)
+        return self._observe()
+
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
+        """Answer the current images with `actions` `[E]` of whole numbers 0 .. S.
+
+        Returns:
+            Observations, rewards, terminated, truncated, info.
+
+        Raises:
+            gymnasium.error.InvalidAction: for anything else.
+            gymnasium.error.ResetNeeded: if the episodes have ended or not begun.
+        """
+        simulation = self.simulation
+        if simulation.finished:
+            raise gym.error.ResetNeeded("the episodes have ended or not begun; call reset() before step()")
+        answered = simulation.time
+        outcome = simulation.step(self._checked(actions))
+        observation, info = self._observe()
+        info["correct"] = outcome.correct.numpy()
+        info["requested"] = outcome.requested.numpy()
+        info["invalid_action"] = outcome.invalid.numpy()
+        info["instance"] = simulation.tasks.instances[answered].numpy().copy()
+        terminated = np.full(self.num_envs, simulation.finished)
+        return observation, outcome.reward.double().numpy(), terminated, np.zeros_like(terminated), info
+
+    def _observe(self) -> tuple[np.ndarray, Info]:
+        state = self.simulation.state()
+        observation = torch.cat((state.label, state.item), dim=1).numpy()
+        return observation, {"action_mask": state.action_mask.to(torch.int8).numpy()}
+
+    def _checked(self, actions: Any) -> Tensor:
+        actions = np.asarray(actions)
+        whole = actions.shape == (self.num_envs,) and actions.dtype.kind in "iu"
+        if not whole or actions.min() < 0 or actions.max() > self.num_slots:
+            raise gym.error.InvalidAction(
+                f"{actions.tolist()} is not {self.num_envs} of the whole numbers 0 to {self.num_slots} "
+                f"({self.num_slots} requests the label, a lower number predicts that slot)"
+            )
+        return torch.as_tensor(actions.astype(np.int64))
+
+
+class OneShotStreamEnv(gym.Env[np.ndarray, np.int64]):
+    """One one-shot stream: `gym.make("almeta:almeta/OneShotStream-v0")`.
+
+    A thin view of `OneShotStreamVectorEnv` with one episode; everything is explained there. Here the leading
+    axis is missing; the reward, `terminated`, `truncated` and what `info` tells the judge are Python values.
+
+    Args:
+        dataset: a name for `load_dataset`, or the data set itself; values in [0, 1].
+        train_classes: how many of its classes are for training, or their share as a fraction in (0, 1).
+        split_seed: names the split of the classes.
+        part: which classes are shown: "train", "test" or "all".
+        **stream: options of `make_simulation`.
+
+    Attributes:
+        batch: the batch of one.
+        discount: how much the next step's reward counts now, for agents that learn here.
+
+    Raises:
+        AlmetaError: for values that do not fit the data set or each other.
+    """
+
+    def __init__(
+        self,
+        dataset: str | Dataset = "characters",
+        train_classes: int | float = 0.75,
+        split_seed: int = 0,
+        part: Part = "train",
+        **stream: Any,
+    ) -> None:
+        self.batch = OneShotStreamVectorEnv(1, dataset, train_classes, split_seed, part, **stream)
+        self.observation_space = self.batch.single_observation_space
+        self.action_space = self.batch.single_action_space
+        self.discount = self.batch.discount
+        self.num_slots = self.batch.num_slots
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, Info]:
+        super().reset(seed=seed)
+        self.batch.np_random = self.np_random  # one generator for both views
+        observation, info = self.batch.reset(options=options)
+        return observation[0], {name: value[0] for name, value in info.items()}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
+        observation, reward, terminated, truncated, info = self.batch.step([action])
+        single = {name: value[0] if value.ndim > 1 else value.item() for name, value in info.items()}
+        return observation[0], reward.item(), terminated.item(), truncated.item(), single

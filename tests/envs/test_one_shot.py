@@ -1,0 +1,182 @@
+"""The simulation, worked by hand."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from almeta.envs import OneShotSimulation, StreamRewards, make_simulation
+from almeta.errors import AlmetaError
+from almeta.seeding import make_generator
+from almeta.tasks import StreamTasks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def make(tiny_images):
+    def make(num_envs=2, seed=0, **options) -> OneShotSimulation:
+        return make_simulation(tiny_images, num_envs, make_generator(seed, "test"), **options)
+
+    return make
+
+
+@pytest.fixture
+def by_hand():
+    """Two streams of four images: slots 2 0 2 1 and 1 1 0 1."""
+    return StreamTasks(
+        items=torch.tensor([[5, 20], [6, 21], [7, 22], [8, 23]]),
+        targets=torch.tensor([[2, 1], [0, 1], [2, 0], [1, 1]]),
+        instances=torch.tensor([[1, 1], [1, 2], [2, 1], [1, 3]]),
+    )
+
+
+def actions(*pair):
+    return torch.tensor(pair)
+
+
+def test_values_by_hand(make, by_hand):
+    simulation = make(length=4)
+    images = simulation.sampler.images
+    state = simulation.reset(by_hand)
+    assert torch.equal(state.item, images[[5, 20]])
+    assert state.label.tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert state.action_mask.tolist() == [[True] * 4] * 2
+    assert state.start is not None and state.start.tolist() == [True, True]
+    #          actions   reward          correct         requested       labels
+    expected = [
+        ((3, 1), (-0.05, 1.0), (False, True), (True, False), [[0, 0, 1], [0, 0, 0]]),
+        ((0, 3), (1.0, -0.05), (True, False), (False, True), [[0, 0, 0], [0, 1, 0]]),
+        ((3, 3), (-0.05, -0.05), (False, False), (True, True), [[0, 0, 1], [1, 0, 0]]),
+        ((2, 0), (-1.0, -1.0), (False, False), (False, False), [[0, 0, 0], [0, 0, 0]]),
+    ]
+    for time, (action, reward, correct, requested, labels) in enumerate(expected):
+        assert not simulation.finished
+        outcome = simulation.step(actions(*action))
+        torch.testing.assert_close(outcome.reward, torch.tensor(reward))
+        assert outcome.correct.tolist() == list(correct)
+        assert outcome.requested.tolist() == list(requested)
+        assert outcome.invalid.tolist() == [False, False]
+        state = simulation.state()
+        assert state.label.dtype == torch.float32 and state.label.tolist() == labels
+        assert state.start is None
+        assert torch.equal(state.item, images[by_hand.items[min(time + 1, 3)]])
+    assert simulation.finished
+    with pytest.raises(RuntimeError, match=r"ended; call reset\(\)"):
+        simulation.step(actions(0, 0))
+
+
+def test_an_encoding_takes_the_place_of_the_image(make):
+    simulation = make()
+    simulation.reset()
+    code = torch.rand(2, 7)
+    assert simulation.state(code).item is code
+    assert simulation.images.shape == (30, 2, 16)
+    assert torch.equal(simulation.images[0], simulation.state().item)
+
+
+def test_rewards_are_options_and_may_be_whole_numbers(make, by_hand):
+    simulation = make(length=4, reward={"request": 0, "correct": 2, "incorrect": -7})
+    simulation.reset(by_hand)
+    reward = simulation.step(actions(2, 2)).reward
+    assert reward.dtype == torch.float32 and reward.tolist() == [2.0, -7.0]
+    assert simulation.step(actions(3, 3)).reward.tolist() == [0.0, 0.0]
+
+
+def test_rewards_left_out_keep_their_values(make):
+    assert make(reward={"incorrect": -5}).rewards == StreamRewards(-0.05, 1.0, -5)
+    assert make().rewards == StreamRewards(-0.05, 1.0, -1.0)
+
+
+def test_always_reveals_each_label_a_step_late_and_forbids_requests(make, by_hand):
+    simulation = make(length=4, reveal="always")
+    state = simulation.reset(by_hand)
+    for time in range(4):
+        assert state.action_mask.tolist() == [[True, True, True, False]] * 2
+        outcome = simulation.step(actions(0, 3))
+        assert outcome.requested.tolist() == [False, False]
+        assert outcome.invalid.tolist() == [False, True]
+        assert outcome.reward[1] == torch.tensor(-0.05)
+        state = simulation.state()
+        assert torch.equal(state.label, torch.eye(3)[by_hand.targets[time]])
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_no_more_than_max_requests(make, limit):
+    simulation = make(max_requests=limit)
+    for _ in range(2):  # a reset gives the requests back
+        state = simulation.reset()
+        for time in range(4):  # episode 0 requests from the start, episode 1 from step 2 on
+            action = actions(3, 3 if time >= 2 else 0)
+            left = torch.tensor([time, max(time - 2, 0)]) < limit
+            assert state.action_mask[:, :3].all()
+            assert torch.equal(state.action_mask[:, 3], left)
+            outcome = simulation.step(action)
+            assert torch.equal(outcome.requested, (action == 3) & left)
+            assert torch.equal(outcome.invalid, (action == 3) & ~left)
+            state = simulation.state()
+            assert torch.equal(state.label.sum(1), outcome.requested.float())  # invalid: reveals nothing
+            assert outcome.reward[0] == torch.tensor(-0.05)  # and brings a request's reward
+
+
+def test_masks_that_were_handed_out_do_not_change(make):
+    simulation = make(max_requests=1)
+    before = simulation.reset().action_mask
+    simulation.step(actions(3, 3))
+    assert before.all() and not simulation.state().action_mask[:, 3].any()
+
+
+def test_a_reset_in_the_middle_forgets_everything(make):
+    simulation = make(max_requests=1)
+    simulation.reset()
+    simulation.step(actions(3, 3))
+    assert simulation.state().label.any()
+    state = simulation.reset()
+    assert not state.label.any() and state.action_mask.all()
+    assert state.start is not None and state.start.all()
+    assert not simulation.finished
+
+
+def test_streams_go_on_with_the_generator(make):
+    one, same, other = make(seed=1), make(seed=1), make(seed=2)
+    first, second = [(simulation.reset(), simulation.reset()) for simulation in (one, same)]
+    assert torch.equal(first[0].item, second[0].item) and torch.equal(first[1].item, second[1].item)
+    assert not torch.equal(first[0].item, first[1].item)
+    assert not torch.equal(first[0].item, other.reset().item)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"reveal": "never"}, "env.reveal is 'never'; choose 'requested' or 'always'"),
+        ({"discount": 1.5}, r"env.discount is 1.5; it lies in \[0, 1\]"),
+        ({"discount": -0.1}, "env.discount"),
+        ({"max_requests": -1}, "env.max_requests is -1; use 0 or more"),
+        ({"num_envs": 0}, "num_envs is 0"),
+        ({"reward": {"incorect": -1}}, "unknown reward 'incorect'; did you mean 'incorrect'"),
+        ({"reward": {"incorrect": "a lot"}}, "env.reward.incorrect is 'a lot'; a reward is a finite number"),
+        ({"reward": {"request": float("nan")}}, "env.reward.request is nan"),
+        ({"classes": 7}, "env.classes=7"),
+        ({"slots": 2}, "env.slots=2"),
+        ({"length": 31}, "env.length=31"),
+    ],
+)
+def test_mistakes(make, options, message):
+    with pytest.raises(AlmetaError, match=message):
+        make(**options)
+
+
+def test_streams_of_another_shape_are_not_played(make, by_hand):
+    with pytest.raises(ValueError, match=r"\[T, E\] = \[4, 2\]; here they are \[30, 2\]"):
+        make().reset(by_hand)
+
+
+def test_the_yaml_has_the_values_of_make_simulation():
+    config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/env/one_shot.yaml"), resolve=True)
+    assert isinstance(config, dict)
+    assert config.pop("_target_") == "almeta.envs.make_simulation"
+    parameters = inspect.signature(make_simulation).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    assert config == defaults | {"slots": defaults["classes"], "reward": vars(StreamRewards())}

@@ -1,0 +1,99 @@
+import math
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from almeta.evaluation.tables import (
+    markdown_table,
+    rich_table,
+    table_of_instances,
+    table_of_policies,
+    write_table,
+)
+
+
+def printed(table: pd.DataFrame, width: int = 120) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(rich_table(table, title="Results"))
+    return capture.get()
+
+
+def test_one_summary_has_its_interval_over_episodes(make_summary):
+    row = table_of_policies({"LSTM": make_summary(accuracy=0.6)}).iloc[0]
+    assert (row["kind"], row["policy"], row["interval_over"]) == ("policy", "LSTM", "1,000 episodes")
+    assert (row["accuracy"], row["accuracy_interval"]) == (0.6, 0.02)
+
+
+def test_several_summaries_have_their_interval_over_seeds(make_summary):
+    seeds = [make_summary(mean_return=value) for value in (1.0, 2.0, 3.0)]
+    row = table_of_policies({"LSTM": seeds}).iloc[0]
+    assert row["interval_over"] == "3 seeds"
+    assert row["mean_return"] == 2.0
+    assert row["mean_return_interval"] == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
+
+
+def test_equal_summaries_are_one_measurement(make_summary):
+    row = table_of_policies({"never": [make_summary(), make_summary()]}).iloc[0]
+    assert (row["interval_over"], row["accuracy_interval"]) == ("1,000 episodes", 0.02)
+
+
+def test_kinds_come_in_order_and_published_rows_have_no_interval(make_summary):
+    table = table_of_policies({"LSTM": make_summary()}, {"never": make_summary()}, published=True)
+    assert list(table["kind"]) == ["policy", "baseline"] + ["published"] * 5
+    last = table.iloc[-1]
+    assert (last["accuracy"], last["prediction_accuracy"], last["request_rate"]) == (0.366, 0.928, 0.606)
+    assert math.isnan(last["accuracy_interval"])
+    assert math.isnan(last["mean_return"])
+
+
+def test_a_label_without_summary_is_refused():
+    with pytest.raises(ValueError, match="no summary of policy 'LSTM'"):
+        table_of_policies({"LSTM": []})
+
+
+def test_markdown_shows_percents_intervals_and_dashes(make_summary):
+    silent = make_summary(accuracy=0.0, prediction_accuracy=None, request_rate=1.0, mean_return=-1.5)
+    lines = markdown_table(table_of_policies({"a|b": make_summary()}, {"always": silent})).splitlines()
+    assert lines[0].startswith("| policy | all steps correct, % | predictions correct, % |")
+    assert lines[2] == (r"| a\|b | 60.0 ± 2.0 | 80.0 ± 2.0 | 25.0 ± 2.0 | 10.00 ± 0.02 | 1,000 episodes |")
+    assert lines[3] == "| always | 0.0 ± 2.0 | – | 100.0 ± 2.0 | -1.50 ± 0.02 | 1,000 episodes |"
+    assert lines[5].startswith("±: half of a 95 % interval")
+
+
+def test_terminal_shows_every_row_and_takes_labels_literally(make_summary):
+    text = printed(table_of_policies({"agent (layers=[a,b])": make_summary()}, published=True))
+    assert "agent (layers=[a,b])" in text
+    assert "60.0 ± 2.0" in text
+    assert "published: RL (R_inc -20)" in text
+    assert "Woodward & Finn 2017" in text
+
+
+def test_terminal_of_80_columns_cuts_no_number(make_summary):
+    text = printed(table_of_policies({"a policy with a long name": make_summary()}, published=True), width=80)
+    for number in ("60.0 ± 2.0", "80.0 ± 2.0", "25.0 ± 2.0", "10.00 ± 0.02", "91.0"):
+        assert number in text
+
+
+def test_table_of_instances(make_summary):
+    summary = make_summary()
+    summary["by_instance"][9] |= {
+        "count": 0,
+        "request_rate": None,
+        "accuracy": None,
+        "prediction_accuracy": None,
+    }
+    table = table_of_instances(summary)
+    assert list(table["instance"]) == list(range(1, 11))
+    lines = markdown_table(table).splitlines()
+    assert lines[2] == "| 1 | 1,200 | 50.0 | 70.0 | 10.0 |"
+    assert lines[-1] == "| 10 | 0 | – | – | – |"
+    assert "1,200" in printed(table)
+
+
+def test_written_csv_reads_back(make_summary, tmp_path):
+    table = table_of_policies({"LSTM": make_summary()}, published=True)
+    csv, markdown = write_table(table, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_csv(csv, keep_default_na=True).fillna({"interval_over": ""}), table)
+    assert markdown.read_text(encoding="utf-8") == markdown_table(table)

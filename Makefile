@@ -27,10 +27,12 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP)
 	$(BIN)/python scripts/train.py experiment=one_shot/quickstart
 
-# The tests read the real data sets of a folder beside the checkout where there is one. They run many small tensor
-# operations: one thread is as fast as several there, and leaves the other cores alone.
+# The tests read the real data sets of a folder beside the checkout where there is one (named in full, since some of
+# them run elsewhere). They do many small tensor operations, for which one thread is as fast as several.
 test: check
-	@if [ -z "$${ALMETA_DATA:-}" ] && [ -d ../shared/data ]; then export ALMETA_DATA=../shared/data; fi; \
+	@if [ -z "$${ALMETA_DATA:-}" ] && [ -d ../shared/data ]; then \
+		ALMETA_DATA=$$(cd ../shared/data && pwd); export ALMETA_DATA; \
+	fi; \
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 check: $(STAMP)

@@ -4,9 +4,9 @@ if __name__ == "agents":
     raise ImportError("This folder is a part of the package almeta: import almeta.agents, not agents.")
 
 from almeta.agents.agent import Agent, Rollout
-from almeta.agents.networks import LSTMNetwork
+from almeta.agents.networks import EpisodicNetwork, LSTMNetwork
 from almeta.agents.policy_gradient import PPO, Reinforce
 from almeta.agents.q_learning import QLearning
 from almeta.agents.supervised import Supervised
 
-__all__ = ["PPO", "Agent", "LSTMNetwork", "QLearning", "Reinforce", "Rollout", "Supervised"]
+__all__ = ["PPO", "Agent", "EpisodicNetwork", "LSTMNetwork", "QLearning", "Reinforce", "Rollout", "Supervised"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from almeta.strategies.one_shot import Memory, StreamState, best_action
 from almeta.tasks import StreamSampler, StreamTasks
 
 # Called as make_network(num_pixels=P, num_slots=S, num_outputs=O).
-MakeNetwork = Callable[..., nn.Module]
+MakeNetwork = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Agent(nn.Module):
 
     def __init__(self, network: MakeNetwork, num_pixels: int, num_slots: int, num_values: int = 0) -> None:
         super().__init__()
-        self.num_actions = num_slots + 1
-        self.network = network(
+        self.num_pixels, self.num_actions = num_pixels, num_slots + 1
+        self.network: Any = network(
             num_pixels=num_pixels, num_slots=num_slots, num_outputs=self.num_actions + num_values
         )
 
@@ -92,9 +92,7 @@ class Agent(nn.Module):
         """Return the best allowed action `[E]` int64."""
         return best_action(outputs[..., : self.num_actions], action_mask, generator)
 
-    def explore(
-        self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Return actions `[E]` int64 for training.
 
         Args:

@@ -1,6 +1,5 @@
 """Networks that turn an image into a code in which images of one class lie close together."""
 
-import torch
 from torch import Tensor, nn
 
 

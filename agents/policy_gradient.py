@@ -35,9 +35,7 @@ class _ActorCritic(Agent):
         super().__init__(network, num_pixels, num_slots, num_values=1)
         self.gamma, self.ent_coef, self.vf_coef = gamma, ent_coef, vf_coef
 
-    def explore(
-        self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         logits = outputs[..., : self.num_actions].masked_fill(~action_mask, _NEVER)
         uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
         return (logits - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)  # Gumbel's trick

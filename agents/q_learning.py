@@ -45,9 +45,7 @@ class QLearning(Agent):
         self.gamma, self.epsilon, self.exploration = gamma, epsilon, exploration
         self.through_target, self.last_step = through_target, last_step
 
-    def explore(
-        self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         if self.exploration == "balanced":
             other = _balanced_action(targets, self.num_actions - 1, generator)
         else:
@@ -59,9 +57,7 @@ class QLearning(Agent):
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         values = rollout.outputs.gather(-1, rollout.actions[..., None]).squeeze(-1)
         best = rollout.outputs.masked_fill(~rollout.masks, -torch.inf).amax(-1)
-        errors = td_errors(
-            values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal"
-        )
+        errors = td_errors(values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal")
         return errors.square().sum(0).mean(), {}
 
 

@@ -11,9 +11,7 @@ class Supervised(Agent):
 
     reveal = "always"
 
-    def explore(
-        self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         return self.greedy(outputs, action_mask, generator)
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:

@@ -13,9 +13,7 @@ __all__ = ["__version__", "load_dataset"]
 __version__ = "0.1.0"
 
 # By name, so that the environments' code, and torch with it, is loaded when one is made.
-ENVIRONMENTS = {
-    "almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv")
-}
+ENVIRONMENTS = {"almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv")}
 
 for _id, (_single, _vector) in ENVIRONMENTS.items():
     if _id not in gymnasium.registry:  # a second registration would warn

@@ -23,7 +23,7 @@ def check_arguments(function: Callable[..., Any], options: Mapping[str, Any], na
         AlmetaError: naming the key, the value and what may stand there.
     """
     parameters = inspect.signature(function).parameters
-    owner = function.__init__ if inspect.isclass(function) else function  # type: ignore[misc]
+    owner = function.__init__ if inspect.isclass(function) else function
     hints = typing.get_type_hints(owner)
     for key, value in options.items():
         if key not in parameters:

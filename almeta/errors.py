@@ -17,3 +17,7 @@ def did_you_mean(value: str, options: Iterable[str], kind: str) -> str:
     near = difflib.get_close_matches(value.lower(), known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {value!r}; {hint}Known: {', '.join(known) or 'none'}"
+
+
+class Interrupted(AlmetaError):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has left a checkpoint."""

@@ -1,5 +1,6 @@
 """Drawing tasks from data sets: which classes may be trained on, and streams of a few of them."""
 
+import copy
 import itertools
 import weakref
 from collections.abc import Sequence
@@ -110,48 +111,60 @@ class StreamSampler:
         self.length = length if self.script is None else sum(n for _, n in self.script)
         self.num_rotations = 4 if rotations else 1
         self.num_images = len(dataset.x)
-        self._check(dataset)
-        self.images = _images(dataset, rotations, device)  # [R * n, P]
         self._rows, self._counts = _rows_by_class(dataset, device)
+        self._check_classes(dataset)
+        self._check_length()
+        self.images = _images(dataset, rotations, device)  # [R * n, P]
 
-    def _check(self, dataset: Dataset) -> None:
-        counts = np.sort(dataset.class_counts)
-        name = f"data set '{dataset.name}'"
-        if not 1 <= self.num_classes <= len(counts):
+    def scripted(self, script: Script) -> "StreamSampler":
+        """Return a sampler of the same images, not copied, that follows a script."""
+        other = copy.copy(self)
+        other.script = _runs(script)
+        other.length = sum(n for _, n in other.script)
+        other._check_length()
+        return other
+
+    def _check_classes(self, dataset: Dataset) -> None:
+        total, name = dataset.num_classes, f"data set '{self.name}'"
+        if not 1 <= self.num_classes <= total:
             raise AlmetaError(
-                f"env.classes={self.num_classes}, but this part of {name} has {len(counts)} classes; "
-                f"choose 1 to {len(counts)}"
+                f"env.classes={self.num_classes}, but this part of {name} has {total} classes; choose 1 to {total}"
             )
         if self.num_slots < self.num_classes:
             raise AlmetaError(f"env.slots={self.num_slots} cannot tell env.classes={self.num_classes} apart; use more")
-        if self.length < 1:
-            raise AlmetaError(f"env.length={self.length}; an episode has at least one step")
         if self.num_rotations > 1 and (dataset.image_shape is None or len(set(dataset.image_shape)) > 1):
             raise AlmetaError(
                 f"{name} has no square images (image shape {dataset.image_shape}) to rotate; set env.rotations=false"
             )
+
+    def _check_length(self) -> None:
+        """Check that every episode that may be drawn has its images."""
+        counts = self._counts.sort().values[: self.num_classes]
         if self.script is not None:
-            self._check_script(counts)
-        elif self.length > counts[: self.num_classes].sum():
+            self._check_script(int(counts[0]))
+        elif self.length < 1:
+            raise AlmetaError(f"env.length={self.length}; an episode has at least one step")
+        elif self.length > counts.sum():
             raise AlmetaError(
-                f"env.length={self.length}, but {self.num_classes} classes of {name} may hold as few as "
-                f"{counts[: self.num_classes].sum()} images; shorten the episode or show more classes"
+                f"env.length={self.length}, but {self.num_classes} classes of data set '{self.name}' may hold as few "
+                f"as {counts.sum()} images; shorten the episode or show more classes"
             )
 
-    def _check_script(self, counts: np.ndarray) -> None:
-        assert self.script is not None
+    def _check_script(self, per_class: int) -> None:
         shown: dict[int, int] = {}
-        for k, n in self.script:
+        for k, n in self.script or []:
             if not 0 <= k < self.num_classes or n < 1:
                 raise AlmetaError(
                     f"env.script has the run [{k}, {n}]; a run is [class, count] with a class below "
                     f"env.classes={self.num_classes} and a count of at least 1"
                 )
             shown[k] = shown.get(k, 0) + n
-        if max(shown.values()) > counts[0]:
+        if not shown:
+            raise AlmetaError("env.script is empty; give runs such as [[0, 5], [1, 1]], or null for a random order")
+        if max(shown.values()) > per_class:
             raise AlmetaError(
                 f"env.script shows {max(shown.values())} images of one class, "
-                f"but a class of data set '{self.name}' has only {counts[0]}"
+                f"but a class of data set '{self.name}' has only {per_class}"
             )
 
     def draw(self, num_envs: int, generator: torch.Generator) -> StreamTasks:

@@ -5,6 +5,7 @@ as `OneShotSimulation` on tensors with a leading axis E; `OneShotStreamVectorEnv
 VectorEnv, `OneShotStreamEnv` a batch of one as a Gymnasium Env.
 """
 
+import copy
 import functools
 import math
 from dataclasses import asdict, dataclass
@@ -113,6 +114,13 @@ class OneShotSimulation:
     def images(self) -> Tensor:
         """All images of the streams being played, `[T, E, P]` float32: for encoders, never for memories."""
         return self.sampler.images[self.tasks.items]
+
+    def scripted(self, script: Script) -> "OneShotSimulation":
+        """Return a simulation on the same images, not copied, whose streams follow a script."""
+        other = copy.copy(self)
+        other.sampler = self.sampler.scripted(script)
+        other.length = other.time = other.sampler.length
+        return other
 
     def reset(self, tasks: StreamTasks | None = None) -> StreamState:
         """Begin new streams, drawn or given, and return what is known at the first step."""
@@ -289,9 +297,7 @@ class OneShotStreamVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, Info]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
         """Begin new episodes in the whole batch.
 
         Args:
@@ -393,9 +399,7 @@ class OneShotStreamEnv(gym.Env[np.ndarray, np.int64]):
         self.discount = self.batch.discount
         self.num_slots = self.batch.num_slots
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, Info]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
         super().reset(seed=seed)
         self.batch.np_random = self.np_random  # one generator for both views
         observation, info = self.batch.reset(options=options)

@@ -53,9 +53,7 @@ def run(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess
 
 
 def test_packages_are_the_folders_that_hold_an_init_file():
-    folders = {
-        path.parent for top in ("almeta", *OUTSIDE) for path in files_below(top) if path.name == "__init__.py"
-    }
+    folders = {path.parent for top in ("almeta", *OUTSIDE) for path in files_below(top) if path.name == "__init__.py"}
     assert len(SETUPTOOLS["packages"]) == len(set(SETUPTOOLS["packages"]))
     assert {folder_of(package) for package in SETUPTOOLS["packages"]} == folders
 
@@ -140,18 +138,13 @@ def test_an_installed_almeta_works_from_another_folder(tmp_path):
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     found = [line for line in lines if line and not line.startswith("#")]
-    assert [
-        line for line in found if not re.fullmatch(r"[\w.-]+==[\w.]+", line)
-    ] == []  # no "+cpu", no address
+    assert [line for line in found if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []  # no "+cpu", no address
     return {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in found}
 
 
 def declared(group: str | None = None) -> list[Requirement]:
     project = PROJECT["project"]
-    return [
-        Requirement(r)
-        for r in (project["optional-dependencies"][group] if group else project["dependencies"])
-    ]
+    return [Requirement(r) for r in (project["optional-dependencies"][group] if group else project["dependencies"])]
 
 
 @pytest.mark.parametrize("group", [None, *PROJECT["project"]["optional-dependencies"]])

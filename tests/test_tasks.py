@@ -38,7 +38,8 @@ def test_a_split_holds_every_class_once(tiny_images, num_train, expected):
 
 def test_a_split_keeps_images_with_their_class(make_images):
     whole = make_images([3, 4, 5, 6])
-    for part in split_classes(whole, 2, seed=0):
+    for part in split_classes(whole, 2, seed=3):
+        assert list(part.class_names) == sorted(part.class_names)  # in the order they had
         for k, name in enumerate(part.class_names):
             expected = whole.x[whole.y == whole.class_names.index(name)]
             np.testing.assert_array_equal(part.x[part.y == k], expected)
@@ -101,14 +102,12 @@ def test_a_stream_is_what_the_paper_says(tiny_images, script):
     assert sampler.length == steps
     rotation, _, shown = unpack(tiny_images, sampler, tasks)
     assert shown.shape == tasks.targets.shape == tasks.instances.shape == (steps, 2000)
-    assert not repeats(
-        tasks.items.numpy()
-    )  # without replacement; a class has one rotation, so rows differ too
+    assert not repeats(tasks.items.numpy())  # without replacement; a class has one rotation, so rows differ too
     for episode in range(50):
         targets, instances = tasks.targets[:, episode].numpy(), tasks.instances[:, episode].numpy()
         classes = np.unique(shown[:, episode])
         assert len(classes) == 3
-        slots = []
+        slots: list[int] = []
         for k in classes:
             mine = shown[:, episode] == k
             assert len(np.unique(rotation[mine, episode])) == 1
@@ -184,6 +183,18 @@ def test_a_script_shows_its_runs(tiny_images):
     assert (shown[0] == shown[1]).all() and (shown[0] == shown[3]).all() and (shown[0] != shown[2]).all()
 
 
+def test_a_sampler_can_follow_a_script_on_the_same_images(tiny_images):
+    sampler = StreamSampler(tiny_images)
+    script = [[0, 2], [1, 3]]
+    scripted, fresh = sampler.scripted(script), StreamSampler(tiny_images, script=script)
+    assert scripted.images is sampler.images
+    assert torch.equal(draw(scripted, 50).items, draw(fresh, 50).items)
+    assert sampler.script is None and sampler.length == 30 and len(draw(sampler, 5).items) == 30
+    for wrong in ([[0, 11]], [[3, 1]], [], [0, 5]):
+        with pytest.raises(AlmetaError, match=r"env\.script"):
+            sampler.scripted(wrong)  # type: ignore[arg-type]
+
+
 def test_draw_classes_gives_images_of_different_classes(make_images):
     dataset = make_images([5, 7, 6])
     sampler = StreamSampler(dataset, length=18)
@@ -209,7 +220,7 @@ def test_draw_classes_gives_images_of_different_classes(make_images):
         ({"num_slots": 2}, "env.slots=2 cannot tell env.classes=3 apart"),
         ({"length": 31}, "env.length=31, but 3 classes of data set 'tiny' may hold as few as 30 images"),
         ({"length": 0}, "env.length=0"),
-        ({"script": []}, "at least one step"),
+        ({"script": []}, "env.script is empty"),
         (
             {"script": [[3, 1]]},
             r"the run \[3, 1\]; a run is \[class, count\] with a class below env.classes=3",

@@ -7,7 +7,7 @@ pixels the set is about as hard as Omniglot (one example of each of 3 classes: 5
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -59,9 +59,7 @@ def load() -> Dataset:
     matplotlib and Pillow give the same bytes; others may shade edges differently, and keep or drop a
     borderline class.
     """
-    versions = (
-        f"matplotlib {matplotlib.__version__}, pillow {PIL.__version__}"  # they fix fonts and rendering
-    )
+    versions = f"matplotlib {matplotlib.__version__}, pillow {PIL.__version__}"  # they fix fonts and rendering
     arrays = cached_arrays("characters", f"{code_of(__file__)}, {versions}", lambda: build(choose(), SEED))
     codes = arrays["codes"]
     return Dataset(
@@ -82,15 +80,17 @@ def choose() -> list[str]:
     classes by quarters, and drawings of a class mix styles.
     """
     kept: list[str] = []
-    seen = np.zeros((0, 144), np.float32)
-    for char in candidates():
+    chars = candidates()
+    seen, count = np.zeros((len(chars) * len(STYLES), 144), np.float32), 0
+    for char in progress(chars, "Comparing characters"):
         images = renderings(char)
         if not suitable(images):
             continue
         new = np.stack([signature(image) for image in images])  # [styles, 4, 144]
-        if (new.reshape(-1, 144) @ seen.T).max(initial=-1.0) < LIMIT:
+        if (new.reshape(-1, 144) @ seen[:count].T).max(initial=-1.0) < LIMIT:
             kept.append(char)
-            seen = np.concatenate([seen, new[:, 0]])
+            seen[count : count + len(new)] = new[:, 0]
+            count += len(new)
     return kept
 
 
@@ -106,9 +106,7 @@ def candidates() -> list[str]:
 def _is_plain(char: str) -> bool:
     name, kind = unicodedata.name(char, ""), unicodedata.category(char)
     drawn = kind[0] in "LNS" and kind not in ("Lm", "Sk")  # modifiers are small copies and accents
-    return (
-        drawn and name != "" and not name.startswith(TABLES + SHADES) and not unicodedata.decomposition(char)
-    )
+    return drawn and name != "" and not name.startswith(TABLES + SHADES) and not unicodedata.decomposition(char)
 
 
 def suitable(images: list[Image.Image]) -> bool:
@@ -136,9 +134,16 @@ def signature(image: Image.Image) -> np.ndarray:
 
 def build(chars: Sequence[str], seed: int) -> Arrays:
     """`images [C * 20, 28, 28]` uint8 and `codes [C]` int64 of the given characters."""
-    progress = track(chars, "Drawing characters, once", console=Console(stderr=True), transient=True)
-    images = [drawing for char in progress for drawing in draw(char, seed)]
+    images = [drawing for char in progress(chars, "Drawing characters") for drawing in draw(char, seed)]
     return {"images": np.stack(images), "codes": np.array([ord(char) for char in chars])}
+
+
+def progress(chars: Sequence[str], what: str) -> Iterable[str]:
+    """The same characters, with a bar on a terminal, and one line in a log."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"{what} (once, then they are in the cache) ...")
+    return track(chars, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def draw(char: str, seed: int) -> list[np.ndarray]:
@@ -165,18 +170,17 @@ def distort(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
     back = np.linalg.inv(linear)
     offset = box / 2 - back @ (SIDE * ZOOM / 2 + shift)
     way = (*back[0], offset[0], *back[1], offset[1])
-    canvas = image.transform(
-        (SIDE * ZOOM, SIDE * ZOOM), Image.Transform.AFFINE, way, Image.Resampling.BILINEAR
-    )
-    return np.asarray(restroke(canvas, int(rng.choice(STROKES))).reduce(ZOOM))
+    canvas = image.transform((SIDE * ZOOM, SIDE * ZOOM), Image.Transform.AFFINE, way, Image.Resampling.BILINEAR)
+    pixels = restroke(np.asarray(canvas), rng.choice(STROKES))
+    return np.asarray(Image.fromarray(pixels).reduce(ZOOM))
 
 
-def restroke(image: Image.Image, by: int) -> Image.Image:
+def restroke(pixels: np.ndarray, by: int) -> np.ndarray:
     """Strokes `2 * by` pixels thicker, or thinner; left alone where that would take over half of the ink."""
-    if by >= 0:
-        return image.filter(ImageFilter.MaxFilter(2 * by + 1))
-    thin = image.filter(ImageFilter.MinFilter(-2 * by + 1))
-    return thin if np.asarray(thin).sum() >= np.asarray(image).sum() / 2 else image
+    pick, changed = (np.minimum if by < 0 else np.maximum), pixels
+    for axis in [0, 1] * abs(by):  # rolling is safe: the border has no ink
+        changed = pick(pick(changed, np.roll(changed, 1, axis)), np.roll(changed, -1, axis))
+    return changed if changed.sum() >= pixels.sum() / 2 else pixels
 
 
 def renderings(char: str) -> list[Image.Image]:

@@ -81,9 +81,7 @@ def data_folder() -> Path | None:
         return None
     folder = Path(value).expanduser()
     if not folder.is_dir():
-        raise AlmetaError(
-            f"ALMETA_DATA={value} is not a folder; correct it, or unset it to download data sets"
-        )
+        raise AlmetaError(f"ALMETA_DATA={value} is not a folder; correct it, or unset it to download data sets")
     return folder
 
 
@@ -129,9 +127,7 @@ def cached_arrays(stem: str, key: str, build: Callable[[], Arrays]) -> Arrays:
     try:
         _write_npz(path, arrays)
     except OSError as error:
-        warnings.warn(
-            f"could not keep {stem} in the cache ({error}); it is built anew next time", stacklevel=2
-        )
+        warnings.warn(f"could not keep {stem} in the cache ({error}); it is built anew next time", stacklevel=2)
     return arrays
 
 

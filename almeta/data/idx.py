@@ -17,17 +17,13 @@ FILES = (
 )
 
 
-def load_idx(
-    name: str, url: str, md5s: tuple[str, ...], class_names: tuple[str, ...], source: str
-) -> Dataset:
+def load_idx(name: str, url: str, md5s: tuple[str, ...], class_names: tuple[str, ...], source: str) -> Dataset:
     """The published training rows, then the published test rows; `md5s` in the order of `FILES`.
 
     Raises:
         AlmetaError: if a file cannot be had, or is damaged.
     """
-    files = [
-        RemoteFile(name, f"{file}.gz", f"{url}{file}.gz", md5) for file, md5 in zip(FILES, md5s, strict=True)
-    ]
+    files = [RemoteFile(name, f"{file}.gz", f"{url}{file}.gz", md5) for file, md5 in zip(FILES, md5s, strict=True)]
     train, train_labels, test, test_labels = (read_idx(file.fetch()) for file in files)
     images = np.concatenate([train, test])
     return Dataset(

@@ -86,9 +86,7 @@ def instances_over_training(metrics: Metrics, path: Path | str, published: bool 
     return _save(figure, path)
 
 
-def requests_along_script(
-    results: Sequence[Mapping[str, Any]], path: Path | str, published: bool = True
-) -> Path:
+def requests_along_script(results: Sequence[Mapping[str, Any]], path: Path | str, published: bool = True) -> Path:
     """Request rate along scripted episodes: it must follow novelty, not the clock (Figure 3 of Woodward &
     Finn).
 
@@ -158,9 +156,7 @@ def accuracy_against_requests(
     return _save(figure, path)
 
 
-def learning_curve(
-    metrics: Metrics, path: Path | str, baselines: Mapping[str, Summary] | None = None
-) -> Path:
+def learning_curve(metrics: Metrics, path: Path | str, baselines: Mapping[str, Summary] | None = None) -> Path:
     """Mean return over training on training and on test classes, with baselines as horizontal lines.
 
     Args:
@@ -192,9 +188,7 @@ def learning_curve(
     ranked = sorted((baselines or {}).items(), key=lambda item: -item[1]["mean_return"])
     for index, (label, summary) in enumerate(ranked):
         height = summary["mean_return"]
-        axis.axhline(
-            height, color=GREY, linestyle=styles[index % len(styles)], label=f"{label}: {height:.1f}"
-        )
+        axis.axhline(height, color=GREY, linestyle=styles[index % len(styles)], label=f"{label}: {height:.1f}")
     axis.set(xlabel="training batches", ylabel="mean return of an episode", xlim=(0, None))
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     _legend(figure, [axis], loc="outside right upper")
@@ -202,9 +196,7 @@ def learning_curve(
 
 
 def _evaluations(metrics: Metrics) -> list[Mapping[str, Any]]:
-    evaluations = sorted(
-        (line for line in metrics if line["kind"] == "evaluation"), key=lambda line: line["batch"]
-    )
+    evaluations = sorted((line for line in metrics if line["kind"] == "evaluation"), key=lambda line: line["batch"])
     if not evaluations:
         raise ValueError("no evaluation to draw: metrics holds no line of kind 'evaluation'")
     return evaluations
@@ -303,9 +295,7 @@ def _legend(figure: Figure, axes: Iterable[Axes], **place: Any) -> None:
     pairs = [pair for axis in axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
     handles = {label: handle for handle, label in pairs}
     labels = sorted(handles, key=lambda label: label.startswith("published"))
-    figure.legend(
-        [handles[label] for label in labels], labels, frameon=False, title_fontsize="small", **place
-    )
+    figure.legend([handles[label] for label in labels], labels, frameon=False, title_fontsize="small", **place)
 
 
 def _save(figure: Figure, path: Path | str) -> Path:

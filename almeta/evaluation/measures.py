@@ -49,9 +49,7 @@ class StreamMeasures:
 
     def __init__(self, num_slots: int, labels_free: bool = False, max_instance: int = 10) -> None:
         if num_slots < 1 or max_instance < 1:
-            raise ValueError(
-                f"num_slots and max_instance must be at least 1, got {num_slots} and {max_instance}"
-            )
+            raise ValueError(f"num_slots and max_instance must be at least 1, got {num_slots} and {max_instance}")
         self.num_slots = num_slots
         self.labels_free = labels_free
         self.max_instance = max_instance
@@ -143,16 +141,12 @@ class StreamMeasures:
     def _check(self, actions: Tensor, *others: Tensor) -> None:
         shapes = [tuple(tensor.shape) for tensor in (actions, *others)]
         if len(shapes[0]) != 2 or 0 in shapes[0] or len(set(shapes)) != 1:
-            raise ValueError(
-                f"actions, targets, rewards and instances must share one shape [T, E], got {shapes}"
-            )
+            raise ValueError(f"actions, targets, rewards and instances must share one shape [T, E], got {shapes}")
         length = shapes[0][0]
         if self._length is None:
             self._allocate(length, actions.device)
         elif length != self._length:
-            raise ValueError(
-                f"episodes of {length} steps cannot be added to episodes of {self._length} steps"
-            )
+            raise ValueError(f"episodes of {length} steps cannot be added to episodes of {self._length} steps")
 
     def _allocate(self, length: int, device: torch.device) -> None:
         def zeros(*shape: int) -> Tensor:
@@ -162,9 +156,7 @@ class StreamMeasures:
         self._totals = zeros(EPISODES + 1)
         self._products = zeros(EPISODES + 1, EPISODES + 1)  # sums of products, for the intervals
         self._step_requests = zeros(length)
-        self._by_instance = zeros(
-            self.max_instance + 2, STEPS + 1
-        )  # row k is instance k; the last takes the rest
+        self._by_instance = zeros(self.max_instance + 2, STEPS + 1)  # row k is instance k; the last takes the rest
 
     def _require_episodes(self) -> None:
         if self._length is None:

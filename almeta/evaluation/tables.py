@@ -28,15 +28,11 @@ HEADINGS = {
     "request_rate": "steps with\nrequest, %",
     "mean_return": "mean\nreturn",
 }
-NOTE = (
-    "±: half of a 95 % interval, over what the last column names. A step with a request is not a correct one."
-)
+NOTE = "±: half of a 95 % interval, over what the last column names. A step with a request is not a correct one."
 PUBLISHED_NOTE = "Published: Woodward & Finn 2017, Table 1, Omniglot test classes."
 
 
-def table_of_policies(
-    policies: Policies, baselines: Policies | None = None, published: bool = False
-) -> pd.DataFrame:
+def table_of_policies(policies: Policies, baselines: Policies | None = None, published: bool = False) -> pd.DataFrame:
     """One row a policy: the four measures, each with its 95 % interval.
 
     Args:

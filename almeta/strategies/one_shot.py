@@ -1,5 +1,6 @@
 """Hand-made rules for the one-shot stream, and the contract that they share with learned policies."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -180,8 +181,8 @@ class NearestLabelled(_StreamStrategy):
 
     def __init__(self, num_slots: int, threshold: float, capacity: int) -> None:
         super().__init__(num_slots)
-        if not threshold >= 0.0:
-            raise ValueError(f"threshold is {threshold}; a distance is not negative")
+        if not 0.0 <= threshold < math.inf:
+            raise ValueError(f"threshold is {threshold}; a distance is finite and not negative")
         self.threshold = threshold
         self.capacity = capacity
 

@@ -21,7 +21,7 @@ Config = dict[str, Any]
 _PRECISIONS = {"highest": "ieee", "medium": "bf16"}
 
 
-def build(config: Config, name: str, **kwargs: Any) -> Any:
+def build(config: Config, name: str, /, **kwargs: Any) -> Any:
     """Call what a config's `_target_` names, with its other keys and `kwargs` as arguments.
 
     With `_partial_: true`, return a function that will call it once the missing arguments are known.
@@ -89,7 +89,9 @@ def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
     """
     found = Path(path) / name if Path(path).is_dir() else Path(path)
     if not found.is_file():
-        raise AlmetaError(f"no checkpoint at {found}; name a run's folder, such as runs/woodward_finn/DATE, or a .pt file")
+        raise AlmetaError(
+            f"no checkpoint at {found}; name a run's folder, such as runs/woodward_finn/DATE, or a .pt file"
+        )
     return found
 
 
@@ -124,7 +126,8 @@ def load_weights(agent: Agent, weights: dict[str, torch.Tensor]) -> None:
     except RuntimeError as error:
         detail = str(error).strip().splitlines()[-1].strip()
         raise AlmetaError(
-            f"the checkpoint's weights do not fit this {type(agent).__name__} ({detail}); use the config that trained them"
+            f"the checkpoint's weights do not fit this {type(agent).__name__} ({detail}); "
+            "use the config that trained them"
         ) from error
 
 

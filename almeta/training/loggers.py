@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from omegaconf import DictConfig, OmegaConf
-
 from almeta.errors import AlmetaError
 from almeta.training.build import build
 
@@ -41,9 +39,7 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open(
-            "ab", buffering=0
-        )  # so that nothing lingers to fail once more when it is closed
+        self._file = path.open("ab", buffering=0)  # so that nothing lingers to fail once more when it is closed
 
     def log(self, record: Record) -> None:
         """Append the record and hand it to the operating system.
@@ -145,9 +141,7 @@ class WandbLogger:
                 tags=list(tags),
                 id=_run_id(folder),
                 resume="allow" if mode == "online" else None,  # offline, the same id is all there is to do
-                settings=wandb.Settings(
-                    console="off"
-                ),  # what is printed is not recorded, and passes unchanged
+                settings=wandb.Settings(console="off"),  # what is printed is not recorded, and passes unchanged
             )
         except (wandb.Error, OSError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
@@ -162,7 +156,7 @@ class WandbLogger:
         """Send the record's numbers."""
         if self._run is None:
             return
-        place = record.get("classes", record["kind"])
+        place = str(record.get("classes", record["kind"]))
         if place == "train" and record["kind"] != "train":
             place = "train_classes"
         values = {key: value for key, value in record.items() if key != "batch"}
@@ -190,17 +184,16 @@ class WandbLogger:
         self._warned = True
 
 
-def build_loggers(config: DictConfig, folder: Path) -> list[Logger]:
+def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
     """Return what the run's `logger` choice asks for beyond `metrics.jsonl`: an empty list for `logger=none`.
 
     Args:
         config: the whole run's.
         folder: the run's.
     """
-    if not config.logger:
+    if not config["logger"]:
         return []
-    plain = OmegaConf.to_container(config, resolve=True)
-    return [build(config.logger, folder=folder, config=plain)]
+    return [build(config["logger"], "logger", folder=folder, config=config)]
 
 
 def _run_id(folder: Path) -> str:

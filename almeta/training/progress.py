@@ -44,9 +44,7 @@ class Progress:
         if console.is_terminal and not console.is_dumb_terminal:
             columns = TextColumn(self._describe), BarColumn(), TextColumn("{task.fields[line]}")
             # What is printed meanwhile goes above the bar, unless standard output is a file: then it stays there.
-            with Bar(
-                *columns, console=console, redirect_stdout=sys.stdout.isatty(), auto_refresh=False
-            ) as bar:
+            with Bar(*columns, console=console, redirect_stdout=sys.stdout.isatty(), auto_refresh=False) as bar:
                 task = bar.add_task("", total=batches.stop, completed=batches.start, line="")
                 yield from self._watch(
                     batches,

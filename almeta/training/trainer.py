@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from almeta.agents.agent import Agent, Rollout
 from almeta.envs.one_shot import OneShotSimulation
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, Interrupted
 from almeta.training.build import load_weights
 from almeta.training.checkpoint import save_checkpoint
 from almeta.training.loggers import JsonLines, Logger
@@ -24,10 +24,6 @@ from almeta.training.rollout import play, replay
 Evaluate = Callable[[Agent], dict[str, Any]]
 
 LAST, BEST = "last.pt", "best.pt"
-
-
-class Interrupted(AlmetaError):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has left a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +204,7 @@ def _stop_signals() -> Iterator[list[int]]:
 
     def remember(number: int, frame: object) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
         yield received

@@ -1,8 +1,7 @@
-"""A small data set, small streams of it, and one of every agent and network, for the tests of agents and training."""
+"""Small streams, and one of every agent and network, for the tests of agents and of training."""
 
 import functools
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,42 +10,42 @@ from torch import Tensor, nn
 
 import almeta.agents
 import almeta.agents.networks
-from almeta.agents import Agent, LSTMNetwork
-from almeta.agents.agent import MakeNetwork
+from almeta.agents import Agent
+from almeta.agents.agent import MakeNetwork, Rollout
 from almeta.data.dataset import Dataset
 from almeta.envs.one_shot import OneShotSimulation, make_simulation
 from almeta.seeding import make_generator, seeded_weights
+from almeta.strategies.one_shot import Memory, StreamState
+from almeta.training.rollout import play
 
-PIXELS = 16
+PIXELS, SLOTS = 16, 4
 
 
-def glyphs(num_classes: int = 6, per_class: int = 8) -> Dataset:
-    """Return images of 4 x 4 pixels, whose class is their brightest pixel; no two images are alike."""
-    rng = np.random.default_rng(7)
+def glyphs(num_classes: int = 6, per_class: int = 8, noise: float = 0.2) -> Dataset:
+    """Return images of 4 x 4 pixels, whose class is their brightest pixel; with noise no two are alike."""
     y = np.repeat(np.arange(num_classes), per_class)
-    x = 0.2 * rng.random((len(y), PIXELS), dtype=np.float32)
+    x = np.float32(noise) * np.random.default_rng(7).random((len(y), PIXELS), dtype=np.float32)
     x[np.arange(len(y)), y] = 1.0
     names = tuple(f"glyph {k}" for k in range(num_classes))
     return Dataset("glyphs", x, y, names, source="made up for the tests", image_shape=(4, 4))
 
 
-def make_streams(seed: int = 0, num_envs: int = 5, purpose: str = "env", **options: Any) -> OneShotSimulation:
-    """Return streams of three classes of the glyphs, 8 steps long; `options` are those of `make_simulation`."""
-    settings = {"classes": 3, "slots": 4, "length": 8, "rotations": False} | options
-    dataset = settings.pop("dataset", None) or glyphs()
-    return make_simulation(dataset, num_envs, make_generator(seed, purpose), **settings)
+def make_streams(seed: int = 0, num_envs: int = 5, dataset: Dataset | None = None, **options: Any) -> OneShotSimulation:
+    """Return streams of three classes of glyphs, 8 steps long; `options` are those of `make_simulation`."""
+    settings = {"classes": 3, "slots": SLOTS, "length": 8, "rotations": False} | options
+    return make_simulation(dataset or glyphs(), num_envs, make_generator(seed, "env"), **settings)
 
 
-def public_classes(module: Any, base: type) -> dict[str, type]:
+def public_classes(module: Any, base: type) -> dict[str, Any]:
     """Return the classes below `base` that a module offers by name."""
     found = inspect.getmembers(module, inspect.isclass)
     return {name: kind for name, kind in found if issubclass(kind, base) and not name.startswith("_")}
 
 
 # Every agent and every network of the package: a new one is tested as soon as it is there.
-AGENTS: dict[str, type[Agent]] = {k: v for k, v in public_classes(almeta.agents, Agent).items() if v is not Agent}
-NETWORKS: dict[str, type[nn.Module]] = {
-    k: v for k, v in public_classes(almeta.agents.networks, nn.Module).items() if hasattr(v, "initial")
+AGENTS: dict[str, Any] = {k: v for k, v in public_classes(almeta.agents, Agent).items() if v is not Agent}
+NETWORKS: dict[str, Any] = {
+    k: v for k, v in public_classes(almeta.agents.networks, nn.Module).items() if hasattr(v, "encode")
 }
 # Smaller than by default, where that is slow; a network that is not named here is taken as it is.
 SMALL: dict[str, dict[str, Any]] = {
@@ -55,32 +54,40 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def small_network(name: str = "LSTMNetwork") -> MakeNetwork:
+def small_network(name: str = "LSTMNetwork", **options: Any) -> MakeNetwork:
     """Return what makes a small network of the named class."""
-    return functools.partial(NETWORKS[name], **SMALL.get(name, {}))
+    return functools.partial(NETWORKS[name], **(SMALL.get(name, {}) | options))
 
 
-def make_agent(
-    name: str, network: MakeNetwork | None = None, seed: int = 0, num_slots: int = 4, **options: Any
-) -> Agent:
+def forgetful(name: str, **options: Any) -> MakeNetwork:
+    """Return what makes the named network with its memory cut: emptied before every step, wherever it is used."""
+
+    class Forgetful(NETWORKS[name]):  # type: ignore[misc]
+        def step(self, state: StreamState, memory: Memory) -> tuple[Tensor, Memory]:
+            everywhere = torch.ones(len(state.label), dtype=torch.bool)
+            return super().step(StreamState(state.item, state.label, state.action_mask, everywhere), memory)
+
+    return functools.partial(Forgetful, **(SMALL.get(name, {}) | options))
+
+
+def make_agent(name: str, network: MakeNetwork | None = None, seed: int = 0, **options: Any) -> Any:
     """Return a fresh agent of the named class for `make_streams`, its weights drawn from the seed."""
     with seeded_weights(seed):
-        return AGENTS[name](network or small_network(), num_pixels=PIXELS, num_slots=num_slots, **options)
+        return AGENTS[name](network or small_network(), num_pixels=PIXELS, num_slots=SLOTS, **options)
 
 
 def stream_options(name: str) -> dict[str, Any]:
     """Return the options of the streams that an agent is made for: the supervised one is told every label."""
-    return {"reveal": "always"} if name == "Supervised" else {}
+    return {"reveal": AGENTS[name].reveal}
 
 
-class Forgetful(LSTMNetwork):
-    """The LSTM with its memory cut: emptied before every step, in playing and in training alike."""
-
-    def step(self, state: Any, memory: Any) -> tuple[Tensor, Any]:
-        start = torch.ones(len(state.label), dtype=torch.bool)
-        return super().step(type(state)(state.item, state.label, state.action_mask, start), memory)
+def play_exploring(simulation: OneShotSimulation, agent: Agent, luck: int | torch.Generator = 0) -> Rollout:
+    """Return one batch played as in training; `luck` is a generator or a seed."""
+    generator = make_generator(luck, "policy") if isinstance(luck, int) else luck
+    return play(simulation, agent, lambda outputs, mask, targets: agent.explore(outputs, mask, targets, generator))
 
 
-def trained_parameters(agent: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the parameters that training changes, by name: all but those of a frozen encoder."""
-    return ((name, value) for name, value in agent.named_parameters() if value.requires_grad)
+def play_greedily(simulation: OneShotSimulation, agent: Agent, seed: int = 0) -> Rollout:
+    """Return one batch played as in an evaluation."""
+    generator = make_generator(seed, "policy")
+    return play(simulation, agent, lambda outputs, mask, targets: agent.greedy(outputs, mask, generator))

@@ -63,9 +63,7 @@ def test_truncated_file(name, cut, data, cache, offline):
     path = data / name / f"{cut}.gz"
     path.unlink()
     path.write_bytes((folder / f"{cut}.gz").read_bytes()[:1000])
-    with pytest.raises(
-        AlmetaError, match=rf"{cut}.gz \(1000 bytes\) is damaged .* expected md5 .*, found md5 "
-    ):
+    with pytest.raises(AlmetaError, match=rf"{cut}.gz \(1000 bytes\) is damaged .* expected md5 .*, found md5 "):
         load_dataset(name)
 
 

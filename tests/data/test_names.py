@@ -14,13 +14,9 @@ def test_every_loader_is_found_and_no_helper():
     assert names == sorted(names)
 
 
-@pytest.mark.parametrize(
-    "wrong, meant", [("omniglto", "omniglot"), ("MNIST", "mnist"), ("chars", "characters")]
-)
+@pytest.mark.parametrize("wrong, meant", [("omniglto", "omniglot"), ("MNIST", "mnist"), ("chars", "characters")])
 def test_unknown_name_with_suggestion(wrong, meant):
-    with pytest.raises(
-        AlmetaError, match=f"unknown data set '{wrong}'; did you mean '{meant}'\\? Known: .*omni"
-    ):
+    with pytest.raises(AlmetaError, match=f"unknown data set '{wrong}'; did you mean '{meant}'\\? Known: .*omni"):
         load_dataset(wrong)
 
 

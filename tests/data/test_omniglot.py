@@ -98,7 +98,5 @@ def test_foreign_zip(data, cache, offline):
 
 
 def test_no_network_and_no_cache(data, cache, offline):
-    with pytest.raises(
-        AlmetaError, match=r"could not download omniglot/images_background.zip from https://raw"
-    ):
+    with pytest.raises(AlmetaError, match=r"could not download omniglot/images_background.zip from https://raw"):
         load_dataset("omniglot")

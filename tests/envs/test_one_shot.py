@@ -139,6 +139,21 @@ def test_a_reset_in_the_middle_forgets_everything(make):
     assert not simulation.finished
 
 
+def test_a_simulation_can_follow_a_script_on_the_same_images(make):
+    simulation = make(max_requests=1)
+    simulation.reset()
+    scripted = simulation.scripted([[0, 2], [1, 1]])
+    assert scripted.finished and scripted.length == 3 and scripted.max_requests == 1
+    assert scripted.sampler.images is simulation.sampler.images
+    scripted.reset()
+    assert scripted.tasks.instances.T.tolist() == [[1, 2, 1]] * 2
+    for _ in range(3):
+        scripted.step(actions(3, 3))
+    assert scripted.finished
+    assert not simulation.finished and simulation.length == 30  # the other one goes on as it was
+    assert simulation.state().action_mask.all() and simulation.state().start is not None
+
+
 def test_streams_go_on_with_the_generator(make):
     one, same, other = make(seed=1), make(seed=1), make(seed=2)
     first, second = [(simulation.reset(), simulation.reset()) for simulation in (one, same)]

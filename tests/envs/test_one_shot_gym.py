@@ -243,6 +243,8 @@ def test_every_call_returns_fresh_arrays(vector):
         assert_same(result, wanted)
         spoil(result)
     assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(arrays, 2))
+    again = record(env, actions, options={"tasks": env.simulation.tasks})  # nor the streams
+    assert_same(again, expected)
 
 
 # --- seeds and resets ---
@@ -328,9 +330,7 @@ def test_nothing_tells_of_what_is_to_come(vector):
     actions = random_actions(3, (30, 8))
     results = record(env, actions, seed=0)
     tasks = env.simulation.tasks
-    shuffled = torch.cat(
-        (torch.arange(10), 10 + torch.randperm(20, generator=torch.Generator().manual_seed(0)))
-    )
+    shuffled = torch.cat((torch.arange(10), 10 + torch.randperm(20, generator=torch.Generator().manual_seed(0))))
     other = StreamTasks(tasks.items[shuffled], 2 - tasks.targets[shuffled], tasks.instances[shuffled])
     other.targets[:10] = tasks.targets[:10]
     changed = record(env, actions, options={"tasks": other})
@@ -388,9 +388,9 @@ def test_a_named_data_set_is_loaded_and_turned_once(monkeypatch, tiny_images):
 
     monkeypatch.setattr(one_shot, "load_dataset", load)
     one_shot._part.cache_clear()
-    envs = [OneShotStreamEnv("tiny"), OneShotStreamVectorEnv(5, "tiny", length=3)]
+    single, batch = OneShotStreamEnv("tiny"), OneShotStreamVectorEnv(5, "tiny", length=3)
     assert calls == ["tiny"]
-    assert envs[0].batch.simulation.sampler.images is envs[1].simulation.sampler.images
+    assert single.batch.simulation.sampler.images is batch.simulation.sampler.images
     OneShotStreamEnv("tiny", part="test", train_classes=3)
     assert calls == ["tiny", "tiny"]
     one_shot._part.cache_clear()
@@ -418,9 +418,12 @@ def test_mistakes(vector, options, message):
         vector(**options)
 
 
+def test_an_unknown_option_is_named(single):
+    with pytest.raises(TypeError, match="lenght"):
+        single(lenght=3)
+
+
 def test_values_beyond_the_observation_space(make_images):
     dataset = make_images([2, 2], side=1, x=np.array([[0], [1], [2], [0.5]], np.float32))
-    with pytest.raises(
-        AlmetaError, match=r"'tiny' has values from 0 to 2; a stream shows values in \[0, 1\]"
-    ):
+    with pytest.raises(AlmetaError, match=r"'tiny' has values from 0 to 2; a stream shows values in \[0, 1\]"):
         OneShotStreamEnv(dataset)

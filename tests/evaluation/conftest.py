@@ -7,9 +7,7 @@ import pytest
 def make_summary():
     """A summary as StreamMeasures gives it, from the few numbers a test cares about."""
 
-    def make(
-        accuracy=0.6, prediction_accuracy: float | None = 0.8, request_rate=0.25, mean_return=10.0
-    ) -> Any:
+    def make(accuracy=0.6, prediction_accuracy: float | None = 0.8, request_rate=0.25, mean_return=10.0) -> Any:
         measures = {
             "accuracy": accuracy,
             "prediction_accuracy": prediction_accuracy,

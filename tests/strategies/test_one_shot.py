@@ -118,9 +118,7 @@ def test_random_requests_at_its_rate(tiny_images, generator, looks_uniform, rate
         assert requests.mean(0).std() > 0  # each episode for itself
         assert looks_uniform(actions[actions < 3], 3)
         # the requests of two steps are independent: 0.7 * 0.7 have none, ...
-        pairs = (requests[:-1:2] * 2 + requests[1::2]).long().flatten().bincount(
-            minlength=4
-        ) / requests.numel()
+        pairs = (requests[:-1:2] * 2 + requests[1::2]).long().flatten().bincount(minlength=4) / requests.numel()
         np.testing.assert_allclose(pairs * 2, [0.49, 0.21, 0.21, 0.09], atol=0.02)
 
 
@@ -252,9 +250,7 @@ def test_nearest_with_a_short_memory_asks_again(make_images, generator):
     dataset = make_images()
     dataset = replace(dataset, x=np.eye(16, dtype=np.float32)[dataset.y])
     script = [[0, 1], [1, 4], [0, 1]]
-    simulation = make_simulation(
-        dataset, 50, make_generator(0, "streams"), classes=2, script=script, rotations=False
-    )
+    simulation = make_simulation(dataset, 50, make_generator(0, "streams"), classes=2, script=script, rotations=False)
     asked, _, _ = play(NearestLabelled(2, 0.5, 3), simulation, generator)
     assert ((asked == 2).float().mean(1) == torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])).all()
     asked, _, _ = play(NearestLabelled(2, 0.5, 6), simulation, generator)

@@ -1,0 +1,58 @@
+"""The rules that every agent of the one-shot stream is compared with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from almeta.envs.one_shot import OneShotSimulation
+from almeta.evaluation.one_shot import evaluate
+from almeta.seeding import make_generator
+from almeta.strategies.one_shot import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest, StreamActor
+
+# Request thresholds tried for the nearest labelled example, as quantiles of the distance between two images.
+QUANTILES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8)
+
+
+def make_baselines(
+    simulation: OneShotSimulation, episodes: int, seed: int, rates: Sequence[float] = (0.1, 0.5)
+) -> dict[str, StreamActor]:
+    """Return the baselines by the name they have in tables.
+
+    Args:
+        simulation: streams of training classes, on which the threshold of the nearest labelled example is chosen
+            for the highest mean return.
+        episodes: how many streams to choose it on.
+        seed: draws them.
+        rates: of the random requests.
+    """
+    slots = simulation.num_slots
+    generator = make_generator(seed, "random requests", simulation.generator.device)
+    random = {f"request at random, {rate:.0%}": RandomRequest(slots, rate, generator) for rate in rates}
+    nearest = max(
+        nearest_by_threshold(simulation, seed),
+        key=lambda actor: evaluate(actor, simulation, episodes, seed).summary()["mean_return"],
+    )
+    return {
+        "request always": AlwaysRequest(slots),
+        "never request: guess": NeverRequest(slots),
+        **random,
+        f"nearest labelled image within {nearest.threshold:.2f}": nearest,
+    }
+
+
+def nearest_by_threshold(simulation: OneShotSimulation, seed: int) -> list[NearestLabelled]:
+    """Return the nearest-example rule at thresholds that go from nearly always to nearly never requesting."""
+    images = simulation.sampler.images
+    generator = make_generator(seed, "thresholds", images.device)
+    first, second = torch.randint(len(images), (2, 2000), generator=generator, device=images.device)
+    distances = torch.linalg.vector_norm(images[first] - images[second], dim=-1)
+    thresholds = distances[first != second].quantile(torch.tensor(QUANTILES, device=images.device))
+    return [NearestLabelled(simulation.num_slots, value, simulation.length) for value in thresholds.tolist()]
+
+
+def summaries(
+    actors: dict[str, StreamActor], simulation: OneShotSimulation, episodes: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Evaluate each actor on the same streams and return its summary by name."""
+    return {name: evaluate(actor, simulation, episodes, seed).summary() for name, actor in actors.items()}

@@ -1,0 +1,122 @@
+"""The losses against numbers worked out by hand, and against plain loops."""
+
+import math
+
+import pytest
+import torch
+
+from almeta.agents.losses import clipped_surrogate, discounted_returns, gae_advantages, td_errors
+from almeta.agents.policy_gradient import masked_entropy, masked_log_probs
+from almeta.seeding import make_generator
+
+
+@pytest.fixture
+def episode():
+    """Q of the actions taken, the best Q at each step, rewards: three steps of one episode."""
+    values = torch.tensor([[0.5], [1.0], [-2.0]], requires_grad=True)
+    best = torch.tensor([[9.0], [2.0], [3.0]], requires_grad=True)
+    rewards = torch.tensor([[-0.05], [1.0], [-1.0]])
+    return values, best, rewards
+
+
+def random_episodes(seed, steps=7, envs=3):
+    generator = make_generator(seed, "test")
+    return torch.randn((2, steps, envs), generator=generator, dtype=torch.float64)
+
+
+def test_td_errors_by_hand(episode):
+    errors = td_errors(*episode, gamma=0.5)
+    # 0.5 - (-0.05 + 0.5 * 2),  1 - (1 + 0.5 * 3); the last step has no term
+    torch.testing.assert_close(errors, torch.tensor([[-0.45], [-1.5]]))
+
+
+def test_td_errors_terminal_adds_the_last_reward_alone(episode):
+    errors = td_errors(*episode, gamma=0.5, terminal=True)
+    torch.testing.assert_close(errors, torch.tensor([[-0.45], [-1.5], [-1.0]]))  # -2 - (-1)
+
+
+@pytest.mark.parametrize("through_target, expected", [(True, [[0.0], [0.45], [1.5]]), (False, [[0.0], [0.0], [0.0]])])
+def test_td_errors_gradient_goes_through_the_target_or_not(episode, through_target, expected):
+    values, best, rewards = episode
+    errors = td_errors(values, best, rewards, gamma=0.5, through_target=through_target)
+    target_grad, value_grad = torch.autograd.grad(
+        errors.square().sum(), (best, values), allow_unused=True, materialize_grads=True
+    )
+    # d/d best[t + 1] of error[t]^2 is 2 * error[t] * -gamma; best[0] is used nowhere
+    torch.testing.assert_close(target_grad, torch.tensor(expected))
+    torch.testing.assert_close(value_grad, torch.tensor([[-0.9], [-3.0], [0.0]]))  # 2 * error
+
+
+def test_discounted_returns_by_hand():
+    rewards = torch.tensor([[1.0, 0.0], [2.0, 0.0], [4.0, 8.0]])
+    torch.testing.assert_close(discounted_returns(rewards, 0.5), torch.tensor([[3.0, 2.0], [4.0, 4.0], [4.0, 8.0]]))
+    torch.testing.assert_close(discounted_returns(rewards, 0.0), rewards)
+    torch.testing.assert_close(discounted_returns(rewards, 1.0)[0], torch.tensor([7.0, 8.0]))
+
+
+def naive_gae(rewards, values, gamma, lam):
+    """Equation 16 of Schulman et al. 2016, term by term: sum of (gamma lambda)^k delta[t + k]."""
+    steps, envs = rewards.shape
+    result = torch.zeros_like(rewards)
+    for env in range(envs):
+        for start in range(steps):
+            for time in range(start, steps):
+                following = values[time + 1, env] if time + 1 < steps else 0.0
+                delta = rewards[time, env] + gamma * following - values[time, env]
+                result[start, env] += (gamma * lam) ** (time - start) * delta
+    return result
+
+
+@pytest.mark.parametrize("gamma, lam", [(0.5, 0.95), (0.9, 0.3), (1.0, 0.5)])
+def test_gae_against_a_plain_loop(gamma, lam):
+    rewards, values = random_episodes(0)
+    torch.testing.assert_close(gae_advantages(rewards, values, gamma, lam), naive_gae(rewards, values, gamma, lam))
+
+
+def test_gae_with_lambda_1_is_return_minus_value_and_with_0_one_step():
+    rewards, values = random_episodes(1)
+    torch.testing.assert_close(gae_advantages(rewards, values, 0.9, 1.0), discounted_returns(rewards, 0.9) - values)
+    following = torch.cat((values[1:], torch.zeros(1, 3, dtype=torch.float64)))
+    torch.testing.assert_close(gae_advantages(rewards, values, 0.9, 0.0), rewards + 0.9 * following - values)
+
+
+@pytest.mark.parametrize(
+    "ratio, advantage, loss, slope",
+    [
+        (1.0, 3.0, -3.0, -3.0),
+        (1.5, 2.0, -2.4, 0.0),  # clipped at 1.2: nothing more to gain
+        (0.5, 2.0, -1.0, -2.0),  # a good action became rare: the gradient brings it back
+        (1.5, -2.0, 3.0, 2.0),  # a bad action became frequent: as well
+        (0.5, -2.0, 1.6, 0.0),  # clipped at 0.8
+        (1.1, -2.0, 2.2, 2.0),
+    ],
+)
+def test_clipped_surrogate_by_hand(ratio, advantage, loss, slope):
+    log_ratio = torch.tensor([math.log(ratio)], requires_grad=True)
+    value = clipped_surrogate(log_ratio, torch.tensor([advantage]), clip_coef=0.2)
+    torch.testing.assert_close(value, torch.tensor([loss]))
+    (gradient,) = torch.autograd.grad(value.sum(), log_ratio)
+    torch.testing.assert_close(gradient, torch.tensor([slope * ratio]))  # d ratio / d log ratio = ratio
+
+
+def test_masked_log_probs_and_entropy():
+    logits = torch.tensor([[0.0, math.log(3.0), 50.0], [2.0, 1.0, 0.0]], requires_grad=True)
+    mask = torch.tensor([[True, True, False], [False, False, True]])
+    log_probs = masked_log_probs(logits, mask)
+    entropy = masked_entropy(log_probs, mask)
+    torch.testing.assert_close(log_probs[0, :2].exp(), torch.tensor([0.25, 0.75]))
+    torch.testing.assert_close(log_probs[1, 2], torch.tensor(0.0))
+    assert (log_probs[~mask] < -1e7).all()
+    expected = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
+    torch.testing.assert_close(entropy, torch.tensor([expected, 0.0]))
+
+    (gradient,) = torch.autograd.grad(log_probs[0, 0] + entropy.sum(), logits)
+    assert gradient.isfinite().all()
+    assert (gradient[~mask] == 0).all()
+    assert (gradient[0, :2] != 0).all()
+
+
+def test_entropy_of_equal_logits_is_the_log_of_how_many_are_allowed():
+    mask = torch.tensor([[True, True, True, True], [True, False, True, False]])
+    entropy = masked_entropy(masked_log_probs(torch.zeros(2, 4), mask), mask)
+    torch.testing.assert_close(entropy, torch.tensor([math.log(4.0), math.log(2.0)]))

@@ -8,6 +8,16 @@ from torch import Tensor, nn
 LSTMState = tuple[Tensor, Tensor]
 
 
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """Matrix product of float32 numbers; computed and returned in bfloat16 when `torch.get_float32_matmul_precision()` is "medium".
+
+    torch would round the factors by itself then, but inside the product, at half the speed on CPU.
+    """
+    if x.device.type == "cpu" and torch.get_float32_matmul_precision() == "medium":
+        return x.bfloat16() @ weight.bfloat16()
+    return x @ weight
+
+
 class LSTM(nn.Module):
     """An LSTM layer whose input comes in two parts: known for all steps before the first, and step by step.
 
@@ -34,7 +44,7 @@ class LSTM(nn.Module):
 
     def project(self, early: Tensor) -> Tensor:
         """`[..., early_size]` -> `[..., 4H]`, the early part of the gates."""
-        gates = torch.addmm(self.bias, early.flatten(0, -2), self.early_weight)
+        gates = product(early.flatten(0, -2), self.early_weight) + self.bias  # float32 again
         return gates.view(*early.shape[:-1], -1)
 
     def initial(self, batch: int) -> LSTMState:

@@ -35,8 +35,8 @@ def evaluate_policy(config: Config, folder: Path) -> dict[str, Any]:
         if not isinstance(config[key], int) or config[key] < 1:
             raise AlmetaError(f"{key}={config[key]}; it must be a whole number of at least 1")
     check_value("seed", config["seed"], int)
-    set_compute(config)
     agent, trained = load_agent(config["policy"], config["device"])
+    set_compute({**config, "matmul_precision": config["matmul_precision"] or trained["matmul_precision"]})
     judged, tuning = choose_classes(config, trained)
     changes = {key: value for key, value in config["env"].items() if value is not None}
     streams = {**config, "env": {**trained["env"], **changes}}

@@ -137,15 +137,27 @@ def set_compute(config: Config) -> None:
     Raises:
         AlmetaError: for an unknown precision, or a device that is not there.
     """
-    precision = config["matmul_precision"]
-    if precision not in _PRECISIONS:
-        raise AlmetaError(did_you_mean(str(precision), _PRECISIONS, "matmul_precision"))
-    torch.backends.mkldnn.matmul.fp32_precision = _PRECISIONS[precision]  # type: ignore[attr-defined]
-    torch.backends.mkldnn.conv.fp32_precision = _PRECISIONS[precision]  # type: ignore[attr-defined]
-    torch.set_float32_matmul_precision(precision)
+    set_matmul_precision(config["matmul_precision"])
     if config["threads"] is not None:
         torch.set_num_threads(config["threads"])
     try:
         torch.empty(0, device=config["device"])
     except (RuntimeError, AssertionError) as error:
         raise AlmetaError(f"device={config['device']} cannot be used here ({error}); choose device=cpu") from error
+
+
+def set_matmul_precision(precision: str) -> None:
+    """Choose how products and convolutions of float32 numbers are computed, process-wide.
+
+    Args:
+        precision: "highest" for float32 throughout; "medium" lets factors be rounded to bfloat16 (sums stay float32)
+            where the processor is faster at it.
+
+    Raises:
+        AlmetaError: for another value.
+    """
+    if precision not in _PRECISIONS:
+        raise AlmetaError(did_you_mean(str(precision), _PRECISIONS, "matmul_precision"))
+    torch.backends.mkldnn.matmul.fp32_precision = _PRECISIONS[precision]  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv.fp32_precision = _PRECISIONS[precision]  # type: ignore[attr-defined]
+    torch.set_float32_matmul_precision(precision)

@@ -28,7 +28,7 @@ HEADINGS = {
     "request_rate": "steps with\nrequest, %",
     "mean_return": "mean\nreturn",
 }
-NOTE = "±: half of a 95 % interval, over what the last column names. A step with a request is not a correct one."
+NOTE = "±: half of a 95 % interval over {over}. A step with a request is not a correct one."
 PUBLISHED_NOTE = "Published: Woodward & Finn 2017, Table 1, Omniglot test classes."
 
 
@@ -150,7 +150,9 @@ def _published_row(row: PublishedRow) -> dict[str, Any]:
 def _note(table: pd.DataFrame) -> str:
     if "kind" not in table:
         return ""
-    return f"{NOTE} {PUBLISHED_NOTE}" if "published" in set(table["kind"]) else NOTE
+    overs = sorted({over for over in table["interval_over"] if over})
+    note = NOTE.format(over=overs[0] if len(overs) == 1 else "what the last column names")
+    return f"{note} {PUBLISHED_NOTE}" if "published" in set(table["kind"]) else note
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -161,6 +163,8 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
             decimals, factor = (2, 1) if name == "mean_return" else (1, 100)
             pairs = (factor * table.reindex(columns=[name, f"{name}_interval"])).to_numpy()
             columns[HEADINGS[name]] = [_cell(value, interval, decimals) for value, interval in pairs]
+        elif name == "interval_over" and len({over for over in table[name] if over}) == 1:
+            continue  # the note says it
         elif not name.endswith("_interval"):
             columns[name.replace("_", " ")] = [
                 f"{value:,}" if isinstance(value, int) else str(value) for value in table[name]

@@ -2,8 +2,6 @@
 
 import io
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +41,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         before = "the previous one is intact" if path.exists() else "there is no earlier one"
         raise AlmetaError(
             f"could not write {path}: {error.strerror} ({before}); make room or choose another folder"
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # still there only if something went wrong, a second Ctrl-C included
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise AlmetaError(f"no checkpoint at {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a file of another kind makes torch's reader raise nearly anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AlmetaError(f"{path} is damaged or no checkpoint ({reason[:200]}); use another one") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

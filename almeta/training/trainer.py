@@ -34,7 +34,7 @@ class Schedule:
         batches: when training is done.
         log_every: batches per training record.
         evaluate_every: batches between evaluations; one more at the end.
-        checkpoint_every: batches between checkpoints; one more after every evaluation and at the end.
+        checkpoint_every: batches between checkpoints; one more at the end.
     """
 
     batches: int
@@ -94,7 +94,7 @@ class Trainer:
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last whole batch in the folder.
-            AlmetaError: if a checkpoint cannot be written, or the loss is no longer finite.
+            AlmetaError: if a checkpoint cannot be written, or the loss or the weights are no longer finite.
         """
         with _stop_signals() as stopped, closing(self._metrics):
             for _ in self.track(range(self.batch, self.schedule.batches)):
@@ -116,6 +116,8 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write a checkpoint: networks, optimiser, counters, random states, running sums and the config."""
+        if not all(weights.isfinite().all() for weights in self.agent.parameters()):
+            raise self._diverged("the weights are no longer finite")
         content = {
             "batch": self.batch,
             "best": self.best,
@@ -135,9 +137,17 @@ class Trainer:
         self.batch, self.best = content["batch"], content["best"]
         load_weights(self.agent, content["agent"])
         self.optimizer.load_state_dict(content["optimizer"])
-        for name, generator in self._generators().items():
-            generator.set_state(content["generators"][name])
+        for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = rate  # today's: after diverging, one goes on with a lower one
         device = next(self.agent.parameters()).device
+        for name, generator in self._generators().items():
+            try:
+                generator.set_state(content["generators"][name])
+            except RuntimeError as error:
+                raise AlmetaError(
+                    f"the checkpoint's random states do not fit device={device.type} ({error}); resume on the kind of "
+                    "device that it was trained on"
+                ) from error
         self._sums = {name: value.to(device) for name, value in content["sums"].items()}
         self._metrics.truncate(content["metrics_size"])
 
@@ -178,19 +188,23 @@ class Trainer:
         means = {name: float(total / count) for name, total in self._sums.items()}
         self._sums = {}
         if not math.isfinite(means["loss"]):
-            raise AlmetaError(
-                f"the loss is {means['loss']} around batch {self.batch:,}; the weights have diverged: lower "
-                f"learning_rate or set max_grad_norm, and resume from {self.folder / LAST}"
-            )
+            raise self._diverged(f"the loss is {means['loss']}")
         self._log({"kind": "train", "batch": self.batch, **means})
 
+    def _diverged(self, symptom: str) -> AlmetaError:
+        return AlmetaError(
+            f"{symptom} after batch {self.batch:,}: training has diverged; lower learning_rate or set max_grad_norm, "
+            f"and resume from {self.folder / LAST}"
+        )
+
     def _evaluate(self) -> None:
-        for classes, evaluate in self.evaluations.items():
-            summary = evaluate(self.agent)
+        summaries = {classes: evaluate(self.agent) for classes, evaluate in self.evaluations.items()}
+        for classes, summary in summaries.items():
             self._log({"kind": "evaluation", "batch": self.batch, "classes": classes, **summary})
-            if classes == "train" and (self.best is None or summary["mean_return"] > self.best):
-                self.best = summary["mean_return"]
-                self.save(BEST)
+        score = summaries["train"]["mean_return"] if "train" in summaries else None
+        if score is not None and (self.best is None or score > self.best):
+            self.best = score
+            self.save(BEST)  # last, so that who goes on from it has all records of this batch
 
     def _log(self, record: dict[str, Any]) -> None:
         for logger in (self._metrics, *self.loggers):

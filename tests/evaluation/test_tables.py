@@ -57,9 +57,9 @@ def test_markdown_shows_percents_intervals_and_dashes(make_summary):
     silent = make_summary(accuracy=0.0, prediction_accuracy=None, request_rate=1.0, mean_return=-1.5)
     lines = markdown_table(table_of_policies({"a|b": make_summary()}, {"always": silent})).splitlines()
     assert lines[0].startswith("| policy | all steps correct, % | predictions correct, % |")
-    assert lines[2] == (r"| a\|b | 60.0 ± 2.0 | 80.0 ± 2.0 | 25.0 ± 2.0 | 10.00 ± 0.02 | 1,000 episodes |")
-    assert lines[3] == "| always | 0.0 ± 2.0 | – | 100.0 ± 2.0 | -1.50 ± 0.02 | 1,000 episodes |"
-    assert lines[5].startswith("±: half of a 95 % interval")
+    assert lines[2] == (r"| a\|b | 60.0 ± 2.0 | 80.0 ± 2.0 | 25.0 ± 2.0 | 10.00 ± 0.02 |")
+    assert lines[3] == "| always | 0.0 ± 2.0 | – | 100.0 ± 2.0 | -1.50 ± 0.02 |"
+    assert lines[5].startswith("±: half of a 95 % interval over 1,000 episodes.")
 
 
 def test_terminal_shows_every_row_and_takes_labels_literally(make_summary):

@@ -17,7 +17,7 @@ from almeta.evaluation.one_shot import evaluate
 from almeta.seeding import make_generator
 from almeta.tasks import split_classes
 from almeta.training import checkpoint
-from almeta.training.trainer import Evaluate, Interrupted, Schedule, Trainer
+from almeta.training.trainer import LAST, Evaluate, Interrupted, Schedule, Trainer
 from tests.agents.streams import glyphs, make_agent, make_streams, small_network, stream_options
 
 # Agents and, after a dash, the network where it is not the LSTM.
@@ -70,16 +70,19 @@ def kill_in_batch(trainer: Trainer, batch: int) -> None:
 
 
 def kill_in_save(number: int) -> None:
-    """Let the process kill itself with half of its so-manieth file written."""
-    saves = []
+    """Let the process kill itself with half of its so-manieth `last.pt` written."""
+    write, saves = checkpoint.write_atomically, []
 
     def fsync(descriptor: int) -> None:
-        saves.append(descriptor)
         if len(saves) == number:
             os.truncate(descriptor, os.fstat(descriptor).st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    checkpoint.os.fsync = fsync
+    def write_or_death(path: Path, content: bytes) -> None:
+        saves.extend([path] if path.name == LAST else [])
+        write(path, content)
+
+    checkpoint.os.fsync, checkpoint.write_atomically = fsync, write_or_death  # type: ignore[assignment]
 
 
 def main(name: str, folder: str, batches: str, *requests: str) -> int:

@@ -98,11 +98,11 @@ def test_killed_and_resumed_equals_never_stopped(name, whole, tmp_path):
 
 
 def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
-    # Written are best.pt at batch 4, last.pt at 6, sooner or later a better best.pt, and at last the second last.pt.
-    process = command("QLearning", tmp_path, 12, "kill-in-save=3", "kill-at=13")
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
+    process = command("QLearning", tmp_path, 12, "kill-in-save=2")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, errors
     assert load_checkpoint(tmp_path / LAST)["batch"] == 6
+    assert read_json_lines(tmp_path / "metrics.jsonl")[-1]["batch"] == 12
     resume("QLearning", tmp_path, 12)
     assert_same_run(tmp_path, whole("QLearning"))
 
@@ -338,11 +338,18 @@ def test_diverged_weights_are_named_and_kept_out_of_the_checkpoint(tmp_path):
     trainer = make_trainer("QLearning", tmp_path, 12, log_every=12, checkpoint_every=2, evaluations={})
     loss = trainer.agent.loss
     trainer.agent.loss = lambda rollout: (loss(rollout)[0] * (torch.nan if trainer.batch >= 4 else 1.0), {})
-    with pytest.raises(AlmetaError, match="the loss is nan around batch 6; .* lower learning_rate"):
+    with pytest.raises(AlmetaError, match="weights are no longer finite after batch 6: .*; lower learning_rate"):
         trainer.train()
     content = load_checkpoint(tmp_path / LAST)
     assert content["batch"] == 4
     assert all(value.isfinite().all() for value in content["agent"].values())
+
+
+def test_a_loss_that_is_not_finite(tmp_path):
+    trainer = make_trainer("QLearning", tmp_path, 12, evaluations={})
+    trainer.agent.loss = lambda rollout: (rollout.outputs.sum() * 0.0 + torch.inf, {})
+    with pytest.raises(AlmetaError, match="the loss is inf after batch 3: .*; lower learning_rate"):
+        trainer.train()
 
 
 def test_checkpoint_of_another_network(whole, tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,6 +92,45 @@ class Agent(nn.Module):
     def greedy(self, outputs: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
         """Return the best allowed action `[E]` int64."""
         return best_action(outputs[..., : self.num_actions], action_mask, generator)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: np.ndarray,
+        memory: Memory = None,
+        episode_start: np.ndarray | bool | None = None,
+        action_mask: np.ndarray | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[np.ndarray, Memory]:
+        """Act greedily in a Gymnasium environment, one step of one episode or of a batch.
+
+        Args:
+            observation: `[S + P]` or `[E, S + P]` float32, label input and image, as the environments return it.
+            memory: what the previous call returned; None before the first step.
+            episode_start: where an episode begins and memory must be emptied, a bool or `[E]`.
+            action_mask: `info["action_mask"]`, `[A]` or `[E, A]`; None if everything is allowed.
+            generator: breaks ties between actions; None takes the first.
+
+        Returns:
+            The action, int64, a scalar or `[E]`, and the memory for the next call.
+        """
+        weight = next(self.parameters())
+        batch = torch.as_tensor(np.atleast_2d(observation), device=weight.device)
+        label, image = batch.split([self.num_actions - 1, self.num_pixels], dim=-1)
+        allowed = torch.ones(len(batch), self.num_actions, dtype=torch.bool, device=weight.device)
+        if action_mask is not None:
+            allowed &= torch.as_tensor(np.atleast_2d(action_mask), device=weight.device).bool()
+        start = None
+        if episode_start is not None:
+            start = torch.tensor(np.broadcast_to(episode_start, len(batch)), device=weight.device)
+        memory = self.initial(len(batch)) if memory is None else memory
+        outputs, memory = self.step(StreamState(self.encode(image), label, allowed, start), memory)
+        if generator is None:
+            chosen = outputs[:, : self.num_actions].masked_fill(~allowed, -torch.inf).argmax(-1)
+        else:
+            chosen = self.greedy(outputs, allowed, generator)
+        action = chosen.cpu().numpy()
+        return (action[0] if observation.ndim == 1 else action), memory
 
     def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Return actions `[E]` int64 for training.

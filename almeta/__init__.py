@@ -7,8 +7,9 @@ does the import itself, also in a worker process.
 import gymnasium
 
 from almeta.data import load_dataset
+from almeta.policies import load_policy
 
-__all__ = ["__version__", "load_dataset"]
+__all__ = ["__version__", "load_dataset", "load_policy"]
 
 __version__ = "0.1.0"
 

@@ -1,61 +1,116 @@
-"""Checking plain values of a config against the types that a function declares."""
+"""Checking plain values of a config against declared types, before anything is loaded or built."""
 
+import collections.abc
 import inspect
+import math
 import types
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from almeta.errors import AlmetaError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Within:
+    """The bounds of a number, as in `Annotated[float, Within(0, 1)]`; `above` is not allowed itself."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and value > self.above
+
+    def __str__(self) -> str:
+        if self.above > -math.inf:
+            return f" above {self.above:g}" + (f", at most {self.high:g}" if self.high < math.inf else "")
+        return f" from {self.low:g} to {self.high:g}" if self.high < math.inf else f" of at least {self.low:g}"
+
+
+Count = Annotated[int, Within(1)]
+Share = Annotated[float, Within(0, 1)]
+Positive = Annotated[float, Within(above=0)]
 
 _UNION = (typing.Union, types.UnionType)
 
 
-def check_arguments(function: Callable[..., Any], options: Mapping[str, Any], name: str) -> None:
-    """Raise unless `options` are known arguments of `function` with values of the declared simple types.
+def check_arguments(
+    function: Callable[..., Any], options: Mapping[str, Any], name: str, given: Iterable[str] = ()
+) -> None:
+    """Raise unless `options` are known arguments of `function` with values of the declared types.
 
     Args:
-        function: annotated; arguments of other types than numbers, strings, bools and literals are not checked.
+        function: annotated.
         options: the values by argument.
         name: what the options are called in messages, such as "env".
+        given: arguments that come from elsewhere, and are not options.
 
     Raises:
         AlmetaError: naming the key, the value and what may stand there.
     """
-    parameters = inspect.signature(function).parameters
     owner = function.__init__ if inspect.isclass(function) else function
-    hints = typing.get_type_hints(owner)
-    for key, value in options.items():
-        if key not in parameters:
-            raise AlmetaError(did_you_mean(key, parameters, f"key of {name}"))
-        check_value(f"{name}.{key}", value, hints.get(key, Any))
+    hints = typing.get_type_hints(owner, include_extras=True)
+    known = {key: hints.get(key, Any) for key in inspect.signature(function).parameters if key not in given}
+    check_values(options, known, name)
+
+
+def check_values(values: Mapping[str, Any], known: Mapping[str, Any], name: str = "") -> None:
+    """Raise unless the keys are among the known ones, and each value has the type that is known for its key."""
+    prefix = f"{name}." if name else ""
+    for key, value in values.items():
+        if key not in known:
+            raise AlmetaError(did_you_mean(str(key), known, f"key of {name}" if name else "key"))
+        check_value(f"{prefix}{key}", value, known[key])
 
 
 def check_value(key: str, value: Any, hint: Any) -> None:
-    """Raise unless `value` has the type `hint`, if that is a simple one; an int will do where a float is wanted."""
+    """Raise unless `value` has the type `hint`.
+
+    Checked are numbers (an int will do where a float is wanted), texts, bools, literals, lists as such, and the
+    values of dictionaries; any of them `Annotated` with bounds, or in a union. Everything else passes.
+    """
     options = typing.get_args(hint) if typing.get_origin(hint) in _UNION else (hint,)
+    for option in options:
+        if typing.get_origin(option) is dict and isinstance(value, Mapping):
+            for below, part in value.items():
+                check_value(f"{key}.{below}", part, typing.get_args(option)[1])
+            return
     if not any(_fits(value, option) for option in options):
         wanted = " or ".join(_describe(option) for option in options)
         raise AlmetaError(f"{key} is {value!r}; it must be {wanted}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
     if hint is None or hint is types.NoneType:
         return value is None
-    if typing.get_origin(hint) is typing.Literal:
+    if origin is Annotated:
+        plain, *bounds = typing.get_args(hint)
+        return _fits(value, plain) and all(value in bound for bound in bounds)
+    if origin is typing.Literal:
         return value in typing.get_args(hint)
+    if origin is collections.abc.Sequence:
+        return isinstance(value, list | tuple)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (str, bool):
         return isinstance(value, hint)
-    return True
+    return origin is not dict
 
 
 def _describe(hint: Any) -> str:
+    origin = typing.get_origin(hint)
     if hint is None or hint is types.NoneType:
         return "null"
-    if typing.get_origin(hint) is typing.Literal:
+    if origin is Annotated:
+        plain, *bounds = typing.get_args(hint)
+        return _describe(plain) + "".join(str(bound) for bound in bounds)
+    if origin is typing.Literal:
         return " or ".join(repr(option) for option in typing.get_args(hint))
+    if origin in (collections.abc.Sequence, dict):
+        return "a list" if origin is collections.abc.Sequence else "a group of keys"
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))

@@ -1,17 +1,25 @@
-"""What the commands share: plain configs, and errors told in one line."""
+"""What the commands share: plain configs, folders, and errors told in one line."""
 
 import contextlib
+import hashlib
+import os
+import re
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from almeta.errors import AlmetaError, Interrupted
+from almeta import conf
+from almeta.errors import AlmetaError, Interrupted, did_you_mean
 from almeta.training.build import find_checkpoint
 from almeta.training.checkpoint import load_checkpoint
 
@@ -22,21 +30,50 @@ RESUMABLE = {
 }  # fmt: skip
 
 
+# ---- folders
+
+
 def register_resolvers() -> None:
-    """Make `${run_folder:resume,folder}` known to configs: a resumed run keeps Hydra's files below its own folder."""
+    """Make known to configs: `${run_folder:resume,folder}` and `${job_folder:overrides}`."""
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("job_folder", _job_folder, replace=True)
 
 
 def _run_folder(resume: str | None, folder: str) -> str:
-    if resume is None:
-        return folder
-    run = Path(resume).parent if Path(resume).suffix == ".pt" else Path(resume)
-    return str(run / "resumed" / Path(folder).name)
+    """Where Hydra keeps its files: `folder`, or below the run that is resumed."""
+    try:
+        run = find_checkpoint(str(resume)).parent if resume is not None else None
+    except AlmetaError:  # told when the run is read
+        run = None
+    return folder if run is None else str(run / "resumed" / Path(folder).name)
+
+
+def _job_folder(overrides: str) -> str:
+    """A name for the folder of a sweep's job: what was asked for, as text that any command takes unquoted."""
+    name = re.sub(r"[^\w.+-]", "_", overrides.replace("/", "_"))
+    if len(name) > 150 or name != overrides.replace("/", "_"):  # cut or no longer unique
+        return f"{name[:140]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+    return name
 
 
 def output_folder() -> Path:
-    """The folder that Hydra made for this job."""
-    return Path(HydraConfig.get().runtime.output_dir)
+    """The folder that Hydra made for this job, relative to where we are if it lies below."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def remove_notes(folder: Path) -> None:
+    """Remove a folder that holds nothing but what Hydra noted of the config: the run has not begun."""
+    notes = folder / ".hydra"
+    if notes.is_dir() and list(folder.iterdir()) == [notes]:
+        with contextlib.suppress(OSError):
+            for note in notes.iterdir():
+                note.unlink()
+            notes.rmdir()
+            os.removedirs(folder)  # and parents that are empty now
+
+
+# ---- configs
 
 
 def plain(config: DictConfig | ListConfig) -> dict[str, Any]:
@@ -51,42 +88,116 @@ def plain(config: DictConfig | ListConfig) -> dict[str, Any]:
         raise AlmetaError(str(error).splitlines()[0]) from error
 
 
-def read_run(config: DictConfig) -> tuple[dict[str, Any], Path]:
-    """Return the run's config and folder: new ones, or those of the run to be resumed."""
+def read_run(config: DictConfig) -> tuple[dict[str, Any], Path, Path | None]:
+    """Return the run's config, its folder and the checkpoint to go on from: of a new run, or of one to be resumed."""
     if config.resume is None:
-        return plain(config), output_folder()
-    checkpoint = find_checkpoint(config.resume)
-    resumed = OmegaConf.create(load_checkpoint(checkpoint)["config"])
+        return plain(config), output_folder(), None
+    checkpoint = find_checkpoint(str(config.resume))
+    before = load_checkpoint(checkpoint)["config"]
+    resumed = OmegaConf.create(before)
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-        if key.partition(".")[0] in RESUMABLE:
-            OmegaConf.update(resumed, key, OmegaConf.select(config, key))
+        part = key.partition(".")[0]
+        if part in RESUMABLE:
+            OmegaConf.update(resumed, part, OmegaConf.select(config, part), merge=False)
         elif key != "resume":
             raise AlmetaError(
                 f"{override} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
             )
-    return plain(resumed), checkpoint.parent
+    changed = plain(resumed)
+    if differing_keys(changed, before):
+        raise AlmetaError(
+            f"batches={changed['batches']} cannot change when a run with anneal_lr=true is resumed: its learning rate "
+            f"falls to zero over batches={before['batches']}; start a new run"
+        )
+    return changed, checkpoint.parent, checkpoint
+
+
+def differing_keys(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """The keys in which two runs of one folder may not differ, but do."""
+    fixed = {key for key in {*here, *there} if key not in RESUMABLE}
+    if here.get("anneal_lr"):  # the learning rate falls as the batches left do
+        fixed.add("batches")
+    return sorted(key for key in fixed if here.get(key) != there.get(key))
+
+
+# ---- errors
 
 
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
     """Turn mistakes of the user and interruptions into one line and an exit status, without a traceback.
 
-    In a sweep a job that fails must not take the others with it: its line is written, its result is missing.
+    It stands twice: around a job, and around the command, where what Hydra itself finds wrong arrives. A job of a
+    sweep that fails must not take the others with it: its line is written, its result is missing.
     """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on instead of printing them in its own way
     try:
-        yield
-    except Interrupted as stop:
-        _leave(str(stop), 130)
-    except KeyboardInterrupt:
-        _leave("interrupted", 130)
-    except AlmetaError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            print(f"error: {error}", file=sys.stderr)
+        with _sigterm_as_ctrl_c():
+            yield
+    except (Interrupted, KeyboardInterrupt) as stop:
+        _leave(str(stop) or "stopped", 130)
+    except Exception as error:
+        line = _one_line(error)
+        job = HydraConfig.initialized()
+        if job and HydraConfig.get().mode == RunMode.MULTIRUN:
+            print(f"error: {line}" if line else traceback.format_exc(), file=sys.stderr)
+        elif line is None:
+            raise
         else:
-            _leave(f"error: {error}", 1)
+            if job:
+                remove_notes(Path(HydraConfig.get().runtime.output_dir))
+            _leave(f"error: {line}", 1)
+
+
+def how_to_go_on(folder: Path) -> str:
+    """The command that continues the run of a folder."""
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return "to go on, start the same sweep again"
+    program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
+    return f"to go on: {program} resume={folder}"
 
 
 def _leave(message: str, status: int) -> None:
     print(message, file=sys.stderr)
     raise SystemExit(status)
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _one_line(error: Exception) -> str | None:
+    """What to tell of an error of the input or the surroundings; None for any other, which is a fault of almeta."""
+    if isinstance(error, AlmetaError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_choice(error.missing_cfg_file)
+    if isinstance(error.__cause__, ConfigKeyError) and isinstance(error.__cause__.parent_node, DictConfig):
+        parent, key = error.__cause__.parent_node, str(error.__cause__.key)
+        where = str(error.__cause__.full_key).rpartition(".")[0]
+        return did_you_mean(key, map(str, parent), f"key of {where}" if where else "key")
+    if isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return f"{what}; make room, or choose another folder with hydra.run.dir=..."
+    if "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
+        begin = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
+        return begin + "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return None
+
+
+def _unknown_choice(missing: str) -> str:
+    """The line for a config such as "experiment/one_shot/quick" that is not there."""
+    group, _, choice = missing.partition("/")
+    folder = Path(str(conf.__file__)).parent / group
+    known = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+    return did_you_mean(choice, known, group)

@@ -17,12 +17,19 @@ from rich.console import Console
 
 from almeta.agents.agent import Agent
 from almeta.envs.one_shot import OneShotSimulation
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, Interrupted
 from almeta.evaluation.one_shot import evaluate
 from almeta.evaluation.report import compare, draw_training, print_results, write_results
-from almeta.scripts.commands import RESUMABLE, plain, read_run, register_resolvers, told_in_one_line
+from almeta.scripts.commands import (
+    differing_keys,
+    how_to_go_on,
+    plain,
+    read_run,
+    register_resolvers,
+    told_in_one_line,
+)
 from almeta.seeding import make_generator
-from almeta.training.build import Config, build_agent, build_simulation, load_split, set_compute
+from almeta.training.build import Config, build_agent, build_simulation, check_config, load_split, set_compute
 from almeta.training.checkpoint import load_checkpoint, write_atomically
 from almeta.training.loggers import build_loggers, read_json_lines
 from almeta.training.pretraining import pretrain_encoder
@@ -34,6 +41,7 @@ CONFIG, SUMMARY = "config.yaml", "summary.json"
 register_resolvers()
 
 
+@told_in_one_line()
 @hydra.main(version_base="1.3", config_path="pkg://almeta.conf", config_name="train")
 def main(config: DictConfig) -> float:
     """Train as the config says; return the mean return on training classes, for sweepers to raise."""
@@ -43,10 +51,16 @@ def main(config: DictConfig) -> float:
     return score
 
 
-def train(config: Config, folder: Path) -> dict[str, Any]:
-    """Train, evaluate, write and draw everything in `folder`; return the content of its `summary.json`."""
-    check_folder(config, folder)
-    if (folder / SUMMARY).exists():
+def train(config: Config, folder: Path, start: Path | None = None) -> dict[str, Any]:
+    """Train, evaluate, write and draw everything in `folder`; return the content of its `summary.json`.
+
+    Args:
+        config: plain values, as conf/train.yaml explains them.
+        folder: the run's; one that holds an unfinished run of this config is gone on with.
+        start: the checkpoint to go on from, where it is not the last one of the folder.
+    """
+    check_config(config)
+    if is_finished(config, folder) and (start is None or start.name == LAST):
         print(f"{folder} is finished already: nothing to do")
         return json.loads((folder / SUMMARY).read_text("utf-8"))
     set_compute(config)
@@ -62,45 +76,62 @@ def train(config: Config, folder: Path) -> dict[str, Any]:
     )
     progress = Progress(config["name"])
     loggers = build_loggers(config, folder)
-    trainer = Trainer(
-        agent=agent,
-        simulation=simulation,
-        optimizer=torch.optim.Adam(agent.parameters(), config["learning_rate"], fused=True),
-        generator=make_generator(config["seed"], "policy", config["device"]),
-        evaluations={name: judge(config, streams) for name, streams in judges.items()},
-        folder=folder,
-        schedule=Schedule(*(config[key] for key in ("batches", "log_every", "evaluate_every", "checkpoint_every"))),
-        config=config,
-        anneal_lr=config["anneal_lr"],
-        max_grad_norm=config["max_grad_norm"],
-        loggers=[*loggers, progress],
-        track=progress,
-    )
-    if (folder / LAST).exists():
-        trainer.restore(load_checkpoint(folder / LAST))
-        print(f"going on after batch {trainer.batch:,} of {folder / LAST}")
-    write_atomically(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(config)).encode())
     try:
+        trainer = Trainer(
+            agent=agent,
+            simulation=simulation,
+            optimizer=torch.optim.Adam(agent.parameters(), config["learning_rate"], fused=True),
+            generator=make_generator(config["seed"], "policy", config["device"]),
+            evaluations={name: judge(config, streams) for name, streams in judges.items()},
+            folder=folder,
+            schedule=Schedule(*(config[key] for key in ("batches", "log_every", "evaluate_every", "checkpoint_every"))),
+            config=config,
+            anneal_lr=config["anneal_lr"],
+            max_grad_norm=config["max_grad_norm"],
+            loggers=[*loggers, progress],
+            track=progress,
+        )
+        begin(trainer, start or folder / LAST)
         if trainer.batch == 0:
-            trainer.save(LAST)  # from here on there is something to resume
             pretrain(agent, simulation, config)
         trainer.train()
+        return conclude(config, agent, judges, folder)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        reason = str(stop) or "stopped"
+        raise Interrupted(f"{reason}; {how_to_go_on(folder)}") from None
     finally:
         for logger in loggers:
             logger.close()
-    return conclude(config, agent, judges, folder)
 
 
-def check_folder(config: Config, folder: Path) -> None:
-    """Raise if the folder holds a run of another config: its files would be mixed up with this one's."""
-    if (folder / CONFIG).exists():
-        there = plain(OmegaConf.load(folder / CONFIG))
-        differing = [key for key in config if key not in RESUMABLE and config[key] != there.get(key)]
-        if differing:
-            raise AlmetaError(
-                f"{folder} holds a run with another {', '.join(differing)}; choose another folder with "
-                "hydra.run.dir=... (hydra.sweep.dir=... for a sweep), or remove it"
-            )
+def is_finished(config: Config, folder: Path) -> bool:
+    """Whether the folder holds this very run with its results.
+
+    Raises:
+        AlmetaError: if it holds a run of another config: its files would be mixed up with this one's.
+    """
+    if not (folder / CONFIG).exists():
+        return False
+    there = plain(OmegaConf.load(folder / CONFIG))
+    if keys := differing_keys(config, there):
+        raise AlmetaError(
+            f"{folder} holds a run with another {', '.join(keys)}; choose another folder with "
+            "hydra.run.dir=... (hydra.sweep.dir=... for a sweep), or remove it"
+        )
+    same_end = all(config[key] == there[key] for key in ("batches", "final_episodes"))
+    return same_end and (folder / SUMMARY).exists()
+
+
+def begin(trainer: Trainer, checkpoint: Path) -> None:
+    """Go on from a checkpoint if it is there, and leave in the folder what the run can be resumed with."""
+    if checkpoint.exists():
+        trainer.restore(load_checkpoint(checkpoint))
+        print(f"going on after batch {trainer.batch:,} of {checkpoint}")
+    if trainer.batch > trainer.schedule.batches:
+        raise AlmetaError(f"{checkpoint} is of batch {trainer.batch:,} already; choose batches={trainer.batch} or more")
+    (trainer.folder / SUMMARY).unlink(missing_ok=True)  # of an earlier, shorter run
+    write_atomically(trainer.folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(trainer.config)).encode())
+    trainer.save(LAST)
 
 
 def judge(config: Config, simulation: OneShotSimulation) -> Evaluate:

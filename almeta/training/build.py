@@ -2,19 +2,21 @@
 
 import functools
 import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from almeta.agents.agent import Agent
-from almeta.checks import check_arguments
+from almeta.checks import Count, Positive, check_arguments, check_values
 from almeta.data import Dataset, load_dataset
 from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator, seeded_weights
 from almeta.tasks import split_classes
 from almeta.training.checkpoint import load_checkpoint
+from almeta.training.pretraining import pretrain_encoder
 
 Config = dict[str, Any]
 
@@ -34,21 +36,67 @@ def build(config: Config, name: str, /, **kwargs: Any) -> Any:
     Raises:
         AlmetaError: if the target lies outside almeta, is not there, or does not take the arguments.
     """
-    options = {key: value for key, value in config.items() if not key.startswith("_")}
-    target = _find(str(config.get("_target_")), name)
-    check_arguments(target, options, name)
+    target, options = _read(config, name, kwargs)
     if config.get("_partial_", False):
         return functools.partial(target, **options, **kwargs)
     return target(**options, **kwargs)
 
 
-def _find(target: str, name: str) -> Any:
+def _read(config: Config, name: str, given: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
+    """Return what a config's `_target_` names, and its arguments, checked."""
+    options = {key: value for key, value in config.items() if not key.startswith("_")}
+    target = str(config.get("_target_"))
     if not target.startswith("almeta."):
         raise AlmetaError(f"{name}._target_ is '{target}'; a config may only name what almeta defines, 'almeta.…'")
     try:
-        return pkgutil.resolve_name(target)
-    except (ImportError, AttributeError) as error:
+        found = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
         raise AlmetaError(f"{name}._target_ is '{target}', which is not there: {error}") from error
+    if not callable(found):
+        raise AlmetaError(f"{name}._target_ is '{target}', which is neither a class nor a function")
+    check_arguments(found, options, name, given)
+    return found, options
+
+
+# What may stand in a config of a run, beside the parts that are built from a `_target_`.
+_PARTS = ("env", "network", "agent", "logger")
+_VALUES: dict[str, Any] = {
+    "name": str,
+    "seed": int,
+    "device": str,
+    "threads": Count | None,
+    "matmul_precision": Literal["highest", "medium"],
+    "num_envs": Count,
+    "batches": Count,
+    "learning_rate": Positive,
+    "anneal_lr": bool,
+    "max_grad_norm": Positive | None,
+    "log_every": Count,
+    "evaluate_every": Count,
+    "evaluate_episodes": Count,
+    "final_episodes": Count,
+    "checkpoint_every": Count,
+    "resume": str | None,
+}
+_DATASET: dict[str, Any] = {"name": str, "train_classes": Count | Positive, "split_seed": int}
+
+
+def check_config(config: Config) -> None:
+    """Raise unless a run's config has all keys and no others, each with a value of the right kind.
+
+    Raises:
+        AlmetaError: naming the key, before anything is loaded or built.
+    """
+    known = _VALUES | dict.fromkeys(("dataset", "pretraining", *_PARTS), dict[str, Any])
+    check_values(config, known)
+    for key in known:
+        if key not in config:
+            raise AlmetaError(f"the config has no key '{key}'; was it written by another version of almeta?")
+    check_values(config["dataset"], _DATASET, "dataset")
+    check_arguments(pretrain_encoder, config["pretraining"], "pretraining", ("encoder", "sampler", "generator", "track"))
+    for part in _PARTS:
+        if config[part]:  # logger=none is empty
+            _read(config[part], part)
 
 
 def load_split(config: Config) -> dict[str, Dataset]:

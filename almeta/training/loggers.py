@@ -54,7 +54,7 @@ class JsonLines:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             with suppress(OSError):
-                self.truncate(size)
+                self._file.truncate(size)
             raise AlmetaError(
                 f"could not write {self._path}: {error.strerror}; make room, then resume the run"
             ) from error
@@ -69,8 +69,8 @@ class JsonLines:
 
         A shorter file (its end was lost with the power, or it lies in another folder) loses but half a line.
         """
-        content = self._path.read_bytes()[:size]
-        whole = content.rfind(b"\n") + 1
+        with self._path.open("rb") as file:
+            whole = file.read(size).rfind(b"\n") + 1
         self._file.truncate(whole)
         self._file.seek(whole)
 

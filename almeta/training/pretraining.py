@@ -1,10 +1,12 @@
 """Training an image encoder before the agent: codes of one class close together, of two classes far apart."""
 
 from collections.abc import Callable, Iterable
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from almeta.checks import Count, Positive, Within
 from almeta.errors import AlmetaError
 from almeta.tasks import StreamSampler
 
@@ -36,10 +38,10 @@ def pretrain_encoder(
     encoder: nn.Module,
     sampler: StreamSampler,
     generator: torch.Generator,
-    batches: int,
-    ways: int = 60,
-    shots: int = 4,
-    learning_rate: float = 2e-3,
+    batches: Count,
+    ways: Annotated[int, Within(2)] = 60,
+    shots: Annotated[int, Within(2)] = 4,
+    learning_rate: Positive = 2e-3,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> list[float]:
     """Train an encoder on the classes of a sampler, each of its rotations a class of its own, then freeze it.

@@ -9,9 +9,10 @@ LSTMState = tuple[Tensor, Tensor]
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """Matrix product of float32 numbers; computed and returned in bfloat16 when `torch.get_float32_matmul_precision()` is "medium".
+    """Matrix product of float32 numbers.
 
-    torch would round the factors by itself then, but inside the product, at half the speed on CPU.
+    Computed and returned in bfloat16 on a CPU when `torch.get_float32_matmul_precision()` is "medium":
+    torch would round the factors by itself then, but inside the product, at half the speed.
     """
     if x.device.type == "cpu" and torch.get_float32_matmul_precision() == "medium":
         return x.bfloat16() @ weight.bfloat16()

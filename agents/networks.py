@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
+from almeta.checks import Count
 from almeta.errors import AlmetaError
 from almeta.strategies.one_shot import Examples, StreamState
 
@@ -23,7 +24,7 @@ class LSTMNetwork(nn.Module):
 
     encoder_version = None
 
-    def __init__(self, num_pixels: int, num_slots: int, num_outputs: int, hidden_size: int = 200) -> None:
+    def __init__(self, num_pixels: int, num_slots: int, num_outputs: int, hidden_size: Count = 200) -> None:
         super().__init__()
         self.memory = LSTM(num_pixels, num_slots, hidden_size)
         self.head = nn.Linear(hidden_size, num_outputs)
@@ -64,10 +65,10 @@ class EpisodicNetwork(nn.Module):
         num_pixels: int,
         num_slots: int,
         num_outputs: int,
-        code_size: int = 64,
-        channels: int = 32,
-        hidden_size: int = 64,
-        capacity: int = 32,
+        code_size: Count = 64,
+        channels: Count = 32,
+        hidden_size: Count = 64,
+        capacity: Count = 32,
     ) -> None:
         super().__init__()
         side = math.isqrt(num_pixels)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from almeta.agents.agent import Agent, MakeNetwork, Rollout
 from almeta.agents.losses import clipped_surrogate, discounted_returns, gae_advantages
+from almeta.checks import Count, Positive, Share, Weight
 
 # Finite, so that a masked action has no gradient and no nan: 0 * -1e8 is 0 where 0 * -inf is nan.
 _NEVER = -1e8
@@ -64,9 +65,9 @@ class Reinforce(_ActorCritic):
         network: MakeNetwork,
         num_pixels: int,
         num_slots: int,
-        gamma: float = 0.5,
-        ent_coef: float = 0.01,
-        vf_coef: float = 0.5,
+        gamma: Share = 0.5,
+        ent_coef: Weight = 0.01,
+        vf_coef: Weight = 0.5,
     ) -> None:
         super().__init__(network, num_pixels, num_slots, gamma, ent_coef, vf_coef)
 
@@ -100,12 +101,12 @@ class PPO(_ActorCritic):
         network: MakeNetwork,
         num_pixels: int,
         num_slots: int,
-        gamma: float = 0.5,
-        gae_lambda: float = 0.95,
-        clip_coef: float = 0.2,
-        update_epochs: int = 3,
-        ent_coef: float = 0.01,
-        vf_coef: float = 0.5,
+        gamma: Share = 0.5,
+        gae_lambda: Share = 0.95,
+        clip_coef: Positive = 0.2,
+        update_epochs: Count = 3,
+        ent_coef: Weight = 0.01,
+        vf_coef: Weight = 0.5,
         norm_adv: bool = True,
     ) -> None:
         super().__init__(network, num_pixels, num_slots, gamma, ent_coef, vf_coef)

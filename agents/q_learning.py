@@ -7,6 +7,7 @@ from torch import Tensor
 
 from almeta.agents.agent import Agent, MakeNetwork, Rollout
 from almeta.agents.losses import td_errors
+from almeta.checks import Share
 from almeta.errors import AlmetaError
 from almeta.strategies.one_shot import best_action
 
@@ -31,8 +32,8 @@ class QLearning(Agent):
         network: MakeNetwork,
         num_pixels: int,
         num_slots: int,
-        gamma: float = 0.5,
-        epsilon: float = 0.05,
+        gamma: Share = 0.5,
+        epsilon: Share = 0.05,
         exploration: Literal["balanced", "uniform"] = "balanced",
         through_target: bool = True,
         last_step: Literal["skipped", "terminal"] = "skipped",

@@ -32,6 +32,7 @@ class Within:
 Count = Annotated[int, Within(1)]
 Share = Annotated[float, Within(0, 1)]
 Positive = Annotated[float, Within(above=0)]
+Weight = Annotated[float, Within(0)]
 
 _UNION = (typing.Union, types.UnionType)
 

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from almeta import conf
 from almeta.errors import AlmetaError, Interrupted, did_you_mean
@@ -51,9 +51,10 @@ def _run_folder(resume: str | None, folder: str) -> str:
 def _job_folder(overrides: str) -> str:
     """A name for the folder of a sweep's job: what was asked for, as text that any command takes unquoted."""
     name = re.sub(r"[^\w.+-]", "_", overrides.replace("/", "_"))
-    if len(name) > 150 or name != overrides.replace("/", "_"):  # cut or no longer unique
-        return f"{name[:140]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
-    return name
+    if len(name) <= 150 and name == overrides.replace("/", "_"):
+        return name
+    digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]  # for what was cut or replaced
+    return f"{name[:140]}-{digest}"
 
 
 def output_folder() -> Path:
@@ -62,7 +63,7 @@ def output_folder() -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def remove_notes(folder: Path) -> None:
+def _remove_notes(folder: Path) -> None:
     """Remove a folder that holds nothing but what Hydra noted of the config: the run has not begun."""
     notes = folder / ".hydra"
     if notes.is_dir() and list(folder.iterdir()) == [notes]:
@@ -139,14 +140,11 @@ def told_in_one_line() -> Iterator[None]:
         _leave(str(stop) or "stopped", 130)
     except Exception as error:
         line = _one_line(error)
-        job = HydraConfig.initialized()
-        if job and HydraConfig.get().mode == RunMode.MULTIRUN:
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
             print(f"error: {line}" if line else traceback.format_exc(), file=sys.stderr)
         elif line is None:
             raise
         else:
-            if job:
-                remove_notes(Path(HydraConfig.get().runtime.output_dir))
             _leave(f"error: {line}", 1)
 
 
@@ -159,6 +157,8 @@ def how_to_go_on(folder: Path) -> str:
 
 
 def _leave(message: str, status: int) -> None:
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:
+        _remove_notes(Path(HydraConfig.get().runtime.output_dir))
     print(message, file=sys.stderr)
     raise SystemExit(status)
 
@@ -182,10 +182,11 @@ def _one_line(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(error.missing_cfg_file)
-    if isinstance(error.__cause__, ConfigKeyError) and isinstance(error.__cause__.parent_node, DictConfig):
-        parent, key = error.__cause__.parent_node, str(error.__cause__.key)
-        where = str(error.__cause__.full_key).rpartition(".")[0]
-        return did_you_mean(key, map(str, parent), f"key of {where}" if where else "key")
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        where = str(cause.full_key).rpartition(".")[0]
+        known = [str(key) for key in cause.parent_node if key != "hydra"]
+        return did_you_mean(str(cause.key), known, f"key of {where}" if where else "key")
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return f"{what}; make room, or choose another folder with hydra.run.dir=..."

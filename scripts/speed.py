@@ -85,8 +85,11 @@ def our_training(simulation: OneShotSimulation, generator: torch.Generator) -> C
         agent = QLearning(LSTMNetwork, PIXELS, SLOTS, GAMMA, EPSILON)
     optimizer = torch.optim.Adam(agent.parameters(), 1e-3, fused=True)
 
+    def explore(outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:
+        return agent.explore(outputs, action_mask, targets, generator)
+
     def batch() -> None:
-        rollout = play(simulation, agent, lambda *seen: agent.explore(*seen, generator))
+        rollout = play(simulation, agent, explore)
         loss, _ = agent.loss(rollout)
         optimizer.zero_grad()
         loss.backward()

@@ -19,6 +19,7 @@ from almeta.agents.agent import Agent
 from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError, Interrupted
 from almeta.evaluation.one_shot import evaluate
+from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import compare, draw_training, print_results, write_results
 from almeta.scripts.commands import (
     differing_keys,
@@ -97,8 +98,8 @@ def train(config: Config, folder: Path, start: Path | None = None) -> dict[str, 
         trainer.train()
         return conclude(config, agent, judges, folder)
     except (Interrupted, KeyboardInterrupt) as stop:
-        reason = str(stop) or "stopped"
-        raise Interrupted(f"{reason}; {how_to_go_on(folder)}") from None
+        way_on = how_to_go_on(folder) if (folder / LAST).exists() else "nothing was trained yet"
+        raise Interrupted(f"{str(stop) or 'stopped'}; {way_on}") from None
     finally:
         for logger in loggers:
             logger.close()
@@ -154,10 +155,12 @@ def pretrain(agent: Agent, simulation: OneShotSimulation, config: Config) -> Non
 
 def conclude(config: Config, agent: Agent, judges: dict[str, OneShotSimulation], folder: Path) -> dict[str, Any]:
     """Judge the trained agent and the baselines, print, write and draw; return what `summary.json` holds."""
-    episodes, seed, published = config["final_episodes"], config["seed"], config["dataset"]["name"] == "omniglot"
+    episodes, seed = config["final_episodes"], config["seed"]
+    published = is_published_task(config["dataset"]["name"], config["env"])
     results = compare(agent, config["name"], judges["test"], judges["train"], episodes, seed)
     train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
-    title = f"{judges['test'].sampler.name}, classes never trained on, after {config['batches']:,} batches"
+    classes = config["dataset"]["name"]
+    title = f"{config['name']} after {config['batches']:,} batches, on classes of {classes} never trained on"
     print_results(results, title, Console(), published)
     paths = write_results(results, folder, published)
     paths += draw_training(read_json_lines(folder / "metrics.jsonl"), results.baselines, folder, published)
@@ -171,8 +174,7 @@ def conclude(config: Config, agent: Agent, judges: dict[str, OneShotSimulation],
         "scripted": results.scripted,
     }
     write_atomically(folder / SUMMARY, json.dumps(summary, indent=2).encode())
-    for path in (*paths, folder / SUMMARY):
-        print(f"wrote {path}")
+    print(f"wrote {', '.join(path.name for path in paths)} and {SUMMARY} to {folder}")
     return summary
 
 

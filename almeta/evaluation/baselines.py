@@ -37,7 +37,7 @@ def make_baselines(
         "request always": AlwaysRequest(slots),
         "never request: guess": NeverRequest(slots),
         **random,
-        f"nearest labelled image within {nearest.threshold:.2f}": nearest,
+        "nearest labelled image": nearest,
     }
 
 
@@ -54,5 +54,9 @@ def nearest_by_threshold(simulation: OneShotSimulation, seed: int) -> list[Neare
 def summaries(
     actors: dict[str, StreamActor], simulation: OneShotSimulation, episodes: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate each actor on the same streams and return its summary by name."""
-    return {name: evaluate(actor, simulation, episodes, seed).summary() for name, actor in actors.items()}
+    """Evaluate each actor on the same streams and return its summary by name, with its threshold if it has one."""
+    results = {}
+    for name, actor in actors.items():
+        threshold = {"threshold": actor.threshold} if isinstance(actor, NearestLabelled) else {}
+        results[name] = evaluate(actor, simulation, episodes, seed).summary() | threshold
+    return results

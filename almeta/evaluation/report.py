@@ -98,6 +98,7 @@ def _play_scripts(agent: Agent, simulation: OneShotSimulation, episodes: int, se
 def print_results(results: Results, title: str, console: Console, published: bool) -> None:
     """Print the table of all policies, and the agent's measures by k-th instance of a class."""
     console.print(rich_table(_table(results, published), title))
+    console.print()
     console.print(rich_table(table_of_instances(results.summary), f"{results.policy}, by k-th image of a class"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
+from almeta.evaluation.published import is_published_task
 from almeta.evaluation.tables import Summary, rich_table, table_of_policies, write_table
 
 
@@ -26,18 +28,22 @@ class Job:
     Attributes:
         folder: where it ran.
         overrides: what was asked for on the command line, without the seed.
+        seed: "seed=1", or empty where none was asked for.
         group: equal for jobs that differ in the seed alone.
         results: the content of ``summary.json``, or None where the job has not finished.
+        is_published_task: whether its streams are those of Woodward & Finn.
     """
 
     folder: Path
     overrides: tuple[str, ...]
+    seed: str
     group: str
     results: dict[str, Any] | None
+    is_published_task: bool
 
 
 def sweep_table(
-    job_folders: Iterable[Path | str], split: str = "test", published: bool = True
+    job_folders: Iterable[Path | str], split: str = "test", published: bool | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
     """One table of all jobs of a sweep; jobs that differ only in their seed share a row.
 
@@ -45,7 +51,7 @@ def sweep_table(
         job_folders: each holds Hydra's ``.hydra/config.yaml`` and ``.hydra/overrides.yaml`` and, at its end,
             ``summary.json``: ``{"policy": label, split: summary, "baselines": {label: summary}, ...}``.
         split: the key of the summary that is shown, "test" or "train".
-        published: also the rows of Table 1 of Woodward & Finn.
+        published: also the rows of Table 1 of Woodward & Finn; None adds them where a job has their task.
 
     Returns:
         The table of :func:`~almeta.evaluation.tables.table_of_policies`, where a label is followed by the
@@ -63,13 +69,16 @@ def sweep_table(
         policies.setdefault(label, []).append(job.results[split])
         for name, summary in job.results.get("baselines", {}).items():
             baselines.setdefault(name, {}).setdefault(settings[job.group], []).append(summary)
-    missing = [_describe(job) for job in jobs if job.results is None]
+    missing = [_describe(job, settings[job.group]) for job in jobs if job.results is None]
+    if published is None:
+        published = any(job.is_published_task for job in jobs)
     return table_of_policies(policies, _merge_equal(baselines), published), missing
 
 
 def find_jobs(sweep_folder: Path | str) -> list[Path]:
     """The folders below ``sweep_folder`` in which Hydra ran a job, by name; numbers by value: 2, 10."""
-    folders = [found.parent for found in Path(sweep_folder).glob("**/.hydra")]
+    found = Path(sweep_folder).glob("**/.hydra")
+    folders = [path.parent for path in found if path.parent.parent.name != "resumed"]  # notes of a resumed job
     return sorted(folders, key=lambda path: (float(path.name) if path.name.isdigit() else math.inf, path))
 
 
@@ -79,10 +88,10 @@ class SweepTable(Callback):
     Hydra calls it where ``hydra.callbacks`` names it; a sweep in which a job failed ends before that.
 
     Args:
-        published: also the rows of Table 1 of Woodward & Finn.
+        published: also the rows of Table 1 of Woodward & Finn; None adds them where a job has their task.
     """
 
-    def __init__(self, published: bool = True) -> None:
+    def __init__(self, published: bool | None = None) -> None:
         self.published = published
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -92,17 +101,26 @@ class SweepTable(Callback):
         console = Console()
         console.print(rich_table(table, title=f"All jobs of {folder}"))
         for line in missing:
-            console.print(f"missing: {line}", markup=False)
-        for path in write_table(table, folder):
-            console.print(f"wrote {path}", markup=False)
+            console.print(f"missing: {line}", markup=False, soft_wrap=True)
+        names = ", ".join(path.name for path in write_table(table, folder))
+        console.print(f"wrote {names} to {folder}", markup=False, soft_wrap=True)
 
 
 def _read_job(folder: Path, split: str) -> Job:
-    overrides = [str(item) for item in _read_yaml(folder / ".hydra" / "overrides.yaml") or []]
-    overrides = sorted(item for item in overrides if not item.startswith("seed="))
+    asked = sorted(str(item) for item in _read_yaml(folder / ".hydra" / "overrides.yaml") or [])
+    overrides = [item for item in asked if not item.startswith("seed=")]
+    seed = "".join(item for item in asked if item.startswith("seed="))
     config = _read_yaml(folder / ".hydra" / "config.yaml") or {}
     group = json.dumps([overrides, {**config, "seed": None}], sort_keys=True, default=str)
-    return Job(folder, tuple(overrides), group, _read_results(folder, split))
+    return Job(folder, tuple(overrides), seed, group, _read_results(folder, split), _is_published_task(config))
+
+
+def _is_published_task(config: dict[str, Any]) -> bool:
+    try:
+        env = OmegaConf.to_container(OmegaConf.create(config["env"]), resolve=True)
+        return is_published_task(config["dataset"]["name"], env)  # type: ignore[arg-type]
+    except (KeyError, TypeError, OmegaConfBaseException):  # another command's config
+        return False
 
 
 def _read_yaml(path: Path) -> Any:
@@ -121,14 +139,26 @@ def _read_results(folder: Path, split: str) -> dict[str, Any] | None:
 
 
 def _settings(jobs: list[Job]) -> dict[str, str]:
-    """What tells each group of jobs from the others: its overrides that not all jobs share."""
+    """What tells each group of jobs from the others: its overrides that not all jobs share, with short keys."""
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
+    short = _short_keys({item.partition("=")[0] for job in jobs for item in job.overrides if item not in shared})
     settings: dict[str, str] = {}
     for job in jobs:
-        own = ", ".join(item for item in job.overrides if item not in shared)
+        own = ", ".join(_shortened(item, short) for item in job.overrides if item not in shared)
         if job.group not in settings:
             settings[job.group] = own if own not in settings.values() else f"{own} {job.folder.name}".strip()
     return settings
+
+
+def _short_keys(keys: set[str]) -> dict[str, str]:
+    """The last part of each key, "incorrect" of "env.reward.incorrect", where no two keys end alike."""
+    ends = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: end if ends[end] == 1 else key for key in keys for end in [key.rpartition(".")[2]]}
+
+
+def _shortened(override: str, short: dict[str, str]) -> str:
+    key, _, value = override.partition("=")
+    return f"{short[key]}={value}"
 
 
 def _label(name: str, setting: str) -> str:
@@ -147,6 +177,6 @@ def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, li
     return rows
 
 
-def _describe(job: Job) -> str:
-    asked = f" ({', '.join(job.overrides)})" if job.overrides else ""
-    return f"{job.folder.name}{asked}: no finished summary.json"
+def _describe(job: Job, setting: str) -> str:
+    what = ", ".join(part for part in (setting, job.seed) if part)
+    return f"{what or 'a job'} has no finished summary.json in {job.folder}"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from almeta.agents.agent import Agent
-from almeta.checks import Count, Positive, check_arguments, check_values
+from almeta.checks import Count, Positive, Share, check_arguments, check_values
 from almeta.data import Dataset, load_dataset
 from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError, did_you_mean
@@ -36,14 +36,14 @@ def build(config: Config, name: str, /, **kwargs: Any) -> Any:
     Raises:
         AlmetaError: if the target lies outside almeta, is not there, or does not take the arguments.
     """
-    target, options = _read(config, name, kwargs)
+    target, options = read_part(config, name, kwargs)
     if config.get("_partial_", False):
         return functools.partial(target, **options, **kwargs)
     return target(**options, **kwargs)
 
 
-def _read(config: Config, name: str, given: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
-    """Return what a config's `_target_` names, and its arguments, checked."""
+def read_part(config: Config, name: str, given: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
+    """Return what a config's `_target_` names, and its arguments, both checked and nothing called; see `build`."""
     options = {key: value for key, value in config.items() if not key.startswith("_")}
     target = str(config.get("_target_"))
     if not target.startswith("almeta."):
@@ -78,7 +78,7 @@ _VALUES: dict[str, Any] = {
     "checkpoint_every": Count,
     "resume": str | None,
 }
-_DATASET: dict[str, Any] = {"name": str, "train_classes": Count | Positive, "split_seed": int}
+DATASET: dict[str, Any] = {"name": str, "train_classes": Count | Share, "split_seed": int}
 
 
 def check_config(config: Config) -> None:
@@ -92,11 +92,12 @@ def check_config(config: Config) -> None:
     for key in known:
         if key not in config:
             raise AlmetaError(f"the config has no key '{key}'; was it written by another version of almeta?")
-    check_values(config["dataset"], _DATASET, "dataset")
-    check_arguments(pretrain_encoder, config["pretraining"], "pretraining", ("encoder", "sampler", "generator", "track"))
+    check_values(config["dataset"], DATASET, "dataset")
+    given = ("encoder", "sampler", "generator", "track")
+    check_arguments(pretrain_encoder, config["pretraining"], "pretraining", given)
     for part in _PARTS:
         if config[part]:  # logger=none is empty
-            _read(config[part], part)
+            read_part(config[part], part)
 
 
 def load_split(config: Config) -> dict[str, Dataset]:

@@ -62,7 +62,9 @@ def small_network(name: str = "LSTMNetwork", **options: Any) -> MakeNetwork:
 def forgetful(name: str, **options: Any) -> MakeNetwork:
     """Return what makes the named network with its memory cut: emptied before every step, wherever it is used."""
 
-    class Forgetful(NETWORKS[name]):  # type: ignore[misc]
+    network: Any = NETWORKS[name]
+
+    class Forgetful(network):
         def step(self, state: StreamState, memory: Memory) -> tuple[Tensor, Memory]:
             everywhere = torch.ones(len(state.label), dtype=torch.bool)
             return super().step(StreamState(state.item, state.label, state.action_mask, everywhere), memory)

@@ -25,13 +25,15 @@ def random_episodes(seed, steps=7, envs=3):
 
 
 def test_td_errors_by_hand(episode):
-    errors = td_errors(*episode, gamma=0.5)
+    values, best, rewards = episode
+    errors = td_errors(values, best, rewards, gamma=0.5)
     # 0.5 - (-0.05 + 0.5 * 2),  1 - (1 + 0.5 * 3); the last step has no term
     torch.testing.assert_close(errors, torch.tensor([[-0.45], [-1.5]]))
 
 
 def test_td_errors_terminal_adds_the_last_reward_alone(episode):
-    errors = td_errors(*episode, gamma=0.5, terminal=True)
+    values, best, rewards = episode
+    errors = td_errors(values, best, rewards, gamma=0.5, terminal=True)
     torch.testing.assert_close(errors, torch.tensor([[-0.45], [-1.5], [-1.0]]))  # -2 - (-1)
 
 

@@ -117,7 +117,7 @@ def test_vmap_over_episodes(lstm, inputs, restarts):
         gates = lstm.project(early[None])
         return tuple(part[0] for part in lstm.step(gates, late[None], (hidden[None], cell[None]), start[None]))
 
-    separate = torch.func.vmap(one)(early[0], late[0], *state, start)
+    separate = torch.func.vmap(one)(early[0], late[0], state[0], state[1], start)
     together = lstm.step(lstm.project(early[0]), late[0], state, start)
     torch.testing.assert_close(separate, together)
 

@@ -7,6 +7,7 @@ second class's slot does not follow from the first's, and an image says nothing 
 
 import functools
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +36,10 @@ REQUEST, CORRECT, INCORRECT = -0.05, 1.0, -0.6
 SAME = (PER_CLASS - 1) / (2 * PER_CLASS - 1)
 EPISODES = 2000
 
+Case = tuple[str, str, dict[str, Any], int]
+
 # Who learns, with what memory, and for how many batches: enough to solve it with any of several seeds.
-CASES = [
+CASES: list[Case] = [
     ("QLearning", "LSTMNetwork", {"epsilon": 0.2}, 500),
     ("Reinforce", "LSTMNetwork", {"ent_coef": 0.2}, 700),
     ("PPO", "LSTMNetwork", {"ent_coef": 0.2}, 300),
@@ -44,8 +47,9 @@ CASES = [
 ]
 
 
-def learn(name, network, options, batches, make=small_network, seed=0):
-    """Train an agent whose network `make` makes; return what it then earns on fresh streams."""
+def learn(case, make=small_network, seed=0):
+    """Train the agent of a case, whose network `make` makes; return what it then earns on fresh streams."""
+    name, network, options, batches = case
     stream = {"dataset": glyphs(2, PER_CLASS, noise=0.0), "classes": 2, "length": LENGTH, **stream_options(name)}
     stream["reward"] = {"request": REQUEST, "correct": CORRECT, "incorrect": INCORRECT}
     simulation = make_streams(seed, 64, **stream)
@@ -130,7 +134,7 @@ def test_every_agent_is_here():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(case[:2]))
 def test_memory_earns_nearly_the_best_and_without_it_there_is_little(case):
-    solved, cut = learn(*case), learn(*case, make=forgetful)
+    solved, cut = learn(case), learn(case, make=forgetful)
     assert solved["mean_return"] > 0.92 * best_with_memory()
     assert solved["request_rate"] == pytest.approx(2 / LENGTH, abs=0.03)
     assert cut["mean_return"] < best_without_memory() + 2 * cut["intervals"]["mean_return"]
@@ -141,8 +145,8 @@ def test_memory_of_labels_given_for_nothing():
     best = (LENGTH - 2 + 1 / 4 + 1 / 3) / LENGTH
     # Without memory: the label just shown, right where the class repeats; at the first step one of four.
     without = (1 / 4 + (LENGTH - 1) * SAME) / LENGTH
-    case = "Supervised", "LSTMNetwork", {}, 700
-    solved, cut = learn(*case), learn(*case, make=forgetful)
+    case: Case = ("Supervised", "LSTMNetwork", {}, 700)
+    solved, cut = learn(case), learn(case, make=forgetful)
     assert 0.95 * best < solved["accuracy"] < best + 2 * solved["intervals"]["accuracy"]
     assert cut["accuracy"] < without + 2 * cut["intervals"]["accuracy"]
     assert without < 0.6 * best

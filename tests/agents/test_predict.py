@@ -24,8 +24,10 @@ def test_predict_in_the_gymnasium_env_scores_as_evaluate_does(kind, network, tin
     options = {"length": 12, "reveal": kind.reveal, "max_requests": 2}
     simulation = make_simulation(tiny_images, ENVS, make_generator(0, "test"), **options)
     summary = evaluate(agent, simulation, ENVS, seed=0).summary()
-    tasks = simulation.tasks
-    env = gym.make_vec("almeta/OneShotStream-v0", ENVS, "vector_entry_point", dataset=tiny_images, part="all", **options)
+    tasks = simulation.sampler.draw(ENVS, make_generator(0, "evaluation streams"))  # the ones it was judged on
+    env = gym.make_vec(
+        "almeta/OneShotStream-v0", ENVS, "vector_entry_point", dataset=tiny_images, part="all", **options
+    )
     observation, info = env.reset(options={"tasks": tasks})
     ties = make_generator(0, "evaluation ties")
     total, memory, start = np.zeros(ENVS), None, np.ones(ENVS, dtype=bool)

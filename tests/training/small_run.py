@@ -71,7 +71,8 @@ def kill_in_batch(trainer: Trainer, batch: int) -> None:
 
 def kill_in_save(number: int) -> None:
     """Let the process kill itself with half of its so-manieth `last.pt` written."""
-    write, saves = checkpoint.write_atomically, []
+    write = checkpoint.write_atomically
+    saves: list[Path] = []
 
     def fsync(descriptor: int) -> None:
         if len(saves) == number:

@@ -213,6 +213,14 @@ def test_what_a_checkpoint_cannot_hold_is_found_before_anything_is_written(good)
     assert good.read_bytes() == before
 
 
+def test_who_reads_the_old_file_sees_all_of_it(good, content):
+    before = good.read_bytes()
+    with good.open("rb") as reader:
+        save_checkpoint(good, content | {"batch": 8})
+        assert reader.read() == before
+    assert load_checkpoint(good)["batch"] == 8
+
+
 def test_write_atomically_replaces(tmp_path):
     for text in (b"one", b"two, longer", b""):
         write_atomically(tmp_path / "file", text)

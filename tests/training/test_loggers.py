@@ -138,7 +138,7 @@ def test_not_installed(tmp_path, monkeypatch):
 
 def test_unknown_mode(tmp_path):
     with pytest.raises(AlmetaError, match=r"logger\.mode is 'on'; choose 'online', 'offline' or 'disabled'"):
-        WandbLogger(tmp_path, {}, mode="on")
+        WandbLogger(tmp_path, {}, mode="on")  # type: ignore[arg-type]
 
 
 # ---- Weights & Biases
@@ -173,20 +173,33 @@ def folder(tmp_path):
 
 
 def logged(folder):
-    """Return the records that wandb wrote in a run's folder: LevelDB's log format, 7 bytes in front."""
-    from wandb.proto import wandb_internal_pb2
+    """Return the records that wandb wrote in a run's folder, once its service has written the last one."""
+    give_up = time.monotonic() + 20
+    while time.monotonic() < give_up:
+        records = written(folder)
+        if records and records[-1].HasField("exit"):
+            return records
+        time.sleep(0.02)
+    raise AssertionError("the file has no end")
+
+
+def written(folder):
+    """Return the records that are in the file already: LevelDB's log format, 7 bytes in front."""
+    from wandb.proto import wandb_internal_pb2 as messages
 
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     content, position, parts, records = path.read_bytes(), 7, b"", []
-    while position < len(content):
+    while position + 7 <= len(content):
         if 32768 - position % 32768 < 7:  # no header fits: the rest of the block is empty
             position += 32768 - position % 32768
             continue
         length, kind = struct.unpack_from("<HB", content, position + 4)
-        parts += content[position + 7 : position + 7 + length]
-        position += 7 + length
+        part = content[position + 7 : position + 7 + length]
+        if len(part) < length:
+            break
+        parts, position = parts + part, position + 7 + length
         if kind in (1, 4):  # whole, or the last part
-            records.append(wandb_internal_pb2.Record.FromString(parts))
+            records.append(messages.Record.FromString(parts))  # type: ignore[attr-defined]
             parts = b""
     return records
 

@@ -144,7 +144,12 @@ def test_signals_are_handled_as_before_afterwards(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     trainer = make_trainer("QLearning", tmp_path, 12)
     inside = []
-    trainer.track = lambda batches: (inside.append(signal.getsignal(signal.SIGTERM)) or b for b in batches)
+
+    def track(batches):
+        inside.append(signal.getsignal(signal.SIGTERM))
+        return batches
+
+    trainer.track = track
     trainer.train()
     assert inside[0] is not before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -315,8 +320,7 @@ def test_track_sees_the_batches_still_to_come(whole, tmp_path):
 def test_annealed_learning_rate(tmp_path):
     trainer = make_trainer("QLearning", tmp_path, 10, anneal_lr=True)
     rates = []
-    step = trainer.optimizer.step
-    trainer.optimizer.step = lambda: (rates.append(trainer.optimizer.param_groups[0]["lr"]), step())
+    trainer.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     trainer.train()
     assert rates == pytest.approx([3e-3 * (1 - batch / 10) for batch in range(10)])
 
@@ -334,10 +338,14 @@ def test_gradients_are_scaled_down_to_the_norm(tmp_path):
 # ---- what goes wrong
 
 
-def test_diverged_weights_are_named_and_kept_out_of_the_checkpoint(tmp_path):
+def test_diverged_weights_are_named_and_kept_out_of_the_checkpoint(tmp_path, monkeypatch):
     trainer = make_trainer("QLearning", tmp_path, 12, log_every=12, checkpoint_every=2, evaluations={})
     loss = trainer.agent.loss
-    trainer.agent.loss = lambda rollout: (loss(rollout)[0] * (torch.nan if trainer.batch >= 4 else 1.0), {})
+
+    def diverging(rollout):
+        return loss(rollout)[0] * (torch.nan if trainer.batch >= 4 else 1.0), {}
+
+    monkeypatch.setattr(trainer.agent, "loss", diverging)
     with pytest.raises(AlmetaError, match="weights are no longer finite after batch 6: .*; lower learning_rate"):
         trainer.train()
     content = load_checkpoint(tmp_path / LAST)
@@ -345,9 +353,9 @@ def test_diverged_weights_are_named_and_kept_out_of_the_checkpoint(tmp_path):
     assert all(value.isfinite().all() for value in content["agent"].values())
 
 
-def test_a_loss_that_is_not_finite(tmp_path):
+def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
     trainer = make_trainer("QLearning", tmp_path, 12, evaluations={})
-    trainer.agent.loss = lambda rollout: (rollout.outputs.sum() * 0.0 + torch.inf, {})
+    monkeypatch.setattr(trainer.agent, "loss", lambda rollout: (rollout.outputs.sum() * 0.0 + torch.inf, {}))
     with pytest.raises(AlmetaError, match="the loss is inf after batch 3: .*; lower learning_rate"):
         trainer.train()
 

@@ -112,7 +112,7 @@ class Agent(nn.Module):
             generator: breaks ties between actions; None takes the first.
 
         Returns:
-            The action, int64, a scalar or `[E]`, and the memory for the next call.
+            The action, int64, a scalar or `[E]`, and the memory for the next call; the memory given may be changed.
         """
         weight = next(self.parameters())
         batch = torch.as_tensor(np.atleast_2d(observation), device=weight.device)

@@ -7,14 +7,17 @@ from torch import Tensor, nn
 
 LSTMState = tuple[Tensor, Tensor]
 
+# Elsewhere products in bfloat16 are emulated, many times slower than in float32.
+_FAST_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """Matrix product of float32 numbers.
 
-    Computed and returned in bfloat16 on a CPU when `torch.get_float32_matmul_precision()` is "medium":
-    torch would round the factors by itself then, but inside the product, at half the speed.
+    Computed and returned in bfloat16 on a CPU that is fast at it when `torch.get_float32_matmul_precision()` is
+    "medium": torch would round the factors by itself then, but inside the product, at half the speed.
     """
-    if x.device.type == "cpu" and torch.get_float32_matmul_precision() == "medium":
+    if x.device.type == "cpu" and _FAST_BFLOAT16 and torch.get_float32_matmul_precision() == "medium":
         return x.bfloat16() @ weight.bfloat16()
     return x @ weight
 

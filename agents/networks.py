@@ -57,7 +57,8 @@ class EpisodicNetwork(nn.Module):
         code_size: numbers in a code F.
         channels: of the encoder's first convolution.
         hidden_size: units of the reading network.
-        capacity: how many of the last images are remembered K.
+        capacity: how many of the images before the current one are remembered; with fewer than the steps of an
+            episode the oldest labels are forgotten.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class EpisodicNetwork(nn.Module):
 
     def initial(self, num_envs: int) -> Examples:
         """Return a memory without examples."""
-        return Examples.none(num_envs, self.capacity, self.code_size, self.num_slots, self.slot_head.weight)
+        return Examples.none(num_envs, self.capacity + 1, self.code_size, self.num_slots, self.slot_head.weight)
 
     def step(self, state: StreamState, memory: Examples) -> tuple[Tensor, Examples]:
         """Take the label that arrived into memory, then compare the current image with all examples."""

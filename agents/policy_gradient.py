@@ -121,7 +121,7 @@ class PPO(_ActorCritic):
             advantages = gae_advantages(rollout.rewards, old_values, self.gamma, self.gae_lambda)
             returns = advantages + old_values
             if self.norm_adv:
-                advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+                advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
         policy_loss = clipped_surrogate(log_probs - old_log_probs, advantages, self.clip_coef).mean()
         value_loss = (values - returns).square().mean()
         loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy.mean()

@@ -56,6 +56,8 @@ class QLearning(Agent):
         return torch.where(explores, other, self.greedy(outputs, action_mask, generator))
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.last_step == "skipped" and len(rollout.actions) < 2:
+            raise AlmetaError("env.length=1 leaves agent.last_step=skipped nothing to learn from; set it to terminal")
         values = rollout.outputs.gather(-1, rollout.actions[..., None]).squeeze(-1)
         best = rollout.outputs.masked_fill(~rollout.masks, -torch.inf).amax(-1)
         errors = td_errors(values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal")

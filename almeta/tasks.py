@@ -91,6 +91,11 @@ class StreamSampler:
             then one of another. Sets the length.
         device: where the images lie and the streams are drawn.
 
+    Attributes:
+        images: `[R * n, P]` float32, all images in all rotations R.
+        fewest_images: of a class.
+        classes: the data set's `fingerprint`, which tells these classes from others.
+
     Raises:
         AlmetaError: for more classes than the data set has, fewer slots than classes, or more steps than images.
     """
@@ -112,6 +117,8 @@ class StreamSampler:
         self.num_rotations = 4 if rotations else 1
         self.num_images = len(dataset.x)
         self._rows, self._counts = _rows_by_class(dataset, device)
+        self.fewest_images = int(self._counts.min())
+        self.classes = dataset.fingerprint
         self._check_classes(dataset)
         self._check_length()
         self.images = _images(dataset, rotations, device)  # [R * n, P]
@@ -202,11 +209,12 @@ class StreamSampler:
         """Draw images of some classes, each turned by a rotation of its own, for training encoders.
 
         Returns:
-            `[W, M, P]` float32: `shots` different images of each of `ways` different classes, or as many as there are.
+            `[W, M, P]` float32: `shots` different images, at most `fewest_images`, of each of `ways` different classes,
+            or of all classes if there are fewer.
         """
         device = self.images.device
         total, per_class = self._rows.shape
-        ways, shots = min(ways, total), min(shots, int(self._counts.min()))
+        ways = min(ways, total)
         classes = torch.rand(total, generator=generator, device=device).topk(ways).indices
         rotation = torch.randint(self.num_rotations, (ways,), generator=generator, device=device)
         luck = torch.rand((ways, per_class), generator=generator, device=device)

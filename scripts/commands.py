@@ -50,7 +50,7 @@ def _run_folder(resume: str | None, folder: str) -> str:
 
 def _job_folder(overrides: str) -> str:
     """A name for the folder of a sweep's job: what was asked for, as text that any command takes unquoted."""
-    name = re.sub(r"[^\w.+-]", "_", overrides.replace("/", "_"))
+    name = re.sub(r"[^\w.+-]", "_", overrides.replace("/", "_"), flags=re.ASCII)
     if len(name) <= 150 and name == overrides.replace("/", "_"):
         return name
     digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]  # for what was cut or replaced

@@ -4,6 +4,7 @@ python scripts/evaluate.py policy=runs/quickstart/DATE dataset=omniglot episodes
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +13,20 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from almeta.checks import Count, check_values
-from almeta.data import Dataset, load_dataset
-from almeta.errors import AlmetaError, did_you_mean
+from almeta.errors import AlmetaError
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import compare, print_results, write_results
 from almeta.scripts.commands import output_folder, plain, told_in_one_line
-from almeta.training.build import DATASET, Config, build_simulation, load_agent, load_split, read_part, set_compute
+from almeta.training.build import (
+    Config,
+    build_simulation,
+    choose_classes,
+    load_agent,
+    read_part,
+    set_compute,
+)
 from almeta.training.checkpoint import write_atomically
 
-CLASSES = ("test", "train", "all")
 VALUES: dict[str, Any] = {
     "policy": str,
     "dataset": dict[str, Any] | None,
@@ -46,30 +52,31 @@ def main(config: DictConfig) -> None:
 def evaluate_policy(config: Config, folder: Path) -> dict[str, Any]:
     """Judge as the config says, write everything to `folder`, and return the content of `summary.json`."""
     check_values(config, VALUES)
-    agent, trained = load_agent(config["policy"])
+    agent, checkpoint = load_agent(config["policy"])
+    trained = checkpoint["config"]
     set_compute({**config, "matmul_precision": config["matmul_precision"] or trained["matmul_precision"]})
     agent.to(config["device"])
     changes = {key: value for key, value in config["env"].items() if value is not None}
     streams = {**config, "env": {**trained["env"], **changes}}
     read_part(streams["env"], "env")
-    judged, tuning = choose_classes(config, trained)
+    if streams["env"]["classes"] > streams["env"]["slots"]:
+        raise AlmetaError(
+            f"the policy tells {streams['env']['slots']} classes apart; choose env.classes={streams['env']['slots']} "
+            "or fewer"
+        )
+    judged, tuning = choose_classes(checkpoint, config["dataset"], config["classes"])
     simulation, tuning_simulation = (
         build_simulation(streams, part, config["num_envs"], "evaluation") for part in (judged, tuning)
     )
-    if simulation.num_slots != agent.num_actions - 1:
-        raise AlmetaError(
-            f"the policy predicts {agent.num_actions - 1} label slots, these streams have {simulation.num_slots}; "
-            f"leave env.classes at {agent.num_actions - 1} or fewer"
-        )
     if simulation.num_pixels != agent.num_pixels:
         raise AlmetaError(
             f"the policy reads images of {agent.num_pixels} pixels, "
             f"those of '{judged.name}' have {simulation.num_pixels}"
         )
-    seen = config["classes"] == "train" and judged.name == trained["dataset"]["name"]
+    seen = config["classes"] == "train" and judged.name == checkpoint["dataset"]
     title = (
-        f"{trained['name']}, trained on {trained['dataset']['name']}; "
-        f"judged on {judged.num_classes:,} classes of {judged.name}, {'the same' if seen else 'never trained on'}"
+        f"{trained['name']}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
+        f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}"
     )
     published = is_published_task(judged.name, streams["env"])
     results = compare(agent, trained["name"], simulation, tuning_simulation, config["episodes"], config["seed"])
@@ -80,33 +87,13 @@ def evaluate_policy(config: Config, folder: Path) -> dict[str, Any]:
         "classes": config["classes"],
         **results.summary,
         "baselines": results.baselines,
+        "gain": asdict(results.gain) | {"over": results.best_baseline},
         "scripted": results.scripted,
     }
     paths = write_results(results, folder, published)
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
     print(f"wrote {', '.join(path.name for path in paths)} and summary.json to {folder}")
     return summary
-
-
-def choose_classes(config: Config, trained: Config) -> tuple[Dataset, Dataset]:
-    """Return the classes to judge on, and those on which baselines may choose their threshold.
-
-    Raises:
-        AlmetaError: if classes the policy was trained on would be mixed with others.
-    """
-    wanted, own = config["classes"], trained["dataset"]
-    if wanted not in CLASSES:
-        raise AlmetaError(did_you_mean(str(wanted), CLASSES, "choice of classes"))
-    chosen = config["dataset"] or own
-    check_values(chosen, DATASET, "dataset")
-    if chosen["name"] == own["name"] and (wanted == "all" or chosen != own):
-        raise AlmetaError(
-            f"the policy was trained on classes of '{own['name']}' (train_classes={own['train_classes']}, "
-            f"split_seed={own['split_seed']}); to judge it there, choose classes=test (or train) of that split"
-        )
-    parts = load_split({"dataset": chosen})
-    judged = load_dataset(chosen["name"]) if wanted == "all" else parts[wanted]
-    return judged, parts["train"]
 
 
 if __name__ == "__main__":

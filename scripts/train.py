@@ -7,6 +7,7 @@ python scripts/train.py resume=runs/woodward_finn/DATE
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,7 @@ def conclude(config: Config, agent: Agent, judges: dict[str, OneShotSimulation],
         "test": results.summary,
         "train": train_summary,
         "baselines": results.baselines,
+        "gain": asdict(results.gain) | {"over": results.best_baseline},
         "scripted": results.scripted,
     }
     write_atomically(folder / SUMMARY, json.dumps(summary, indent=2).encode())

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chisquare
 
-from almeta.data import Dataset
+from almeta.data import Dataset, dataset_names, load_dataset
+from almeta.training.build import set_matmul_precision
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +46,39 @@ def looks_uniform():
         return chisquare(counts).pvalue > 1e-4
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def _compute():
+    """Whatever threads and precision a run chooses, the next test has those of before."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    if torch.get_float32_matmul_precision() != "highest":
+        set_matmul_precision("highest")
+
+
+@pytest.fixture
+def tiny_data(make_images, monkeypatch):
+    """Commands find small data sets behind every name: 1,230 classes of 12 random images of 4 x 4 pixels.
+
+    Those of mnist have 5 x 5.
+    """
+    kept: dict[str, Dataset] = {}
+
+    def load(name: str) -> Dataset:
+        if name not in dataset_names():
+            return load_dataset(name)  # raises
+        if name not in kept:
+            kept[name] = make_images([12] * 1230, side=5 if name == "mnist" else 4, seed=len(name), name=name)
+        return kept[name]
+
+    monkeypatch.setattr("almeta.training.build.load_dataset", load)
+    monkeypatch.setattr("almeta.scripts.evaluate.load_dataset", load)
+    return load
+
+
+@pytest.fixture
+def quick_figures(monkeypatch):
+    """Figures are composed but not drawn, which takes most of the time of a tiny run."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))

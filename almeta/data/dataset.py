@@ -1,5 +1,6 @@
 """What every loader returns: features, labels, and where they came from."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -57,6 +58,12 @@ class Dataset:
     def num_classes(self) -> int:
         """C, the number of classes."""
         return len(self.class_names)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that is equal for equal names of data set and classes."""
+        text = "\n".join((self.name, *self.class_names))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def class_counts(self) -> np.ndarray:

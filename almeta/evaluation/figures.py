@@ -5,6 +5,7 @@ Drawn with matplotlib's objects alone, so that no window, no global figure and n
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from almeta.evaluation import published as paper
 from almeta.evaluation.tables import Summary
+from almeta.training.checkpoint import write_atomically
 
 # The palette of Okabe & Ito, told apart with any colour vision.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -50,7 +52,7 @@ def instances_over_training(metrics: Metrics, path: Path | str, published: bool 
 
     Raises:
         ValueError: if there is no evaluation line.
-        OSError: if the file cannot be written.
+        AlmetaError: if the file cannot be written.
     """
     evaluations = _evaluations(metrics)
     last = max(line["batch"] for line in evaluations)
@@ -101,7 +103,7 @@ def requests_along_script(results: Sequence[Mapping[str, Any]], path: Path | str
 
     Raises:
         ValueError: if there is no script, or one of another length than its rates.
-        OSError: if the file cannot be written.
+        AlmetaError: if the file cannot be written.
     """
     if not results:
         raise ValueError("no scripted episodes to draw")
@@ -137,7 +139,7 @@ def accuracy_against_requests(
         The path.
 
     Raises:
-        OSError: if the file cannot be written.
+        AlmetaError: if the file cannot be written.
     """
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     axis = figure.subplots()
@@ -169,7 +171,7 @@ def learning_curve(metrics: Metrics, path: Path | str, baselines: Mapping[str, S
 
     Raises:
         ValueError: if there is no evaluation line.
-        OSError: if the file cannot be written.
+        AlmetaError: if the file cannot be written.
     """
     evaluations = _evaluations(metrics)
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
@@ -299,5 +301,7 @@ def _legend(figure: Figure, axes: Iterable[Axes], **place: Any) -> None:
 
 
 def _save(figure: Figure, path: Path | str) -> Path:
-    figure.savefig(path, dpi=150, format="png")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, format="png")
+    write_atomically(Path(path), buffer.getvalue())
     return Path(path)

@@ -28,8 +28,8 @@ RATIOS = {
 class StreamMeasures:
     """Measures of one-shot streams, accumulated over any number of batches of episodes of one length.
 
-    Only sums are kept (float64, on the device of the first batch), so memory does not grow with the number of
-    episodes, and :meth:`add` never waits for the device.
+    Only sums are kept, and one return an episode (float64, on the device of the first batch), so memory stays small,
+    and :meth:`add` never waits for the device.
 
     Args:
         num_slots: label slots ``S``; action ``S`` is the request.
@@ -82,6 +82,7 @@ class StreamMeasures:
         self._totals += episodes.sum(dim=1)
         self._products += episodes @ episodes.T
         self._step_requests += requested.sum(dim=1)
+        self._returns.append(episodes[RETURN])
 
         rows = torch.stack([correct, predicted, requested, one], dim=-1).flatten(0, 1)  # [T * E, 4]
         self._by_instance.index_add_(0, instances.clamp(max=self.max_instance + 1).flatten(), rows)
@@ -114,6 +115,16 @@ class StreamMeasures:
             "steps": round(totals[STEPS]),
             "num_slots": self.num_slots,
         }
+
+    @property
+    def returns(self) -> Tensor:
+        """Each episode's undiscounted sum of rewards, `[episodes]` float64, in the order they were added.
+
+        Raises:
+            ValueError: if no episode was added.
+        """
+        self._require_episodes()
+        return torch.cat(self._returns)
 
     @property
     def step_request_rates(self) -> list[float]:
@@ -156,6 +167,7 @@ class StreamMeasures:
         self._totals = zeros(EPISODES + 1)
         self._products = zeros(EPISODES + 1, EPISODES + 1)  # sums of products, for the intervals
         self._step_requests = zeros(length)
+        self._returns: list[Tensor] = []
         self._by_instance = zeros(self.max_instance + 2, STEPS + 1)  # row k is instance k; the last takes the rest
 
     def _require_episodes(self) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from almeta.agents.agent import Agent
 from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.baselines import make_baselines, nearest_by_threshold, summaries
+from almeta.evaluation.baselines import make_baselines, nearest_by_threshold
 from almeta.evaluation.figures import (
     accuracy_against_requests,
     instances_over_training,
@@ -18,6 +18,7 @@ from almeta.evaluation.figures import (
     requests_along_script,
 )
 from almeta.evaluation.one_shot import evaluate
+from almeta.evaluation.statistics import Difference, paired_difference
 from almeta.evaluation.tables import rich_table, table_of_instances, table_of_policies, write_table
 
 # Figure 3 of Woodward & Finn: five or ten images of one class, then one of another; and the same without the new one.
@@ -39,6 +40,8 @@ class Results:
         policy: what the agent is called.
         summary: its measures.
         baselines: theirs, by name.
+        best_baseline: the name of the one that returns most.
+        gain: in return over that one, episode by episode.
         thresholds: measures of the nearest-example rule, one for each threshold.
         scripted: request rates along scripted episodes.
     """
@@ -46,6 +49,8 @@ class Results:
     policy: str
     summary: Summary
     baselines: dict[str, Summary]
+    best_baseline: str
+    gain: Difference
     thresholds: list[Summary]
     scripted: list[dict[str, Any]]
 
@@ -72,12 +77,18 @@ def compare(
     """
     some = max(1, episodes // 4)
     say(f"evaluating {policy} on {episodes:,} episodes of {simulation.sampler.name}")
-    summary = evaluate(agent, simulation, episodes, seed).summary()
+    own = evaluate(agent, simulation, episodes, seed)
     say("evaluating the baselines on the same episodes")
-    baselines = summaries(make_baselines(tuning, some, seed), simulation, episodes, seed)
+    rules = make_baselines(tuning, some, seed)
+    measured = {name: evaluate(rule, simulation, episodes, seed) for name, rule in rules.items()}
+    baselines = {name: measures.summary() for name, measures in measured.items()}
+    best = max(baselines, key=lambda name: baselines[name]["mean_return"])
+    gain = paired_difference(own.returns.tolist(), measured[best].returns.tolist())
     curve = nearest_by_threshold(tuning, seed)
     thresholds = [evaluate(actor, simulation, some, seed).summary() for actor in curve]
-    return Results(policy, summary, baselines, thresholds, _play_scripts(agent, simulation, some, seed))
+    return Results(
+        policy, own.summary(), baselines, best, gain, thresholds, _play_scripts(agent, simulation, some, seed)
+    )
 
 
 def _play_scripts(agent: Agent, simulation: OneShotSimulation, episodes: int, seed: int) -> list[dict[str, Any]]:
@@ -98,8 +109,28 @@ def _play_scripts(agent: Agent, simulation: OneShotSimulation, episodes: int, se
 def print_results(results: Results, title: str, console: Console, published: bool) -> None:
     """Print the table of all policies, and the agent's measures by k-th instance of a class."""
     console.print(rich_table(_table(results, published), title))
+    console.print(verdict(results), markup=False, highlight=False)
     console.print()
     console.print(rich_table(table_of_instances(results.summary), f"{results.policy}, by k-th image of a class"))
+
+
+def verdict(results: Results) -> str:
+    """Return in words whether the agent is better than the best baseline."""
+    gain, best = results.gain, f"'{results.best_baseline}', the best baseline"
+    if not gain.is_clear:
+        return f"{results.policy} is not clearly better or worse than {best}: {_test(gain)}."
+    more = "more" if gain.mean > 0 else "less"
+    return f"{results.policy} returns {abs(gain.mean):.2f} {more} than {best}: {_test(gain)}."
+
+
+def _test(gain: Difference) -> str:
+    interval = "" if gain.half_width is None else f" ± {gain.half_width:.2f}"
+    test = (
+        ""
+        if gain.p_value is None
+        else f", paired t-test p {f'= {gain.p_value:.3f}' if gain.p_value >= 0.001 else '< 0.001'}"
+    )
+    return f"difference {gain.mean:.2f}{interval} over {gain.count:,} episodes played by both{test}"
 
 
 def write_results(results: Results, folder: Path, published: bool) -> list[Path]:
@@ -116,7 +147,12 @@ def write_results(results: Results, folder: Path, published: bool) -> list[Path]
 def draw_training(
     metrics: list[dict[str, Any]], baselines: dict[str, Summary], folder: Path, published: bool
 ) -> list[Path]:
-    """Draw the figures over training from the lines of `metrics.jsonl`; return the paths."""
+    """Draw the figures over training from the lines of `metrics.jsonl`; return the paths.
+
+    There are none without an evaluation, as when a checkpoint was moved away from its `metrics.jsonl`.
+    """
+    if not any(line["kind"] == "evaluation" for line in metrics):
+        return []
     return [
         instances_over_training(metrics, folder / "instances_over_training.png", published),
         learning_curve(metrics, folder / "learning_curve.png", baselines),

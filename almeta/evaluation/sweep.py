@@ -140,7 +140,8 @@ def _read_results(folder: Path, split: str) -> dict[str, Any] | None:
 
 def _settings(jobs: list[Job]) -> dict[str, str]:
     """What tells each group of jobs from the others: its overrides that not all jobs share, with short keys."""
-    shared = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
+    asked = [set(job.overrides) for job in jobs if job.overrides]
+    shared = set.intersection(*asked) if asked else set()
     short = _short_keys({item.partition("=")[0] for job in jobs for item in job.overrides if item not in shared})
     settings: dict[str, str] = {}
     for job in jobs:

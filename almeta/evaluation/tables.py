@@ -17,6 +17,7 @@ from rich.table import Table
 
 from almeta.evaluation.published import TABLE_1, PublishedRow
 from almeta.evaluation.statistics import Estimate, mean_interval
+from almeta.training.checkpoint import write_atomically
 
 Summary = Mapping[str, Any]  # what StreamMeasures.summary() returns
 Policies = Mapping[str, Summary | Sequence[Summary]]  # by label: one summary, or one for each seed
@@ -117,11 +118,11 @@ def write_table(table: pd.DataFrame, folder: Path | str, name: str = "table") ->
         The two paths.
 
     Raises:
-        OSError: if the folder cannot be written to.
+        AlmetaError: if the folder cannot be written to.
     """
     csv, markdown = Path(folder) / f"{name}.csv", Path(folder) / f"{name}.md"
-    table.to_csv(csv, index=False)
-    markdown.write_text(markdown_table(table), encoding="utf-8")
+    write_atomically(csv, table.to_csv(index=False).encode())
+    write_atomically(markdown, markdown_table(table).encode())
     return [csv, markdown]
 
 

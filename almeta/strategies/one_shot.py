@@ -176,7 +176,7 @@ class NearestLabelled(_StreamStrategy):
     Args:
         num_slots: label slots S.
         threshold: Euclidean distance between images (pixels in [0, 1]) beyond which a label is requested.
-        capacity: how many of the last images are remembered.
+        capacity: how many of the images before the current one are remembered.
     """
 
     def __init__(self, num_slots: int, threshold: float, capacity: int) -> None:
@@ -192,7 +192,7 @@ class NearestLabelled(_StreamStrategy):
     def step(self, state: StreamState, memory: Memory) -> tuple[Tensor, Memory]:
         if memory is None:
             num_envs, num_items = state.item.shape
-            memory = Examples.none(num_envs, self.capacity, num_items, self.num_slots, state.item)
+            memory = Examples.none(num_envs, self.capacity + 1, num_items, self.num_slots, state.item)
         memory.remember(state)
         distances = memory.slot_distances(state.item)
         request = distances.new_full((len(distances), 1), -self.threshold)

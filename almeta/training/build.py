@@ -19,6 +19,16 @@ from almeta.training.checkpoint import load_checkpoint
 from almeta.training.pretraining import pretrain_encoder
 
 Config = dict[str, Any]
+Checkpoint = dict[str, Any]
+
+# Where the parts of a config are defined. Nothing else is ever called: configs also come out of checkpoints, and
+# loading a stranger's checkpoint must not run whatever it names.
+_ROOMS = {
+    "env": "almeta.envs",
+    "agent": "almeta.agents",
+    "network": "almeta.agents",
+    "logger": "almeta.training.loggers",
+}
 
 _PRECISIONS = {"highest": "ieee", "medium": "bf16"}
 
@@ -34,7 +44,7 @@ def build(config: Config, name: str, /, **kwargs: Any) -> Any:
         kwargs: further arguments.
 
     Raises:
-        AlmetaError: if the target lies outside almeta, is not there, or does not take the arguments.
+        AlmetaError: if the target is not of the part's own room, is not there, or does not take the arguments.
     """
     target, options = read_part(config, name, kwargs)
     if config.get("_partial_", False):
@@ -45,17 +55,21 @@ def build(config: Config, name: str, /, **kwargs: Any) -> Any:
 def read_part(config: Config, name: str, given: Iterable[str] = ()) -> tuple[Any, dict[str, Any]]:
     """Return what a config's `_target_` names, and its arguments, both checked and nothing called; see `build`."""
     options = {key: value for key, value in config.items() if not key.startswith("_")}
-    target = str(config.get("_target_"))
-    if not target.startswith("almeta."):
-        raise AlmetaError(f"{name}._target_ is '{target}'; a config may only name what almeta defines, 'almeta.…'")
+    target = _find(str(config.get("_target_")), name)
+    check_arguments(target, options, name, given)
+    return target, options
+
+
+def _find(target: str, name: str) -> Any:
+    room = _ROOMS[name]
     try:
-        found = pkgutil.resolve_name(target)
+        found = pkgutil.resolve_name(target) if target.startswith("almeta.") else None
     except (ImportError, AttributeError, ValueError) as error:
         raise AlmetaError(f"{name}._target_ is '{target}', which is not there: {error}") from error
-    if not callable(found):
-        raise AlmetaError(f"{name}._target_ is '{target}', which is neither a class nor a function")
-    check_arguments(found, options, name, given)
-    return found, options
+    defined = getattr(found, "__module__", "")
+    if not callable(found) or not (defined == room or defined.startswith(f"{room}.")):
+        raise AlmetaError(f"{name}._target_ is '{target}'; it must be a class or function that {room} defines")
+    return found
 
 
 # What may stand in a config of a run, beside the parts that are built from a `_target_`.
@@ -144,8 +158,8 @@ def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
     return found
 
 
-def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Config]:
-    """Return a trained agent and the config of its run.
+def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Checkpoint]:
+    """Return a trained agent and the content of its checkpoint, the config of its run among it.
 
     Args:
         path: a run's folder or a checkpoint.
@@ -155,13 +169,61 @@ def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Config]:
         AlmetaError: if there is no checkpoint, or it is damaged, foreign, or of another version's networks.
     """
     content = load_checkpoint(find_checkpoint(path))
-    config = {**content["config"], "device": device}
-    weights = content["agent"]
+    config = content["config"]
     shape = {"num_pixels": content["num_pixels"], "num_slots": content["num_slots"]}
     with seeded_weights(0):
         agent: Agent = build(config["agent"], "agent", network=build(config["network"], "network"), **shape)
-    load_weights(agent, weights)
-    return agent.to(device).eval(), config
+    load_weights(agent, content["agent"])
+    return agent.to(device).eval(), content
+
+
+def check_classes(content: Checkpoint, dataset: str, classes: str) -> None:
+    """Raise unless a checkpoint was trained on the very classes that its config selects today.
+
+    Args:
+        content: the checkpoint's.
+        dataset: the data set's name.
+        classes: the `fingerprint` of its training part.
+
+    Raises:
+        AlmetaError: if the data set's classes are others than they were, and with them the split.
+    """
+    if (content["dataset"], content["classes"]) != (dataset, classes):
+        raise AlmetaError(
+            f"the checkpoint was trained on other classes of '{content['dataset']}' than its config selects today (of "
+            f"'{dataset}'): the data set has changed, as the glyphs of 'characters' may with another matplotlib; "
+            "training and test classes would be mixed up"
+        )
+
+
+def choose_classes(checkpoint: Checkpoint, dataset: Config | None, classes: str) -> tuple[Dataset, Dataset]:
+    """Return the classes to judge a trained agent on, and those on which baselines may choose their threshold.
+
+    The latter are the training part of the same data set: with `classes="all"` some of the judged ones, which favours
+    the baselines.
+
+    Args:
+        checkpoint: the agent's.
+        dataset: name, `train_classes` and `split_seed`; None for the data set it was trained on, split as it was.
+        classes: "test", "train" or "all".
+
+    Raises:
+        AlmetaError: if classes the agent was trained on would be mixed with others.
+    """
+    if classes not in ("test", "train", "all"):
+        raise AlmetaError(did_you_mean(str(classes), ("test", "train", "all"), "choice of classes"))
+    own = checkpoint["config"]["dataset"]
+    chosen = dataset or own
+    check_values(chosen, DATASET, "dataset")
+    parts = load_split({"dataset": chosen})
+    if parts["train"].name == checkpoint["dataset"]:
+        if classes == "all" or {**chosen, "name": own["name"]} != own:
+            raise AlmetaError(
+                f"the policy was trained on classes of '{own['name']}' (train_classes={own['train_classes']}, "
+                f"split_seed={own['split_seed']}); to judge it there, choose classes=test (or train) of that split"
+            )
+        check_classes(checkpoint, parts["train"].name, parts["train"].fingerprint)
+    return (load_dataset(chosen["name"]) if classes == "all" else parts[classes]), parts["train"]
 
 
 def load_weights(agent: Agent, weights: dict[str, torch.Tensor]) -> None:
@@ -199,7 +261,7 @@ def set_matmul_precision(precision: str) -> None:
     """Choose how products and convolutions of float32 numbers are computed, process-wide.
 
     Args:
-        precision: "highest" for float32 throughout; "medium" lets factors be rounded to bfloat16 (sums stay float32)
+        precision: "highest" for float32 throughout; "medium" lets factors, and some products, be rounded to bfloat16
             where the processor is faster at it.
 
     Raises:

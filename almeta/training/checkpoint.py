@@ -2,6 +2,8 @@
 
 import io
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         AlmetaError: if there is no such file, or it is cut short, or not a checkpoint of almeta.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+            if broken := archive.testzip():
+                raise zipfile.BadZipFile(f"bad checksum of {broken}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise AlmetaError(f"no checkpoint at {path}") from None
     except Exception as error:  # a file of another kind makes torch's reader raise nearly anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's words advise to load it unsafely
+            reason = "it is no archive of tensors and plain values"
         raise AlmetaError(f"{path} is damaged or no checkpoint ({reason[:200]}); use another one") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise AlmetaError(f"{path} is not a checkpoint of almeta (format '{_FORMAT}'); use another one")

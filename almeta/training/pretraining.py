@@ -44,7 +44,7 @@ def pretrain_encoder(
     learning_rate: Positive = 2e-3,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> list[float]:
-    """Train an encoder on the classes of a sampler, each of its rotations a class of its own, then freeze it.
+    """Train an encoder on the classes of a sampler, each turned by a random rotation, then freeze it.
 
     Args:
         encoder: `[n, P]` images -> `[n, F]` codes; trained in place.
@@ -59,8 +59,12 @@ def pretrain_encoder(
     Returns:
         The loss of each batch.
     """
-    if shots < 2:
-        raise AlmetaError(f"pretraining.shots={shots}; the loss compares images of one class: use at least 2")
+    if min(shots, sampler.fewest_images) < 2:
+        raise AlmetaError(
+            f"pretraining.shots={shots}, and the smallest class of data set '{sampler.name}' has "
+            f"{sampler.fewest_images} image(s); the loss compares images of one class: use at least 2"
+        )
+    shots = min(shots, sampler.fewest_images)
     encoder.train().requires_grad_(True)
     optimizer = torch.optim.Adam(encoder.parameters(), learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, batches)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from almeta.agents.agent import Agent, Rollout
 from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError, Interrupted
-from almeta.training.build import load_weights
+from almeta.training.build import check_classes, load_weights
 from almeta.training.checkpoint import save_checkpoint
 from almeta.training.loggers import JsonLines, Logger
 from almeta.training.rollout import play, replay
@@ -121,6 +121,8 @@ class Trainer:
         content = {
             "batch": self.batch,
             "best": self.best,
+            "dataset": self.simulation.sampler.name,
+            "classes": self.simulation.sampler.classes,
             "num_pixels": self.simulation.num_pixels,
             "num_slots": self.simulation.num_slots,
             "agent": self.agent.state_dict(),
@@ -133,7 +135,12 @@ class Trainer:
         save_checkpoint(self.folder / name, content)
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go on from a checkpoint as if the run had never stopped; later lines of metrics are dropped."""
+        """Go on from a checkpoint as if the run had never stopped; later lines of metrics are dropped.
+
+        Raises:
+            AlmetaError: if the checkpoint is of other classes, another network or another kind of device.
+        """
+        check_classes(content, self.simulation.sampler.name, self.simulation.sampler.classes)
         self.batch, self.best = content["batch"], content["best"]
         load_weights(self.agent, content["agent"])
         self.optimizer.load_state_dict(content["optimizer"])

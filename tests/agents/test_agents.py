@@ -365,7 +365,7 @@ def test_ppo_loss_of_later_weights(recorded, options):
             advantages[time, env], following = running, value
     returns = advantages + old.outputs[..., -1]
     if agent.norm_adv:
-        advantages = (advantages - advantages.mean()) / advantages.std()
+        advantages = (advantages - advantages.mean()) / advantages.std(correction=0)
     total, clipped = 0.0, 0
     for time, env, outputs, mask, action, _ in loop(new):
         chances = probabilities(outputs, mask)

@@ -40,14 +40,14 @@ def test_jobs_that_differ_in_the_seed_share_a_row(add_job):
     jobs = [add_job(0, -1, 0, 1.0), add_job(1, -1, 1, 3.0), add_job(2, -5, 0, 7.0), add_job(3, -5, 1, 9.0)]
     table, missing = sweep_table(jobs, published=False)
     policies = table[table["kind"] == "policy"]
-    assert list(policies["policy"]) == ["LSTM (env.reward.incorrect=-1)", "LSTM (env.reward.incorrect=-5)"]
+    assert list(policies["policy"]) == ["LSTM (incorrect=-1)", "LSTM (incorrect=-5)"]
     assert list(policies["mean_return"]) == [2.0, 8.0]
     assert set(policies["interval_over"]) == {"2 seeds"}
     assert missing == []
 
 
 def test_one_setting_needs_no_name(add_job):
-    table, _ = sweep_table([add_job(0, -1, 0, 1.0), add_job(1, -1, 1, 3.0)])
+    table, _ = sweep_table([add_job(0, -1, 0, 1.0), add_job(1, -1, 1, 3.0)], published=True)
     assert table.iloc[0].to_dict()["policy"] == "LSTM"
     assert list(table["kind"][-5:]) == ["published"] * 5
 
@@ -62,8 +62,8 @@ def test_baselines_have_one_row_unless_they_score_differently(add_job):
     baselines = table[table["kind"] == "baseline"].set_index("policy")["mean_return"].to_dict()
     assert baselines == {
         "always": -1.5,
-        "never (env.reward.incorrect=-1)": -10.0,
-        "never (env.reward.incorrect=-5)": -90.0,
+        "never (incorrect=-1)": -10.0,
+        "never (incorrect=-5)": -90.0,
     }
 
 
@@ -73,20 +73,53 @@ def test_gaps_are_listed(add_job, tmp_path):
     jobs = [add_job(0, -1, 0, 1.0), add_job(1, -1, 1), cut, tmp_path / "never started"]
     table, missing = sweep_table(jobs, published=False)
     assert list(table[table["kind"] == "policy"]["interval_over"]) == ["1,000 episodes"]
-    assert [line.split()[0] for line in missing] == ["1", "2", "never"]
-    assert "env.reward.incorrect=-5" in missing[1]
+    assert missing == [
+        f"incorrect=-1, seed=1 has no finished summary.json in {tmp_path / '1'}",
+        f"incorrect=-5, seed=0 has no finished summary.json in {tmp_path / '2'}",
+        f"a job has no finished summary.json in {tmp_path / 'never started'}",
+    ]
 
 
 def test_no_finished_job_still_gives_a_table(add_job):
-    table, missing = sweep_table([add_job(0, -1, 0)])
+    table, missing = sweep_table([add_job(0, -1, 0)], published=True)
     assert list(table["kind"]) == ["published"] * 5
     assert len(missing) == 1
 
 
 def test_other_split(add_job):
-    assert sweep_table([add_job(0, -1, 0, 1.0)], split="train")[1] == [
-        "0 (env.reward.incorrect=-1, experiment=tiny): no finished summary.json"
-    ]
+    job = add_job(0, -1, 0, 1.0)
+    assert sweep_table([job], split="train")[1] == [f"seed=0 has no finished summary.json in {job}"]
+
+
+def test_keys_are_short_unless_two_end_alike(add_job):
+    jobs = [add_job(0, -1, 0, 1.0), add_job(1, -5, 0, 2.0)]
+    for job, rate in zip(jobs, (1, 2), strict=True):
+        asked = [f"env.reward.incorrect={-rate}", f"agent.rate={rate}", f"pretraining.rate={rate}"]
+        OmegaConf.save(OmegaConf.create(asked), job / ".hydra" / "overrides.yaml")
+    table, _ = sweep_table(jobs, published=False)
+    assert table["policy"][0] == "LSTM (agent.rate=1, incorrect=-1, pretraining.rate=1)"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "env", "rows"),
+    [
+        ("omniglot", {"classes": 3, "slots": "${.classes}", "length": 30}, 5),
+        ("omniglot", {"classes": 5, "slots": "${.classes}", "length": 30}, 0),
+        ("omniglot", {"classes": 3, "slots": 4, "length": 30}, 0),
+        ("characters", {"classes": 3, "slots": "${.classes}", "length": 30}, 0),
+        ("characters", {"slots": "${oc.env:NOT_THERE}"}, 0),
+    ],
+)
+def test_published_rows_stand_beside_jobs_on_their_task(add_job, dataset, env, rows):
+    job = add_job(0, -1, 0, 1.0)
+    OmegaConf.save(OmegaConf.create({"dataset": {"name": dataset}, "env": env}), job / ".hydra" / "config.yaml")
+    table, _ = sweep_table([job])
+    assert (table["kind"] == "published").sum() == rows
+
+
+def test_notes_of_a_resumed_job_are_no_job(add_job, tmp_path):
+    (add_job(0, -1, 0, 1.0) / "resumed" / "DATE" / ".hydra").mkdir(parents=True)
+    assert find_jobs(tmp_path) == [tmp_path / "0"]
 
 
 def test_jobs_are_found_in_the_order_of_their_numbers(add_job, tmp_path):
@@ -103,6 +136,6 @@ def test_callback_prints_and_writes_the_table(add_job, tmp_path, capsys):
     SweepTable().on_multirun_end(config, config_name="train")
     text = capsys.readouterr().out
     assert "LSTM" in text
-    assert "missing: 1 (" in text
+    assert f"missing: seed=1 has no finished summary.json in {tmp_path / '1'}\n" in text
     assert pd.read_csv(tmp_path / "table.csv").iloc[0].to_dict()["policy"] == "LSTM"
     assert (tmp_path / "table.md").read_text(encoding="utf-8").startswith("| policy |")

@@ -246,14 +246,14 @@ def test_nearest_plays_perfectly_where_classes_are_far_apart(make_images, genera
 
 
 def test_nearest_with_a_short_memory_asks_again(make_images, generator):
-    """Classes A B B B B A with room for three images, the current one among them."""
+    """Classes A B B B B A with room for two images beside the current one."""
     dataset = make_images()
     dataset = replace(dataset, x=np.eye(16, dtype=np.float32)[dataset.y])
     script = [[0, 1], [1, 4], [0, 1]]
     simulation = make_simulation(dataset, 50, make_generator(0, "streams"), classes=2, script=script, rotations=False)
-    asked, _, _ = play(NearestLabelled(2, 0.5, 3), simulation, generator)
+    asked, _, _ = play(NearestLabelled(2, 0.5, 2), simulation, generator)
     assert ((asked == 2).float().mean(1) == torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])).all()
-    asked, _, _ = play(NearestLabelled(2, 0.5, 6), simulation, generator)
+    asked, _, _ = play(NearestLabelled(2, 0.5, 5), simulation, generator)
     assert ((asked == 2).float().mean(1) == torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])).all()
 
 

@@ -1,0 +1,49 @@
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line that is all it says on standard error."""
+        assert self.err.endswith("\n") and self.err.count("\n") == 1, self.err
+        return self.err.rstrip("\n")
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys, tiny_data, quick_figures):
+    """Runs a command in this process and in an empty folder: `command(train, "seed=1")`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", ""))  # put back afterwards
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(module: ModuleType, *overrides: str) -> Outcome:
+        name = module.__name__.rpartition(".")[2]
+        monkeypatch.setattr(sys, "argv", [f"scripts/{name}.py", *overrides])
+        status = 0
+        try:
+            module.main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+        finally:
+            root.handlers[:], root.level = handlers, level  # Hydra puts in its own
+        return Outcome(status, *capsys.readouterr())
+
+    return run

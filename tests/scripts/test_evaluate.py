@@ -1,0 +1,119 @@
+"""The command that judges trained agents."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from almeta.scripts import evaluate, train
+from tests.small_config import SMALL
+
+FEW = ("episodes=8", "num_envs=8", "threads=1", "hydra.run.dir=out")
+
+
+@pytest.fixture
+def run(command):
+    """Trains a small agent on a data set and returns its folder."""
+
+    def make(dataset: str = "characters", *overrides: str) -> Path:
+        folder = Path(f"on-{dataset}")
+        assert command(train, *SMALL, f"dataset={dataset}", f"hydra.run.dir={folder}", *overrides).status == 0
+        return folder
+
+    return make
+
+
+def summary() -> dict[str, Any]:
+    return json.loads(Path("out/summary.json").read_text())
+
+
+def test_the_measures_are_printed_and_written(command, run):
+    result = command(evaluate, f"policy={run()}", *FEW)
+    assert result.status == 0
+    found = summary()
+    assert {"prediction_accuracy", "request_rate", "accuracy", "mean_return", "by_instance"} <= set(found)
+    assert (found["dataset"], found["classes"], found["episodes"]) == ("characters", "test", 8)
+    assert [line["instance"] for line in found["by_instance"]] == list(range(1, 11))
+    assert len(found["baselines"]) == 5
+    assert "q_learning, trained on characters; judged on 308 classes of characters" in " ".join(result.out.split())
+    assert "q_learning, by k-th image of a class" in result.out
+    assert {path.name for path in Path("out").iterdir() if path.is_file()} == {
+        "summary.json",
+        "table.csv",
+        "table.md",
+        "accuracy_against_requests.png",
+        "requests_along_script.png",
+    }
+
+
+@pytest.mark.parametrize(("own", "other"), [("characters", "omniglot"), ("omniglot", "characters")])
+def test_a_policy_is_judged_on_another_data_set(command, run, own, other):
+    for classes, number in (("all", "1,230"), ("test", "30" if other == "omniglot" else "308")):
+        result = command(evaluate, f"policy={run(own)}", *FEW, f"dataset={other}", f"classes={classes}")
+        assert result.status == 0
+        text = " ".join(result.out.split())
+        assert f"trained on {own}; judged on {number} classes of {other}, never trained on" in text
+        assert ("published" in text) == (other == "omniglot")
+        assert summary()["dataset"] == other
+
+
+def test_training_classes_are_called_so(command, run):
+    result = command(evaluate, f"policy={run()}", *FEW, "classes=train")
+    assert "judged on 922 classes of characters, those it was trained on" in " ".join(result.out.split())
+
+
+@pytest.mark.parametrize("checkpoint", ["last.pt", "best.pt"])
+def test_a_checkpoint_can_be_judged(command, run, checkpoint):
+    assert command(evaluate, f"policy={run() / checkpoint}", *FEW).status == 0
+
+
+def test_streams_may_be_changed(command, run):
+    folder = run()
+    changes = ["env.classes=2", "env.length=12", "env.max_requests=1", "env.rotations=false"]
+    assert command(evaluate, f"policy={folder}", *FEW, *changes).status == 0
+    assert summary()["steps"] == 8 * 12
+    assert summary()["request_rate"] <= 1 / 12
+    assert summary()["baselines"]["never request: guess"]["accuracy"] == pytest.approx(1 / 3, abs=0.15)  # of 3 slots
+
+
+def test_equal_seeds_give_equal_scores(command, run):
+    folder, found = run(), []
+    for seed in (1, 1, 2):
+        command(evaluate, f"policy={folder}", *FEW, f"seed={seed}")
+        found.append({key: value for key, value in summary().items() if key != "policy"})
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        (["classes=all"], "the policy was trained on classes of 'characters'"),
+        (["dataset=characters", "classes=all"], "the policy was trained on classes of 'characters'"),
+        (["dataset=characters", "dataset.split_seed=1"], "choose classes=test (or train) of that split"),
+        (["dataset=characters", "dataset.train_classes=0.5"], "choose classes=test (or train) of that split"),
+        (["classes=tset"], "unknown choice of classes 'tset'; did you mean 'test'? Known: all, test, train"),
+        (["dataset=mnist"], "the policy reads images of 16 pixels, those of 'mnist' have 25"),
+        (["env.classes=4"], "the policy tells 3 classes apart; choose env.classes=3 or fewer"),
+        (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),
+        (["env.clases=2"], "unknown key of env 'clases'; did you mean 'classes'?"),
+        (["dataset=omniglt"], "unknown dataset 'omniglt'; did you mean 'omniglot'?"),
+        (["dataset=omniglot", "dataset.split_seed=x"], "dataset.split_seed is 'x'; it must be a whole number"),
+        (["episodes=0"], "episodes is 0; it must be a whole number of at least 1"),
+        (["num_envs=many"], "num_envs is 'many'; it must be a whole number of at least 1"),
+        (["seed=1.5"], "seed is 1.5; it must be a whole number"),
+        (["device=cuda:9"], "device=cuda:9 cannot be used here"),
+        (["matmul_precision=low"], "matmul_precision is 'low'; it must be 'highest' or 'medium' or null"),
+        (["policy=nowhere"], "no checkpoint at nowhere; name a run's folder"),
+    ],
+)
+def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, run, override, says):
+    result = command(evaluate, f"policy={run()}", *FEW, *override)
+    assert result.status == 1
+    assert result.error.startswith("error: ")
+    assert says in result.error
+    assert not Path("out").exists()
+
+
+def test_a_policy_must_be_named(command):
+    assert command(evaluate).error == "error: Missing mandatory value: policy"

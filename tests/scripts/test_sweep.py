@@ -1,0 +1,179 @@
+"""Sweeps: many jobs of the command that trains, and one table of them all."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from almeta.scripts import train
+from almeta.scripts.commands import register_resolvers
+from almeta.training.rollout import play
+from tests.small_config import SMALL
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = ("-m", *SMALL, "dataset=omniglot", "name=tiny", "hydra.sweep.dir=sweep")
+
+
+def jobs() -> list[Path]:
+    return sorted(path.parent for path in Path("sweep").glob("*/.hydra"))
+
+
+def table(out: str) -> str:
+    return out[out.index("All jobs of sweep") :]
+
+
+def test_a_sweep_ends_in_one_table_and_is_not_done_twice(command):
+    asked = [*SWEEP, "env.reward.incorrect=-1,-5", "seed=0,1"]
+    first = command(train, *asked)
+    assert first.status == 0
+    assert len(jobs()) == 4
+    rows = pd.read_csv("sweep/table.csv", index_col="policy")
+    assert list(rows.index[:2]) == ["tiny (incorrect=-1)", "tiny (incorrect=-5)"]
+    assert rows.loc["nearest labelled image (incorrect=-5)", "interval_over"] == "2 seeds"
+    assert set(rows.loc[rows["kind"] != "published", "interval_over"]) == {"2 seeds"}
+    assert (rows["kind"] == "published").sum() == 5
+    assert rows["mean_return_interval"].notna().sum() == rows["accuracy_interval"].notna().sum() == 11
+    text = table(first.out)
+    assert "tiny (incorrect=-1)" in text
+    assert "published: RL (R_inc" in text
+    assert "interval over 2 seeds" in text
+    assert text.endswith("wrote table.csv, table.md to sweep\n")
+    assert max(map(len, text.splitlines())) <= 80
+
+    again = command(train, *asked)
+    assert again.out.count("is finished already: nothing to do") == 4
+    assert "training tiny" not in again.out
+    assert table(again.out) == text
+
+
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(command, monkeypatch):
+    asked = [*SWEEP, "batches=6", "seed=0,1,2"]
+    whole = command(train, *asked, "hydra.sweep.dir=whole")
+    count = 0
+
+    def stop_in_the_second_job(*args):
+        nonlocal count
+        count += 1
+        if count == 6 + 4:
+            raise KeyboardInterrupt
+        return play(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("almeta.training.trainer.play", stop_in_the_second_job)
+        stopped = command(train, *asked)
+    assert stopped.status == 130
+    assert stopped.err.splitlines()[-1] == "stopped; to go on, start the same sweep again"
+    assert [(job / "summary.json").exists() for job in jobs()] == [True, False]
+    rest = command(train, *asked)
+    assert rest.out.count("nothing to do") == 1
+    assert rest.out.count("going on after batch 2 of ") == 1
+    assert len(jobs()) == 3
+    assert table(rest.out).splitlines()[1:-1] == whole.out[whole.out.index("All jobs of whole") :].splitlines()[1:-1]
+
+
+def test_a_job_that_fails_does_not_stop_the_others(command, monkeypatch):
+    def faulty(config, *args):
+        if config["seed"] == 1:
+            raise ZeroDivisionError("a fault of almeta")
+        return build(config, *args)
+
+    build = train.build_agent
+    monkeypatch.setattr(train, "build_agent", faulty)
+    result = command(train, *SWEEP, "env.classes=3,9999,4", "seed=0,1")
+    assert result.status == 0
+    assert result.err.count("error: env.classes=9999, but this part of data set 'omniglot' has 1200 classes") == 2
+    assert result.err.count("ZeroDivisionError: a fault of almeta") == 2  # with its traceback: it is to be mended
+    rows = pd.read_csv("sweep/table.csv")
+    assert list(rows["policy"][rows["kind"] == "policy"]) == ["tiny (classes=3)", "tiny (classes=4)"]
+    missing = re.findall(r"^missing: (.*) has no finished summary\.json in sweep/", result.out, re.MULTILINE)
+    assert sorted(missing) == [
+        "classes=3, seed=1",
+        "classes=4, seed=1",
+        "classes=9999, seed=0",
+        "classes=9999, seed=1",
+    ]
+
+
+def test_presets_can_be_swept_over(command):
+    result = command(
+        train, *SWEEP[:-2], "hydra.sweep.dir=sweep", "experiment=one_shot/woodward_finn,one_shot/supervised"
+    )
+    assert result.status == 0
+    assert len(jobs()) == 2
+    rows = pd.read_csv("sweep/table.csv")
+    names = list(rows["policy"][rows["kind"] == "policy"])
+    assert names == [
+        "supervised (experiment=one_shot/supervised)",
+        "woodward_finn (experiment=one_shot/woodward_finn)",
+    ]
+
+
+@pytest.mark.parametrize("wrong", ["env.clases=3,4", "dataset=omniglot,omniglt", "agent=[1,2"])
+def test_a_typo_stops_a_sweep_before_its_first_job(command, wrong):
+    result = command(train, *SWEEP, wrong)
+    assert result.status == 1
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("error: ")
+    assert jobs() == []
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "env.reward.incorrect_-5__seed_1",
+        "experiment_one_shot/woodward_finn__seed_1",
+        "env.script_[[0,5],[1,1]]",
+        "name_'a=b c'",
+        "__".join(f"some.rather.long.key{i}_{i}" for i in range(60)),
+        "name_" + "ü" * 300,
+        "",
+    ],
+)
+def test_a_job_has_a_folder_that_can_be_made_and_named_on_a_command_line(overrides, tmp_path):
+    register_resolvers()
+    config = OmegaConf.create({"overrides": overrides, "folder": "${job_folder:${overrides}}"})
+    name = config.folder
+    assert "/" not in name
+    assert len(name.encode()) <= 255
+    (tmp_path / name).mkdir(exist_ok=True)
+    assert not set(name) & set("=,[]{}()' \"$")
+
+
+def test_long_lists_of_overrides_keep_their_jobs_apart(command):
+    many = [f"pretraining.{key}={value}" for key, value in (("shots", 3), ("learning_rate", 0.123456789))]
+    result = command(train, *SWEEP, *many, "env.reward.request=-0.1", "env.reward.correct=0.9", "batches=1", "seed=0,1")
+    assert result.status == 0
+    assert len(jobs()) == 2
+    assert all(len(job.name) < 200 for job in jobs())
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side(tmp_path, command):
+    """With joblib's processes; on real data, since what a test replaces here is not replaced there."""
+    asked = ["-m", *SMALL, "batches=2", "seed=0,1"]
+    line = [
+        sys.executable,
+        str(ROOT / "scripts" / "train.py"),
+        *asked,
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [*line, "env.classes=3,9999", "hydra.sweep.dir=sweep"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout.count("missing: classes=9999, seed=") == 2
+    rows = pd.read_csv(tmp_path / "sweep" / "table.csv").set_index("policy")
+    assert rows.loc["q_learning (classes=3)", "interval_over"] == "2 seeds"

@@ -1,0 +1,46 @@
+"""Configs as the commands compose them, and the same made small enough for tests."""
+
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+
+import almeta.scripts.train  # its resolvers  # noqa: F401
+from almeta.scripts.commands import plain
+
+# As overrides of a command; all networks have `hidden_size`.
+SMALL = (
+    "network.hidden_size=4",
+    "num_envs=4",
+    "batches=4",
+    "log_every=1",
+    "evaluate_every=2",
+    "checkpoint_every=2",
+    "evaluate_episodes=8",
+    "final_episodes=8",
+    "pretraining.batches=2",
+    "pretraining.ways=4",
+    "threads=1",
+)
+_SMALL_NETWORK = {"hidden_size": 4, "code_size": 3, "channels": 2}
+
+
+def compose_config(*overrides: str, command: str = "train") -> dict[str, Any]:
+    """Return the plain config of a command."""
+    with initialize_config_module("almeta.conf", version_base="1.3"):
+        config = compose(command, list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        try:
+            with open_dict(config):
+                del config["hydra"]
+            return plain(config)
+        finally:
+            HydraConfig.instance().cfg = None
+
+
+def small_config(*overrides: str) -> dict[str, Any]:
+    """Return the config of a small run of `train`."""
+    config = compose_config(*SMALL, *overrides)
+    config["network"] |= {key: value for key, value in _SMALL_NETWORK.items() if key in config["network"]}
+    return config

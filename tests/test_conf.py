@@ -1,0 +1,166 @@
+"""Every choice of conf/ composes, says what its knobs do, fits what it configures, and trains."""
+
+import inspect
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import almeta.agents
+import almeta.envs
+from almeta import conf
+from almeta.agents import Supervised
+from almeta.data import dataset_names
+from almeta.errors import Interrupted
+from almeta.scripts.evaluate import evaluate_policy
+from almeta.scripts.train import train
+from almeta.training.build import check_config, read_part
+from almeta.training.rollout import play
+from tests.small_config import compose_config, small_config
+
+CONF = Path(str(conf.__file__)).resolve().parent
+PRESETS = [
+    path.relative_to(CONF / "experiment").with_suffix("").as_posix() for path in CONF.rglob("experiment/*/*.yaml")
+]
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def for_agent(agent: str) -> str:
+    """The streams that an agent plays."""
+    return f"env.reveal={'always' if agent == 'supervised' else 'requested'}"
+
+
+# ---- the files
+
+
+@pytest.mark.parametrize("path", [path.relative_to(CONF).as_posix() for path in sorted(CONF.rglob("*.yaml"))])
+def test_every_file_and_every_knob_has_a_sentence(path):
+    lines = (CONF / path).read_text("utf-8").splitlines()
+    assert re.match(r"# (@package _global_|[A-Z].*)", lines[0])
+    if path.startswith("experiment/"):
+        assert re.match(r"# [A-Z].*", lines[1])
+        return  # what its knobs do stands where they are defined
+    inside = ""
+    for above, line in itertools.pairwise(["", *lines]):
+        if re.match(r"\w", line):
+            inside = line.partition(":")[0]
+        knob = re.match(r"(\s*)(\w+): +\S", line)  # a key with a value; one without opens a group
+        if knob and inside not in ("defaults", "hydra") and not knob[2].startswith("_"):
+            assert re.match(rf"{knob[1]}# \S", above), f"{path}: no sentence above {line!r}"
+
+
+def test_presets_are_found():
+    assert {"one_shot/quickstart", "one_shot/supervised", "one_shot/woodward_finn"} <= set(PRESETS)
+
+
+@pytest.mark.parametrize("group", ["agent", "env", "network", "logger"])
+def test_what_is_built_takes_the_keys_and_every_option_has_one(group):
+    for choice in choices(group):
+        config = compose_config(f"{group}={choice}")
+        check_config(config)
+        if not config[group]:  # logger=none
+            continue
+        target, options = read_part(config[group], group)
+        optional = {
+            name
+            for name, parameter in inspect.signature(target).parameters.items()
+            if parameter.default is not inspect.Parameter.empty
+        }
+        assert set(options) == optional - {"num_values"}, choice  # that is for subclasses of Agent
+
+
+def test_every_data_set_is_a_choice_and_the_other_way_round():
+    named = {compose_config(f"dataset={choice}")["dataset"]["name"] for choice in choices("dataset")}
+    assert named == set(dataset_names())
+
+
+def test_evaluate_changes_options_that_streams_have():
+    config = compose_config("policy=x", command="evaluate")
+    assert set(config["env"]) <= set(compose_config()["env"])
+    for choice in choices("dataset"):
+        assert compose_config("policy=x", f"dataset={choice}", command="evaluate")["dataset"]["name"] in dataset_names()
+
+
+# ---- training
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "last.pt", weights_only=True)["agent"]
+
+
+@pytest.mark.usefixtures("tiny_data", "quick_figures")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, monkeypatch):
+    config = small_config(f"experiment={preset}", "batches=6", "evaluate_every=3", "checkpoint_every=3", "seed=7")
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    whole.mkdir()
+    parted.mkdir()
+    summary = train(config, whole)
+
+    calls = itertools.count(1)
+
+    def stop_in_batch_4(*args):
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return play(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("almeta.training.trainer.play", stop_in_batch_4)
+        with pytest.raises(Interrupted):
+            train(config, parted)
+    assert torch.load(parted / "last.pt", weights_only=True)["batch"] == 3
+    assert train(config, parted) == summary
+    assert (parted / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    torch.testing.assert_close(weights(parted), weights(whole), rtol=0, atol=0)
+
+    asked = [f"policy={whole}", "episodes=8", "seed=7", "threads=1"]
+    for part in ("test", "train"):
+        judged = evaluate_policy(compose_config(*asked, f"classes={part}", command="evaluate"), tmp_path)
+        assert {key: judged[key] for key in summary[part]} == summary[part]
+    assert judged.items() <= json.loads((tmp_path / "summary.json").read_text()).items()
+
+
+@pytest.mark.usefixtures("tiny_data", "quick_figures")
+@pytest.mark.parametrize("network", choices("network"))
+@pytest.mark.parametrize("agent", choices("agent"))
+def test_every_agent_learns_with_every_network(agent, network, tmp_path):
+    config = small_config(f"agent={agent}", f"network={network}", for_agent(agent), "batches=3")
+    summary = train(config, tmp_path)
+    assert summary["batches"] == 3
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["batch"] for line in lines if line["kind"] == "train"] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("tiny_data", "quick_figures")
+def test_a_new_agent_or_environment_is_one_file_and_one_yaml(tmp_path, monkeypatch):
+    """As README says; here the files lie elsewhere, and are shown to almeta as if they were in its folders."""
+    (tmp_path / "trusting.py").write_text(
+        "from almeta.agents import Supervised\nclass Trusting(Supervised):\n    pass\n", "utf-8"
+    )
+    (tmp_path / "short.py").write_text(
+        "from almeta.envs import make_simulation\n"
+        "def make_short(dataset, num_envs, generator, length: int = 5, reveal: str = 'requested'):\n"
+        "    return make_simulation(dataset, num_envs, generator, length=length, reveal=reveal)\n",
+        "utf-8",
+    )
+    for package in (almeta.agents, almeta.envs):
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    yaml = {
+        "agent/trusting": "_target_: almeta.agents.trusting.Trusting\n",
+        "env/short": "_target_: almeta.envs.short.make_short\nlength: 6\nreveal: always\n",
+    }
+    for name, text in yaml.items():
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / f"{name}.yaml").write_text(text, "utf-8")
+    config = small_config("agent=trusting", "env=short", f"hydra.searchpath=[file://{tmp_path / 'conf'}]")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    summary = train(config, folder)
+    assert summary["test"]["steps"] == 8 * 6
+    assert issubclass(almeta.agents.trusting.Trusting, Supervised)  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ __all__ = ["__version__", "load_dataset", "load_policy"]
 
 __version__ = "0.1.0"
 
-# By name, so that the environments' code, and torch with it, is loaded when one is made.
+# By name, so that worker processes find them too.
 ENVIRONMENTS = {"almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv")}
 
 for _id, (_single, _vector) in ENVIRONMENTS.items():

@@ -9,7 +9,7 @@ import copy
 import functools
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from almeta.checks import Count, Share, Within
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError, did_you_mean
@@ -182,15 +183,15 @@ def make_simulation(
     dataset: Dataset,
     num_envs: int,
     generator: torch.Generator,
-    classes: int = 3,
-    slots: int | None = None,
-    length: int = 30,
+    classes: Count = 3,
+    slots: Count | None = None,
+    length: Count = 30,
     rotations: bool = True,
     script: Script | None = None,
     reward: dict[str, float] | None = None,
-    discount: float = 0.5,
+    discount: Share = 0.5,
     reveal: Literal["requested", "always"] = "requested",
-    max_requests: int | None = None,
+    max_requests: Annotated[int, Within(0)] | None = None,
 ) -> OneShotSimulation:
     """Build the simulation from the plain values that `conf/env/one_shot.yaml` explains.
 

@@ -16,17 +16,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from almeta import conf
 from almeta.errors import AlmetaError, Interrupted, did_you_mean
 from almeta.training.build import find_checkpoint
 from almeta.training.checkpoint import load_checkpoint
 
-# What may change when a run goes on: how long, how often, where and how fast; never what is learned.
+# What may change when a run goes on: how long, how often, where and how fast, and the step size (a
+# run that diverged goes on with a smaller one); never what is learned.
 RESUMABLE = {
-    "batches", "checkpoint_every", "device", "evaluate_episodes", "evaluate_every", "final_episodes", "log_every",
-    "logger", "matmul_precision", "threads",
+    "batches", "checkpoint_every", "device", "evaluate_episodes", "evaluate_every", "final_episodes", "learning_rate",
+    "log_every", "logger", "matmul_precision", "max_grad_norm", "threads",
 }  # fmt: skip
 
 
@@ -71,7 +72,12 @@ def _remove_notes(folder: Path) -> None:
             for note in notes.iterdir():
                 note.unlink()
             notes.rmdir()
-            os.removedirs(folder)  # and parents that are empty now
+            if folder.is_absolute():
+                folder.rmdir()
+            else:
+                os.removedirs(folder)  # and "runs/NAME", if that is empty now
+            if folder.parent.name == "resumed":
+                folder.parent.rmdir()
 
 
 # ---- configs
@@ -158,7 +164,8 @@ def how_to_go_on(folder: Path) -> str:
 
 def _leave(message: str, status: int) -> None:
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:
-        _remove_notes(Path(HydraConfig.get().runtime.output_dir))
+        with contextlib.suppress(MissingMandatoryValue):  # Hydra itself may have failed before there was one
+            _remove_notes(output_folder())
     print(message, file=sys.stderr)
     raise SystemExit(status)
 
@@ -190,6 +197,8 @@ def _one_line(error: Exception) -> str | None:
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return f"{what}; make room, or choose another folder with hydra.run.dir=..."
+    if isinstance(error, OmegaConfBaseException):
+        return str(error).splitlines()[0]
     if "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
         begin = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
         return begin + "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

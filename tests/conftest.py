@@ -74,7 +74,6 @@ def tiny_data(make_images, monkeypatch):
         return kept[name]
 
     monkeypatch.setattr("almeta.training.build.load_dataset", load)
-    monkeypatch.setattr("almeta.scripts.evaluate.load_dataset", load)
     return load
 
 

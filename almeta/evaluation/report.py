@@ -10,7 +10,7 @@ from rich.console import Console
 from almeta.agents.agent import Agent
 from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.baselines import make_baselines, nearest_by_threshold
+from almeta.evaluation.baselines import make_baselines, nearest_by_threshold, summaries
 from almeta.evaluation.figures import (
     accuracy_against_requests,
     instances_over_training,
@@ -80,10 +80,9 @@ def compare(
     own = evaluate(agent, simulation, episodes, seed)
     say("evaluating the baselines on the same episodes")
     rules = make_baselines(tuning, some, seed)
-    measured = {name: evaluate(rule, simulation, episodes, seed) for name, rule in rules.items()}
-    baselines = {name: measures.summary() for name, measures in measured.items()}
+    baselines = summaries(rules, simulation, episodes, seed)
     best = max(baselines, key=lambda name: baselines[name]["mean_return"])
-    gain = paired_difference(own.returns.tolist(), measured[best].returns.tolist())
+    gain = paired_difference(own.returns.tolist(), evaluate(rules[best], simulation, episodes, seed).returns.tolist())
     curve = nearest_by_threshold(tuning, seed)
     thresholds = [evaluate(actor, simulation, some, seed).summary() for actor in curve]
     return Results(

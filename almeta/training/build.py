@@ -252,7 +252,8 @@ def set_compute(config: Config) -> None:
     if config["threads"] is not None:
         torch.set_num_threads(config["threads"])
     try:
-        torch.empty(0, device=config["device"])
+        if torch.empty(0, device=config["device"]).device.type not in ("cpu", "cuda"):
+            raise RuntimeError("neither cpu nor cuda")
     except (RuntimeError, AssertionError) as error:
         raise AlmetaError(f"device={config['device']} cannot be used here ({error}); choose device=cpu") from error
 

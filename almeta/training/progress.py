@@ -90,11 +90,6 @@ class Progress:
         return " | ".join(parts)
 
 
-def track(batches: range, describe: str = "") -> Iterator[int]:
-    """Yield the batches and show how far they are, as `Progress` does."""
-    return Progress(describe)(batches)
-
-
 def _duration(seconds: float) -> str:
     """40 s, 12 min, 3 h 20 min: in the unit that a person would use."""
     if seconds < 99.5:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 
 import pytest
 from rich.console import Console
@@ -8,6 +9,7 @@ from almeta.envs import make_simulation
 from almeta.evaluation import report
 from almeta.evaluation.baselines import QUANTILES, nearest_by_threshold
 from almeta.evaluation.one_shot import evaluate
+from almeta.evaluation.statistics import Difference
 from almeta.seeding import make_generator, seeded_weights
 
 
@@ -42,7 +44,7 @@ def test_agent_and_baselines_are_measured_on_the_same_episodes(results, agent, s
     assert len(results.baselines) == 5
     assert {summary["episodes"] for summary in results.baselines.values()} == {40}
     assert {summary["episodes"] for summary in results.thresholds} == {10}
-    json.dumps(results.__dict__, allow_nan=False)
+    json.dumps(asdict(results), allow_nan=False)
 
 
 def test_thresholds_come_from_the_tuning_streams(results, streams):
@@ -99,3 +101,29 @@ def test_figures_over_training_need_an_evaluation(results, tmp_path):
     paths = report.draw_training(lines, results.baselines, tmp_path, published=False)
     assert [path.name for path in paths] == ["instances_over_training.png", "learning_curve.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_the_gain_is_paired_with_the_best_baseline(results, agent, streams):
+    returns = {name: summary["mean_return"] for name, summary in results.baselines.items()}
+    assert returns[results.best_baseline] == max(returns.values())
+    gain = results.gain
+    assert gain.count == 40
+    assert gain.mean == pytest.approx(results.summary["mean_return"] - max(returns.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "gain, sentence",
+    [
+        (
+            Difference(2.0, 0.5, 1e-9, 100),
+            "LSTM returns 2.00 more than 'rule', the best baseline: difference 2.00 ± 0.50",
+        ),
+        (Difference(-2.0, 0.5, 0.002, 100), "LSTM returns 2.00 less than 'rule', the best baseline"),
+        (Difference(0.1, 0.5, 0.7, 100), "LSTM is not clearly better or worse than 'rule', the best baseline"),
+        (Difference(0.0, None, None, 1), "LSTM is not clearly better or worse than 'rule'"),
+    ],
+)
+def test_the_verdict_in_words(gain, sentence, results):
+    said = report.verdict(replace(results, best_baseline="rule", gain=gain))
+    assert said.startswith(sentence)
+    assert ("p < 0.001" in said) == (gain.p_value == 1e-9)

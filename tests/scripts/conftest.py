@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def command(tmp_path, monkeypatch, capsys, tiny_data, quick_figures):
     def run(module: ModuleType, *overrides: str) -> Outcome:
         name = module.__name__.rpartition(".")[2]
         monkeypatch.setattr(sys, "argv", [f"scripts/{name}.py", *overrides])
+        HydraConfig.instance().cfg = None
         status = 0
         try:
             module.main()

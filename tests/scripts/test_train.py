@@ -63,7 +63,7 @@ def test_a_run_leaves_its_files_and_says_what_it_did(command):
     assert "learning_curve.png and summary.json to run\n" in result.out
     assert "batch 4 of 4" in result.err  # progress does not mix with the tables
     summary = json.loads(Path("run/summary.json").read_text())
-    assert {"policy", "seed", "batches", "test", "train", "baselines", "scripted"} == set(summary)
+    assert {"policy", "seed", "batches", "test", "train", "baselines", "scripted"} <= set(summary)
     config = OmegaConf.to_container(OmegaConf.load("run/config.yaml"))
     assert config == torch.load("run/last.pt", weights_only=True)["config"]
     assert "${" not in Path("run/config.yaml").read_text()
@@ -161,7 +161,7 @@ def test_more_episodes_at_the_end_judge_again_without_training(command):
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=1", "agent=ppo", "env.reward.incorrect=-5", "learning_rate=1", "num_envs=8", "+agent.x=1", "name=other"],
+    ["seed=1", "agent=ppo", "env.reward.incorrect=-5", "anneal_lr=true", "num_envs=8", "+agent.x=1", "name=other"],
 )
 def test_what_is_learned_does_not_change_on_the_way(command, override):
     command(train, *SMALL, "hydra.run.dir=run")
@@ -201,8 +201,8 @@ def test_another_run_does_not_get_into_the_same_folder(command):
 def test_the_logger_may_change_on_the_way(command):
     command(train, *SMALL, "hydra.run.dir=run")
     assert command(train, "resume=run", "batches=6", "logger=wandb", "logger.mode=disabled").status == 0
-    logger = OmegaConf.to_container(OmegaConf.load("run/config.yaml"))["logger"]  # type: ignore[index,call-overload]
-    assert (logger["mode"], logger["name"]) == ("disabled", "q_learning-0")
+    logger = OmegaConf.load("run/config.yaml").logger
+    assert (logger.mode, logger.name) == ("disabled", "q_learning-0")
     assert command(train, "resume=run", "batches=8", "logger=none").status == 0
     assert OmegaConf.load("run/config.yaml").logger == {}
 

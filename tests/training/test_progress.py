@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from almeta.training.progress import Progress, track
+from almeta.training.progress import Progress
 
 
 class Clock:
@@ -74,8 +74,8 @@ def test_no_time_at_all():
     assert run(range(2), 0.0, every=0.0) == ["batch 0 of 2", "batch 1 of 2", "batch 2 of 2"]
 
 
-def test_track_writes_to_standard_error(capsys):
-    assert list(track(range(3, 5), "run")) == [3, 4]
+def test_it_writes_to_standard_error(capsys):
+    assert list(Progress("run")(range(3, 5))) == [3, 4]
     output = capsys.readouterr()
     assert output.out == ""
     assert re.fullmatch(r"run: batch 5 of 5 \| [\d,.]+ batches/s \| took 0 s\n", output.err)

@@ -6,7 +6,23 @@ if __name__ == "agents":
 from almeta.agents.agent import Agent, Rollout
 from almeta.agents.networks import EpisodicNetwork, LSTMNetwork
 from almeta.agents.policy_gradient import PPO, Reinforce
+from almeta.agents.pool import GroupReinforce, PoolActorCritic, PoolAgent, PoolRollout
 from almeta.agents.q_learning import QLearning
+from almeta.agents.scorers import PoolScorer
 from almeta.agents.supervised import Supervised
 
-__all__ = ["PPO", "Agent", "EpisodicNetwork", "LSTMNetwork", "QLearning", "Reinforce", "Rollout", "Supervised"]
+__all__ = [
+    "PPO",
+    "Agent",
+    "EpisodicNetwork",
+    "GroupReinforce",
+    "LSTMNetwork",
+    "PoolActorCritic",
+    "PoolAgent",
+    "PoolRollout",
+    "PoolScorer",
+    "QLearning",
+    "Reinforce",
+    "Rollout",
+    "Supervised",
+]

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from almeta.strategies.one_shot import Memory, StreamState, best_action
+from almeta.strategies.choosing import best_action
+from almeta.strategies.one_shot import Memory, StreamState
 from almeta.tasks import StreamSampler, StreamTasks
 
 # Called as make_network(num_pixels=P, num_slots=S, num_outputs=O).
@@ -40,6 +41,15 @@ class Rollout:
     sampler: StreamSampler
     labels_free: bool
     behaviour: Tensor | None = None
+
+    def scalars(self) -> dict[str, Tensor]:
+        """What a training record tells of the streams."""
+        requested = self.actions == self.labels.shape[-1]
+        return {
+            "mean_return": self.rewards.sum(0).mean(),
+            "accuracy": (self.actions == self.tasks.targets).float().mean(),
+            "request_rate": requested.float().mean(),
+        }
 
     def with_outputs(self, outputs: Tensor) -> "Rollout":
         """Return the same streams and actions with the outputs of today's weights."""

@@ -6,14 +6,12 @@ from torch import Tensor
 from almeta.agents.agent import Agent, MakeNetwork, Rollout
 from almeta.agents.losses import clipped_surrogate, discounted_returns, gae_advantages
 from almeta.checks import Count, Positive, Share, Weight
-
-# Finite, so that a masked action has no gradient and no nan: 0 * -1e8 is 0 where 0 * -inf is nan.
-_NEVER = -1e8
+from almeta.strategies.choosing import NEVER, sample_action
 
 
 def masked_log_probs(logits: Tensor, mask: Tensor) -> Tensor:
     """Log-probabilities `[..., A]` over the allowed actions; about -1e8 for the others."""
-    return logits.masked_fill(~mask, _NEVER).log_softmax(-1)
+    return logits.masked_fill(~mask, NEVER).log_softmax(-1)
 
 
 def masked_entropy(log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -37,9 +35,7 @@ class _ActorCritic(Agent):
         self.gamma, self.ent_coef, self.vf_coef = gamma, ent_coef, vf_coef
 
     def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        logits = outputs[..., : self.num_actions].masked_fill(~action_mask, _NEVER)
-        uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
-        return (logits - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)  # Gumbel's trick
+        return sample_action(outputs[..., : self.num_actions], action_mask, generator)
 
     def _read(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Return log-probability of the actions taken, entropy and value, each `[T, E]`."""

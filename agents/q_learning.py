@@ -9,7 +9,7 @@ from almeta.agents.agent import Agent, MakeNetwork, Rollout
 from almeta.agents.losses import td_errors
 from almeta.checks import Share
 from almeta.errors import AlmetaError
-from almeta.strategies.one_shot import best_action
+from almeta.strategies.choosing import best_action
 
 
 class QLearning(Agent):

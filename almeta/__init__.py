@@ -14,7 +14,10 @@ __all__ = ["__version__", "load_dataset", "load_policy"]
 __version__ = "0.1.0"
 
 # By name, so that worker processes find them too.
-ENVIRONMENTS = {"almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv")}
+ENVIRONMENTS = {
+    "almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv"),
+    "almeta/PoolSelection-v0": ("almeta.envs:PoolSelectionEnv", "almeta.envs:PoolSelectionVectorEnv"),
+}
 
 for _id, (_single, _vector) in ENVIRONMENTS.items():
     if _id not in gymnasium.registry:  # a second registration would warn

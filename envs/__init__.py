@@ -10,11 +10,21 @@ from almeta.envs.one_shot import (
     StreamRewards,
     make_simulation,
 )
+from almeta.envs.pool import (
+    PoolSelectionEnv,
+    PoolSelectionVectorEnv,
+    PoolSimulation,
+    make_pool_simulation,
+)
 
 __all__ = [
     "OneShotSimulation",
     "OneShotStreamEnv",
     "OneShotStreamVectorEnv",
+    "PoolSelectionEnv",
+    "PoolSelectionVectorEnv",
+    "PoolSimulation",
     "StreamRewards",
+    "make_pool_simulation",
     "make_simulation",
 ]

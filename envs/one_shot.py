@@ -14,13 +14,12 @@ from typing import Annotated, Any, Literal
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from almeta.checks import Count, Share, Within
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
+from almeta.envs.batch import BatchEnv, Info, SingleEnv
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator
 from almeta.strategies.one_shot import StreamState
@@ -110,6 +109,16 @@ class OneShotSimulation:
     def num_pixels(self) -> int:
         """Numbers in an image, P."""
         return self.sampler.images.shape[1]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the streams it was trained on: data set, classes, shape."""
+        return {
+            "dataset": self.sampler.name,
+            "classes": self.sampler.classes,
+            "num_pixels": self.num_pixels,
+            "num_slots": self.num_slots,
+        }
 
     @property
     def images(self) -> Tensor:
@@ -223,7 +232,6 @@ def make_simulation(
 
 
 Part = Literal["train", "test", "all"]
-Info = dict[str, Any]
 
 
 # The last two: a training and an evaluation environment of one process are the usual case.
@@ -245,7 +253,7 @@ def _part(dataset: str | Dataset, train_classes: int | float, split_seed: int, p
     return train if part == "train" else test
 
 
-class OneShotStreamVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+class OneShotStreamVectorEnv(BatchEnv):
     """E one-shot streams at once: `gym.make_vec("almeta:almeta/OneShotStream-v0", num_envs=50)`.
 
     An action 0 .. S-1 predicts the label slot of the current image, action S requests its label. An
@@ -276,8 +284,6 @@ class OneShotStreamVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
         AlmetaError: for values that do not fit the data set or each other.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}
-
     def __init__(
         self,
         num_envs: int = 1,
@@ -288,84 +294,29 @@ class OneShotStreamVectorEnv(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
         **stream: Any,
     ) -> None:
         shown = _part(dataset, train_classes, split_seed, part)
-        self.simulation = make_simulation(shown, num_envs, make_generator(0, "env"), **stream)
-        self.num_envs = num_envs
-        self.discount = self.simulation.discount
-        self.num_slots = self.simulation.num_slots
-        size = self.num_slots + self.simulation.num_pixels
-        self.single_observation_space = gym.spaces.Box(0.0, 1.0, (size,), np.float32)
-        self.single_action_space = gym.spaces.Discrete(self.num_slots + 1)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
-        """Begin new episodes in the whole batch.
-
-        Args:
-            seed: the same seed gives the same episodes, here and in the resets without a seed that follow.
-            options: `tasks`, the streams to play (`StreamTasks` of this environment's sampler) in place of
-                drawn ones; `reset_mask` `[E]` bool, which must be True everywhere, since episodes of equal
-                length begin together.
-
-        Returns:
-            Observations and `{"action_mask": ...}`.
-        """
-        super().reset(seed=seed)
-        options = options or {}
-        if unknown := sorted(options.keys() - {"tasks", "reset_mask"}):
-            raise ValueError(did_you_mean(unknown[0], ("tasks", "reset_mask"), "option of reset"))
-        whole = np.asarray(options.get("reset_mask", np.ones(self.num_envs, dtype=bool)))
-        if whole.shape != (self.num_envs,) or not whole.all():
-            raise ValueError(
-                f"options['reset_mask'] is {whole.tolist()}; all episodes have the same length and begin "
-                f"together, so that it must be True {self.num_envs} times, or left out"
-            )
-        tasks = options.get("tasks")
-        if tasks is None:  # Gymnasium's generator is the one whose state counts
-            self.simulation.generator = make_generator(int(self.np_random.integers(2**63)), "env")
-        self.simulation.reset(tasks)
-        return self._observe()
-
-    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
-        """Answer the current images with `actions` `[E]` of whole numbers 0 .. S.
-
-        Returns:
-            Observations, rewards, terminated, truncated, info.
-
-        Raises:
-            gymnasium.error.InvalidAction: for anything else.
-            gymnasium.error.ResetNeeded: if the episodes have ended or not begun.
-        """
-        simulation = self.simulation
-        if simulation.finished:
-            raise gym.error.ResetNeeded("the episodes have ended or not begun; call reset() before step()")
-        answered = simulation.time
-        outcome = simulation.step(self._checked(actions))
-        observation, info = self._observe()
-        info["correct"] = outcome.correct.numpy()
-        info["requested"] = outcome.requested.numpy()
-        info["invalid_action"] = outcome.invalid.numpy()
-        info["instance"] = simulation.tasks.instances[answered].numpy().copy()
-        terminated = np.full(self.num_envs, simulation.finished)
-        return observation, outcome.reward.double().numpy(), terminated, np.zeros_like(terminated), info
+        simulation = make_simulation(shown, num_envs, make_generator(0, "env"), **stream)
+        self.num_slots = simulation.num_slots
+        self.meaning = f"{self.num_slots} requests the label, a lower number predicts that slot"
+        size = self.num_slots + simulation.num_pixels
+        observed = gym.spaces.Box(0.0, 1.0, (size,), np.float32)
+        super().__init__(simulation, num_envs, observed, gym.spaces.Discrete(self.num_slots + 1))
 
     def _observe(self) -> tuple[np.ndarray, Info]:
         state = self.simulation.state()
         observation = torch.cat((state.label, state.item), dim=1).numpy()
         return observation, {"action_mask": state.action_mask.to(torch.int8).numpy()}
 
-    def _checked(self, actions: Any) -> Tensor:
-        actions = np.asarray(actions)
-        whole = actions.shape == (self.num_envs,) and actions.dtype.kind in "iu"
-        if not whole or actions.min() < 0 or actions.max() > self.num_slots:
-            raise gym.error.InvalidAction(
-                f"{actions.tolist()} is not {self.num_envs} of the whole numbers 0 to {self.num_slots} "
-                f"({self.num_slots} requests the label, a lower number predicts that slot)"
-            )
-        return torch.as_tensor(actions.astype(np.int64))
+    def _judge(self, outcome: StreamOutcome) -> Info:
+        answered = self.simulation.time - 1
+        return {
+            "correct": outcome.correct.numpy(),
+            "requested": outcome.requested.numpy(),
+            "invalid_action": outcome.invalid.numpy(),
+            "instance": self.simulation.tasks.instances[answered].numpy().copy(),
+        }
 
 
-class OneShotStreamEnv(gym.Env[np.ndarray, np.int64]):
+class OneShotStreamEnv(SingleEnv):
     """One one-shot stream: `gym.make("almeta:almeta/OneShotStream-v0")`.
 
     A thin view of `OneShotStreamVectorEnv` with one episode; everything is explained there. Here the leading
@@ -394,19 +345,5 @@ class OneShotStreamEnv(gym.Env[np.ndarray, np.int64]):
         part: Part = "train",
         **stream: Any,
     ) -> None:
-        self.batch = OneShotStreamVectorEnv(1, dataset, train_classes, split_seed, part, **stream)
-        self.observation_space = self.batch.single_observation_space
-        self.action_space = self.batch.single_action_space
-        self.discount = self.batch.discount
-        self.num_slots = self.batch.num_slots
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
-        super().reset(seed=seed)
-        self.batch.np_random = self.np_random  # one generator for both views
-        observation, info = self.batch.reset(options=options)
-        return observation[0], {name: value[0] for name, value in info.items()}
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
-        observation, reward, terminated, truncated, info = self.batch.step([action])
-        single = {name: value[0] if value.ndim > 1 else value.item() for name, value in info.items()}
-        return observation[0], reward.item(), terminated.item(), truncated.item(), single
+        super().__init__(OneShotStreamVectorEnv(1, dataset, train_classes, split_seed, part, **stream))
+        self.num_slots = self.batch.simulation.num_slots

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from almeta import conf
+from almeta.data import dataset_names
 from almeta.errors import AlmetaError, Interrupted, did_you_mean
 from almeta.training.build import find_checkpoint
 from almeta.training.checkpoint import load_checkpoint
@@ -93,6 +94,19 @@ def plain(config: DictConfig | ListConfig) -> dict[str, Any]:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise AlmetaError(str(error).splitlines()[0]) from error
+
+
+def name_datasets() -> None:
+    """Let `dataset=csv:my.csv`, or any name that has no file of its own in conf/dataset, stand on the command line.
+
+    It is short for `dataset=named dataset.name=csv:my.csv`.
+    """
+    choices = {path.stem for path in (Path(str(conf.__file__)).parent / "dataset").glob("*.yaml")}
+    for place, argument in enumerate(sys.argv):
+        key, equals, name = argument.partition("=")
+        if key == "dataset" and equals and name not in choices and (":" in name or name in dataset_names()):
+            quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+            sys.argv[place : place + 1] = ["dataset=named", f"dataset.name='{quoted}'"]
 
 
 def read_run(config: DictConfig) -> tuple[dict[str, Any], Path, Path | None]:

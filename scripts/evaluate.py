@@ -1,31 +1,21 @@
-"""Judge a trained agent, on its own data set's unseen classes or on another data set, beside all baselines.
+"""Judge a trained agent on classes or data sets that it never saw, beside the rules it has to beat.
 
 python scripts/evaluate.py policy=runs/quickstart/DATE dataset=omniglot episodes=10000
+python scripts/evaluate.py policy=transfer dataset=csv:my.csv dataset.target=label
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import hydra
 from omegaconf import DictConfig
-from rich.console import Console
 
-from almeta.checks import Count, check_values
-from almeta.errors import AlmetaError
-from almeta.evaluation.published import is_published_task
-from almeta.evaluation.report import compare, print_results, write_results
-from almeta.scripts.commands import output_folder, plain, told_in_one_line
-from almeta.training.build import (
-    Config,
-    build_simulation,
-    choose_classes,
-    load_agent,
-    read_part,
-    set_compute,
-)
-from almeta.training.checkpoint import write_atomically
+from almeta.checks import Count, Within, check_values
+from almeta.policies import find_policy, is_run_on_streams
+from almeta.scripts.commands import name_datasets, output_folder, plain, told_in_one_line
+from almeta.scripts.pools import judge_policy
+from almeta.scripts.streams import judge_streams
+from almeta.training.build import Config, set_compute
 
 VALUES: dict[str, Any] = {
     "policy": str,
@@ -38,13 +28,24 @@ VALUES: dict[str, Any] = {
     "threads": Count | None,
     "matmul_precision": Literal["highest", "medium"] | None,
     "env": dict[str, Any],
+    "strategies": list[str],
+    "learner": dict[str, Any] | None,
+    "oracle": dict[str, Any] | None,
+    "repeats": Annotated[int, Within(2)],
+    "jobs": Count,
 }
+
+
+def main() -> None:
+    """Print the measures, and leave `summary.json`, tables and figures in the run's folder."""
+    name_datasets()
+    run()
 
 
 @told_in_one_line()
 @hydra.main(version_base="1.3", config_path="pkg://almeta.conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
-    """Print the measures, and leave `summary.json`, a table and figures in the run's folder."""
+def run(config: DictConfig) -> None:
+    """Judge as the command line says."""
     with told_in_one_line():
         evaluate_policy(plain(config), output_folder())
 
@@ -52,48 +53,10 @@ def main(config: DictConfig) -> None:
 def evaluate_policy(config: Config, folder: Path) -> dict[str, Any]:
     """Judge as the config says, write everything to `folder`, and return the content of `summary.json`."""
     check_values(config, VALUES)
-    agent, checkpoint = load_agent(config["policy"])
-    trained = checkpoint["config"]
-    set_compute({**config, "matmul_precision": config["matmul_precision"] or trained["matmul_precision"]})
-    agent.to(config["device"])
-    changes = {key: value for key, value in config["env"].items() if value is not None}
-    streams = {**config, "env": {**trained["env"], **changes}}
-    read_part(streams["env"], "env")
-    if streams["env"]["classes"] > streams["env"]["slots"]:
-        raise AlmetaError(
-            f"the policy tells {streams['env']['slots']} classes apart; choose env.classes={streams['env']['slots']} "
-            "or fewer"
-        )
-    judged, tuning = choose_classes(checkpoint, config["dataset"], config["classes"])
-    simulation, tuning_simulation = (
-        build_simulation(streams, part, config["num_envs"], "evaluation") for part in (judged, tuning)
-    )
-    if simulation.num_pixels != agent.num_pixels:
-        raise AlmetaError(
-            f"the policy reads images of {agent.num_pixels} pixels, "
-            f"those of '{judged.name}' have {simulation.num_pixels}"
-        )
-    seen = config["classes"] == "train" and judged.name == checkpoint["dataset"]
-    title = (
-        f"{trained['name']}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
-        f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}"
-    )
-    published = is_published_task(judged.name, streams["env"])
-    results = compare(agent, trained["name"], simulation, tuning_simulation, config["episodes"], config["seed"])
-    print_results(results, title, Console(), published)
-    summary = {
-        "policy": str(config["policy"]),
-        "dataset": judged.name,
-        "classes": config["classes"],
-        **results.summary,
-        "baselines": results.baselines,
-        "gain": asdict(results.gain) | {"over": results.best_baseline},
-        "scripted": results.scripted,
-    }
-    paths = write_results(results, folder, published)
-    write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
-    print(f"wrote {', '.join(path.name for path in paths)} and summary.json to {folder}")
-    return summary
+    if is_run_on_streams(config["policy"]):
+        return judge_streams(config, folder)
+    set_compute(config | {"matmul_precision": config["matmul_precision"] or "highest"})
+    return judge_policy(config, find_policy(config["policy"]), folder)
 
 
 if __name__ == "__main__":

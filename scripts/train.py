@@ -1,27 +1,21 @@
-"""Train an agent on the classes of a data set and judge it on classes it never saw.
+"""Train an agent on some classes or data sets and judge it on others that it never saw.
 
 python scripts/train.py experiment=one_shot/quickstart
+python scripts/train.py experiment=pool/quickstart
 python scripts/train.py -m experiment=one_shot/woodward_finn env.reward.incorrect=-1,-5 seed=0,1,2
 python scripts/train.py resume=runs/woodward_finn/DATE
 """
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
-from almeta.agents.agent import Agent
-from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError, Interrupted
-from almeta.evaluation.one_shot import evaluate
-from almeta.evaluation.published import is_published_task
-from almeta.evaluation.report import compare, draw_training, print_results, write_results
 from almeta.scripts.commands import (
     differing_keys,
     how_to_go_on,
@@ -30,13 +24,14 @@ from almeta.scripts.commands import (
     register_resolvers,
     told_in_one_line,
 )
+from almeta.scripts.pools import PoolRun
+from almeta.scripts.streams import StreamRun
 from almeta.seeding import make_generator
-from almeta.training.build import Config, build_agent, build_simulation, check_config, load_split, set_compute
+from almeta.training.build import Config, check_config, is_pool, set_compute
 from almeta.training.checkpoint import load_checkpoint, write_atomically
-from almeta.training.loggers import build_loggers, read_json_lines
-from almeta.training.pretraining import pretrain_encoder
+from almeta.training.loggers import build_loggers
 from almeta.training.progress import Progress
-from almeta.training.trainer import LAST, Evaluate, Schedule, Trainer
+from almeta.training.trainer import LAST, Schedule, Trainer
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
 
@@ -46,11 +41,17 @@ register_resolvers()
 @told_in_one_line()
 @hydra.main(version_base="1.3", config_path="pkg://almeta.conf", config_name="train")
 def main(config: DictConfig) -> float:
-    """Train as the config says; return the mean return on training classes, for sweepers to raise."""
+    """Train as the config says; return the score on training classes or data sets, for sweepers to raise."""
     score = math.nan
     with told_in_one_line():
-        score = train(*read_run(config))["train"]["mean_return"]
+        run, folder, start = read_run(config)
+        score = train(run, folder, start)["train"][score_name(run)]
     return score
+
+
+def score_name(config: Config) -> str:
+    """The measure that chooses the best checkpoint, and that sweepers raise."""
+    return PoolRun.score if is_pool(config) else StreamRun.score
 
 
 def train(config: Config, folder: Path, start: Path | None = None) -> dict[str, Any]:
@@ -66,25 +67,17 @@ def train(config: Config, folder: Path, start: Path | None = None) -> dict[str, 
         print(f"{folder} is finished already: nothing to do")
         return json.loads((folder / SUMMARY).read_text("utf-8"))
     set_compute(config)
-    classes = load_split(config)
-    simulation = build_simulation(config, classes["train"], config["num_envs"], "env")
-    agent = build_agent(config, simulation)
-    judges = {name: build_simulation(config, part, 250, "evaluation") for name, part in classes.items()}
-    weights = sum(weight.numel() for weight in agent.parameters())
-    print(
-        f"training {config['name']}: {type(agent).__name__} with {type(agent.network).__name__} ({weights:,} weights) "
-        f"on {classes['train'].num_classes:,} classes of {classes['train'].name} for {config['batches']:,} batches of "
-        f"{config['num_envs']} episodes; judged on {classes['test'].num_classes:,} classes it never sees"
-    )
+    run = PoolRun(config) if is_pool(config) else StreamRun(config)
+    print(run.describe())
     progress = Progress(config["name"])
     loggers = build_loggers(config, folder)
     try:
         trainer = Trainer(
-            agent=agent,
-            simulation=simulation,
-            optimizer=torch.optim.Adam(agent.parameters(), config["learning_rate"], fused=True),
+            agent=run.agent,
+            simulation=run.simulation,
+            optimizer=torch.optim.Adam(run.agent.parameters(), config["learning_rate"], fused=True),
             generator=make_generator(config["seed"], "policy", config["device"]),
-            evaluations={name: judge(config, streams) for name, streams in judges.items()},
+            evaluations=run.evaluations,
             folder=folder,
             schedule=Schedule(*(config[key] for key in ("batches", "log_every", "evaluate_every", "checkpoint_every"))),
             config=config,
@@ -92,12 +85,17 @@ def train(config: Config, folder: Path, start: Path | None = None) -> dict[str, 
             max_grad_norm=config["max_grad_norm"],
             loggers=[*loggers, progress],
             track=progress,
+            explore=run.explore,
+            score=run.score,
         )
         begin(trainer, start or folder / LAST)
         if trainer.batch == 0:
-            pretrain(agent, simulation, config)
+            run.prepare()
         trainer.train()
-        return conclude(config, agent, judges, folder)
+        summary = run.conclude(folder)
+        write_atomically(folder / SUMMARY, json.dumps(summary, indent=2).encode())
+        print(f"wrote {SUMMARY} to {folder}")
+        return summary
     except (Interrupted, KeyboardInterrupt) as stop:
         way_on = how_to_go_on(folder) if (folder / LAST).exists() else "nothing was trained yet"
         raise Interrupted(f"{str(stop) or 'stopped'}; {way_on}") from None
@@ -134,50 +132,6 @@ def begin(trainer: Trainer, checkpoint: Path) -> None:
     (trainer.folder / SUMMARY).unlink(missing_ok=True)  # of an earlier, shorter run
     write_atomically(trainer.folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(trainer.config)).encode())
     trainer.save(LAST)
-
-
-def judge(config: Config, simulation: OneShotSimulation) -> Evaluate:
-    """Return a function that measures an agent on the simulation's classes, on the same streams at each call."""
-
-    def measure(agent: Agent) -> dict[str, Any]:
-        return evaluate(agent, simulation, config["evaluate_episodes"], config["seed"]).summary()
-
-    return measure
-
-
-def pretrain(agent: Agent, simulation: OneShotSimulation, config: Config) -> None:
-    """Train the network's image encoder on the training classes, if it has one."""
-    encoder = getattr(agent.network, "encoder", None)
-    if encoder is not None:
-        generator = make_generator(config["seed"], "pretraining", config["device"])
-        progress = Progress("image encoder")
-        pretrain_encoder(encoder, simulation.sampler, generator, track=progress, **config["pretraining"])
-
-
-def conclude(config: Config, agent: Agent, judges: dict[str, OneShotSimulation], folder: Path) -> dict[str, Any]:
-    """Judge the trained agent and the baselines, print, write and draw; return what `summary.json` holds."""
-    episodes, seed = config["final_episodes"], config["seed"]
-    published = is_published_task(config["dataset"]["name"], config["env"])
-    results = compare(agent, config["name"], judges["test"], judges["train"], episodes, seed)
-    train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
-    classes = config["dataset"]["name"]
-    title = f"{config['name']} after {config['batches']:,} batches, on classes of {classes} never trained on"
-    print_results(results, title, Console(), published)
-    paths = write_results(results, folder, published)
-    paths += draw_training(read_json_lines(folder / "metrics.jsonl"), results.baselines, folder, published)
-    summary = {
-        "policy": config["name"],
-        "seed": seed,
-        "batches": config["batches"],
-        "test": results.summary,
-        "train": train_summary,
-        "baselines": results.baselines,
-        "gain": asdict(results.gain) | {"over": results.best_baseline},
-        "scripted": results.scripted,
-    }
-    write_atomically(folder / SUMMARY, json.dumps(summary, indent=2).encode())
-    print(f"wrote {', '.join(path.name for path in paths)} and {SUMMARY} to {folder}")
-    return summary
 
 
 if __name__ == "__main__":

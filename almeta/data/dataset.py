@@ -1,12 +1,15 @@
 """What every loader returns: features, labels, and where they came from."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 
 from almeta.errors import AlmetaError
+
+Kind = Literal["table", "image", "text"]
 
 
 @dataclass(frozen=True, eq=False)  # eq: comparing arrays field by field has no single truth value
@@ -15,11 +18,17 @@ class Dataset:
 
     Attributes:
         name: what `load_dataset` calls it.
-        x: features `[n, d]`, float32, finite. Images are flattened, ink high on zero, in [0, 1].
+        x: features `[n, d]`, float32, finite but for missing values. Images are flattened, in [0, 1], and where
+            they are drawings, ink is high on zero. Of text: how often each term occurs.
         y: labels `[n]`, int64, in 0 .. C-1.
         class_names: C different names; `class_names[y[i]]` is what row i shows.
         source: where the data came from: paper and URL.
-        image_shape: `(height, width)` where rows are images, with `height * width == d`.
+        image_shape: `(height, width)` where rows are grey images, with `height * width == d`.
+        columns: the names of the d columns, or empty.
+        categories: for each column that holds categories, their names by its number; x has the position of the
+            name there, as a float.
+        missing: whether values may be missing; x is NaN where one is.
+        kind: what rows are; "image" wherever there is an `image_shape`, and for flattened pixels without one.
 
     Raises:
         AlmetaError: if shapes, types or values do not fit the above.
@@ -31,8 +40,14 @@ class Dataset:
     class_names: tuple[str, ...] = field(repr=False)
     source: str
     image_shape: tuple[int, int] | None = None
+    columns: tuple[str, ...] = field(default=(), repr=False)
+    categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    missing: bool = field(default=False, repr=False)
+    kind: Kind = field(default="table", repr=False)
 
     def __post_init__(self) -> None:
+        if self.image_shape is not None:
+            object.__setattr__(self, "kind", "image")
         for ok, problem in self._checks():
             if not ok:  # lazily: a later check may rely on an earlier one
                 raise AlmetaError(f"data set {self.name!r}: {problem}")
@@ -44,12 +59,22 @@ class Dataset:
         yield y.shape == x.shape[:1], f"y must be [n] = {x.shape[:1]}, not of shape {y.shape}"
         yield y.dtype == np.int64, f"y must be int64, not {y.dtype}"
         bad = x.size - np.isfinite(x).sum()
-        yield bad == 0, f"x has {bad} values that are NaN or infinite; fill in or drop their rows"
+        infinite = np.isinf(x).sum() if bad else 0
+        yield self.missing or bad == 0, f"x has {bad} values that are NaN or infinite; fill in or drop their rows"
+        yield infinite == 0, f"x has {infinite} infinite values; only NaN stands for a missing one"
         yield len(set(names)) == len(names), "class_names has duplicates"
         low, high = int(y.min()), int(y.max())
         yield 0 <= low and high < len(names), f"labels go from {low} to {high}, with {len(names)} class names"
         fits = shape is None or shape[0] * shape[1] == x.shape[1]
         yield fits, f"image_shape {shape} does not multiply to d = {x.shape[1]}"
+        yield len(self.columns) in (0, x.shape[1]), f"{len(self.columns)} columns have names, of d = {x.shape[1]}"
+        yield self.kind in get_args(Kind), f"kind is {self.kind!r}; it must be one of {get_args(Kind)}"
+        for column, categories in self.categories.items():
+            yield 0 <= column < x.shape[1], f"categories of a column {column}, of d = {x.shape[1]}"
+            positions = x[~np.isnan(x[:, column]), column]
+            known = bool(np.isin(positions, np.arange(len(categories))).all())
+            yield known, f"column {column} has values that are no position among its {len(categories)} categories"
+        yield self.kind != "text" or bool((x >= 0).all()), "the counts of a text are at least 0"
 
     def __len__(self) -> int:
         return len(self.y)

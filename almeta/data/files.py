@@ -1,12 +1,14 @@
 """Where the files of data sets are found, and where what was made from them is kept."""
 
 import hashlib
+import json
 import os
 import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pooch
@@ -65,8 +67,7 @@ class RemoteFile:
         except (OSError, ValueError) as error:
             file = f"{self.folder}/{self.name}"
             raise AlmetaError(
-                f"could not download {file} from {self.url}: {error}; "
-                f"put the file at {folder / self.name}, or set ALMETA_DATA to a folder that has {file}"
+                f"could not download {file} from {self.url}: {error}; {where_to_put(self.folder, self.name)}"
             ) from error
 
 
@@ -90,15 +91,93 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ALMETA_CACHE") or pooch.os_cache("almeta")).expanduser()
 
 
+def find_file(folder: str, name: str) -> Path | None:
+    """Where `folder/name` is: in the data folder, else in the cache; None if in neither.
+
+    Raises:
+        AlmetaError: if `$ALMETA_DATA` is no folder.
+    """
+    roots = [root for root in (data_folder(), cache_folder()) if root]
+    return next((root / folder / name for root in roots if (root / folder / name).exists()), None)
+
+
+def where_to_put(folder: str, name: str) -> str:
+    """The way out when a file is nowhere."""
+    return f"put the file at {cache_folder() / folder / name}, or set ALMETA_DATA to a folder that has {folder}/{name}"
+
+
+def published_file(folder: str, name: str, md5: str, origin: str) -> Path:
+    """A file that only a person can get: found as `find_file` does, with the md5 of the published one.
+
+    Args:
+        folder: of the data folder, or the cache.
+        name: in that folder.
+        md5: of the published file.
+        origin: where the file comes from, for messages.
+
+    Raises:
+        AlmetaError: if the file is nowhere, or has another md5.
+    """
+    path = find_file(folder, name)
+    if path is None:
+        raise AlmetaError(f"there is no file {folder}/{name} ({origin}); {where_to_put(folder, name)}")
+    check_digest(path, "md5", md5)
+    return path
+
+
+def catalogued(path: Path) -> dict[str, Any]:
+    """What is on record about a file, with its sha256 checked; empty where there is no record.
+
+    A record lies beside the file: `FILE.json`, or the item with its `file` in a `catalogue.json`.
+
+    Raises:
+        AlmetaError: if the file has another sha256, or the record cannot be read.
+    """
+    own, shared = path.with_name(f"{path.name}.json"), path.with_name("catalogue.json")
+    try:
+        if own.exists():
+            record = json.loads(own.read_text("utf-8"))
+        elif shared.exists():
+            items = json.loads(shared.read_text("utf-8"))["datasets"]
+            record = next((item for item in items if item["file"] == path.name), {})
+        else:
+            record = {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        place = own if own.exists() else shared
+        raise AlmetaError(f"{place} cannot be read ({error}); replace it, or remove it to do without") from error
+    if "sha256" in record:
+        check_digest(path, "sha256", record["sha256"])
+    return dict(record)
+
+
+def check_digest(path: Path, algorithm: str, expected: str) -> None:
+    """Raise unless a file has the digest that is expected.
+
+    Raises:
+        AlmetaError: if it has another one, or cannot be read.
+    """
+    found = digest_of(path, algorithm)
+    if found != expected:
+        raise AlmetaError(
+            f"{path} ({path.stat().st_size} bytes) is damaged or not the published file: expected {algorithm} "
+            f"{expected}, found {algorithm} {found}; replace it by a whole copy, or remove it to look for it anew"
+        )
+
+
 def md5_of(path: Path) -> str:
-    """The file's md5 in hexadecimal.
+    """The file's md5 in hexadecimal; raises as `digest_of`."""
+    return digest_of(path, "md5")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """A digest of the file, "md5" or "sha256", in hexadecimal.
 
     Raises:
         AlmetaError: if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest()
+            return hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
         raise AlmetaError(f"{path} cannot be read: {error}") from error
 
@@ -125,19 +204,23 @@ def cached_arrays(stem: str, key: str, build: Callable[[], Arrays]) -> Arrays:
         warnings.warn(f"{path} is damaged ({error}) and is built anew", stacklevel=2)
     arrays = build()
     try:
-        _write_npz(path, arrays)
+        write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
     except OSError as error:
         warnings.warn(f"could not keep {stem} in the cache ({error}); it is built anew next time", stacklevel=2)
     return arrays
 
 
-def _write_npz(path: Path, arrays: Arrays) -> None:
-    """Written under a temporary name and renamed: a reader sees a whole file or none."""
+def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Have a file written under a temporary name, and rename it: a reader sees a whole file or none.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            write(file)
         os.replace(temporary, path)
     except BaseException:  # Ctrl-C too must not leave half a file
         os.unlink(temporary)

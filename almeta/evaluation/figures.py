@@ -197,6 +197,36 @@ def learning_curve(metrics: Metrics, path: Path | str, baselines: Mapping[str, S
     return _save(figure, path)
 
 
+def gain_over_training(metrics: Metrics, path: Path | str, reference: str) -> Path:
+    """A query policy's gain over a strategy during training, on training and on held-out data sets.
+
+    Args:
+        metrics: lines of ``metrics.jsonl`` of a run on pools.
+        path: the PNG file.
+        reference: the strategy.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if there is no evaluation line.
+        AlmetaError: if the file cannot be written.
+    """
+    evaluations = _evaluations(metrics)
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axis = figure.subplots()
+    _style(axis)
+    for part, name, colour in (("train", "training tasks", ORANGE), ("test", "data sets never trained on", BLUE)):
+        lines = [line for line in evaluations if line["classes"] == part]
+        gains = [100 * line["gain"] for line in lines]
+        axis.plot([line["batch"] for line in lines], gains, ".-", color=colour, markersize=4, label=name)
+    axis.axhline(0.0, color=GREY, linewidth=1)
+    axis.set(xlabel="training batches", ylabel=f"gain over {reference}, points of mean score", xlim=(0, None))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    _legend(figure, [axis], loc="outside lower center", ncols=2)
+    return _save(figure, path)
+
+
 def _evaluations(metrics: Metrics) -> list[Mapping[str, Any]]:
     evaluations = sorted((line for line in metrics if line["kind"] == "evaluation"), key=lambda line: line["batch"])
     if not evaluations:

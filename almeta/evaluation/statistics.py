@@ -1,13 +1,16 @@
-"""Means and 95 % intervals over independent repetitions (seeds, episodes)."""
+"""Means, 95 % intervals and paired tests over independent repetitions (seeds, episodes, data sets)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import NamedTuple
 
-from scipy.special import stdtrit
-from scipy.stats import ttest_rel
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtr, stdtrit
+from scipy.stats import friedmanchisquare, rankdata, ttest_rel, wilcoxon
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,122 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     estimate = mean_interval(differences)
     p_value = float(ttest_rel(first, second).pvalue) if len(first) > 1 and any(differences) else None
     return Difference(fmean(differences), estimate.half_width, p_value, len(differences))
+
+
+# ---- several strategies on several data sets, in the order of Demšar (JMLR 7, 2006, pages 1-30)
+
+
+# Scores that agree to so many decimals are ties: means of float32 scores that are equal differ by less, and means of
+# different counts of right predictions by more.
+DECIMALS = 7
+
+
+class SignedRank(NamedTuple):
+    """Wilcoxon's signed-rank test of paired differences.
+
+    Attributes:
+        statistic: the smaller one of the rank sums of positive and of negative differences.
+        direction: 1 if the positive ones have the larger sum, -1 if the negative ones, 0 if they are equal.
+        p_value: two-sided.
+    """
+
+    statistic: float
+    direction: int
+    p_value: float
+
+
+class Friedman(NamedTuple):
+    """Friedman's test of whether any of several strategies differs from the others.
+
+    Attributes:
+        chi_square: the statistic.
+        degrees: of freedom, strategies less one.
+        p_value: from the chi-square distribution, an approximation for few blocks.
+    """
+
+    chi_square: float
+    degrees: int
+    p_value: float
+
+
+def half_widths(values: ArrayLike) -> np.ndarray:
+    """Half of the 95 % t-interval of the mean over the first axis: `[n, ...]` to `[...]`, NaN for n = 1."""
+    values = np.asarray(values, dtype=float)
+    count = len(values)
+    if count < 2:
+        return np.full(values.shape[1:], np.nan)
+    return t_factor(count) * values.std(axis=0, ddof=1) / count**0.5
+
+
+def t_test(differences: ArrayLike) -> np.ndarray:
+    """Two-sided p-values of the paired t-test over the first axis: `[n, ...]` to `[...]`.
+
+    Where all differences are equal there is no spread to judge by: p is 1 if they are 0, else that of n coins
+    that fall alike (the sign test), which a few equal repeats of a coarse score do not pass. NaN for n = 1.
+    """
+    values = np.asarray(differences, dtype=float).round(DECIMALS)
+    count = len(values)
+    if count < 2:
+        return np.full(values.shape[1:], np.nan)
+    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / count**0.5
+    constant = np.ptp(values, axis=0) == 0
+    p_value = 2 * stdtr(count - 1, -np.abs(mean) / np.where(constant, 1.0, error))
+    return np.where(constant, np.where(values[0] == 0, 1.0, 0.5 ** (count - 1)), p_value)
+
+
+def signed_rank_test(differences: ArrayLike) -> SignedRank | None:
+    """Wilcoxon's signed-rank test, two-sided; exact for up to 50 differences, for up to 13 with ties or zeros.
+
+    Differences of 0 are ranked with the others and their ranks then dropped (Pratt, JASA 54, 1959), so that data
+    sets on which two strategies are equal weigh against a difference. Differences are rounded to 7 decimals first.
+
+    Args:
+        differences: `[n]`.
+
+    Returns:
+        The test, with p 1 if all differences are 0; None for fewer than two.
+    """
+    values = np.asarray(differences, dtype=float).round(DECIMALS)
+    if len(values) < 2:
+        return None
+    if not values.any():
+        return SignedRank(0.0, 0, 1.0)
+    test = wilcoxon(values, zero_method="pratt")
+    direction = np.sign(np.sign(values) @ rankdata(np.abs(values)))
+    return SignedRank(float(test.statistic), int(direction), float(test.pvalue))
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p-values for being several (Holm, Scand. J. Statist. 6, 1979): below .05 is still clear at 5 %.
+
+    The smallest of m is multiplied by m, the next one by m - 1, and so on; none may fall below one before it.
+
+    Args:
+        p_values: `[m]`; NaN (no test) stays NaN and does not count.
+
+    Returns:
+        `[m]` in [0, 1], in the order given.
+    """
+    p_values = np.asarray(p_values, dtype=float)
+    order = np.argsort(p_values)  # NaN last
+    factors = np.count_nonzero(~np.isnan(p_values)) - np.arange(len(p_values))
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
+    return adjusted
+
+
+def ranks(values: ArrayLike) -> np.ndarray:
+    """Ranks in each row, `[n, k]` to `[n, k]`: 1 is the highest value, ties to 7 decimals share their mean rank."""
+    values = np.asarray(values, dtype=float)
+    above = (values[:, None, :] - values[:, :, None]).round(DECIMALS)  # [n, k, k], of the last one over the other
+    return 0.5 + (above > 0).sum(axis=-1) + 0.5 * (above == 0).sum(axis=-1)  # each is tied with itself
+
+
+def friedman_test(values: ArrayLike) -> Friedman | None:
+    """Friedman's test over rows: `[n, k]`, n data sets, k strategies; None for n < 2, k < 3, or if all is tied."""
+    ranked = ranks(values)
+    count, strategies = ranked.shape
+    if count < 2 or strategies < 3 or not np.ptp(ranked, axis=1).any():
+        return None
+    test = friedmanchisquare(*ranked.T)
+    return Friedman(float(test.statistic), strategies - 1, float(test.pvalue))

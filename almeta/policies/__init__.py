@@ -1,21 +1,167 @@
-"""Trained policies, ready to act."""
+"""Trained policies, ready to act: those that ship with almeta, by name, and those of your own runs."""
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from almeta.agents.agent import Agent
-from almeta.training.build import load_agent
+from almeta.data.suites import group_of
+from almeta.errors import AlmetaError, did_you_mean
+from almeta.policies.published import load_published, read_card
+from almeta.training.build import find_checkpoint, load_agent
+from almeta.training.checkpoint import load_checkpoint
 
-__all__ = ["load_policy"]
+__all__ = ["TrainedPolicy", "find_policy", "load_policy", "policy_names"]
+
+_SHIPPED = Path(__file__).parent
 
 
-def load_policy(folder: str | Path, device: str = "cpu") -> Agent:
-    """Return the trained agent of a run; its `predict` acts in the environments, memory and masks included.
+def policy_names() -> list[str]:
+    """Names of the policies that ship with almeta, sorted."""
+    return sorted({card.parent.name for card in _SHIPPED.glob("*/*.json")})
+
+
+def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Any:
+    """Return a trained agent; its `predict` acts in the environments, memory and masks included.
 
     Args:
-        folder: a run's folder, or one of its checkpoints.
+        name_or_folder: the name of a policy that ships with almeta, a run's folder, or one of its checkpoints. Of
+            several members (a sweep over folds), the one that was trained on most data sets.
         device: where to put it.
 
     Raises:
-        AlmetaError: if there is no checkpoint, or it is damaged or foreign.
+        AlmetaError: if there is none of that name and no checkpoint, or it is damaged or foreign.
     """
-    return load_agent(folder, device)[0]
+    if cards := _cards(name_or_folder):
+        return _members(cards)[0].load(device)
+    return load_agent(_existing(name_or_folder), device)[0]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained network.
+
+    Attributes:
+        path: of its card or checkpoint.
+        trained_on: names of the data sets that it has seen, near-duplicates of them included by group.
+    """
+
+    path: Path
+    trained_on: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """A text that changes with the file."""
+        file = self.path.with_suffix(".safetensors") if self.path.suffix == ".json" else self.path
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def has_seen(self, dataset: str) -> bool:
+        """Whether a data set, or a near-duplicate of it, was among those it was trained on."""
+        return group_of(dataset) in {group_of(name) for name in self.trained_on}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was trained with."""
+        content = read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
+        config: dict[str, Any] = content["config"]
+        return config
+
+    def load(self, device: str) -> Any:
+        """The agent."""
+        if self.path.suffix == ".json":
+            return load_published(self.path).to(device)
+        return load_agent(self.path, device)[0]
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """A policy that is judged only where it was not trained.
+
+    It may have several members, trained alike on different folds of data sets; on each data set the one acts that has
+    not seen it, and of those the one that has seen most.
+
+    Attributes:
+        name: what it is called in tables.
+        members: those who have seen most first.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+
+    def member(self, dataset: str) -> Member:
+        """Who acts on a data set.
+
+        Raises:
+            AlmetaError: if all members were trained on it.
+        """
+        for member in self.members:
+            if not member.has_seen(dataset):
+                return member
+        raise AlmetaError(
+            f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{group_of(dataset)}'); "
+            "judge it on other data sets, or name a folder with runs of all folds"
+        )
+
+    def digest(self, dataset: str) -> str:
+        """A text that is equal for those who act alike on a data set."""
+        return f"policy {self.member(dataset).digest}"
+
+    def make(self, dataset: str, device: str) -> Any:
+        """Return the one who acts on a data set."""
+        return self.member(dataset).load(device)
+
+
+def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:
+    """Return a policy of pools as a contender of benchmarks.
+
+    Args:
+        name_or_folder: a name of `policy_names()`, a run's folder or checkpoint, or a folder with the folders of runs
+            on different folds, as a sweep leaves it.
+        name: what it is called; None for its own name.
+
+    Raises:
+        AlmetaError: if there is no such policy, or it does not act on pools.
+    """
+    if cards := _cards(name_or_folder):
+        return TrainedPolicy(name or str(name_or_folder), tuple(_members(cards)))
+    path = _existing(name_or_folder)
+    runs = sorted(path.glob("*/last.pt")) if path.is_dir() and not (path / "last.pt").exists() else []
+    members, names = [], set()
+    for checkpoint in runs or [find_checkpoint(path)]:
+        content = load_checkpoint(checkpoint)
+        if "datasets" not in content:
+            raise AlmetaError(f"{checkpoint} was trained on streams; a benchmark of pools needs a policy of pools")
+        members.append(Member(checkpoint, frozenset(content["datasets"])))
+        names.add(content["config"]["name"])
+    members.sort(key=lambda member: -len(member.trained_on))
+    return TrainedPolicy(name or "+".join(sorted(names)), tuple(members))
+
+
+def is_run_on_streams(name_or_folder: str | Path) -> bool:
+    """Whether it is a run, or the checkpoint of one, whose environment was the one-shot stream."""
+    path = Path(name_or_folder)
+    is_run = path.is_file() or (path / "last.pt").exists()
+    return is_run and "datasets" not in load_checkpoint(find_checkpoint(path))
+
+
+def _cards(name: str | Path) -> list[Path]:
+    """The cards of a policy that ships with almeta; none for another name."""
+    return sorted((_SHIPPED / name).glob("*.json")) if str(name) in policy_names() else []
+
+
+def _members(cards: list[Path]) -> list[Member]:
+    """The members of the cards, those who have seen most first."""
+    members = [Member(card, frozenset(read_card(card)["trained_on"])) for card in cards]
+    return sorted(members, key=lambda member: -len(member.trained_on))
+
+
+def _existing(path: str | Path) -> Path:
+    """The path, if there is something.
+
+    Raises:
+        AlmetaError: if there is not.
+    """
+    if not Path(path).exists():
+        shipped = did_you_mean(str(path), policy_names(), "policy")
+        raise AlmetaError(f"no checkpoint at {path}; name a run's folder, such as runs/transfer/DATE ({shipped})")
+    return Path(path)

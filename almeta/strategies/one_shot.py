@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from almeta.strategies.choosing import best_action
+
 # What an actor remembers between steps: any structure of tensors with leading axis E.
 Memory = Any
 
@@ -55,23 +57,6 @@ class StreamActor(Protocol):
     def greedy(self, outputs: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
         """Return the best allowed action `[E]` int64 of outputs `[E, O]`."""
         ...
-
-
-def best_action(utilities: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Pick the allowed action of highest utility, ties broken by the generator.
-
-    Args:
-        utilities: `[E, A]` float; higher is better, `-inf` cannot be picked.
-        action_mask: `[E, A]` bool, at least one True a row.
-        generator: breaks ties, on the device of `utilities`.
-
-    Returns:
-        `[E]` int64.
-    """
-    allowed = utilities.masked_fill(~action_mask, -torch.inf)
-    is_best = (allowed == allowed.amax(-1, keepdim=True)) & action_mask
-    luck = torch.rand(utilities.shape, generator=generator, device=utilities.device)
-    return luck.masked_fill(~is_best, -1.0).argmax(-1)
 
 
 class _StreamStrategy:

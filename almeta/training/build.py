@@ -1,17 +1,21 @@
 """From a config, plain dictionaries as a checkpoint holds them, to the things it describes."""
 
 import functools
+import inspect
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
 from almeta.agents.agent import Agent
-from almeta.checks import Count, Positive, Share, check_arguments, check_values
+from almeta.agents.pool import PoolAgent
+from almeta.checks import Count, Positive, Share, Within, check_arguments, check_values
 from almeta.data import Dataset, load_dataset
+from almeta.data.suites import folds, suite
 from almeta.envs.one_shot import OneShotSimulation
+from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator, seeded_weights
 from almeta.tasks import split_classes
@@ -27,6 +31,8 @@ _ROOMS = {
     "env": "almeta.envs",
     "agent": "almeta.agents",
     "network": "almeta.agents",
+    "learner": "almeta.learners",
+    "oracle": "almeta.oracles",
     "logger": "almeta.training.loggers",
 }
 
@@ -73,7 +79,7 @@ def _find(target: str, name: str) -> Any:
 
 
 # What may stand in a config of a run, beside the parts that are built from a `_target_`.
-_PARTS = ("env", "network", "agent", "logger")
+_PARTS = ("env", "network", "agent", "learner", "oracle", "logger")
 _VALUES: dict[str, Any] = {
     "name": str,
     "seed": int,
@@ -92,7 +98,14 @@ _VALUES: dict[str, Any] = {
     "checkpoint_every": Count,
     "resume": str | None,
 }
+# What may stand in `dataset`: for streams, a data set whose classes are split; for pools, data sets that are split.
 DATASET: dict[str, Any] = {"name": str, "train_classes": Count | Share, "split_seed": int}
+SUITE: dict[str, Any] = {
+    "suite": str | Sequence[str],
+    "num_folds": Count,
+    "fold": Annotated[int, Within(0)] | None,
+    "split_seed": int,
+}
 
 
 def check_config(config: Config) -> None:
@@ -102,16 +115,89 @@ def check_config(config: Config) -> None:
         AlmetaError: naming the key, before anything is loaded or built.
     """
     known = _VALUES | dict.fromkeys(("dataset", "pretraining", *_PARTS), dict[str, Any])
+    known |= dict.fromkeys(("learner", "oracle"), dict[str, Any] | None)  # streams have none
     check_values(config, known)
     for key in known:
         if key not in config:
             raise AlmetaError(f"the config has no key '{key}'; was it written by another version of almeta?")
-    check_values(config["dataset"], DATASET, "dataset")
     given = ("encoder", "sampler", "generator", "track")
     check_arguments(pretrain_encoder, config["pretraining"], "pretraining", given)
     for part in _PARTS:
         if config[part]:  # logger=none is empty
             read_part(config[part], part)
+    check_values(config["dataset"], SUITE if is_pool(config) else DATASET, "dataset")
+    _check_agent(config)
+
+
+def is_pool(config: Config) -> bool:
+    """Whether a config's environment is one of pools: those are built from several `datasets`, a stream from one."""
+    return "datasets" in inspect.signature(read_part(config["env"], "env")[0]).parameters
+
+
+def _check_agent(config: Config) -> None:
+    """Raise unless the agent is of the environment's kind."""
+    agent = read_part(config["agent"], "agent")[0]
+    if not _is_class(agent, PoolAgent if is_pool(config) else Agent):
+        raise AlmetaError(
+            f"agent._target_ is '{config['agent']['_target_']}', which cannot act in '{config['env']['_target_']}'; "
+            "begin with a preset, such as experiment=pool/quickstart, or choose env and agent of one kind"
+        )
+
+
+def _is_class(target: Any, kind: type) -> bool:
+    return inspect.isclass(target) and issubclass(target, kind)
+
+
+# ---- pools
+
+
+def split_suite(chosen: Config) -> dict[str, tuple[str, ...]]:
+    """Names of the data sets to train on and of those to evaluate on, as "train" and "test".
+
+    Args:
+        chosen: `suite`, its name or a list of data sets; `fold` of `num_folds` is for evaluation, None keeps none back;
+            `split_seed`.
+
+    Raises:
+        AlmetaError: for an unknown suite or data set, or a fold that there is not.
+    """
+    names = suite(chosen["suite"]) if isinstance(chosen["suite"], str) else tuple(chosen["suite"])
+    if chosen["fold"] is None:
+        return {"train": names, "test": ()}
+    if chosen["fold"] >= chosen["num_folds"]:
+        raise AlmetaError(
+            f"dataset.fold={chosen['fold']}, but dataset.num_folds={chosen['num_folds']}; folds count from 0"
+        )
+    test = folds(names, chosen["num_folds"], chosen["split_seed"])[chosen["fold"]]
+    return {"train": tuple(name for name in names if name not in test), "test": test}
+
+
+def build_pool_simulation(
+    config: Config, datasets: Sequence[Dataset], num_envs: int, purpose: str, **changes: Any
+) -> PoolSimulation:
+    """Build the config's environment on data sets.
+
+    Args:
+        config: a run's, or another with `env`, `learner`, `oracle`, `seed` and `device`.
+        datasets: where tasks come from.
+        num_envs: episodes at once.
+        purpose: names the random numbers.
+        changes: of the environment's options.
+    """
+    generator = make_generator(config["seed"], purpose, config["device"])
+    learner, oracle = (build(config[part], part) if config[part] else None for part in ("learner", "oracle"))
+    env = {**config["env"], **changes}
+    return build(env, "env", datasets=datasets, num_envs=num_envs, generator=generator, learner=learner, oracle=oracle)
+
+
+def build_pool_agent(config: Config) -> PoolAgent:
+    """Build the config's agent with fresh weights that depend on its seed alone."""
+    with seeded_weights(config["seed"]):
+        agent: PoolAgent = build(config["agent"], "agent", network=build(config["network"], "network"))
+    return agent.to(config["device"])
+
+
+# ---- streams
 
 
 def load_split(config: Config) -> dict[str, Dataset]:
@@ -144,6 +230,9 @@ def build_agent(config: Config, simulation: OneShotSimulation) -> Agent:
     return agent
 
 
+# ---- checkpoints
+
+
 def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
     """Return the checkpoint that a run's folder, or the path of one of its checkpoints, stands for.
 
@@ -158,7 +247,7 @@ def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
     return found
 
 
-def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Checkpoint]:
+def load_agent(path: str | Path, device: str = "cpu") -> tuple[Any, Checkpoint]:
     """Return a trained agent and the content of its checkpoint, the config of its run among it.
 
     Args:
@@ -169,12 +258,19 @@ def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Checkpoint
         AlmetaError: if there is no checkpoint, or it is damaged, foreign, or of another version's networks.
     """
     content = load_checkpoint(find_checkpoint(path))
-    config = content["config"]
-    shape = {"num_pixels": content["num_pixels"], "num_slots": content["num_slots"]}
-    with seeded_weights(0):
-        agent: Agent = build(config["agent"], "agent", network=build(config["network"], "network"), **shape)
+    agent = rebuild_agent(content)
     load_weights(agent, content["agent"])
     return agent.to(device).eval(), content
+
+
+def rebuild_agent(content: Checkpoint) -> Any:
+    """Build the agent that a checkpoint's config describes, with weights of no meaning."""
+    config = content["config"]
+    if _is_class(read_part(config["agent"], "agent")[0], PoolAgent):
+        return build_pool_agent({**config, "device": "cpu"})
+    shape = {"num_pixels": content["num_pixels"], "num_slots": content["num_slots"]}
+    with seeded_weights(0):
+        return build(config["agent"], "agent", network=build(config["network"], "network"), **shape)
 
 
 def check_classes(content: Checkpoint, dataset: str, classes: str) -> None:
@@ -192,7 +288,7 @@ def check_classes(content: Checkpoint, dataset: str, classes: str) -> None:
         raise AlmetaError(
             f"the checkpoint was trained on other classes of '{content['dataset']}' than its config selects today (of "
             f"'{dataset}'): the data set has changed, as the glyphs of 'characters' may with another matplotlib; "
-            "training and test classes would be mixed up"
+            "what it was trained on and what it is judged on would be mixed up"
         )
 
 
@@ -226,7 +322,7 @@ def choose_classes(checkpoint: Checkpoint, dataset: Config | None, classes: str)
     return (load_dataset(chosen["name"]) if classes == "all" else parts[classes]), parts["train"]
 
 
-def load_weights(agent: Agent, weights: dict[str, torch.Tensor]) -> None:
+def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Put a checkpoint's weights into an agent.
 
     Raises:

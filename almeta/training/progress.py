@@ -23,6 +23,7 @@ class Progress:
         every: seconds between plain lines, at least; there is one more at the end.
         stream: where to write; standard error when None, so that tables on standard output stay clean.
         clock: tells the time in seconds.
+        unit: what is counted.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class Progress:
         every: float = 15.0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        unit: str = "batch",
     ) -> None:
+        self._unit, self._plural = unit, f"{unit}{'es' if unit.endswith('ch') else 's'}"
         self._describe, self._every, self._clock = describe, every, clock
         self._stream = sys.stderr if stream is None else stream
         self._mean_return: float | None = None
@@ -77,12 +80,12 @@ class Progress:
         show(batches.stop, self._line(batches, batches.stop, self._clock() - begun))
 
     def _line(self, batches: range, done: int, seconds: float) -> str:
-        parts = [f"batch {done:,} of {batches.stop:,}"]
+        parts = [f"{self._unit} {done:,} of {batches.stop:,}"]
         if done > batches.start and seconds > 0:
             rate = (done - batches.start) / seconds
             left = batches.stop - done
             parts += [
-                f"{rate:,.1f} batches/s",
+                f"{rate:,.1f} {self._plural}/s",
                 f"{_duration(left / rate)} left" if left else f"took {_duration(seconds)}",
             ]
         if self._mean_return is not None:

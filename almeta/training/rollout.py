@@ -1,16 +1,20 @@
-"""Letting whoever acts play streams, and recording it. Training, evaluation and baselines all come through here."""
+"""Letting whoever acts play, and recording it. Training, evaluation and baselines all come through here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from almeta.agents.agent import Rollout
+from almeta.agents.agent import Agent, Rollout
+from almeta.agents.pool import PoolAgent, PoolRollout
 from almeta.envs.one_shot import OneShotSimulation
+from almeta.envs.pool import PoolOutcome, PoolSimulation
+from almeta.strategies.choosing import best_action
 from almeta.strategies.one_shot import StreamActor, StreamState
-from almeta.tasks import StreamSampler, StreamTasks
+from almeta.strategies.pool import PoolActor, PoolState
+from almeta.tasks import PoolTasks, StreamSampler, StreamTasks
 
 # (outputs [E, O], action mask [E, A], true slots [E]) -> actions [E]
 Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -35,6 +39,15 @@ def play(simulation: OneShotSimulation, actor: StreamActor, choose: Choose) -> R
     return Rollout(outputs, labels, masks, actions, rewards, tasks, simulation.sampler, free)
 
 
+def explore_streams(simulation: OneShotSimulation, agent: Agent, generator: torch.Generator) -> Rollout:
+    """Let an agent that learns play one batch of streams."""
+
+    def choose(outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:
+        return agent.explore(outputs, action_mask, targets, generator)
+
+    return play(simulation, agent, choose)
+
+
 def replay(rollout: Rollout, actor: StreamActor) -> Rollout:
     """Run the actor over the recorded inputs again: the same streams and actions, the outputs of today's weights."""
     items = _encode(actor, rollout.sampler, rollout.tasks)
@@ -46,6 +59,62 @@ def replay(rollout: Rollout, actor: StreamActor) -> Rollout:
         output, memory = actor.step(state, memory)
         outputs.append(output)
     return rollout.with_outputs(torch.stack(outputs))
+
+
+def play_pools(
+    simulation: PoolSimulation, choose: Callable[[PoolState], Tensor], tasks: PoolTasks | None = None
+) -> Iterator[tuple[PoolState, Tensor, PoolOutcome]]:
+    """Play one batch of pools, drawn or given, and yield each state, the rows `[E]` picked in it, and what came of it.
+
+    Args:
+        simulation: reset at the first step.
+        choose: picks a row in each pool.
+        tasks: to be played; None to draw them.
+    """
+    state = simulation.reset(tasks)
+    while not simulation.finished:
+        rows = choose(state)
+        outcome = simulation.step(rows)
+        yield state, rows, outcome
+        state = simulation.state()
+
+
+def explore_pools(simulation: PoolSimulation, agent: PoolAgent, generator: torch.Generator) -> PoolRollout:
+    """Let an agent that learns play one batch of pools."""
+    outputs: list[tuple[Tensor, Tensor]] = []
+
+    def choose(state: PoolState) -> Tensor:
+        outputs.append(agent.step(state))
+        return agent.explore(outputs[-1][0].detach(), state.available, generator)
+
+    steps, scores = [], []
+    for state, rows, outcome in play_pools(simulation, choose):
+        scores.append(outcome.score)
+        steps.append((*outputs[-1], state.available, rows, outcome.reward))
+    logits, values, masks, actions, rewards = (torch.stack(column) for column in zip(*steps, strict=True))
+    return PoolRollout(logits, values, masks, actions, rewards, torch.stack(scores), simulation.group)
+
+
+def learning_curves(
+    simulation: PoolSimulation, actor: PoolActor, generator: torch.Generator, tasks: PoolTasks | None = None
+) -> Tensor:
+    """Let a strategy or a policy pick the rows it thinks best, and return the scores `[T + 1, E]`.
+
+    Args:
+        simulation: where it acts.
+        actor: strategy or policy.
+        generator: breaks ties, and draws for actors with chance in them.
+        tasks: to be played; None to draw them.
+    """
+
+    def choose(state: PoolState) -> Tensor:
+        if not curve:
+            curve.append(simulation.score)
+        return best_action(actor.utilities(state, generator), state.available, generator)
+
+    curve: list[Tensor] = []
+    curve.extend(outcome.score for _, _, outcome in play_pools(simulation, choose, tasks))
+    return torch.stack(curve)
 
 
 def _encode(actor: StreamActor, sampler: StreamSampler, tasks: StreamTasks) -> Tensor:

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from almeta.agents.agent import Agent, Rollout
-from almeta.envs.one_shot import OneShotSimulation
 from almeta.errors import AlmetaError, Interrupted
 from almeta.training.build import check_classes, load_weights
 from almeta.training.checkpoint import save_checkpoint
 from almeta.training.loggers import JsonLines, Logger
-from almeta.training.rollout import play, replay
+from almeta.training.rollout import explore_streams, replay
 
-# Measures an agent greedily on fresh streams, with random numbers of its own.
-Evaluate = Callable[[Agent], dict[str, Any]]
+# Measures an agent greedily on fresh episodes, with random numbers of its own.
+Evaluate = Callable[[Any], dict[str, Any]]
+# Lets an agent play one batch: (simulation, agent, generator of its exploration) -> rollout
+Explore = Callable[[Any, Any, torch.Generator], Any]
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -54,7 +54,7 @@ class Trainer:
 
     Attributes:
         agent: who learns.
-        simulation: the streams it learns from; training classes only.
+        simulation: what it learns from; training classes or data sets only.
         optimizer: of the agent's parameters.
         generator: draws the agent's exploration.
         evaluations: measures, by the name of their classes. "train" also chooses the best checkpoint; "test" is
@@ -66,10 +66,12 @@ class Trainer:
         max_grad_norm: scale gradients down to this norm; None leaves them.
         loggers: further places for the records.
         track: wraps the range of batches still to come, to show how far the run is.
+        explore: lets the agent play one batch.
+        score: the measure that chooses the best checkpoint; higher is better.
     """
 
-    agent: Agent
-    simulation: OneShotSimulation
+    agent: Any
+    simulation: Any
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     evaluations: dict[str, Evaluate]
@@ -80,6 +82,8 @@ class Trainer:
     max_grad_norm: float | None = None
     loggers: list[Logger] = field(default_factory=list)
     track: Callable[[range], Iterable[int]] = iter
+    explore: Explore = explore_streams
+    score: str = "mean_return"
 
     batch: int = field(default=0, init=False)
     best: float | None = field(default=None, init=False)
@@ -98,7 +102,7 @@ class Trainer:
         """
         with _stop_signals() as stopped, closing(self._metrics):
             for _ in self.track(range(self.batch, self.schedule.batches)):
-                rollout = play(self.simulation, self.agent, self._explore)
+                rollout = self.explore(self.simulation, self.agent, self.generator)
                 for epoch in range(self.agent.epochs):
                     loss, scalars = self.agent.loss(rollout if epoch == 0 else replay(rollout, self.agent))
                     self._descend(loss)
@@ -121,10 +125,7 @@ class Trainer:
         content = {
             "batch": self.batch,
             "best": self.best,
-            "dataset": self.simulation.sampler.name,
-            "classes": self.simulation.sampler.classes,
-            "num_pixels": self.simulation.num_pixels,
-            "num_slots": self.simulation.num_slots,
+            **self.simulation.identity,
             "agent": self.agent.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self._generators().items()},
@@ -140,7 +141,8 @@ class Trainer:
         Raises:
             AlmetaError: if the checkpoint is of other classes, another network or another kind of device.
         """
-        check_classes(content, self.simulation.sampler.name, self.simulation.sampler.classes)
+        identity = self.simulation.identity
+        check_classes(content, identity["dataset"], identity["classes"])
         self.batch, self.best = content["batch"], content["best"]
         load_weights(self.agent, content["agent"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -161,9 +163,6 @@ class Trainer:
     def _generators(self) -> dict[str, torch.Generator]:
         return {"env": self.simulation.generator, "policy": self.generator}
 
-    def _explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:
-        return self.agent.explore(outputs, action_mask, targets, self.generator)
-
     def _descend(self, loss: Tensor) -> None:
         if self.anneal_lr:
             left = 1.0 - self.batch / self.schedule.batches
@@ -178,15 +177,9 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return self.batch % every == 0 or self.batch == self.schedule.batches
 
-    def _count(self, rollout: Rollout, scalars: dict[str, Tensor]) -> None:
+    def _count(self, rollout: Any, scalars: dict[str, Tensor]) -> None:
         """Add to the sums that a training record averages; stays on the device."""
-        requested = rollout.actions == self.simulation.num_slots
-        scalars |= {
-            "mean_return": rollout.rewards.sum(0).mean(),
-            "accuracy": (rollout.actions == rollout.tasks.targets).float().mean(),
-            "request_rate": requested.float().mean(),
-            "count": torch.ones((), device=requested.device),
-        }
+        scalars |= rollout.scalars() | {"count": torch.ones((), device=rollout.rewards.device)}
         for name, value in scalars.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
@@ -208,7 +201,7 @@ class Trainer:
         summaries = {classes: evaluate(self.agent) for classes, evaluate in self.evaluations.items()}
         for classes, summary in summaries.items():
             self._log({"kind": "evaluation", "batch": self.batch, "classes": classes, **summary})
-        score = summaries["train"]["mean_return"] if "train" in summaries else None
+        score = summaries["train"][self.score] if "train" in summaries else None
         if score is not None and (self.best is None or score > self.best):
             self.best = score
             self.save(BEST)  # last, so that who goes on from it has all records of this batch

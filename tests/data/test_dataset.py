@@ -35,6 +35,20 @@ def test_is_frozen_and_prints_no_arrays():
     assert repr(small()) == "Dataset(name='small', source='made here', image_shape=(2, 2))"
 
 
+def test_defaults_are_a_complete_table():
+    dataset = small(image_shape=None)
+    assert (dataset.columns, dataset.categories, dataset.missing, dataset.kind) == ((), {}, False, "table")
+    assert small().kind == "image"  # it has a shape
+    assert small(image_shape=None, kind="image").kind == "image"
+
+
+def test_missing_values_and_categories():
+    x = np.array([[0, 1, np.nan, 2]] * 5, np.float32)
+    dataset = small(x=x, image_shape=None, missing=True, categories={1: ("u", "v"), 2: ()}, columns=tuple("abcd"))
+    assert np.array_equal(dataset.x, x, equal_nan=True)
+    assert dataclasses.replace(dataset, name="other").categories == {1: ("u", "v"), 2: ()}
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -48,6 +62,22 @@ def test_is_frozen_and_prints_no_arrays():
         ({"y": np.array([0, 1, 2, 3, 0])}, "labels go from 0 to 3, with 3 class names"),
         ({"y": np.array([0, 1, 2, -1, 0])}, "labels go from -1 to 2, with 3 class names"),
         ({"class_names": ("a", "b", "b")}, "class_names has duplicates"),
+        ({"x": np.full((5, 4), np.inf, np.float32), "missing": True}, "x has 20 infinite values; only NaN"),
+        ({"columns": ("a", "b")}, "2 columns have names, of d = 4"),
+        ({"image_shape": None, "kind": "sound"}, r"kind is 'sound'; it must be one of \('table', 'image', 'text'\)"),
+        ({"categories": {4: ("u",)}}, "categories of a column 4, of d = 4"),
+        (
+            {"x": np.ones((5, 4), np.float32), "categories": {0: ("u",)}},
+            "column 0 has values that are no position among",
+        ),
+        (
+            {"x": np.full((5, 4), 0.5, np.float32), "categories": {0: ("u", "v")}},
+            "column 0 has values that are no posi",
+        ),
+        (
+            {"x": np.full((5, 4), -1, np.float32), "image_shape": None, "kind": "text"},
+            "the counts of a text are at lea",
+        ),
         ({"image_shape": (2, 3)}, r"image_shape \(2, 3\) does not multiply to d = 4"),
     ],
 )

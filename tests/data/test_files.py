@@ -1,11 +1,12 @@
 import hashlib
+import json
 import os
 import zipfile
 
 import numpy as np
 import pytest
 
-from almeta.data.files import RemoteFile, cached_arrays, data_folder
+from almeta.data.files import RemoteFile, cached_arrays, catalogued, data_folder, find_file, published_file
 from almeta.errors import AlmetaError
 
 CONTENT = b"the published bytes"
@@ -159,3 +160,43 @@ def test_interrupted_write_leaves_nothing(cache, monkeypatch, error, expected):
         cached_arrays("set", "key", Build())
     assert files_below(cache) == []
     assert os.path.isdir(cache)
+
+
+def test_find_file(data, cache):
+    assert find_file("set", "file.gz") is None
+    kept = put(cache, CONTENT)
+    assert find_file("set", "file.gz") == kept
+    own = put(data, CONTENT)
+    assert find_file("set", "file.gz") == own
+
+
+def test_published_file(data, cache):
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    with pytest.raises(AlmetaError) as caught:
+        published_file("set", "file.gz", md5, "from the press")
+    assert str(caught.value) == (
+        f"there is no file set/file.gz (from the press); put the file at {cache / 'set' / 'file.gz'}, "
+        f"or set ALMETA_DATA to a folder that has set/file.gz"
+    )
+    path = put(cache, CONTENT)
+    assert published_file("set", "file.gz", md5, "from the press") == path
+    path.write_bytes(b"other")
+    with pytest.raises(AlmetaError, match=rf"file.gz \(5 bytes\) is damaged .* expected md5 {md5}, found md5 "):
+        published_file("set", "file.gz", md5, "from the press")
+
+
+def test_record_of_a_file(data):
+    path = put(data, CONTENT)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    assert catalogued(path) == {}
+    shared = path.with_name("catalogue.json")
+    shared.write_text(json.dumps({"datasets": [{"file": "else.gz"}, {"file": "file.gz", "sha256": sha256, "n": 1}]}))
+    assert catalogued(path)["n"] == 1
+    path.with_name("file.gz.json").write_text(json.dumps({"sha256": sha256, "n": 2}))
+    assert catalogued(path)["n"] == 2  # its own comes first
+    path.with_name("file.gz.json").write_text(json.dumps({"sha256": "0"}))
+    with pytest.raises(AlmetaError, match=f"is damaged .* expected sha256 0, found sha256 {sha256}"):
+        catalogued(path)
+    path.with_name("file.gz.json").write_text("half of")
+    with pytest.raises(AlmetaError, match=r"file.gz.json cannot be read \(.*\); replace it, or remove it"):
+        catalogued(path)

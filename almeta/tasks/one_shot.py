@@ -1,6 +1,7 @@
 """Drawing tasks from data sets: which classes may be trained on, and streams of a few of them."""
 
 import copy
+import dataclasses
 import itertools
 import weakref
 from collections.abc import Sequence
@@ -46,13 +47,11 @@ def select_classes(dataset: Dataset, classes: np.ndarray) -> Dataset:
     renumber = np.full(dataset.num_classes, -1)
     renumber[kept] = np.arange(len(kept))
     rows = renumber[dataset.y] >= 0
-    return Dataset(
-        name=dataset.name,
+    return dataclasses.replace(
+        dataset,
         x=dataset.x[rows],
         y=renumber[dataset.y[rows]],
         class_names=tuple(dataset.class_names[k] for k in kept),
-        source=dataset.source,
-        image_shape=dataset.image_shape,
     )
 
 

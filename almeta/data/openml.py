@@ -1,0 +1,114 @@
+"""Tables of OpenML: `openml:ID` and `openml:NAME`, kept in the cache.
+
+J. Vanschoren, J. N. van Rijn, B. Bischl and L. Torgo. OpenML: networked science in machine learning. SIGKDD
+Explorations 15(2), 49-60, 2013. https://www.openml.org
+"""
+
+import gzip
+import hashlib
+import http.client
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.datasets import fetch_openml
+
+from almeta.data.dataset import Dataset
+from almeta.data.files import cache_folder, catalogued, find_file, where_to_put, write_whole
+from almeta.data.frames import dataset_of, read_csv
+from almeta.errors import AlmetaError
+
+PREFIX = "openml"
+FOLDER = "tabular"
+
+
+def load(which: str, target: str | None = None) -> Dataset:
+    """A table by its number, or by its name (then the oldest version that is active).
+
+    It is kept as `tabular/openml-WHICH.csv.gz`, see `load_stored`.
+
+    Args:
+        which: "61" or "iris".
+        target: the column with the labels; None for the one that OpenML names.
+
+    Raises:
+        AlmetaError: if it cannot be had, is damaged, or is not for classification.
+    """
+    stem = "-".join(["openml", which] + ([target] if target else []))
+    query = {"data_id": int(which)} if which.isdecimal() else {"name": which}
+    return load_stored(re.sub(r"[^\w.()+-]", "_", stem), f"openml:{which}", query, target)
+
+
+def load_stored(
+    stem: str,
+    name: str,
+    query: dict[str, Any] | None,
+    target: str | None = None,
+    shape: tuple[int, int] | None = None,
+) -> Dataset:
+    """The table in `tabular/STEM.csv.gz`, looked for in the data folder and in the cache, else fetched from OpenML.
+
+    The file is gzip-compressed CSV with a header row and the labels in the last column, `target`. Its digest is
+    checked where one is on record beside it.
+
+    Args:
+        stem: of the file.
+        name: of the data set.
+        query: `data_id` or `name` for OpenML; None if the table is not there.
+        target: the column with the labels at OpenML; None for the one that it names.
+        shape: rows and classes that the table must have at OpenML; None to take any.
+
+    Raises:
+        AlmetaError: if the file is damaged, or is nowhere and cannot be fetched.
+    """
+    path = find_file(FOLDER, f"{stem}.csv.gz")
+    if path is None:
+        if query is None:
+            raise AlmetaError(
+                f"data set {name!r} is not at OpenML in this form; {where_to_put(FOLDER, f'{stem}.csv.gz')}"
+            )
+        path = _fetch(stem, query, target, shape)
+    record = catalogued(path)
+    frame, found = read_csv(path, "target")
+    columns = record.get("columns") or []
+    if len(columns) == frame.shape[1] - 1:  # what the columns mean, where they are only numbered
+        frame.columns = pd.Index([*columns, found])
+    return dataset_of(frame, found, name, record.get("origin", f"the file {path}"), str(path))
+
+
+def _fetch(stem: str, query: dict[str, Any], target: str | None, shape: tuple[int, int] | None) -> Path:
+    """Fetch a table from OpenML into the cache."""
+    way_out = where_to_put(FOLDER, f"{stem}.csv.gz")
+    which = " ".join(f"{key}={value}" for key, value in query.items())
+    try:
+        bunch = fetch_openml(**query, target_column=target or "default-target", as_frame=True, cache=False)
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
+        raise AlmetaError(f"could not fetch {which} from OpenML: {error}; {way_out}") from error
+    details = bunch.details
+    origin = f"OpenML data set {details['id']}, {details['name']} version {details['version']}"
+    if not isinstance(bunch.target, pd.Series):
+        raise AlmetaError(
+            f"{origin}, names no single column as target; say which one has the labels with target=COLUMN"
+        )
+    found = (len(bunch.target), bunch.target.nunique())
+    if shape is not None and found != shape:
+        raise AlmetaError(
+            f"{origin}, has {found[0]} rows in {found[1]} classes, and not {shape[0]} in {shape[1]}: "
+            f"it is another table; {way_out}"
+        )
+    features = bunch.data.rename(columns={"target": "target_"})
+    text = features.assign(target=bunch.target.to_numpy()).to_csv(index=False)
+    content = gzip.compress(text.encode(), mtime=0)
+    record = {
+        "origin": f"{origin}, https://www.openml.org/d/{details['id']}",
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    path = cache_folder() / FOLDER / f"{stem}.csv.gz"
+    try:  # the record first: without the table it is no harm
+        write_whole(path.with_name(f"{path.name}.json"), lambda file: file.write(json.dumps(record).encode()))
+        write_whole(path, lambda file: file.write(content))
+    except OSError as error:
+        raise AlmetaError(f"cannot write {path}: {error}; set ALMETA_CACHE to a folder that can be written") from error
+    return path

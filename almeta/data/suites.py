@@ -1,0 +1,104 @@
+"""Named lists of data sets, and splits of such lists that keep near-duplicates together."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from almeta.data.names import canonical_name, family
+from almeta.errors import AlmetaError, did_you_mean
+
+# Sets that share rows, or were drawn from one source: who has seen one of a group knows something of the others.
+# A data set that is not named here is a group of its own.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "breast tumours, Wisconsin": ("breast_cancer", "breast_cancer_wisconsin", "wdbc"),
+    "splice junctions": ("dna", "splice"),
+    "handwritten digits, Alpaydin and Kaynak": ("digits", "optdigits"),
+    "Breiman's generators": ("ring", "twonorm", "waveform"),
+    "wine quality": ("wine_quality_red", "wine_quality_white"),
+}
+
+SUITES: dict[str, tuple[str, ...]] = {
+    # No file and no network needed.
+    "embedded": ("breast_cancer", "digits", "iris", "wine"),
+    # The small tables; of iris and wine, scikit-learn's copy.
+    "tables": tuple(sorted((*family("tabular"), "iris", "wine"))),
+    # Those of them with two classes.
+    "two_class": (
+        *("appendicitis", "australian", "banana", "banknote", "blood_transfusion", "breast_cancer_ljubljana"),
+        *("breast_cancer_wisconsin", "clean1", "diabetes", "fertility", "fourclass", "german_numer", "haberman"),
+        *("heart_statlog", "hepatitis", "house_votes", "ilpd", "ionosphere", "kr_vs_kp", "liver_disorders", "magic"),
+        *("mammographic_masses", "mushrooms", "parkinsons", "phishing", "phoneme", "planning_relax", "ring", "sonar"),
+        *("spambase", "splice", "tic_tac_toe", "twonorm", "wdbc"),
+    ),
+    # P.-Y. Lu, C.-L. Li and H.-T. Lin, Re-Benchmarking Pool-Based Active Learning for Binary Classification, 2023
+    # (arXiv 2306.08954), without checkerboard, ex8a, ex8b, gcloudb and gcloudub.
+    "rebenchmark": (
+        *("appendicitis", "australian", "banana", "breast_cancer_wisconsin", "clean1", "diabetes", "german_numer"),
+        *("haberman", "heart_statlog", "ionosphere", "mammographic_masses", "parkinsons", "phishing", "phoneme"),
+        *("ring", "sonar", "spambase", "splice", "tic_tac_toe", "twonorm", "wdbc"),
+    ),
+    # K. Pang, M. Dong, Y. Wu and T. Hospedales, Meta-Learning Transferable Active Learning Policies by Deep
+    # Reinforcement Learning, 2018 (arXiv 1806.04798): 14 names there, two of them for the Pima data.
+    "pang": (
+        *("australian", "breast_cancer_wisconsin", "diabetes", "fertility", "fourclass", "german_numer", "haberman"),
+        *("heart_statlog", "ilpd", "ionosphere", "liver_disorders", "planning_relax", "wdbc"),
+    ),
+    "synthetic": family("synthetic"),
+    "text": ("sst2", "subj", "trec"),
+    "images": ("cifar10", "digits", "fashion-mnist", "mnist", "usps"),
+}
+
+
+def suite(name: str) -> tuple[str, ...]:
+    """The data sets of a suite, by the names that `load_dataset` takes.
+
+    Raises:
+        AlmetaError: if there is no such suite.
+    """
+    if name not in SUITES:
+        raise AlmetaError(did_you_mean(name, SUITES, "suite"))
+    return SUITES[name]
+
+
+def group_of(name: str) -> str:
+    """The group of near-duplicates that a data set is in; its own name where it has none.
+
+    Raises:
+        AlmetaError: if there is no such data set.
+    """
+    known = canonical_name(name)
+    return next((group for group, members in GROUPS.items() if known in members), known)
+
+
+def folds(names: Sequence[str], num_folds: int = 5, seed: int = 0) -> list[tuple[str, ...]]:
+    """Split a list of data sets into parts of nearly the same size; near-duplicates go into the same part.
+
+    Args:
+        names: of data sets, each once.
+        num_folds: parts, at least 2.
+        seed: names the split; the same names in any order and the same seed give the same parts.
+
+    Returns:
+        The parts, names within each as they were given. Sizes differ by one where no group has more than one name.
+
+    Raises:
+        AlmetaError: for an unknown name, one that is there twice, and for fewer groups than parts.
+    """
+    canonical = {name: canonical_name(name) for name in names}
+    twice = [name for name, count in Counter(canonical_name(name) for name in names).items() if count > 1]
+    if twice:
+        raise AlmetaError(f"data set {twice[0]!r} is in the list more than once; name it once, by one of its names")
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names, key=lambda name: canonical[name]):
+        groups.setdefault(group_of(name), []).append(name)
+    if num_folds < 2 or num_folds > len(groups):
+        raise AlmetaError(
+            f"num_folds={num_folds}, but the {len(names)} data sets are {len(groups)} groups of near-duplicates; "
+            f"choose from 2 to {len(groups)} parts, or name more data sets"
+        )
+    order = [sorted(groups)[place] for place in np.random.default_rng(seed).permutation(len(groups))]
+    parts: list[set[str]] = [set() for _ in range(num_folds)]
+    for group in sorted(order, key=lambda group: -len(groups[group])):  # stable: the largest first, else as drawn
+        min(parts, key=len).update(groups[group])
+    return [tuple(name for name in names if name in part) for part in parts]

@@ -1,0 +1,387 @@
+"""Figures of a benchmark over pools, as PNG files: learning curves, gains over random, ranks, gains by data set.
+
+Drawn with matplotlib's objects alone, so that no window, no global figure and no display is needed. Margins are
+computed in inches from the texts: that is many times faster than an automatic layout of many panels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
+from scikit_posthocs import critical_difference_diagram
+
+from almeta.evaluation.comparison import RANDOM, Comparison
+from almeta.evaluation.curves import Curves
+from almeta.evaluation.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, _save, _style
+from almeta.evaluation.statistics import half_widths
+from almeta.evaluation.verdict import count_text, shorten
+
+COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY)
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # where colours come again
+PANELS_A_PAGE = 20
+CHARACTER = 0.072  # inches, the mean width of one at FONT points
+FONT = 9
+SHARES = np.linspace(0, 1, 101)  # of the budget, where data sets have different ones
+
+
+class Panel(NamedTuple):
+    """What one panel of curves shows: means and half-widths of 95 % intervals `[S, Q]` over `x` `[Q]`."""
+
+    title: str
+    x: np.ndarray
+    means: np.ndarray
+    widths: np.ndarray
+
+
+def learning_curves(blocks: Mapping[str, Curves], path: Path | str, measure: str = "accuracy") -> list[Path]:
+    """Draw the learning curves of each data set, their mean over data sets first.
+
+    Bands are pointwise 95 % t-intervals over repeats: how far a mean may move with other splits of the same data
+    sets. They are wider than what tells two strategies apart, which met the same splits: see :func:`gain_curves`.
+
+    Args:
+        blocks: from :func:`~almeta.evaluation.curves.split_curves`.
+        path: the PNG file; with more than 20 panels, the next pages are files with `_2`, `_3`, ... in their names.
+        measure: what the score is called.
+
+    Returns:
+        The paths.
+
+    Raises:
+        AlmetaError: if a file cannot be written.
+    """
+    panels = [_panel(name, block.queries, block.scores) for name, block in blocks.items()]
+    if len(panels) > 1:
+        title, x, means, widths = _on_one_axis(panels)
+        width = np.sqrt(np.square(widths).sum(axis=0)) / len(panels)  # repeats of different data sets are independent
+        panels.insert(0, Panel(title, x, means.mean(axis=0), width))
+    return _draw_pages(panels, _strategies(blocks), path, measure, _bands_note(_over_repeats(blocks)))
+
+
+def gain_curves(blocks: Mapping[str, Curves], path: Path | str, measure: str = "accuracy") -> list[Path]:
+    """Draw the gain over random along the learning curves, in points, its mean over data sets first.
+
+    Bands are pointwise 95 % t-intervals of the gain, which is taken repeat by repeat: over repeats for a data set,
+    over data sets for their mean.
+
+    Args:
+        blocks: as for :func:`learning_curves`, random among the strategies.
+        path: as for :func:`learning_curves`.
+        measure: what the score is called.
+
+    Returns:
+        The paths.
+
+    Raises:
+        AlmetaError: if a file cannot be written.
+    """
+    random = _strategies(blocks).index(RANDOM)
+    panels = [
+        _panel(name, block.queries, 100 * (block.scores - block.scores[random])) for name, block in blocks.items()
+    ]
+    over = _over_repeats(blocks)
+    if len(panels) > 1:
+        title, x, means, _ = _on_one_axis(panels)
+        panels.insert(0, Panel(title, x, means.mean(axis=0), half_widths(means)))
+        over.append("in the first panel over data sets")
+    note = f"Gain over random in the same repeat, in points of {measure}. {_bands_note(over)}"
+    return _draw_pages(panels, _strategies(blocks), path, "gain, points", note)
+
+
+def rank_diagram(comparison: Comparison, path: Path | str) -> Path:
+    """Draw the mean ranks on a line, with bars over strategies that the tests do not tell apart.
+
+    The critical-difference diagram of Demšar (JMLR 7, 2006) with Holm-corrected Wilcoxon tests of each pair in
+    the place of one critical difference.
+
+    Args:
+        comparison: of at least two strategies.
+        path: the PNG file.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if there is a single strategy.
+        AlmetaError: if the file cannot be written.
+    """
+    names = comparison.strategies
+    if len(names) < 2:
+        raise ValueError("a rank diagram needs at least two strategies")
+    labels = _labels(names)
+    clear = pd.DataFrame(False, index=labels.values(), columns=labels.values())
+    for pair in comparison.pairs.values():
+        first, second = labels[pair.first], labels[pair.second]
+        clear.loc[first, second] = clear.loc[second, first] = pair.is_clear
+    ranks = list(comparison.mean_ranks)
+    figure = Figure()
+    axis = figure.add_subplot()
+    drawn = critical_difference_diagram(
+        dict(zip(labels.values(), ranks, strict=True)),
+        clear.map(lambda is_clear: 0.0 if is_clear else 1.0),  # drawn as the corrected tests decided
+        ax=axis,
+        color_palette={labels[name]: style["color"] for name, style in _styles(comparison.areas).items()},
+        text_h_margin=0.02 * (len(names) - 1),
+        label_fmt_left="{label}  {rank:.2f}",
+        label_fmt_right="{rank:.2f}  {label}",
+        label_props={"fontsize": FONT},
+        marker_props={"clip_on": False},
+        elbow_props={"clip_on": False},
+        crossbar_props={"marker": "o", "markersize": 4, "linewidth": 3, "color": "0.4", "clip_on": False},
+    )
+    axis.set(xlim=(1, len(names)), xticks=range(1, len(names) + 1))
+    width = max(3.0, 0.7 * (len(names) - 1))
+    a_rank = width / (len(names) - 1)  # inches
+    for label in drawn["labels"]:  # off the end of its line
+        label.set_x(label.get_position()[0] + (0.05 if label.get_ha() == "left" else -0.05) / a_rank)
+    half = (len(names) + 1) // 2
+    lengths = [0.4 + _inches(f"0.00  {label}") for label in labels.values()]
+    left = max(0.5, max(lengths[:half]) - a_rank * (ranks[0] - 1))
+    right = max(0.5, max(lengths[half:]) - a_rank * (len(names) - ranks[-1]))
+    _place(figure, axis, width, 0.25 * -axis.get_ylim()[0], left, right, top=0.85)
+    figure.text(
+        (left + width / 2) / figure.get_figwidth(),
+        1 - 0.1 / figure.get_figheight(),
+        f"Mean rank over {count_text(len(comparison.units), comparison.unit)}, 1 is best.\n"
+        "Bars join strategies that no paired test tells apart.",
+        ha="center",
+        va="top",
+        fontsize=FONT,
+    )
+    return _save(figure, path)
+
+
+def gain_map(comparison: Comparison, path: Path | str) -> Path:
+    """Draw the gain in AULC over random as a table of colours: a row a data set, a column a strategy, in points.
+
+    Rows and columns go down from the largest mean gain; the first row is the mean over data sets. Bold numbers are
+    clear by themselves (:meth:`Comparison.clear_on`).
+
+    Args:
+        comparison: of at least two strategies.
+        path: the PNG file.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if there is no strategy but random.
+        AlmetaError: if the file cannot be written.
+    """
+    if len(comparison.strategies) < 2:
+        raise ValueError("there is no gain to draw: random is the only strategy")
+    gains = 100 * comparison.by_dataset.sub(comparison.by_dataset[RANDOM], axis=0).drop(columns=RANDOM)
+    gains = gains[gains.mean().sort_values(ascending=False, kind="stable").index]
+    gains = gains.loc[gains.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+    bold = comparison.clear_on(RANDOM).loc[gains.index, gains.columns] != 0
+    if len(gains) > 1:
+        mean = pd.DataFrame(
+            {name: [values.mean()] for name, values in gains.items()}, index=[f"mean of {len(gains):,} data sets"]
+        )
+        clear = {name: [comparison.pair(name, RANDOM).is_clear] for name in gains}
+        gains, bold = pd.concat([mean, gains]), pd.concat([pd.DataFrame(clear, index=mean.index), bold])
+
+    figure = Figure()
+    axis = figure.add_subplot()
+    limit = max(1e-9, float(np.quantile(gains.abs(), 0.98)))  # one outlier must not pale all others
+    image = axis.imshow(gains, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (row, column), gain in np.ndenumerate(gains.to_numpy()):
+        axis.text(
+            column,
+            row,
+            f"{round(gain, 1) + 0.0:+.1f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if abs(gain) > 0.6 * limit else BLACK,
+            weight="bold" if bold.iloc[row, column] else "normal",
+        )
+    rows, columns = list(_labels(gains.index).values()), list(_labels(gains).values())
+    axis.set_yticks(range(len(rows)), rows, fontsize=FONT)
+    axis.set_xticks(range(len(columns)), columns, fontsize=FONT, rotation=40, ha="left", rotation_mode="anchor")
+    axis.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    axis.spines[:].set_visible(False)
+    if len(rows) > 1:
+        axis.axhline(0.5, color="white", linewidth=4)
+    width = max(0.62 * len(columns), 2.6)
+    cell = width / len(columns)
+    lengths = [_inches(label) for label in columns]
+    ends = [(place + 0.5) * cell + 0.77 * length for place, length in enumerate(lengths)]  # cosine of 40 degrees
+    left = 0.3 + max(map(_inches, rows))
+    right = max(0.5, max(ends) - width + 0.2)
+    _place(figure, axis, width, 0.23 * len(rows), left, right, top=0.4 + 0.64 * max(lengths), bottom=0.95)
+    across, up = figure.get_size_inches()
+    bar = figure.add_axes((left / across, 0.7 / up, min(width, 3.2) / across, 0.12 / up))
+    beyond = "both" if gains.abs().to_numpy().max() > limit else "neither"
+    figure.colorbar(image, cax=bar, orientation="horizontal", extend=beyond)
+    bar.tick_params(labelsize=8)
+    bar.set_xlabel("gain in AULC over random, points; bold: clear by itself", fontsize=FONT)
+    return _save(figure, path)
+
+
+def _labels(names: Iterable[str]) -> dict[str, str]:
+    """A short label of each name; the names themselves if two would look alike."""
+    names = list(names)
+    short = {name: _literal(shorten(name, 36)) for name in names}
+    return short if len(set(short.values())) == len(names) else {name: _literal(name) for name in names}
+
+
+def _literal(text: str) -> str:
+    """What matplotlib shows as `text`, which it would read as a formula between two dollars."""
+    return text.replace("$", r"\$")
+
+
+def _inches(text: str) -> float:
+    return float(TextPath((0, 0), text, size=FONT).get_extents().x1) / 72
+
+
+def _panel(name: str, queries: np.ndarray, values: np.ndarray) -> Panel:
+    return Panel(name, queries, values.mean(axis=1), half_widths(values.swapaxes(0, 1)))
+
+
+def _over_repeats(blocks: Mapping[str, Curves]) -> list[str]:
+    return ["over repeats"] if any(len(block.repeats) > 1 for block in blocks.values()) else []
+
+
+def _bands_note(over: list[str]) -> str:
+    return f"Bands: 95 % interval {', '.join(over)}." if over else "One repeat: no bands."
+
+
+def _on_one_axis(panels: Sequence[Panel]) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """What the mean is called, x, and all means and half-widths `[data sets, S, Q]` on that x.
+
+    That is over queries, or over shares of the budget where data sets have different queries.
+    """
+    title, x = f"mean of {len(panels):,} data sets", panels[0].x
+    if any(not np.array_equal(panel.x, x) for panel in panels):
+        title, x = f"mean of {len(panels):,}, by share of the budget", SHARES
+        panels = [_stretched(panel) for panel in panels]
+    return title, x, np.stack([panel.means for panel in panels]), np.stack([panel.widths for panel in panels])
+
+
+def _stretched(panel: Panel) -> Panel:
+    share = panel.x / max(panel.x[-1], 1)
+    means, widths = (
+        np.stack([np.interp(SHARES, share, line) for line in lines]) for lines in (panel.means, panel.widths)
+    )
+    return Panel(panel.title, SHARES, means, widths)
+
+
+def _strategies(blocks: Mapping[str, Curves]) -> list[str]:
+    return next(iter(blocks.values())).strategies
+
+
+def _styles(strategies: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour and dashes of each strategy, the same in all figures: random black, the others in their order."""
+    strategies = list(strategies)
+    others = [name for name in strategies if name != RANDOM]
+    styles = {
+        name: {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place // len(COLOURS) % len(DASHES)]}
+        for place, name in enumerate(others)
+    }
+    return {name: styles.get(name, {"color": BLACK, "linestyle": "-"}) for name in strategies}
+
+
+def _draw_pages(panels: list[Panel], strategies: list[str], path: Path | str, label: str, note: str) -> list[Path]:
+    first = Path(path)
+    size = math.ceil(len(panels) / math.ceil(len(panels) / PANELS_A_PAGE))  # equal pages, none of a few leftovers
+    pages = [panels[start : start + size] for start in range(0, len(panels), size)]
+    paths = [first, *(first.with_stem(f"{first.stem}_{number}") for number in range(2, len(pages) + 1))]
+    for number, (page, name) in enumerate(zip(pages, paths, strict=True), 1):
+        of = f" Page {number} of {len(pages)}." if len(pages) > 1 else ""
+        _draw_page(page, strategies, name, label, note + of)
+    return paths
+
+
+def _draw_page(panels: list[Panel], strategies: list[str], path: Path, label: str, note: str) -> None:
+    columns = min(4, math.ceil(math.sqrt(len(panels))))
+    rows = math.ceil(len(panels) / columns)
+    width, height = (6.0, 4.0) if len(panels) == 1 else (3.6, 2.5) if len(panels) <= 4 else (2.9, 2.0)
+    same_queries = all(np.array_equal(panel.x, panels[0].x) for panel in panels)
+    figure, styles = Figure(), _styles(strategies)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=same_queries)
+    for place, axis in enumerate(grid.flat):
+        if place >= len(panels):
+            axis.set_visible(False)
+            continue
+        _draw_panel(axis, panels[place], styles, _literal(shorten(panels[place].title, int(width / CHARACTER))))
+        if place % columns == 0:
+            axis.set_ylabel(label, fontsize=FONT)
+        if place + columns >= len(panels):  # nothing below it
+            axis.set_xlabel("labels asked for", fontsize=FONT)
+            axis.tick_params(labelbottom=True)
+    _lay_out(figure, styles, note, (rows, columns), (width, height), gap=0.35 if same_queries else 0.5)
+    _save(figure, path)
+
+
+def _lay_out(
+    figure: Figure,
+    styles: Mapping[str, Mapping[str, Any]],
+    note: str,
+    shape: tuple[int, int],
+    panel: tuple[float, float],
+    gap: float,
+) -> None:
+    """Size the page for a grid of panels, with the legend and the note below it; all in inches."""
+    (rows, columns), (width, height) = shape, panel
+    left, right, top, beside = 0.75, 0.2, 0.35, 0.55
+    total = left + columns * width + (columns - 1) * beside + right
+    labels = list(_labels(styles).values())
+    per_row = max(1, min(len(labels), int((total - 0.2) / (0.65 + max(map(_inches, labels))))))
+    bottom = 0.85 + 0.2 * math.ceil(len(labels) / per_row)
+    tall = top + rows * height + (rows - 1) * gap + bottom
+    figure.set_size_inches(total, tall)
+    edges = {"left": left / total, "right": 1 - right / total, "bottom": bottom / tall, "top": 1 - top / tall}
+    figure.subplots_adjust(**edges, wspace=beside / width, hspace=gap / height)
+    figure.legend(
+        [Line2D([], [], linewidth=1.8, **style) for style in styles.values()],
+        labels,
+        ncols=per_row,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.28 / tall),
+        frameon=False,
+        fontsize=FONT,
+        borderaxespad=0,
+        borderpad=0,
+    )
+    figure.text(0.5, 0.08 / tall, note, ha="center", va="bottom", fontsize=FONT, color="0.35")
+
+
+def _draw_panel(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    _style(axis)
+    alpha = min(0.2, 0.7 / len(styles))
+    for style, means, widths in zip(styles.values(), panel.means, panel.widths, strict=True):
+        marker = "." if len(panel.x) == 1 else None  # a line of one point cannot be seen
+        axis.plot(panel.x, means, linewidth=1.3, marker=marker, zorder=3, **style)
+        axis.fill_between(panel.x, means - widths, means + widths, color=style["color"], alpha=alpha, linewidth=0)
+    axis.set_title(title, fontsize=FONT, loc="left")
+    axis.tick_params(labelsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=panel.x[-1] > 1))
+    axis.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.margins(x=0.02)
+
+
+def _place(
+    figure: Figure,
+    axis: Axes,
+    width: float,
+    height: float,
+    left: float,
+    right: float,
+    top: float,
+    bottom: float = 0.15,
+) -> None:
+    """Give the axes a size and margins in inches, and the figure what that makes."""
+    total, tall = left + width + right, bottom + height + top
+    figure.set_size_inches(total, tall)
+    axis.set_position((left / total, bottom / tall, width / total, height / tall))

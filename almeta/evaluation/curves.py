@@ -1,0 +1,190 @@
+"""Learning curves as a table: checked for gaps, kept as CSV, cut into arrays, summed up as areas.
+
+Index letters here: S strategies, R repeats, Q scores along a curve, the first one before any query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from almeta.errors import AlmetaError
+from almeta.training.checkpoint import write_atomically
+
+COLUMNS = ("dataset", "strategy", "repeat", "queries", "score")
+
+Area = Literal["mean", "trapezoid"]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The learning curves of one data set, paired over strategies.
+
+    Attributes:
+        strategies: S names.
+        repeats: `[R]` int64, what the repeats are called; equal repeats had the same split and first labels.
+        queries: `[Q]` int64, labels asked for after the first ones, from 0.
+        scores: `[S, R, Q]` float64, higher is better.
+    """
+
+    strategies: list[str]
+    repeats: np.ndarray
+    queries: np.ndarray
+    scores: np.ndarray
+
+
+def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves sorted and with plain types, once they are known to be whole and paired.
+
+    Args:
+        curves: columns `dataset`, `strategy`, `repeat`, `queries` (labels asked for after the first ones; 0 is
+            the score after the first labels) and `score` (higher is better), in any order; others are dropped.
+
+    Returns:
+        The same rows: data sets by name, strategies as they first appear, repeats and queries by number.
+
+    Raises:
+        AlmetaError: if a column is missing, there is no row, a number is missing or not finite, a row is there
+            twice, a strategy lacks a repeat that another one has, the curves of one data set have different
+            queries, or do not begin at 0.
+    """
+    if missing := [name for name in COLUMNS if name not in curves]:
+        raise AlmetaError(f"learning curves lack the columns {', '.join(missing)}; they need {', '.join(COLUMNS)}")
+    if curves.empty:
+        raise AlmetaError("there are no learning curves to compare; run at least one data set")
+    table = curves[list(COLUMNS)].reset_index(drop=True)
+    for name in ("repeat", "queries", "score"):
+        table[name] = _numbers(table, name)
+    table = table.astype({"dataset": str, "strategy": str})
+    order = {strategy: place for place, strategy in enumerate(table["strategy"].unique())}
+    places = table.assign(strategy=table["strategy"].map(order)).sort_values(list(COLUMNS[:4]), kind="stable").index
+    table = table.loc[places].reset_index(drop=True)
+    _check_whole(table)
+    return table
+
+
+def write_curves(curves: pd.DataFrame, path: Path | str) -> Path:
+    """Write the columns of learning curves as CSV with all digits, whole or not at all.
+
+    Raises:
+        AlmetaError: if the file cannot be written.
+    """
+    write_atomically(Path(path), curves[list(COLUMNS)].to_csv(index=False).encode())
+    return Path(path)
+
+
+def read_curves(path: Path | str) -> pd.DataFrame:
+    """Read and check what :func:`write_curves` wrote.
+
+    Raises:
+        AlmetaError: if there is no such file, it is no CSV, or as :func:`check_curves` says.
+    """
+    names = {"dataset": str, "strategy": str}
+    try:
+        # Without its default list of words for "missing", a data set may be called "null".
+        table = pd.read_csv(path, dtype=names, keep_default_na=False)
+    except FileNotFoundError:
+        raise AlmetaError(f"no learning curves at {path}; name a curves.csv that a benchmark left") from None
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise AlmetaError(f"{path} holds no learning curves ({error}); name a curves.csv of a benchmark") from error
+    return check_curves(table)
+
+
+def split_curves(curves: pd.DataFrame) -> dict[str, Curves]:
+    """Cut checked curves (:func:`check_curves`) into one block of arrays a data set, by name."""
+    strategies = list(curves["strategy"].unique())
+    blocks = {}
+    for name, block in curves.groupby("dataset", sort=False):
+        repeats, queries = np.unique(block["repeat"]), np.unique(block["queries"])
+        scores = block["score"].to_numpy().reshape(len(strategies), len(repeats), len(queries))
+        blocks[str(name)] = Curves(strategies, repeats, queries, scores)
+    return blocks
+
+
+def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:
+    """Sum each curve up in one number, the area under the learning curve (AULC), in units of the score.
+
+    Args:
+        blocks: from :func:`split_curves`.
+        area: "mean": the mean of the scores along the curve, the one after the first labels included; with one
+            label a query it is the mean over 0 to budget queries. "trapezoid": the integral of the curve over
+            the queries by the trapezoid rule, divided by their range, known as area under the budget curve (Lu,
+            Li & Lin, arXiv 2306.08954). They differ in that the first and the last score count half.
+
+    Returns:
+        A row a (data set, repeat), a column a strategy.
+    """
+    parts = {}
+    for name, block in blocks.items():
+        values = block.scores @ query_weights(block.queries, area)  # [S, R]
+        parts[name] = pd.DataFrame(values.T, index=pd.Index(block.repeats, name="repeat"), columns=block.strategies)
+    return pd.concat(parts, names=["dataset"])
+
+
+def query_weights(queries: np.ndarray, area: Area = "mean") -> np.ndarray:
+    """What each score counts in the area under a curve: `[Q]` float64, sum 1.
+
+    Raises:
+        AlmetaError: if `area` is neither "mean" nor "trapezoid".
+    """
+    if area not in ("mean", "trapezoid"):
+        raise AlmetaError(f"area is {area!r}; choose 'mean' or 'trapezoid'")
+    if area == "mean" or len(queries) == 1:
+        return np.full(len(queries), 1 / len(queries))
+    steps = np.diff(queries)
+    return (np.append(steps, 0) + np.insert(steps, 0, 0)) / (2 * steps.sum())
+
+
+def _numbers(table: pd.DataFrame, name: str) -> pd.Series:
+    """A column as finite floats, or as whole numbers if it is not the score."""
+    numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
+    whole = name != "score"
+    bad = ~np.isfinite(numbers) | (whole & (numbers % 1 != 0))
+    if bad.any():
+        first = table.loc[bad.idxmax()]
+        raise AlmetaError(
+            f"{name} is {first[name]} in a row of {_curve(first)} ({bad.sum():,} such rows); "
+            f"it must be a {'whole' if whole else 'finite'} number: run that cell again"
+        )
+    return numbers.astype(np.int64) if whole else numbers
+
+
+def _check_whole(table: pd.DataFrame) -> None:
+    """Raise unless every strategy has every curve, with the same queries, from 0."""
+    twice = table.duplicated(list(COLUMNS[:4]))
+    if twice.any():
+        first = table.loc[twice.idxmax()]
+        raise AlmetaError(
+            f"the score of {_curve(first)}, after {first['queries']} queries, is there twice; keep one of them"
+        )
+    counts = table.groupby(["dataset", "repeat", "strategy"], sort=False).size()
+    gaps = counts.unstack("strategy").isna().stack()
+    if gaps.any():
+        dataset, repeat, strategy = gaps.idxmax()
+        raise AlmetaError(
+            f"the curves are not paired: '{strategy}' lacks repeat {repeat} of data set '{dataset}', which another "
+            f"strategy has ({gaps.sum():,} such gaps); run what is missing, or leave that strategy or data set out"
+        )
+    lengths = table.groupby("dataset")["queries"].nunique()
+    short = counts < lengths.reindex(counts.index.get_level_values("dataset")).to_numpy()
+    if short.any():
+        dataset, repeat, strategy = short.idxmax()
+        raise AlmetaError(
+            f"the curves of data set '{dataset}' have different queries: '{strategy}', repeat {repeat}, has "
+            f"{counts[dataset, repeat, strategy]} scores where {lengths[dataset]} are known; run that cell again"
+        )
+    first_queries = table.groupby("dataset")["queries"].min()
+    if (first_queries != 0).any():
+        dataset = first_queries.ne(0).idxmax()
+        raise AlmetaError(
+            f"the curves of data set '{dataset}' begin at {first_queries[dataset]} queries; "
+            "the score after the first labels, queries 0, is missing"
+        )
+
+
+def _curve(row: pd.Series) -> str:
+    return f"'{row['strategy']}' on data set '{row['dataset']}', repeat {row['repeat']}"

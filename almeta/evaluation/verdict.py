@@ -1,0 +1,179 @@
+"""A comparison in words: who is better than whom, by how much and how surely, and where the difference is nil."""
+
+from __future__ import annotations
+
+from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smallest_p_value
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """Return sentences, the ones about random first. A point is 0.01 of the score."""
+    names = comparison.strategies
+    if len(names) == 1:
+        return [f"There is nothing to compare: '{names[0]}' is the only strategy."]
+    sentences = _scope(comparison)
+    for opponent in comparison.opponents.values():
+        sentences += _against(comparison, opponent)
+        if comparison.unit == "data set" and smallest_p_value(comparison) >= LEVEL:
+            sentences += _one_by_one(comparison, opponent)
+    if comparison.reference not in names:
+        known = ", ".join(names)
+        sentences.append(f"The reference '{comparison.reference}' is not among the strategies ({known}).")
+    return sentences + _leader(comparison) + _any_difference(comparison)
+
+
+def p_text(p_value: float) -> str:
+    """The p-value as it is printed: "p < .001", "p = .023", "p = 1"."""
+    if p_value < 0.001:
+        return "p < .001"
+    text = f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
+    return f"p = {text[1:] if text.startswith('0') else '1'}"
+
+
+def count_text(count: int, noun: str) -> str:
+    """A number and what it counts: "1 data set", "27 data sets", "3 strategies"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def points(value: float) -> str:
+    """A difference of scores in points, hundredths, with two decimals and no "-0.00"."""
+    return f"{round(100 * value, 2) + 0.0:.2f}"
+
+
+def shorten(name: str, length: int) -> str:
+    """The name, with its middle left out if it is longer than that: paths differ at their ends."""
+    if len(name) <= length:
+        return name
+    head = (length - 1) // 3
+    return f"{name[:head]}…{name[head - length + 1 :]}"
+
+
+def _scope(comparison: Comparison) -> list[str]:
+    count, unit = len(comparison.units), comparison.unit
+    sentences = []
+    if unit == "repeat":
+        (name,) = comparison.by_dataset.index
+        what = f"over its {count:,} repeats" if count > 1 else "in its single repeat, without interval or test"
+        sentences.append(
+            f"All is about one data set, {shorten(name, 60)}: compared {what}, it says nothing about others."
+        )
+    if count > 1 and (smallest := smallest_p_value(comparison)) >= LEVEL:
+        pairs = count_text(len(comparison.pairs), "pair")
+        sentences.append(
+            f"No difference can be clear over {count_text(count, unit)}: the signed-rank test, Holm-corrected for "
+            f"{pairs}, gives {p_text(smallest)} at the smallest."
+        )
+    return sentences
+
+
+def _against(comparison: Comparison, opponent: str) -> list[str]:
+    others = [name for name in comparison.strategies if name not in (opponent, RANDOM)]  # random's were the first
+    pairs = sorted((comparison.pair(name, opponent) for name in others), key=lambda pair: -pair.mean)
+    better = [pair for pair in pairs if pair.is_clear and pair.mean > 0]
+    worse = [pair for pair in pairs if pair.is_clear and pair.mean < 0]
+    equal = [pair for pair in pairs if not pair.is_clear and pair.ties == len(comparison.units)]
+    unclear = [pair for pair in pairs if not pair.is_clear and pair not in equal]
+    sentences = [_difference(comparison, pair) for pair in better]
+    if pairs and not better:
+        sentences.append(f"Nothing is clearly better than {opponent}.")
+    if unclear:
+        listed = _listed([f"{pair.first} ({_in_brackets(pair)})" for pair in unclear])
+        sentences.append(f"No clear difference between {opponent} and {listed}.")
+    if equal:
+        where = f"{_place(comparison)} {count_text(len(comparison.units), comparison.unit)}"
+        sentences.append(f"No difference at all between {opponent} and {_and(equal)}: equal {where}.")
+    return sentences + [_difference(comparison, pair) for pair in reversed(worse)]
+
+
+def _difference(comparison: Comparison, pair: Pair) -> str:
+    """One clear difference: "margin is better than random by 0.93 points (...) on 27 data sets, ..."."""
+    word, count = ("better", pair.wins) if pair.mean > 0 else ("worse", pair.losses)
+    place = _place(comparison)
+    text = (
+        f"{pair.first} is {word} than {pair.second} by {_size(pair)} {place} "
+        f"{count_text(len(comparison.units), comparison.unit)}, {word} {place} {count:,} of them"
+    )
+    return f"{text}{_clear_by_themselves(comparison, pair)}."
+
+
+def _one_by_one(comparison: Comparison, opponent: str) -> list[str]:
+    """What the repeats of each data set say, for few data sets."""
+    signs = comparison.clear_on(opponent)
+    counts = [
+        f"{name} is clearly {word} than {opponent} on {_named(where)}"
+        for name in comparison.strategies
+        for word, sign in (("better", 1), ("worse", -1))
+        if name != RANDOM and (where := list(signs.index[signs[name] == sign]))
+    ]
+    return [f"Each data set by itself, judged by its repeats: {'; '.join(counts)}."] if counts else []
+
+
+def _clear_by_themselves(comparison: Comparison, pair: Pair) -> str:
+    """On how many data sets the difference is clear by itself, and the names of those where it is the other way."""
+    if comparison.unit == "repeat":
+        return ""
+    signs = comparison.clear_on(pair.second)[pair.first] * (1 if pair.mean > 0 else -1)
+    text = f", clear by itself on {(signs > 0).sum():,}"
+    if against := list(signs.index[signs < 0]):
+        text += f"; clearly {'worse' if pair.mean > 0 else 'better'} on {_named(against)}"
+    return text
+
+
+def _named(datasets: list[str]) -> str:
+    """How many, and the first few names: "4 (iris, wine, zoo, ...)"."""
+    names = [shorten(name, 36) for name in datasets[:3]] + ["..."] * (len(datasets) > 3)
+    return f"{len(datasets):,} ({', '.join(names)})"
+
+
+def _size(pair: Pair) -> str:
+    low, high = _interval(abs(pair.mean), pair.half_width)
+    return f"{points(abs(pair.mean))} points (95 % interval {low} to {high}, Holm {p_text(pair.p_holm or 0.0)})"
+
+
+def _in_brackets(pair: Pair) -> str:
+    if pair.half_width is None or pair.p_holm is None:
+        return f"{points(pair.mean)} points"
+    low, high = _interval(pair.mean, pair.half_width)
+    return f"{points(pair.mean)} points, {low} to {high}, {p_text(pair.p_holm)}"
+
+
+def _interval(mean: float, half_width: float | None) -> tuple[str, str]:
+    width = half_width or 0.0
+    return points(mean - width), points(mean + width)
+
+
+def _leader(comparison: Comparison) -> list[str]:
+    """Who has the best mean rank, and whom that one does not clearly beat."""
+    best, *others = comparison.strategies
+    pairs = [comparison.pair(best, name) for name in others]
+    level = [pair.second for pair in pairs if not (pair.is_clear and pair.mean > 0)]
+    start = f"{best} has the best mean rank, {comparison.mean_ranks[best]:.2f} of {len(others) + 1}"
+    if not level:
+        return [f"{start}, and is clearly better than every other one."]
+    if len(level) == len(others):
+        return [f"{start}, but is not clearly better than any other one."]
+    return [f"{start}; not clearly worse: {_listed(level)}."]
+
+
+def _any_difference(comparison: Comparison) -> list[str]:
+    test = comparison.friedman
+    if test is None:
+        return []
+    finds = "the strategies differ" if test.p_value < LEVEL else "no sign that the strategies differ"
+    count = count_text(len(comparison.units), comparison.unit)
+    return [
+        f"Friedman test over {count}: {finds} (chi-square {test.chi_square:.1f}, {test.degrees} degrees of freedom, "
+        f"{p_text(test.p_value)})."
+    ]
+
+
+def _place(comparison: Comparison) -> str:
+    return "on" if comparison.unit == "data set" else "in"
+
+
+def _and(pairs: list[Pair]) -> str:
+    return _listed([pair.first for pair in pairs])
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

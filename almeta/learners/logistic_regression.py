@@ -1,0 +1,302 @@
+"""L2 logistic regression for E episodes at once: scikit-learn's `LogisticRegression`, refit as labels arrive.
+
+The objective is the sum of the rows' cross-entropies plus half the squared norm of the weights over C, intercepts free.
+It is minimised by Newton's method, whose systems are solved by conjugate gradients: nothing but batched products. With
+fewer rows than features the unknowns are coefficients of the rows (w = X^T a), else the weights themselves.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from almeta.checks import Positive, Within
+from almeta.learners.learner import seen_classes
+
+_MAX_NEWTON, _MAX_CG, _MAX_HALVINGS = 100, 200, 30
+# A Newton system is solved until a step of conjugate gradients adds less than this share (squared) of what was gained.
+_FORCING = 0.1**2
+
+
+@dataclass(frozen=True)
+class LogisticModel:
+    """Fitted weights.
+
+    Attributes:
+        weights: `[E, C, D]` float32.
+        bias: `[E, C, 1]` float32; -inf for classes not seen.
+        state: where a later fit begins.
+    """
+
+    weights: Tensor
+    bias: Tensor
+    state: "_Start"
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Class probabilities of rows `[E, M, D]` -> `[E, M, C]` float32; 0 for classes not seen in the fit."""
+        return torch.baddbmm(self.bias, self.weights, x.mT).softmax(1).mT
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The end of one fit: unknowns, intercepts, probabilities of its rows, all float64 and classes first."""
+
+    dual: bool
+    unknowns: Tensor  # [E, C, L] or [E, C, D]
+    bias: Tensor  # [E, C, 1], of centred features
+    fitted: Tensor  # [E, C, L]
+    weights: Tensor  # [E, C, D]
+
+
+@dataclass(frozen=True)
+class LogisticRegression:
+    """Multinomial logistic regression with an L2 penalty, as scikit-learn's.
+
+    With two classes seen, scikit-learn fits one weight vector; two opposite ones under twice the penalty are the same.
+
+    Args:
+        C: inverse of the penalty's weight, above 0.
+        tol: how far the logits of a row may at most be from the optimum, about, when the fit ends.
+    """
+
+    C: Positive = 1.0
+    tol: Annotated[float, Within(1e-8, 1.0)] = 0.01
+
+    def fit(
+        self,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor,
+        num_classes: int,
+        start: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> LogisticModel:
+        """Fit E classifiers; see `Learner.fit`."""
+        seen = seen_classes(y, weight, num_classes)
+        possible = seen | ~seen.any(1, keepdim=True)  # without any label all classes are alike
+        total = weight.sum(1)[:, None, None].clamp_min(1e-9)
+        mean = (x * weight[..., None]).sum(1, keepdim=True) / total  # centring makes the intercept nearly independent
+        centred = ((x - mean) * (weight > 0)[..., None]).double()
+        penalty = torch.where(seen.sum(1) == 2, 2.0, 1.0).double()[:, None, None] / self.C
+        barred = torch.where(possible, 0.0, -torch.inf).double()[..., None]
+        problem = _problem(centred, y, weight, penalty, barred)
+        end = _minimise(_begin(problem, start.state if start else None), self.tol)
+        weights = end.weights(centred)
+        bias = end.bias - weights @ mean.double().mT
+        state = _Start(end.dual, end.unknowns / end.size if end.dual else end.unknowns, end.bias, end.fitted, weights)
+        return LogisticModel(weights.float(), (bias + barred).float(), state)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """E minimisations and how far they are; float64, axes [E, C, L] throughout.
+
+    In the dual the matrix is the Gram matrix of the rows over its largest entry, in the primal the features over a
+    diagonal that makes the problem round; the penalty is in the same units.
+    """
+
+    dual: bool
+    matrix: Tensor  # [E, L, L], or [E, D, L]
+    size: Tensor  # [E, 1, 1], or [E, 1, D]: what unknowns are divided by
+    penalty: Tensor  # [E, 1, 1], or [E, 1, D]
+    bound: Tensor  # [E, 1, 1]: squared logits moved by a unit of energy, at most
+    barred: Tensor  # [E, C, 1]
+    labels: Tensor  # [E, 1, L]
+    target: Tensor  # [E, C, L], one-hot
+    weight: Tensor  # [E, 1, L]
+    unknowns: Tensor  # [E, C, U]
+    bias: Tensor  # [E, C, 1]
+    logits: Tensor  # [E, C, L], without the bias
+    fitted: Tensor  # [E, C, L], probabilities
+    expected: Tensor  # [E, C, L], what the last step expected them to be
+    value: Tensor  # [E, 1, 1], of the objective
+
+    def select(self, kept: Tensor) -> "_Problem":
+        """Some of the E problems."""
+        return replace(self, **{f.name: getattr(self, f.name)[kept] for f in fields(self) if f.name != "dual"})
+
+    def put(self, rows: Tensor, ended: "_Problem") -> None:
+        """Write the state that others have reached into the problems `rows`."""
+        for name in ("unknowns", "bias", "fitted"):
+            getattr(self, name)[rows] = getattr(ended, name)
+
+    def push(self, unknowns: Tensor) -> Tensor:
+        """Unknowns `[E, C, U]` -> logits `[E, C, L]`."""
+        return unknowns @ self.matrix
+
+    def evaluate(self, unknowns: Tensor, logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective `[E, 1, 1]` and the probabilities `[E, C, L]`."""
+        log_p = (logits + bias + self.barred).log_softmax(1)
+        loss = -(log_p.gather(1, self.labels) * self.weight).sum((1, 2), keepdim=True)
+        other = logits if self.dual else unknowns
+        return loss + 0.5 * _dot(self.penalty * unknowns, other), log_p.exp_()
+
+    def weights(self, x: Tensor) -> Tensor:
+        """The weights `[E, C, D]` of features `[E, L, D]`."""
+        return (self.unknowns / self.size) @ x if self.dual else self.unknowns / self.size
+
+
+def _problem(x: Tensor, y: Tensor, weight: Tensor, penalty: Tensor, barred: Tensor) -> _Problem:
+    """The minimisation of rows `[E, L, D]`, begun at zero."""
+    episodes, rows, features = x.shape
+    counted = weight.double()[:, None]
+    if dual := rows <= features:
+        matrix = x @ x.mT
+        size = matrix.diagonal(dim1=1, dim2=2).amax(1)[:, None, None].clamp_min(1e-12)
+        bound, matrix, penalty = size / penalty, matrix / size, penalty / size
+    else:
+        squares = x.square()
+        bound = squares.sum(2).amax(1)[:, None, None].clamp_min(1e-12) / penalty
+        size = ((squares * counted.mT).sum(1, keepdim=True) * 0.1 + penalty).sqrt()
+        matrix, penalty = (x / size).mT.contiguous(), penalty / size.square()
+    shape = (episodes, barred.shape[1], rows)
+    target = x.new_zeros(shape).scatter_(1, y[:, None], 1.0)
+    unknowns = x.new_zeros(*shape[:2], rows if dual else features)
+    zeros = x.new_zeros(shape)
+    return _Problem(
+        dual=dual,
+        matrix=matrix,
+        size=size,
+        penalty=penalty,
+        bound=bound,
+        barred=barred,
+        labels=y[:, None],
+        target=target,
+        weight=counted,
+        unknowns=unknowns,
+        bias=x.new_zeros(*shape[:2], 1),
+        logits=zeros,
+        fitted=zeros,
+        expected=target.clone(),
+        value=bound,
+    )
+
+
+def _begin(problem: _Problem, start: _Start | None) -> _Problem:
+    """Move to where an earlier fit ended, whose rows were the first of these."""
+    unknowns, bias = problem.unknowns, problem.bias
+    if start is not None and (start.dual or not problem.dual):
+        rows = start.fitted.shape[2]
+        if problem.dual:
+            unknowns[..., :rows] = start.unknowns * problem.size
+        else:
+            unknowns = start.weights * problem.size
+        bias = start.bias.clone()
+        problem.expected[..., :rows] = start.fitted
+    logits = problem.push(unknowns)
+    value, fitted = problem.evaluate(unknowns, logits, bias)
+    return replace(problem, unknowns=unknowns, bias=bias, logits=logits, value=value, fitted=fitted)
+
+
+def _minimise(problem: _Problem, tol: float) -> _Problem:
+    """Take Newton steps until no logit would move by more than `tol`; episodes that are there are left out."""
+    whole, rows = problem, torch.arange(len(problem.target), device=problem.target.device)
+    for _ in range(_MAX_NEWTON):
+        curvature = _curvature(problem)
+        step, bias_step, moved = _newton_step(problem, curvature, tol)
+        logits_step = problem.push(step)
+        active = (moved > tol).flatten()
+        problem = _line_search(problem, step, bias_step, logits_step, curvature)
+        left = int(active.sum())  # the one wait for the device of a step
+        if left == 0:
+            break
+        if left < 0.7 * len(rows):
+            whole.put(rows, problem)
+            rows, problem = rows[active], problem.select(active)
+    whole.put(rows, problem)
+    return whole
+
+
+def _curvature(problem: _Problem) -> Tensor:
+    """Probabilities `[E, C, L]` to take the Hessian at: halfway from here to where the last step was to lead.
+
+    At saturated rows the Hessian here knows nothing of what a step away holds, and steps overshoot; halfway it does.
+    """
+    ahead = problem.expected.clamp(0, 1)
+    ahead = ahead / ahead.sum(1, keepdim=True).clamp_min(1e-9)
+    return 0.5 * (problem.fitted + ahead)
+
+
+def _newton_step(problem: _Problem, curvature: Tensor, tol: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps of unknowns `[E, C, U]` and bias `[E, C, 1]`, and about how far logits move `[E, 1, 1]`."""
+    residual = (problem.target - problem.fitted) * problem.weight
+    downhill = residual if problem.dual else residual @ problem.matrix.mT
+    downhill = downhill - problem.penalty * problem.unknowns
+    bias_downhill = residual.sum(2, keepdim=True)
+    other = problem.push(downhill) if problem.dual else downhill
+    norm = (_dot(downhill, other) + _dot(bias_downhill, bias_downhill)).clamp_min(1e-300).sqrt()
+    floor = ((0.1 * tol) ** 2 / (problem.bound * norm.square())).float()
+    # In float32: a direction needs no more, and the line search, which sees float64, has the last word.
+    step, bias_step, energy = _conjugate_gradients(
+        problem, curvature.float(), (downhill / norm).float(), (bias_downhill / norm).float(), floor
+    )
+    moved = (energy.double() * norm.square() * problem.bound).sqrt()
+    return step.double() * norm, bias_step.double() * norm, moved
+
+
+def _conjugate_gradients(
+    problem: _Problem, curvature: Tensor, residual: Tensor, bias_residual: Tensor, floor: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Solve the Newton systems, float32: the Hessian is the penalty plus X^T (diag(p) - p p^T) X.
+
+    In the dual, unknowns stand for functions of the rows, and the inner product is that of those functions.
+
+    Returns:
+        The solution, `[E, C, U]` and `[E, C, 1]`, and its energy `[E, 1, 1]`.
+    """
+    matrix, penalty = problem.matrix.float(), problem.penalty.float()
+    weighted = curvature * problem.weight.float()
+    dual = problem.dual
+    pushed = residual @ matrix
+    norm = _dot(residual, pushed if dual else residual) + _dot(bias_residual, bias_residual)
+    step, bias_step, energy = torch.zeros_like(residual), torch.zeros_like(bias_residual), torch.zeros_like(norm)
+    ahead, bias_ahead, pushed_ahead = residual.clone(), bias_residual.clone(), pushed
+    going = norm > 0
+    for _ in range(_MAX_CG):
+        logits = pushed_ahead + bias_ahead
+        curved = (logits - (curvature * logits).sum(1, keepdim=True)).mul_(weighted)
+        energy_ahead = _dot(ahead * penalty, pushed_ahead if dual else ahead) + _dot(curved, logits)
+        length = torch.where(going & (energy_ahead > 0), norm / energy_ahead, 0.0)
+        step.addcmul_(ahead, length)
+        bias_step.addcmul_(bias_ahead, length)
+        gain = length * norm
+        energy = energy + gain
+        going = gain > torch.maximum(energy * _FORCING, floor)
+        if not going.any():
+            break
+        bias_residual = bias_residual - length * curved.sum(2, keepdim=True)
+        fall = curved if dual else curved @ matrix.mT
+        residual = residual - length * torch.addcmul(fall, ahead, penalty)
+        pushed = residual @ matrix
+        before, norm = norm, _dot(residual, pushed if dual else residual) + _dot(bias_residual, bias_residual)
+        keep = torch.where(before > 0, norm / before, 0.0)
+        ahead = torch.addcmul(residual, ahead, keep)
+        bias_ahead = torch.addcmul(bias_residual, bias_ahead, keep)
+        pushed_ahead = torch.addcmul(pushed, pushed_ahead, keep)
+    return step, bias_step, energy
+
+
+def _line_search(
+    problem: _Problem, step: Tensor, bias_step: Tensor, logits_step: Tensor, curvature: Tensor
+) -> _Problem:
+    """Go the whole step, or in episodes where that leads up, half of it, a quarter, ..."""
+    length = torch.ones_like(problem.value)
+    for _ in range(_MAX_HALVINGS):
+        unknowns = problem.unknowns + length * step
+        bias, logits = problem.bias + length * bias_step, problem.logits + length * logits_step
+        value, fitted = problem.evaluate(unknowns, logits, bias)
+        worse = value > problem.value + 1e-9 * problem.value.abs()
+        if not worse.any():
+            break
+        length = torch.where(worse, 0.5 * length, length)
+    moved = length * (logits_step + bias_step)
+    expected = problem.fitted + curvature * (moved - (curvature * moved).sum(1, keepdim=True))
+    return replace(
+        problem, unknowns=unknowns, bias=bias, logits=logits, value=value, fitted=fitted, expected=expected
+    )
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    """Inner product of each episode, `[E, 1, 1]`."""
+    return torch.linalg.vecdot(first.flatten(1), second.flatten(1))[:, None, None]

@@ -1,0 +1,78 @@
+"""Policies as they are published: safetensors, and a JSON card that says what they are. Loading runs no code."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from almeta.errors import AlmetaError
+from almeta.training.build import load_weights, rebuild_agent
+from almeta.training.checkpoint import load_checkpoint, write_atomically
+
+FORMAT = "almeta-policy-1"
+# What of a run's config is needed to build the agent again, and to know what it was trained for.
+_KEPT = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
+
+Card = dict[str, Any]
+
+
+def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
+    """Write a checkpoint's policy as `card` and, beside it, its weights.
+
+    Args:
+        checkpoint: of a run on pools.
+        card: ends in .json.
+        facts: further entries of the card: how it was trained, how it scores.
+
+    Raises:
+        AlmetaError: if the checkpoint is none, or a file cannot be written.
+    """
+    content = load_checkpoint(checkpoint)
+    weights = save({name: value.contiguous() for name, value in content["agent"].items()})
+    entries = {
+        "format": FORMAT,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "trained_on": content["datasets"],
+        "batches": content["batch"],
+        **facts,
+        "config": {key: content["config"][key] for key in _KEPT},
+    }
+    write_atomically(card.with_suffix(".safetensors"), weights)
+    write_atomically(card, (json.dumps(entries, indent=2) + "\n").encode())
+
+
+def read_card(path: Path) -> Card:
+    """The card of a published policy.
+
+    Raises:
+        AlmetaError: if it is none.
+    """
+    try:
+        card = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise AlmetaError(f"{path} is no readable card of a policy ({error}); use another one") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise AlmetaError(f"{path} is not the card of a policy of almeta (format '{FORMAT}'); use another one")
+    return card
+
+
+def load_published(path: Path) -> Any:
+    """The agent of a card, with its weights.
+
+    Raises:
+        AlmetaError: if the weights are missing, damaged, or of something else.
+    """
+    card, file = read_card(path), path.with_suffix(".safetensors")
+    try:
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != card["sha256"]:
+            raise ValueError("its sha256 is not the one on the card")
+        weights = load(content)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise AlmetaError(f"{file} is missing, damaged or not the card's weights ({error}); use another one") from error
+    agent = rebuild_agent(card)
+    load_weights(agent, weights)
+    return agent.eval()

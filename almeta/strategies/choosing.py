@@ -1,0 +1,41 @@
+"""From utilities to an action: apart from scoring, and the same for strategies and policies."""
+
+import torch
+from torch import Tensor
+
+
+def best_action(utilities: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Pick the allowed action of highest utility, ties broken by the generator.
+
+    Args:
+        utilities: `[E, A]` float; higher is better, `-inf` cannot be picked.
+        action_mask: `[E, A]` bool, at least one True a row.
+        generator: breaks ties, on the device of `utilities`.
+
+    Returns:
+        `[E]` int64.
+    """
+    allowed = utilities.masked_fill(~action_mask, -torch.inf)
+    is_best = (allowed == allowed.amax(-1, keepdim=True)) & action_mask
+    luck = torch.rand(utilities.shape, generator=generator, device=utilities.device)
+    return luck.masked_fill(~is_best, -1.0).argmax(-1)
+
+
+# Finite, so that a masked action has no gradient and no nan: 0 * -1e8 is 0 where 0 * -inf is nan.
+NEVER = -1e8
+
+
+def sample_action(logits: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw an allowed action with probability proportional to exp(logit), by Gumbel's trick.
+
+    Args:
+        logits: `[E, A]` float.
+        action_mask: `[E, A]` bool, at least one True a row.
+        generator: draws, on the device of `logits`.
+
+    Returns:
+        `[E]` int64.
+    """
+    allowed = logits.masked_fill(~action_mask, NEVER)
+    uniform = torch.rand(allowed.shape, generator=generator, device=allowed.device)
+    return (allowed - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)

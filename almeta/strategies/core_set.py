@@ -1,0 +1,20 @@
+"""Core-set selection: cover the pool."""
+
+import torch
+from torch import Tensor
+
+from almeta.strategies.pool import PoolState, PoolStrategy
+
+
+class CoreSet(PoolStrategy):
+    """Ask for the row that is farthest from all rows picked so far: Sener & Savarese, ICLR 2018, algorithm 1.
+
+    Picks count from the moment they are made, answered or not, so that a batch spreads out. Distances are Euclidean,
+    between features. The first row of a pool without any pick is a matter of chance.
+    """
+
+    name = "core_set"
+
+    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+        distance = state.geometry.nearest_pick(state.picks)
+        return distance.masked_fill(distance.isinf(), 0.0)

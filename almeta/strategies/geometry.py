@@ -1,0 +1,156 @@
+"""Distances in E pools: to the neighbours, computed once; to what was picked, carried forward pick by pick."""
+
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+# Numbers worked on at once: few enough to stay in the cache, which makes it three times as fast as large blocks.
+_BLOCK = 1 << 20
+# Squared distances below this share of the squared lengths are what rounding leaves of 0.
+_NOTHING = 1e-13
+
+
+class Geometry:
+    """Euclidean distances between the rows of E pools, made when they are first asked for.
+
+    In a pool of more than `reference` rows, neighbours and densities are taken among so many of its rows, drawn at
+    random, so that time grows with N and not with its square; memory is bounded by working in blocks. Distances among
+    rows come from products in float64, so that equal rows are at distance 0 and no setting that makes float32 products
+    coarser matters. What it says of a row does not depend on the rows that pad nor on the other pools.
+
+    Args:
+        x: `[E, N, D]` float32.
+        exists: `[E, N]` bool, False for rows that pad.
+        num_neighbours: K, neighbours of a row.
+        reference: rows among which neighbours are looked for, at most.
+    """
+
+    def __init__(self, x: Tensor, exists: Tensor, num_neighbours: int = 10, reference: int = 2048) -> None:
+        self.x, self.exists = x, exists
+        self.num_neighbours, self.num_reference = num_neighbours, reference
+        self._picked = 0  # columns of `picks` taken in so far
+        self._voted = 0
+        self._nearest: Tensor | None = None
+        self._votes: Tensor | None = None
+
+    @functools.cached_property
+    def reference(self) -> Tensor:
+        """`[E, R]` int64, rising: the rows that others are compared with; padding only where a pool has no more."""
+        rows = self.x.shape[1]
+        if rows <= self.num_reference:
+            return torch.arange(rows, device=self.x.device).expand(len(self.x), -1)
+        # A fixed draw: which rows they are must not depend on who asks, and no random state is touched.
+        lots = torch.rand(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(self.x.device)
+        lots = lots.expand(len(self.x), -1).where(self.exists, 2.0)
+        return lots.topk(self.num_reference, largest=False).indices.sort().values
+
+    @functools.cached_property
+    def neighbours(self) -> tuple[Tensor, Tensor]:
+        """Rows `[E, N, K]` int64 and distances `[E, N, K]` float32 of each row's nearest others, nearest first.
+
+        A pool of fewer than K + 1 rows has distance inf where there is no further neighbour.
+        """
+        count = min(self.num_neighbours, self.reference.shape[1])
+        distance = self.x.new_empty(*self.exists.shape, count)
+        index = torch.empty_like(distance, dtype=torch.int64)
+        for block, distances in self._blocks():
+            own = self.reference[:, None] == torch.arange(block.start, block.stop, device=self.x.device)[:, None]
+            near = distances.masked_fill_(own, torch.inf).topk(count, largest=False)
+            distance[:, block], index[:, block] = near
+        rows = self.reference[:, None].expand(-1, index.shape[1], -1).gather(-1, index)
+        return rows, distance
+
+    @functools.cached_property
+    def scale(self) -> Tensor:
+        """`[E]` float32 above 0: the mean distance to a neighbour, the unit in which distances are compared."""
+        distance = self.neighbours[1]
+        known = distance.isfinite() & self.exists[..., None]
+        mean = distance.where(known, 0.0).sum((1, 2)) / known.sum((1, 2)).clamp_min(1)
+        return torch.where(mean > 0, mean, 1.0)  # all rows alike
+
+    @functools.cached_property
+    def information_density(self) -> Tensor:
+        """`[E, N]` float32 in (0, 1]: the mean of 1 / (1 + distance) over the rows of `reference`, itself included."""
+        count = self.exists.gather(1, self.reference).sum(1)[:, None].clamp_min(1)
+        density = self.x.new_empty(self.exists.shape)
+        for block, distances in self._blocks():
+            density[:, block] = distances.add_(1).reciprocal_().sum(-1)  # rows that pad are at inf and add 0
+        return density / count
+
+    def nearest_pick(self, picks: Tensor) -> Tensor:
+        """`[E, N]` float32: distance to the nearest row picked so far; inf before the first pick. Not to be written to.
+
+        Args:
+            picks: `[E, P]` int64, -1 pads; a call may only add columns to those of the call before.
+
+        Raises:
+            ValueError: if there are fewer columns than in the call before.
+        """
+        if self._nearest is None:
+            self._nearest = self.x.new_full(self.exists.shape, torch.inf)
+        for _, distance in self._new_columns(picks, self._picked):
+            self._nearest = torch.minimum(self._nearest, distance)
+        self._picked = picks.shape[1]
+        return self._nearest
+
+    def votes(self, picks: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+        """`[E, N, C]` float32: kernel mass of the labelled rows of each class around every row.
+
+        The kernel is exp(-(distance / scale)^2 / 2). Not to be written to; the next call changes it in place.
+
+        Args:
+            picks: as in `nearest_pick`, those that the oracle has answered.
+            labels: `[E, N]` int64; rows for which it had none (-1) do not vote.
+            num_classes: C.
+
+        Raises:
+            ValueError: as in `nearest_pick`.
+        """
+        if self._votes is None:
+            self._votes = self.x.new_zeros(*self.exists.shape, num_classes)
+        for rows, distance in self._new_columns(picks, self._voted):
+            label = labels.gather(1, rows.clamp_min(0)[:, None])  # [E, 1]
+            mass = self.kernel(distance).where(label >= 0, 0.0)
+            place = label.clamp_min(0)[..., None].expand(-1, mass.shape[1], -1)
+            self._votes.scatter_add_(2, place, mass[..., None])
+        self._voted = picks.shape[1]
+        return self._votes
+
+    def kernel(self, distance: Tensor) -> Tensor:
+        """exp(-(distance / scale)^2 / 2) of distances `[E, ...]`."""
+        scale = self.scale.view(-1, *[1] * (distance.dim() - 1))
+        return (-0.5 * (distance / scale).square()).exp()
+
+    def _new_columns(self, picks: Tensor, done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the rows `[E]` of each new column of picks and the distances `[E, N]` to them, inf for padding."""
+        if picks.shape[1] < done:
+            raise ValueError(f"{picks.shape[1]} columns of picks after {done}: a geometry is of one run of episodes")
+        for rows in picks[:, done:].unbind(1):
+            yield rows, self._distances_to(rows).masked_fill((rows < 0)[:, None], torch.inf)
+
+    def _distances_to(self, rows: Tensor) -> Tensor:
+        """Distances `[E, N]` of all rows to one row `[E]` of each pool; of padding, anything."""
+        pools, _, columns = self.x.shape
+        row = self.x.gather(1, rows.clamp_min(0)[:, None, None].expand(-1, 1, columns))
+        blocks = self.x.split(max(1, _BLOCK // max(1, pools * columns)), 1)
+        return torch.cat([torch.linalg.vector_norm(block - row, dim=-1) for block in blocks], 1)
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield blocks of rows and their distances `[E, B, R]` float32 to the reference rows, inf to rows that pad.
+
+        The caller may write to them.
+        """
+        pools, rows, columns = self.x.shape
+        others = self.x.gather(1, self.reference[..., None].expand(-1, -1, columns)).double()
+        lengths = others.square().sum(-1)[:, None]
+        absent = ~self.exists.gather(1, self.reference)[:, None]
+        size = max(1, _BLOCK // max(1, pools * others.shape[1]))
+        for begin in range(0, rows, size):
+            block = slice(begin, min(begin + size, rows))
+            x = self.x[:, block].double()
+            both = x.square().sum(-1)[..., None] + lengths
+            squares = torch.baddbmm(both, x, others.mT, alpha=-2)
+            distances = squares.masked_fill_(squares < _NOTHING * both, 0.0).sqrt_().float()
+            yield block, distances.masked_fill_(absent, torch.inf)

@@ -1,0 +1,60 @@
+"""Uncertainty sampling: ask for the rows that the learner is least sure of.
+
+Lewis & Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994; the three measures as in Settles,
+"Active Learning Literature Survey" (2009), section 3.1. For two classes all three rank the rows alike.
+
+Classes of probability 0, such as those that pad or were not seen yet, change none of them.
+"""
+
+import torch
+from torch import Tensor
+
+from almeta.strategies.pool import PoolState, PoolStrategy
+
+
+def least_confident(probabilities: Tensor) -> Tensor:
+    """1 - p1, with p1 the largest of the class probabilities `[..., C]` -> `[...]` in [0, 1 - 1/C]."""
+    return 1 - probabilities.amax(-1)
+
+
+def margin(probabilities: Tensor) -> Tensor:
+    """-(p1 - p2), with p1 and p2 the two largest of the class probabilities `[..., C]` -> `[...]` in [-1, 0].
+
+    The sign makes a smaller margin a higher utility. A class that is alone has margin p1.
+    """
+    if probabilities.shape[-1] == 1:
+        return -probabilities.squeeze(-1)
+    first, second = probabilities.topk(2, -1).values.unbind(-1)
+    return second - first
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """-sum p log p of the class probabilities `[..., C]` -> `[...]` in [0, log C], in nats."""
+    return torch.special.entr(probabilities).sum(-1)
+
+
+class LeastConfident(PoolStrategy):
+    """Ask where the probability of the likeliest class is lowest."""
+
+    name = "least_confident"
+
+    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+        return least_confident(state.probabilities)
+
+
+class Margin(PoolStrategy):
+    """Ask where the two likeliest classes are nearest to each other: Scheffer, Decomain & Wrobel, IDA 2001."""
+
+    name = "margin"
+
+    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+        return margin(state.probabilities)
+
+
+class Entropy(PoolStrategy):
+    """Ask where the class probabilities have the highest entropy."""
+
+    name = "entropy"
+
+    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+        return entropy(state.probabilities)

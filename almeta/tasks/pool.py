@@ -1,0 +1,285 @@
+"""Pools to choose from: a data set's rows split into pool and test rows, with first labels.
+
+Tasks of different sizes, dimensions and class counts lie in one batch, padded and masked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from almeta.data.dataset import Dataset
+from almeta.data.preparation import Scale, prepare
+from almeta.data.synthetic import draw_synthetic
+from almeta.errors import AlmetaError
+
+First = Literal["per_class", "random"]
+
+
+@dataclass(frozen=True)
+class PoolTasks:
+    """E pool tasks, padded to the largest.
+
+    Attributes:
+        x: `[E, N, D]` float32, features of the pool rows, prepared; padding is 0.
+        y: `[E, N]` int64, their labels.
+        exists: `[E, N]` bool, False for rows that pad.
+        test_x: `[E, M, D]` float32.
+        test_y: `[E, M]` int64.
+        test_exists: `[E, M]` bool.
+        first: `[E, L]` int64, the pool rows labelled at the start; -1 pads.
+        num_classes: `[E]` int64.
+        names: the data set of each.
+    """
+
+    x: Tensor
+    y: Tensor
+    exists: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    test_exists: Tensor
+    first: Tensor
+    num_classes: Tensor
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def max_classes(self) -> int:
+        """C, the classes of the task that has most."""
+        return int(self.num_classes.max())
+
+    @property
+    def max_budget(self) -> int:
+        """How many labels can be asked for until the smallest pool is empty."""
+        return int((self.exists.sum(1) - (self.first >= 0).sum(1)).min())
+
+    def repeat(self, group: int) -> "PoolTasks":
+        """Each task `group` times in a row: `[E * group, ...]`."""
+        tensors = {key: value.repeat_interleave(group, 0) for key, value in self._tensors().items()}
+        return replace(self, names=tuple(name for name in self.names for _ in range(group)), **tensors)
+
+    def to(self, device: torch.device | str) -> "PoolTasks":
+        """The same tasks on a device."""
+        return replace(self, **{key: value.to(device) for key, value in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
+
+
+class PoolSampler:
+    """Draws pool tasks.
+
+    Args:
+        datasets: where tasks come from, each as often as any other.
+        pool_size: rows of a pool N, at most; None for all rows that are not test rows.
+        test_share: share of a data set's rows that are for testing, in (0, 1).
+        max_test: test rows M, at most; None for no limit.
+        first: how the rows that are labelled at the start are chosen: so many "per_class", or so many at "random",
+            drawn until at least two classes are among them.
+        num_first: how many.
+        synthetic: share of tasks that are drawn from an endless supply of small synthetic data sets instead, in [0, 1].
+        max_classes: a data set with more is cut to so many of its classes, drawn anew for each task; None for no cut.
+        max_features: likewise for the columns of the prepared table.
+        scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
+        components: reduce features to so many principal components; None leaves them.
+        device: where tasks lie.
+
+    Attributes:
+        names: of the data sets.
+
+    Raises:
+        AlmetaError: for options that are out of range or do not fit a data set.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        pool_size: int | None = 120,
+        test_share: float = 0.4,
+        max_test: int | None = 300,
+        first: First = "per_class",
+        num_first: int = 1,
+        synthetic: float = 0.0,
+        max_classes: int | None = None,
+        max_features: int | None = None,
+        scale: Scale = "standard",
+        components: int | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.datasets = tuple(datasets)
+        self.pool_size, self.test_share, self.max_test = pool_size, test_share, max_test
+        self.first, self.num_first = first, num_first
+        self.synthetic, self.max_classes, self.max_features = synthetic, max_classes, max_features
+        self.scale, self.components, self.device = scale, components, torch.device(device)
+        self.names = tuple(dataset.name for dataset in datasets)
+        self._check()
+
+    def _check(self) -> None:
+        if not self.datasets and self.synthetic < 1:
+            raise AlmetaError(
+                f"there is no data set to draw tasks from, and synthetic={self.synthetic}; name one, or set synthetic=1"
+            )
+        if not 0 < self.test_share < 1:
+            raise AlmetaError(f"test_share is {self.test_share}; it lies between 0 and 1")
+        if self.first not in ("per_class", "random"):
+            raise AlmetaError(f"first is '{self.first}'; choose 'per_class' or 'random'")
+        for name in ("pool_size", "max_test", "num_first", "max_classes", "max_features"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise AlmetaError(f"{name} is {value}; it must be at least 1")
+        if self.max_classes == 1:
+            raise AlmetaError("max_classes is 1; a task has at least 2 classes")
+        for dataset in self.datasets:
+            self._check_dataset(dataset)
+
+    def _check_dataset(self, dataset: Dataset) -> None:
+        classes = int((dataset.class_counts > 0).sum())
+        if classes < 2:
+            raise AlmetaError(
+                f"data set '{dataset.name}' has rows of {classes} class; active learning needs at least 2"
+            )
+        pool, test = self._sizes(len(dataset))
+        needed = self.num_first if self.first == "random" else 2
+        if pool < needed or test < 1:
+            raise AlmetaError(
+                f"data set '{dataset.name}' has {len(dataset)} rows: {pool} for the pool and {test} for testing; "
+                f"the pool needs {needed} and testing 1"
+            )
+
+    def _sizes(self, rows: int) -> tuple[int, int]:
+        """Rows of the pool and test rows of a data set of so many rows."""
+        test = round(self.test_share * rows)
+        pool = rows - test
+        return min(pool, self.pool_size or pool), min(test, self.max_test or test)
+
+    @property
+    def num_rows(self) -> int:
+        """N: rows that every batch of tasks is padded to."""
+        sizes = [self._sizes(len(dataset))[0] for dataset in self.datasets]
+        if self.synthetic > 0:
+            sizes.append(self._sizes(self._synthetic_rows)[0])
+        return max(sizes)
+
+    @property
+    def _synthetic_rows(self) -> int:
+        """Enough for a full pool and as many test rows as are used at most."""
+        pool, test = self.pool_size or 240, self.max_test or 160
+        return max(round(pool / (1 - self.test_share)), round(test / self.test_share)) + 1
+
+    def draw(self, num_tasks: int, generator: torch.Generator) -> PoolTasks:
+        """Draw `num_tasks` tasks."""
+        seeds = torch.randint(2**62, (num_tasks,), generator=generator, device=generator.device)
+        return self.draw_seeded(seeds.tolist())
+
+    def draw_seeded(self, seeds: Sequence[int], cycle: bool = False) -> PoolTasks:
+        """Draw one task for each seed; the same seed gives the same task, whatever the others are.
+
+        Args:
+            seeds: not negative.
+            cycle: take the data sets in turn and not at random.
+        """
+        tasks = [self._draw_one(np.random.default_rng(seed), i if cycle else None) for i, seed in enumerate(seeds)]
+        return _pad(tasks, self.num_rows, self.device)
+
+    def _draw_one(self, rng: np.random.Generator, turn: int | None) -> "_Task":
+        if rng.random() < self.synthetic or not self.datasets:
+            dataset = draw_synthetic(rng, self._synthetic_rows)
+        else:
+            dataset = self.datasets[rng.integers(len(self.datasets)) if turn is None else turn % len(self.datasets)]
+        rows, y = self._choose_classes(dataset, rng)
+        order = stratified_order(y, rng)
+        pool, test = self._sizes(len(y))
+        pool_rows, test_rows = order[:pool], order[pool : pool + test]
+        x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.scale, self.components)
+        if self.max_features is not None and x.shape[1] > self.max_features:
+            columns = np.sort(rng.choice(x.shape[1], self.max_features, replace=False))
+            x, test_x = x[:, columns], test_x[:, columns]
+        first = self._first_labels(y[pool_rows], rng, dataset.name)
+        return _Task(dataset.name, x, y[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
+
+    def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers and labels of the classes a task is about: all, or `max_classes` drawn at random."""
+        if self.max_classes is None or dataset.num_classes <= self.max_classes:
+            return np.arange(len(dataset)), dataset.y
+        renumber = np.full(dataset.num_classes, -1)
+        # Classes with a few rows only would leave nothing to learn and to test.
+        counts = dataset.class_counts
+        kept = rng.choice(dataset.num_classes, self.max_classes, replace=False, p=counts / counts.sum())
+        renumber[kept] = np.arange(len(kept))
+        rows = np.flatnonzero(renumber[dataset.y] >= 0)
+        return rows, renumber[dataset.y[rows]]
+
+    def _first_labels(self, y: np.ndarray, rng: np.random.Generator, name: str) -> np.ndarray:
+        order = rng.permutation(len(y))
+        if self.first == "per_class":
+            classes, counts = np.unique(y, return_counts=True)
+            return np.concatenate(
+                [order[y[order] == k][: self.num_first] for k, n in zip(classes, counts, strict=True) if n]
+            )
+        if len(np.unique(y)) < 2:
+            raise AlmetaError(f"a pool of data set '{name}' has rows of one class alone; use a larger pool_size")
+        while len(np.unique(y[order[: self.num_first]])) < min(2, self.num_first):
+            order = rng.permutation(len(y))
+        return order[: self.num_first]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One task before it is padded."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+    first: np.ndarray
+    num_classes: int
+
+
+def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Row numbers in a random order of which every stretch has the classes in about their shares.
+
+    Each class is spread evenly over the order, from a random start: systematic sampling, which unlike a stratified
+    split has no trouble with classes of one row.
+
+    Args:
+        y: `[n]` labels 0 .. C-1.
+        rng: draws the order.
+    """
+    order = rng.permutation(len(y))
+    by_class = order[np.argsort(y[order], kind="stable")]
+    counts = np.bincount(y)
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    start = rng.random(len(counts))
+    place = (rank + np.repeat(start, counts)) / np.repeat(counts, counts)
+    return by_class[np.argsort(place, kind="stable")]
+
+
+def _pad(tasks: Sequence[_Task], num_rows: int, device: torch.device) -> PoolTasks:
+    """Lay tasks into one batch whose pools have `num_rows` rows."""
+    features = max(task.x.shape[1] for task in tasks)
+    tests = max(len(task.test_y) for task in tasks)
+    firsts = max(len(task.first) for task in tasks)
+
+    def stack(parts: Sequence[np.ndarray], shape: tuple[int, ...], fill: int = 0) -> Tensor:
+        whole = np.full((len(parts), *shape), fill, dtype=parts[0].dtype)
+        for place, part in zip(whole, parts, strict=True):
+            place[tuple(slice(n) for n in part.shape)] = part
+        return torch.as_tensor(whole, device=device)
+
+    return PoolTasks(
+        x=stack([task.x for task in tasks], (num_rows, features)),
+        y=stack([task.y for task in tasks], (num_rows,)),
+        exists=stack([np.ones(len(task.y), dtype=bool) for task in tasks], (num_rows,)),
+        test_x=stack([task.test_x for task in tasks], (tests, features)),
+        test_y=stack([task.test_y for task in tasks], (tests,)),
+        test_exists=stack([np.ones(len(task.test_y), dtype=bool) for task in tasks], (tests,)),
+        first=stack([task.first for task in tasks], (firsts,), fill=-1),
+        num_classes=torch.tensor([task.num_classes for task in tasks], device=device),
+        names=tuple(task.name for task in tasks),
+    )

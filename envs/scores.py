@@ -1,0 +1,69 @@
+"""How good a learner is on test rows, for E episodes at once: higher is better for every score."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ScoreName = Literal["accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss", "true_probability"]
+# (probabilities [E, M, C], true classes [E, M], which rows exist [E, M]) -> [E]
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def accuracy(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Share of rows whose most probable class is the true one, `[E]` float32 in [0, 1].
+
+    Args:
+        probabilities: `[E, M, C]`; of equally probable classes the first counts.
+        y: `[E, M]` int64.
+        exists: `[E, M]` bool, False for rows that pad.
+    """
+    right = (probabilities.argmax(-1) == y) & exists
+    return right.sum(1) / exists.sum(1)
+
+
+def balanced_accuracy(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Mean over the classes among the test rows of the share of their rows found, `[E]`; arguments as `accuracy`."""
+    hits, _, actual = _confusion(probabilities, y, exists)
+    there = actual > 0
+    return (hits / actual.clamp_min(1)).sum(1) / there.sum(1)
+
+
+def macro_f1(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Mean F1 over the classes that occur or are predicted, `[E]`; arguments as `accuracy`."""
+    hits, predicted, actual = _confusion(probabilities, y, exists)
+    total = predicted + actual
+    return (2 * hits / total.clamp_min(1)).sum(1) / (total > 0).sum(1)
+
+
+def neg_log_loss(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Mean log-probability of the true class, `[E]`, at most 0; a probability below 1e-7 counts as that."""
+    log_p = probabilities.gather(-1, y[..., None]).squeeze(-1).clamp_min(1e-7).log()
+    return log_p.where(exists, 0.0).sum(1) / exists.sum(1)
+
+
+def true_probability(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Mean probability of the true class, `[E]` in [0, 1]: accuracy without its steps, a steadier signal to learn from."""
+    return probabilities.gather(-1, y[..., None]).squeeze(-1).where(exists, 0.0).sum(1) / exists.sum(1)
+
+
+SCORES: dict[str, Score] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "neg_log_loss": neg_log_loss,
+    "true_probability": true_probability,
+}
+
+
+def _confusion(probabilities: Tensor, y: Tensor, exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of each class `[E, C]` float32: those found, those predicted, those that there are."""
+    classes = probabilities.shape[-1]
+    found = probabilities.argmax(-1)
+
+    def count(labels: Tensor, which: Tensor) -> Tensor:
+        zeros = torch.zeros(len(labels), classes, device=labels.device)
+        return zeros.scatter_add_(1, labels, which.float())
+
+    return count(y, (found == y) & exists), count(found, exists), count(y, exists)

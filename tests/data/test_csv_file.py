@@ -1,0 +1,217 @@
+import gzip
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from almeta.data import load_dataset
+from almeta.errors import AlmetaError
+
+nan = math.nan
+
+MIXED = """\
+age,colour,member,label
+31,red,True,yes
+45.5,blue,False,no
+,red,True,yes
+27, NA ,False,no
+60,green,True,no
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """`load_dataset` of a text in a file."""
+
+    def write_and_load(text, name="my.csv", encoding="utf-8", **options):
+        path = tmp_path / name
+        content = text if isinstance(text, bytes) else text.encode(encoding)
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return load_dataset(f"csv:{path}", **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield write_and_load
+
+
+def test_numbers_categories_and_missing_values(load, tmp_path):
+    data = load(MIXED)
+    assert data.name == f"csv:{tmp_path / 'my.csv'}"
+    assert data.source == f"the file {tmp_path / 'my.csv'}, with the labels in column 'label'"
+    assert data.columns == ("age", "colour", "member")
+    assert data.categories == {1: ("blue", "green", "red")}
+    assert data.missing and data.kind == "table"
+    assert data.class_names == ("no", "yes")
+    assert data.y.tolist() == [1, 0, 1, 0, 0]
+    wanted = [[31, 2, 1], [45.5, 0, 0], [nan, 2, 1], [27, nan, 0], [60, 1, 1]]
+    assert np.array_equal(data.x, np.array(wanted, np.float32), equal_nan=True)
+
+
+def test_all_there_is_not_missing(load):
+    data = load("a,b,target\n1,2,x\n3,4,y\n")
+    assert (data.missing, data.categories) == (False, {})
+    assert data.x.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("form", ["bom", "gz", "semicolons", "tabs", "spaces", "windows", "quotes", "no last newline"])
+def test_forms_of_the_same_table(form, load):
+    plain = load("a,b,target\n1,u v,x\n2,w,y\n")
+    text, name, encoding = {
+        "bom": ("a,b,target\n1,u v,x\n2,w,y\n", "a.csv", "utf-8-sig"),
+        "gz": ("a,b,target\n1,u v,x\n2,w,y\n", "a.csv.gz", "utf-8-sig"),
+        "semicolons": ("a;b;target\n1;u v;x\n2;w;y\n", "a.csv", "utf-8"),
+        "tabs": ("a\tb\ttarget\n1\tu v\tx\n2\tw\ty\n", "a.tsv", "utf-8"),
+        "spaces": (" a , b , target\n 1 , u v , x \n 2, w , y\n", "a.csv", "utf-8"),
+        "windows": ("a,b,target\r\n1,u v,x\r\n2,w,y\r\n", "a.csv", "utf-8"),
+        "quotes": ('"a","b","target"\n1,"u v","x"\n"2","w",y\n', "a.csv", "utf-8"),
+        "no last newline": ("a,b,target\n1,u v,x\n2,w,y", "a.csv", "utf-8"),
+    }[form]
+    data = load(text, name, encoding)
+    assert (data.x == plain.x).all() and (data.y == plain.y).all()
+    assert (data.columns, data.categories, data.class_names) == (plain.columns, plain.categories, plain.class_names)
+
+
+def test_separators_and_lines_within_quotes(load):
+    data = load('a,b,target\n1,"u, v\nw",x\n2,"""q""",y\n')
+    assert data.categories == {1: ('"q"', "u, v\nw")}
+
+
+@pytest.mark.parametrize(
+    "header, target, column",
+    [
+        ("class,a,b", None, "class"),
+        ("a,Label,b", None, "Label"),
+        ("target,b,label", None, "label"),  # the last one
+        ("label,a,target", "label", "label"),
+        ("a,b,c", "a", "a"),
+    ],
+)
+def test_target(header, target, column, load):
+    rows = "0,1,0\n1,0,0\n1,1,1\n"
+    data = load(f"{header}\n{rows}", **({"target": target} if target else {}))
+    place = header.split(",").index(column)
+    assert data.y.tolist() == [[0, 1, 1], [1, 0, 1], [0, 0, 1]][place]
+    assert data.columns == tuple(name for name in header.split(",") if name != column)
+
+
+def test_class_names_are_as_written_and_in_order(load):
+    assert load("a,target\n1,10\n2,9\n3,-1\n4,2.50\n").class_names == ("-1", "2.50", "9", "10")
+    assert load("a,target\n1,10\n2,9\n3,b\n").class_names == ("10", "9", "b")
+    assert load("a,target\n1,True\n2,False\n").class_names == ("False", "True")
+
+
+def test_a_class_of_one_row_constant_columns_and_equal_rows(load):
+    data = load("a,b,target\n1,7,x\n1,7,x\n1,7,y\n")
+    assert data.class_counts.tolist() == [2, 1]
+    assert data.x.tolist() == [[1, 7]] * 3
+
+
+def test_other_words_for_missing(load):
+    data = load("a,target\n1,x\n?,y\nNA,x\nnan,x\nnull,y\n2,x\n")
+    assert np.array_equal(data.x.ravel(), np.array([1, nan, nan, nan, nan, 2], np.float32), equal_nan=True)
+    assert data.categories == {}
+    data = load("a,b,target\n1 , NA ,x\n ? ,u ,y\n3,  ,x\n")
+    assert np.array_equal(data.x, np.array([[1, nan], [nan, 0], [3, nan]], np.float32), equal_nan=True)
+    assert data.categories == {1: ("u",)}
+
+
+def test_boolean_with_missing_values(load):
+    data = load("a,target\nTrue,x\n,y\nFalse,x\n")
+    assert data.categories == {}
+    assert np.array_equal(data.x.ravel(), np.array([1, nan, 0], np.float32), equal_nan=True)
+
+
+def test_columns_that_are_left_out(load):
+    rows = "\n".join(f"person {i},{'xy'[i % 2]},,{i}" for i in range(200))
+    with pytest.warns(UserWarning) as caught:
+        data = load(f"name,target,nothing,number\n{rows}\n")
+    assert data.columns == ("number",)
+    messages = sorted(str(warning.message).partition(": ")[2] for warning in caught)
+    assert messages == [
+        "column 'name' has 200 different values in 200 rows, like an identifier or free text ('person 0', ...); "
+        "it is left out",
+        "column 'nothing' has no values; it is left out",
+    ]
+
+
+def test_ten_thousand_categories(load):
+    rows = "\n".join(f"{i},c{i % 10_000},{i % 2}" for i in range(25_000))
+    data = load(f"a,many,target\n{rows}\n")  # each occurs two or three times: categories indeed
+    assert len(data.categories[1]) == 10_000
+    assert data.x.shape == (25_000, 2)
+    assert data.categories[1][int(data.x[12_345, 1])] == "c2345"
+
+
+def test_row_numbers_are_left_out(load):
+    with pytest.warns(UserWarning, match="the first column has no name and counts the rows; it is left out"):
+        data = load(",a,target\n0,5,x\n1,6,y\n")
+    assert data.columns == ("a",)
+    assert load(",a,target\n3,5,x\n1,6,y\n").columns == ("Unnamed: 0", "a")
+
+
+def test_a_few_cells_that_are_no_numbers(load):
+    rows = "\n".join(f"{i % 10},{i % 2}" for i in range(30))
+    with pytest.warns(UserWarning, match="column 'a' is numbers but for 1 cells such as 'n/k', and is taken as categ"):
+        data = load(f"a,target\n{rows}\nn/k,0\n")
+    assert data.categories == {0: (*"0123456789", "n/k")}
+
+
+@pytest.mark.parametrize(
+    "text, options, message",
+    [
+        ("a,b\n1,2\n", {}, r"no column named target, label or class; say which .* target=COLUMN. Columns: a, b"),
+        ("a,lable\n1,2\n", {"target": "label"}, "unknown target column 'label'; did you mean 'lable'. Known: a, lable"),
+        ("a,target\n1,x\n2,\n3,NA\n", {}, "2 of 3 rows have no label in column 'target' .*first is row 2"),
+        ("a,target\n1,x\n2,x\n", {}, "all 2 rows have the label 'x' in column 'target'; there must be at least two"),
+        ("a,target\n1,x\ninf,y\n-inf,x\n", {}, r"column 'a' has 2 values that are infinite .* row 2 \(inf\)"),
+        ("a,target\n1,x\n1e300,y\n", {}, r"column 'a' has 1 values that are infinite or too large.* \(1e\+300\)"),
+        ("a,target\n", {}, "has a header and no rows"),
+        ("", {}, "cannot be read: its first line is empty"),
+        ("a,b,a,target\n1,2,3,x\n", {}, "has 2 columns named 'a'; give each its own name"),
+        ("target\nx\ny\n", {}, "besides the labels in 'target' there is no column to learn from"),
+        ("a,target\n1,x\n2,y,3\n", {}, "cannot be read: .* it must be a whole file of comma-separated values"),
+        ("a,target\n1,x,3\n2,y,3\n", {}, "cannot be read: .* it must be a whole file of comma-separated values"),
+        ("a,target\n1,x\n", {"targets": "a"}, "unknown key of data set csv:.* 'targets'; did you mean 'target'"),
+        ("a,target\n1,x\n", {"target": 3}, r"target is 3; it must be a text or null"),
+        (b"a,target\n1,\xe9t\xe9\n", {}, "cannot be read: .*; it must be a whole file .* in UTF-8"),
+    ],
+)
+def test_mistakes(text, options, message, load):
+    with pytest.raises(AlmetaError, match=message) as caught:
+        load(text, **options)
+    assert "my.csv" in str(caught.value)
+
+
+def test_a_number_to_predict_is_no_class(load):
+    rows = "\n".join(f"{i},{i / 7}" for i in range(100))
+    with pytest.raises(AlmetaError, match="column 'target' has 100 different values in 100 rows; these are no classes"):
+        load(f"a,target\n{rows}\n")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_only_columns_that_are_left_out(load):
+    with pytest.raises(AlmetaError, match="no column to learn from"), pytest.warns(UserWarning, match="no values"):
+        load("a,target\n,x\n,y\n")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "not gzip"])
+def test_damaged_compressed_file(damage, tmp_path):
+    rows = "\n".join(f"{i * 37 % 1009},{i % 2}" for i in range(5000))
+    content = gzip.compress(f"a,target\n{rows}\n".encode())
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 255
+    path = tmp_path / "my.csv.gz"
+    path.write_bytes({"cut": content[:-2000], "flipped": bytes(flipped), "not gzip": b"a,target\n1,2\n"}[damage])
+    with pytest.raises(AlmetaError, match=r"my.csv.gz cannot be read: .*; it must be a whole file"):
+        load_dataset(f"csv:{path}")
+
+
+def test_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AlmetaError, match=rf"there is no file my.csv \(looked for in {tmp_path}\)"):
+        load_dataset("csv:my.csv")
+    with pytest.raises(AlmetaError, match=rf"there is no file {tmp_path}"):
+        load_dataset(f"csv:{tmp_path}")  # a folder
+    (tmp_path / "my.csv").write_text("a,class\n1,x\n2,y\n")
+    assert load_dataset("csv:my.csv").name == "csv:my.csv"

@@ -1,0 +1,128 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from almeta.errors import AlmetaError
+from almeta.evaluation.curves import check_curves, curve_areas, query_weights, read_curves, split_curves, write_curves
+
+SCORES = {
+    ("iris", "margin", 0): [0.5, 0.9, 1.0],
+    ("iris", "margin", 1): [0.2, 0.4, 0.6],
+    ("iris", "random", 0): [0.5, 0.6, 0.7],
+    ("iris", "random", 1): [0.2, 0.2, 0.5],
+}
+
+
+@pytest.fixture
+def curves():
+    rows = [(*key, queries, score) for key, scores in SCORES.items() for queries, score in enumerate(scores)]
+    return pd.DataFrame(rows, columns=["dataset", "strategy", "repeat", "queries", "score"])
+
+
+def test_areas_by_hand(curves):
+    areas = curve_areas(split_curves(check_curves(curves)))
+    assert areas.index.names == ["dataset", "repeat"]
+    assert list(areas.index) == [("iris", 0), ("iris", 1)]
+    assert areas["margin"].tolist() == pytest.approx([2.4 / 3, 0.4])
+    assert areas["random"].tolist() == pytest.approx([0.6, 0.3])
+
+
+def test_areas_by_the_trapezoid_rule(curves):
+    areas = curve_areas(split_curves(check_curves(curves)), "trapezoid")
+    # (.5 + .9) / 2 and (.9 + 1) / 2, over a width of 2.
+    assert areas["margin"].tolist() == pytest.approx([(0.7 + 0.95) / 2, 0.4])
+    assert areas["random"].tolist() == pytest.approx([0.6, 0.275])
+
+
+def test_uneven_queries():
+    assert query_weights(np.array([0, 1, 5]), "trapezoid").tolist() == pytest.approx([0.1, 0.5, 0.4])
+    assert query_weights(np.array([0, 1, 5])).tolist() == pytest.approx([1 / 3] * 3)
+    scores = np.random.default_rng(0).random(4)
+    queries = np.array([0, 2, 3, 7])
+    expected = np.trapezoid(scores, queries) / 7
+    assert query_weights(queries, "trapezoid") @ scores == pytest.approx(expected)
+    assert query_weights(np.array([0]), "trapezoid").tolist() == [1.0]
+    with pytest.raises(AlmetaError, match="area is 'sum'; choose 'mean' or 'trapezoid'"):
+        query_weights(queries, "sum")  # type: ignore[arg-type]
+
+
+def test_rows_may_come_in_any_order(curves):
+    shuffled = curves.sample(frac=1, random_state=0).assign(extra=1)
+    whole = check_curves(curves)
+    again = check_curves(shuffled)
+    assert sorted(again.columns) == sorted(curves.columns)
+    first = list(dict.fromkeys(shuffled["strategy"]))
+    assert list(again["strategy"].unique()) == first  # in the order in which they came
+    keys = ["strategy", "repeat", "queries"]
+    pd.testing.assert_frame_equal(
+        again.sort_values(keys).reset_index(drop=True), whole.sort_values(keys).reset_index(drop=True)
+    )
+    block = split_curves(again)["iris"]
+    assert block.strategies == first
+    assert block.scores[first.index("margin")].tolist() == [SCORES["iris", "margin", 0], SCORES["iris", "margin", 1]]
+
+
+def test_data_sets_may_have_different_budgets_and_repeats(curves):
+    wine = curves[(curves["queries"] < 2) & (curves["repeat"] == 0)].assign(dataset="wine")
+    blocks = split_curves(check_curves(pd.concat([wine, curves])))
+    assert list(blocks) == ["iris", "wine"]
+    assert blocks["wine"].scores.tolist() == [[[0.5, 0.9]], [[0.5, 0.6]]]
+    assert curve_areas(blocks)["margin"]["wine"].tolist() == pytest.approx([0.7])
+
+
+def test_file_is_read_back_bit_for_bit(curves, tmp_path):
+    odd = {"iris": "null", "wine": "1"}
+    table = pd.concat([curves, curves.assign(dataset="wine")])
+    table = check_curves(table.assign(dataset=table["dataset"].map(odd), score=table["score"] / 3 + 1e-17))
+    path = write_curves(table, tmp_path / "curves.csv")
+    assert path.read_text().splitlines()[0] == "dataset,strategy,repeat,queries,score"
+    pd.testing.assert_frame_equal(read_curves(path), table, check_exact=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["curves.csv"]
+
+
+def test_gaps_are_named(curves):
+    with pytest.raises(AlmetaError, match="'margin' lacks repeat 1 of data set 'iris'.*1 such gaps"):
+        check_curves(curves.drop(index=[3, 4, 5]))
+    with pytest.raises(AlmetaError, match="'margin', repeat 1, has 2 scores where 3 are known"):
+        check_curves(curves.drop(index=[4]))
+    with pytest.raises(AlmetaError, match="'iris' begin at 1 queries; the score after the first labels"):
+        check_curves(curves[curves["queries"] > 0])
+    with pytest.raises(AlmetaError, match="'margin' on data set 'iris', repeat 0, after 1 queries, is there twice"):
+        check_curves(pd.concat([curves, curves.iloc[[1]]]))
+    with pytest.raises(AlmetaError, match="lack the columns repeat, score; they need dataset"):
+        check_curves(curves.drop(columns=["repeat", "score"]))
+    with pytest.raises(AlmetaError, match="no learning curves to compare"):
+        check_curves(curves.iloc[:0])
+
+
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("score", np.nan, "score is nan in a row of 'margin' on data set 'iris', repeat 0 .1 such rows.*finite number"),
+        ("score", np.inf, "score is inf"),
+        ("queries", 0.5, "queries is 0.5 .*whole number"),
+        ("repeat", -np.inf, "repeat is -inf"),
+    ],
+)
+def test_numbers_that_are_none(curves, column, value, message):
+    table = curves.astype({column: float})
+    table.loc[2, column] = value
+    with pytest.raises(AlmetaError, match=message):
+        check_curves(table)
+
+
+def test_files_that_hold_no_curves(curves, tmp_path):
+    path = tmp_path / "curves.csv"
+    with pytest.raises(AlmetaError, match="no learning curves at .*curves.csv"):
+        read_curves(path)
+    path.write_bytes(b"\x89PNG\r\n\xff\xfe")
+    with pytest.raises(AlmetaError, match="holds no learning curves"):
+        read_curves(path)
+    path.touch()
+    path.write_text("")
+    with pytest.raises(AlmetaError, match="holds no learning curves"):
+        read_curves(path)
+    whole = write_curves(curves, path).read_text()
+    path.write_text(whole[: whole.rindex(",") + 1])  # cut in the last row
+    with pytest.raises(AlmetaError, match="score is  in a row of 'random'"):
+        read_curves(path)

@@ -1,0 +1,147 @@
+"""Small pools as strategies see them, and beside them the labels that they must not see."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from almeta.learners.learner import seen_classes
+from almeta.strategies.geometry import Geometry
+from almeta.strategies.pool import PoolState
+
+
+class Prototypes:
+    """A learner in a few lines: softmax of how near a row is to each class's mean, and of how large the class is."""
+
+    def fit(self, x, y, weight, num_classes, start=None, generator=None):
+        mass = torch.nn.functional.one_hot(y, num_classes) * weight[..., None]  # [E, L, C]
+        means = mass.mT @ x / mass.sum(1)[..., None].clamp_min(1e-9)
+        bias = mass.sum(1).clamp_min(1e-9).log().masked_fill(~seen_classes(y, weight, num_classes), -torch.inf)
+        return FittedPrototypes(means, bias.where(weight.sum(1, keepdim=True) > 0, 0.0))
+
+
+@dataclass
+class FittedPrototypes:
+    means: Tensor
+    bias: Tensor
+
+    def probabilities(self, x):
+        squares = (x[:, :, None] - self.means[:, None]).square().sum(-1)
+        return (self.bias[:, None] - squares / 2).softmax(-1)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """A state and the true labels `[E, N]`."""
+
+    state: PoolState
+    y: Tensor
+
+    def pick(self, rows):
+        """Pick a row `[E]` in each pool; it is not answered yet."""
+        state = self.state
+        rows = torch.as_tensor(rows)[:, None]
+        assert state.available.gather(1, rows).all()
+        picks = torch.cat((state.picks, rows), 1)
+        available = state.available.scatter(1, rows, False)
+        return replace(self, state=replace(state, picks=picks, available=available, spent=state.spent + 1))
+
+    def answer(self):
+        """Reveal the labels of what was picked, and refit."""
+        state = self.state
+        return replace(self, state=refit(replace(state, labels=known_labels(self.y, state.picks))))
+
+    def rearranged(self, order):
+        """The same pools with their rows in another order `[N]`."""
+        state, place = self.state, order.argsort()
+        x, exists = state.x[:, order], state.exists[:, order]
+        state = replace(
+            state,
+            x=x,
+            exists=exists,
+            available=state.available[:, order],
+            labels=state.labels[:, order],
+            picks=torch.where(state.picks >= 0, place[state.picks.clamp_min(0)], -1),
+            probabilities=state.probabilities[:, order],
+            prices=state.prices[:, order],
+            geometry=Geometry(x, exists),
+        )
+        return Pools(state, self.y[:, order])
+
+    def alone(self, pool):
+        """One of the pools."""
+        part: dict[str, Any] = {
+            key: value[pool : pool + 1] for key, value in vars(self.state).items() if isinstance(value, Tensor)
+        }
+        geometry = Geometry(part["x"], part["exists"])
+        return Pools(replace(self.state, **part, geometry=geometry), self.y[pool : pool + 1])
+
+
+def make_pools(sizes=(14, 11), columns=(3, 2), classes=(3, 2), labelled=(4, 3), seed=0, more=(0, 0, 0)):
+    """Pools of clusters, with labels for the first few of a random order.
+
+    Args:
+        sizes: rows of each pool.
+        columns: features of each.
+        classes: of each.
+        labelled: rows that were picked and answered, of each.
+        seed: what a pool holds depends on it and on the pool's position alone.
+        more: rows, columns and classes that pad beyond the largest pool's.
+    """
+    rows, width, most = (max(own) + extra for own, extra in zip((sizes, columns, classes), more, strict=True))
+    x = torch.zeros(len(sizes), rows, width)
+    y = torch.zeros(len(sizes), rows, dtype=torch.int64)
+    picks = torch.full((len(sizes), max(labelled)), -1)
+    for pool, (n, d, c, known) in enumerate(zip(sizes, columns, classes, labelled, strict=True)):
+        random = np.random.default_rng([seed, pool])
+        label = random.permutation(np.arange(n) % c)
+        y[pool, :n] = torch.from_numpy(label)
+        x[pool, :n, :d] = torch.from_numpy(random.normal(size=(c, d))[label] + random.normal(size=(n, d)))
+        picks[pool, :known] = torch.from_numpy(random.permutation(n)[:known])
+    return lay_out(x, y, torch.arange(rows) < torch.tensor(sizes)[:, None], torch.tensor(classes), picks, most)
+
+
+def lay_out(x, y, exists, num_classes, picks, most):
+    """Pools whose picks have all been answered, and whose probabilities are those of `Prototypes`."""
+    state = PoolState(
+        x=x,
+        exists=exists,
+        available=exists & ~is_among(picks, x.shape[1]),
+        labels=known_labels(y, picks),
+        picks=picks,
+        answered=picks.shape[1],
+        probabilities=torch.zeros(*y.shape, most),
+        num_classes=num_classes,
+        prices=torch.zeros(y.shape),
+        budget=x.shape[1],
+        spent=0,
+        learner=Prototypes(),
+        geometry=Geometry(x, exists),
+    )
+    return Pools(refit(state), y)
+
+
+def refit(state):
+    """The state after the picks were answered."""
+    model = state.learner.fit(*state.labelled_rows(), num_classes=state.probabilities.shape[-1])
+    return replace(state, probabilities=model.probabilities(state.x), answered=state.picks.shape[1])
+
+
+def is_among(picks, rows):
+    """`[E, N]` bool, which of N rows are among picks `[E, P]`, where -1 pads."""
+    return (picks[..., None] == torch.arange(rows)).any(1)
+
+
+def known_labels(y, picks):
+    """`[E, N]` int64, the labels of the picks, -1 elsewhere."""
+    return y.where(is_among(picks, y.shape[1]), -1)
+
+
+def with_probabilities(probabilities):
+    """A state of one pool `[N, C]` of which only the probabilities matter."""
+    probabilities = torch.as_tensor(probabilities, dtype=torch.float32)
+    rows, classes = probabilities.shape
+    pools = make_pools((rows,), (2,), (classes,), (0,))
+    return replace(pools.state, probabilities=probabilities[None])

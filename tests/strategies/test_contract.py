@@ -1,0 +1,255 @@
+"""What every strategy of pools keeps to, and that none is left out here."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import almeta.strategies
+from almeta.errors import AlmetaError
+from almeta.seeding import make_generator
+from almeta.strategies import PoolStrategy, make_strategy, strategy_names
+from almeta.strategies.choosing import best_action
+from tests.strategies.pools import is_among, make_pools
+
+NAMES = strategy_names()
+# Those that draw numbers, and the one whose utilities say nothing of the rows.
+CHANCE = {"random", "vote_entropy", "mean_kl"}
+BLIND = {"random"}
+SIGHTED = [name for name in NAMES if name not in BLIND]
+
+
+def utilities(name, pools, seed=0):
+    return make_strategy(name).utilities(pools.state, make_generator(seed, "test"))
+
+
+def choose(name, pools, seed=0):
+    return best_action(utilities(name, pools, seed), pools.state.available, make_generator(seed, "ties"))
+
+
+def assert_alike(first, second):
+    torch.testing.assert_close(first, second, atol=2e-6, rtol=1e-5)
+
+
+LABELLED = {"none": (0, 0), "none in one": (0, 3), "one": (1, 1), "some": (4, 3), "all but one": (13, 10)}
+
+
+@pytest.mark.parametrize("labelled", LABELLED.values(), ids=LABELLED)
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_for_rows_that_may_be_picked_and_minus_infinity_for_others(name, labelled):
+    pools = make_pools(labelled=labelled)
+    result = utilities(name, pools)
+    assert result.dtype == torch.float32
+    assert result.shape == (2, 14)
+    assert torch.equal(result.isfinite(), pools.state.available)
+    assert (result[~pools.state.available] == -torch.inf).all()
+    assert pools.state.available.sum(1).tolist() == [14 - labelled[0], 11 - labelled[1]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_class_is_no_trouble(name):
+    alone = make_pools(classes=(1, 1))
+    assert alone.state.probabilities.shape[-1] == 1
+    assert torch.equal(utilities(name, alone).isfinite(), alone.state.available)
+    seen = make_pools(labelled=(1, 1))  # of several classes one was seen
+    assert seen.state.probabilities.amax() == 1
+    assert torch.equal(utilities(name, seen).isfinite(), seen.state.available)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_picks(name):
+    assert torch.equal(utilities(name, make_pools(), 3), utilities(name, make_pools(), 3))
+    assert torch.equal(choose(name, make_pools(), 3), choose(name, make_pools(), 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_chance_is_used_where_it_is_said(name):
+    same = torch.equal(utilities(name, make_pools(), 0), utilities(name, make_pools(), 1))
+    assert same == (name not in CHANCE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_is_left_as_it_was(name):
+    pools = make_pools()
+    before = {key: deepcopy(value) for key, value in vars(pools.state).items() if isinstance(value, Tensor)}
+    strategy = make_strategy(name)
+    options = deepcopy(vars(strategy))
+    strategy.utilities(pools.state, make_generator(0, "test"))
+    for key, value in before.items():
+        assert torch.equal(getattr(pools.state, key), value), key
+    assert pools.state.geometry.x is pools.state.x
+    assert vars(strategy) == options
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_picks_without_an_answer_are_different_rows(name):
+    pools = make_pools()
+    probabilities = pools.state.probabilities
+    for _ in range(6):
+        pools = pools.pick(choose(name, pools))
+    assert torch.equal(pools.state.probabilities, probabilities)
+    for picks, size in zip(pools.state.picks, (14, 11), strict=True):
+        rows = picks[picks >= 0].tolist()
+        assert len(set(rows)) == len(rows)
+        assert max(rows) < size
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_pool_can_be_exhausted(name):
+    pools = make_pools(sizes=(9, 9), labelled=(1, 1))
+    strategy, generator = make_strategy(name), make_generator(0, "test")
+    while pools.state.available.any():
+        for _ in range(2):
+            scores = strategy.utilities(pools.state, generator)
+            pools = pools.pick(best_action(scores, pools.state.available, generator))
+        pools = pools.answer()
+    assert pools.state.picks.sort(1).values.tolist() == [list(range(9))] * 2
+    assert torch.equal(pools.state.labels, pools.y)
+    assert (strategy.utilities(pools.state, generator) == -torch.inf).all()
+
+
+@pytest.mark.parametrize(
+    "more", [(4, 0, 0), (0, 3, 0), (0, 0, 2), (20, 5, 3)], ids=["rows", "columns", "classes", "all"]
+)
+@pytest.mark.parametrize("name", SIGHTED)
+def test_padding_changes_nothing(name, more):
+    plain, padded = make_pools(), make_pools(more=more)
+    assert padded.state.x.shape == (2, 14 + more[0], 3 + more[1])
+    assert padded.state.probabilities.shape[-1] == 3 + more[2]
+    assert_alike(utilities(name, padded)[:, :14], utilities(name, plain))
+    # and as the batch goes on
+    rows = choose(name, plain)
+    assert_alike(utilities(name, padded.pick(rows))[:, :14], utilities(name, plain.pick(rows)))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - CHANCE))
+def test_pools_of_a_batch_do_not_meet(name):
+    pools = make_pools()
+    together = utilities(name, pools)
+    for pool in range(2):
+        assert_alike(together[pool], utilities(name, pools.alone(pool))[0])
+
+
+@pytest.mark.parametrize("name", SIGHTED)
+def test_the_order_of_the_rows_does_not_matter(name):
+    pools = make_pools(more=(2, 0, 0))
+    order = torch.randperm(16, generator=make_generator(0, "order"))
+    assert_alike(utilities(name, pools.rearranged(order)), utilities(name, pools)[:, order])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_that_were_not_given_do_not_matter(name):
+    """Rows whose labels the oracle declined to give were picked all the same."""
+    pools = make_pools()
+    pools = pools.pick(choose(name, pools))
+    declined = is_among(pools.state.picks[:, -1:], 14)
+    state = pools.answer().state
+    assert (state.labels[declined] >= 0).all()
+    state.labels[declined] = -1
+    result = make_strategy(name).utilities(state, make_generator(0, "test"))
+    assert torch.equal(result.isfinite(), state.available)
+
+
+# ---- by name
+
+
+def test_names_are_those_of_the_files():
+    """Read from the source, so that a strategy that cannot be found is missed."""
+    folder = Path(almeta.strategies.__file__).parent
+    written = [
+        str(statement.value.value)
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        if isinstance(statement, ast.Assign)
+        and ast.unparse(statement.targets[0]) == "name"
+        and isinstance(statement.value, ast.Constant)
+    ]
+    assert strategy_names() == sorted(written)
+    assert {"random", "margin", "entropy", "least_confident", "information_density"} <= set(written)
+    assert {"core_set", "vote_entropy", "mean_kl"} <= set(written)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_strategy_is_made_by_name(name):
+    strategy = make_strategy(name)
+    assert isinstance(strategy, PoolStrategy)
+    assert strategy.name == name
+
+
+def test_options_are_passed_on():
+    assert vars(make_strategy("information_density", beta=2)) == {"beta": 2}
+    assert vars(make_strategy("mean_kl", num_members=7)) == {"num_members": 7}
+
+
+MISTAKES = {
+    "name": (("margn", {}), r"unknown strategy 'margn'; did you mean 'margin'\? Known: .*core_set"),
+    "option": (("margin", {"beta": 1}), "unknown key of strategy margin 'beta'; Known: none"),
+    "misspelt option": (("mean_kl", {"members": 3}), "did you mean 'num_members'?"),
+    "value": (("vote_entropy", {"num_members": 1}), "strategy vote_entropy.num_members is 1; .* at least 2"),
+    "kind": (("information_density", {"beta": "high"}), "strategy information_density.beta is 'high'; .* a number"),
+}
+
+
+@pytest.mark.parametrize("call, message", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_told(call, message):
+    name, options = call
+    with pytest.raises(AlmetaError, match=message):
+        make_strategy(name, **options)
+
+
+def test_a_new_strategy_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "dearest.py").write_text(
+        "from almeta.strategies.pool import PoolStrategy\n"
+        "class Dearest(PoolStrategy):\n"
+        "    name = 'dearest'\n"
+        "    def score(self, state, generator):\n"
+        "        return state.prices\n"
+        "class Helper(Dearest):\n"
+        "    pass\n",
+        "utf-8",
+    )
+    monkeypatch.setattr(almeta.strategies, "__path__", [*almeta.strategies.__path__, str(tmp_path)])
+    assert strategy_names() == sorted([*NAMES, "dearest"])
+    assert type(make_strategy("dearest")).__name__ == "Dearest"  # a class without a name of its own is none
+    assert torch.equal(utilities("dearest", make_pools()).isfinite(), make_pools().state.available)
+
+
+# ---- nothing goes untested
+
+
+def family_files():
+    """Modules that define a strategy."""
+    modules = [importlib.import_module(f"almeta.strategies.{m.name}") for m in pkgutil.iter_modules(PATH)]
+    return {module.__name__.split(".")[-1]: module for module in modules if list(own(module, inspect.isclass))}
+
+
+def own(module, kind):
+    """Public things of a kind that a module defines; of classes only strategies."""
+    for name, value in vars(module).items():
+        is_own = kind(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        if is_own and (not inspect.isclass(value) or (issubclass(value, PoolStrategy) and "name" in vars(value))):
+            yield value
+
+
+PATH = almeta.strategies.__path__
+
+
+@pytest.mark.parametrize("family", family_files())
+def test_every_public_function_strategy_and_option_has_a_test_of_values(family):
+    module = family_files()[family]
+    path = Path(__file__).with_name(f"test_{family}.py")
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    called = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
+    keywords = {keyword.arg for node in calls for keyword in node.keywords}
+    assert {function.__name__ for function in own(module, inspect.isfunction)} <= called
+    for strategy in own(module, inspect.isclass):
+        assert strategy.__name__ in called
+        assert set(inspect.signature(strategy).parameters) <= keywords

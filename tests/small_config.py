@@ -23,6 +23,15 @@ SMALL = (
     "pretraining.ways=4",
     "threads=1",
 )
+# The same for runs on pools, of data sets that need no file.
+SMALL_POOLS = (
+    "dataset.suite=[iris,wine]",
+    "dataset.num_folds=2",
+    "env.group=2",
+    "env.pool_size=15",
+    "env.max_test=20",
+    "env.budget=3",
+)
 _SMALL_NETWORK = {"hidden_size": 4, "code_size": 3, "channels": 2}
 
 

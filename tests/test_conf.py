@@ -14,17 +14,23 @@ import almeta.envs
 from almeta import conf
 from almeta.agents import Supervised
 from almeta.data import dataset_names
+from almeta.data.suites import SUITES
 from almeta.errors import Interrupted
 from almeta.scripts.evaluate import evaluate_policy
 from almeta.scripts.train import train
-from almeta.training.build import check_config, read_part
-from almeta.training.rollout import play
-from tests.small_config import compose_config, small_config
+from almeta.scripts.pools import PoolRun
+from almeta.scripts.streams import StreamRun
+from almeta.training.build import check_config, is_pool, read_part
+from tests.small_config import SMALL_POOLS, compose_config, small_config
 
 CONF = Path(str(conf.__file__)).resolve().parent
 PRESETS = [
     path.relative_to(CONF / "experiment").with_suffix("").as_posix() for path in CONF.rglob("experiment/*/*.yaml")
 ]
+
+
+# Of the groups that have choices of both kinds; all others are for streams.
+POOL_CHOICES = ("group_reinforce", "pool_actor_critic", "pool", "scorer")
 
 
 def choices(group: str) -> list[str]:
@@ -43,7 +49,7 @@ def for_agent(agent: str) -> str:
 def test_every_file_and_every_knob_has_a_sentence(path):
     lines = (CONF / path).read_text("utf-8").splitlines()
     assert re.match(r"# (@package _global_|[A-Z].*)", lines[0])
-    if path.startswith("experiment/"):
+    if path.startswith(("experiment/", "protocol/")):
         assert re.match(r"# [A-Z].*", lines[1])
         return  # what its knobs do stands where they are defined
     inside = ""
@@ -59,10 +65,11 @@ def test_presets_are_found():
     assert {"one_shot/quickstart", "one_shot/supervised", "one_shot/woodward_finn"} <= set(PRESETS)
 
 
-@pytest.mark.parametrize("group", ["agent", "env", "network", "logger"])
+@pytest.mark.parametrize("group", ["agent", "env", "network", "logger", "learner", "oracle"])
 def test_what_is_built_takes_the_keys_and_every_option_has_one(group):
     for choice in choices(group):
-        config = compose_config(f"{group}={choice}")
+        of_pools = choice in (*POOL_CHOICES, *choices("learner"), *choices("oracle"))
+        config = compose_config(*["experiment=pool/quickstart"] * of_pools, f"{group}={choice}")
         check_config(config)
         if not config[group]:  # logger=none
             continue
@@ -72,19 +79,25 @@ def test_what_is_built_takes_the_keys_and_every_option_has_one(group):
             for name, parameter in inspect.signature(target).parameters.items()
             if parameter.default is not inspect.Parameter.empty
         }
-        assert set(options) == optional - {"num_values"}, choice  # that is for subclasses of Agent
+        # Those are for subclasses of Agent, and built from parts of their own.
+        assert set(options) == optional - {"num_values", "learner", "oracle"}, choice
 
 
 def test_every_data_set_is_a_choice_and_the_other_way_round():
-    named = {compose_config(f"dataset={choice}")["dataset"]["name"] for choice in choices("dataset")}
-    assert named == set(dataset_names())
+    """For streams, whose classes are split, and for pools by suites; any other name may be given by `named`."""
+    names = set()
+    for choice in set(choices("dataset")) - {"named"}:
+        dataset = compose_config(f"dataset={choice}")["dataset"]
+        names.add(dataset["name"] if "name" in dataset else dataset["suite"])
+    assert {"characters", "omniglot", "mnist", "fashion-mnist", *("tables", "embedded")} == names
+    assert {name for name in names if name not in SUITES} <= set(dataset_names())
 
 
 def test_evaluate_changes_options_that_streams_have():
     config = compose_config("policy=x", command="evaluate")
-    assert set(config["env"]) <= set(compose_config()["env"])
-    for choice in choices("dataset"):
-        assert compose_config("policy=x", f"dataset={choice}", command="evaluate")["dataset"]["name"] in dataset_names()
+    assert set(config["env"]) <= {*compose_config()["env"], *compose_config("env=pool")["env"]}
+    named = compose_config("policy=x", "dataset=named", "dataset.name=csv:a.csv", command="evaluate")["dataset"]
+    assert named == {"name": "csv:a.csv", "target": None}
 
 
 # ---- training
@@ -94,41 +107,59 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "last.pt", weights_only=True)["agent"]
 
 
-@pytest.mark.usefixtures("tiny_data", "quick_figures")
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, monkeypatch):
-    config = small_config(f"experiment={preset}", "batches=6", "evaluate_every=3", "checkpoint_every=3", "seed=7")
+def train_in_parts(config: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Train in one go, and stopped in batch 4 and gone on with: the same to the last bit. Returns the summary."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     whole.mkdir()
     parted.mkdir()
     summary = train(config, whole)
-
-    calls = itertools.count(1)
+    kind = PoolRun if is_pool(config) else StreamRun
+    calls, explore = itertools.count(1), kind.explore
 
     def stop_in_batch_4(*args):
         if next(calls) == 4:
             raise KeyboardInterrupt
-        return play(*args)
+        return explore(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr("almeta.training.trainer.play", stop_in_batch_4)
+        patch.setattr(kind, "explore", staticmethod(stop_in_batch_4))
         with pytest.raises(Interrupted):
             train(config, parted)
     assert torch.load(parted / "last.pt", weights_only=True)["batch"] == 3
     assert train(config, parted) == summary
     assert (parted / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     torch.testing.assert_close(weights(parted), weights(whole), rtol=0, atol=0)
+    return summary
 
-    asked = [f"policy={whole}", "episodes=8", "seed=7", "threads=1"]
+
+EVERY = ("batches=6", "evaluate_every=3", "checkpoint_every=3", "seed=7")
+
+
+@pytest.mark.usefixtures("tiny_data", "quick_figures")
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset.startswith("one_shot/")])
+def test_a_preset_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, monkeypatch):
+    summary = train_in_parts(small_config(f"experiment={preset}", *EVERY), tmp_path, monkeypatch)
+    asked = [f"policy={tmp_path / 'whole'}", "episodes=8", "seed=7", "threads=1"]
     for part in ("test", "train"):
         judged = evaluate_policy(compose_config(*asked, f"classes={part}", command="evaluate"), tmp_path)
         assert {key: judged[key] for key in summary[part]} == summary[part]
     assert judged.items() <= json.loads((tmp_path / "summary.json").read_text()).items()
 
 
+@pytest.mark.usefixtures("quick_figures")
+@pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset.startswith("pool/")])
+def test_a_preset_on_pools_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, monkeypatch):
+    config = small_config(f"experiment={preset}", *EVERY, *SMALL_POOLS)
+    summary = train_in_parts(config, tmp_path, monkeypatch)
+    asked = [f"policy={tmp_path / 'whole'}", "repeats=4", "seed=7", "strategies=[entropy,information_density,core_set]"]
+    judged = evaluate_policy(compose_config(*asked, command="evaluate"), tmp_path)
+    assert judged["benchmark"] == summary["benchmark"]
+    assert judged == json.loads((tmp_path / "summary.json").read_text())
+
+
 @pytest.mark.usefixtures("tiny_data", "quick_figures")
-@pytest.mark.parametrize("network", choices("network"))
-@pytest.mark.parametrize("agent", choices("agent"))
+@pytest.mark.parametrize("network", sorted({*choices("network")} - {*POOL_CHOICES}))
+@pytest.mark.parametrize("agent", sorted({*choices("agent")} - {*POOL_CHOICES}))
 def test_every_agent_learns_with_every_network(agent, network, tmp_path):
     config = small_config(f"agent={agent}", f"network={network}", for_agent(agent), "batches=3")
     summary = train(config, tmp_path)

@@ -1,0 +1,159 @@
+"""Any classifier of scikit-learn as a learner, fit episode by episode: slow, but what users bring."""
+
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from almeta.checks import Count, Positive
+from almeta.errors import AlmetaError
+
+
+@dataclass(frozen=True)
+class ScikitModel:
+    """Fitted classifiers, one an episode; None where a single class or none was seen.
+
+    Attributes:
+        fitted: the classifiers.
+        seen: the classes that each was shown.
+        num_classes: C.
+    """
+
+    fitted: Sequence[Any]
+    seen: Sequence[np.ndarray]
+    num_classes: int
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Class probabilities `[E, M, C]` float32 of rows `[E, M, D]`.
+
+        Where a classifier has none, its decision values become some by a sigmoid (two classes) or a softmax, which keeps
+        its predictions and their order.
+        """
+        rows = x.cpu().numpy()
+        found = np.zeros((*rows.shape[:2], self.num_classes), dtype=np.float32)
+        for episode, (classifier, seen) in enumerate(zip(self.fitted, self.seen, strict=True)):
+            if classifier is not None:
+                found[episode][:, seen] = _probabilities(classifier, rows[episode])
+            else:
+                found[episode][:, seen if len(seen) else slice(None)] = 1 / (len(seen) or self.num_classes)
+        return torch.as_tensor(found, device=x.device)
+
+
+def _probabilities(classifier: Any, x: np.ndarray) -> np.ndarray:
+    if hasattr(classifier, "predict_proba"):
+        return classifier.predict_proba(x)
+    decisions = torch.as_tensor(classifier.decision_function(x))
+    if decisions.ndim == 1:
+        return torch.stack((-decisions, decisions), 1).mul(0.5).softmax(1).numpy()
+    return decisions.softmax(1).numpy()
+
+
+@dataclass(frozen=True)
+class Scikit:
+    """A classifier of scikit-learn by name.
+
+    Args:
+        estimator: its dotted name, such as "sklearn.naive_bayes.GaussianNB".
+        options: what it is made with.
+
+    Raises:
+        AlmetaError: if there is no such classifier, or it does not take the options.
+    """
+
+    estimator: str
+    options: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self._make(0, 1)
+
+    def fit(
+        self,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor,
+        num_classes: int,
+        start: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> ScikitModel:
+        """Fit E classifiers; see `Learner.fit`. The start makes no difference; chance is seeded by the generator."""
+        device = "cpu" if generator is None else generator.device
+        seeds = torch.randint(2**31 - 1, (len(x),), generator=generator, device=device).tolist()
+        rows, labels, weights = (part.cpu().numpy() for part in (x, y, weight))
+        fitted, seen = [], []
+        for episode, seed in enumerate(seeds):
+            there = weights[episode] > 0
+            classes = np.unique(labels[episode][there])
+            seen.append(classes)
+            if len(classes) < 2:
+                fitted.append(None)
+                continue
+            repeats = weights[episode][there]
+            given = {} if (repeats == 1).all() else {"sample_weight": repeats}
+            classifier = self._make(seed, int(there.sum()))
+            fitted.append(classifier.fit(rows[episode][there], labels[episode][there], **given))
+        return ScikitModel(fitted, seen, num_classes)
+
+    def _make(self, seed: int, rows: int) -> Any:
+        try:
+            kind = pkgutil.resolve_name(self.estimator) if self.estimator.startswith("sklearn.") else None
+        except (ImportError, AttributeError, ValueError) as error:
+            raise AlmetaError(f"learner.estimator is '{self.estimator}', which is not there: {error}") from error
+        if not (isinstance(kind, type) and hasattr(kind, "fit") and hasattr(kind, "predict")):
+            raise AlmetaError(f"learner.estimator is '{self.estimator}'; it must be a classifier that scikit-learn defines")
+        try:
+            classifier: Any = kind(**self.options)
+        except TypeError as error:
+            raise AlmetaError(f"learner {self.estimator} does not take its options: {error}") from error
+        known = classifier.get_params()
+        if "random_state" in known:
+            classifier.set_params(random_state=seed)
+        if "n_neighbors" in known:  # at the start there may be fewer rows than neighbours wanted
+            classifier.set_params(n_neighbors=min(known["n_neighbors"], rows))
+        return classifier
+
+
+def svc(C: Positive = 1.0, gamma: Literal["auto", "scale"] | Positive = "auto", kernel: str = "rbf") -> Scikit:
+    """A support vector machine; its probabilities follow from its decision values, without calibration.
+
+    Args:
+        C: inverse of the penalty.
+        gamma: of the kernel; "auto" is one over the number of features, padded ones included.
+        kernel: "rbf", "linear", "poly" or "sigmoid".
+    """
+    return Scikit("sklearn.svm.SVC", {"C": C, "gamma": gamma, "kernel": kernel})
+
+
+def random_forest(n_estimators: Count = 100, max_depth: Count | None = None) -> Scikit:
+    """A random forest.
+
+    Args:
+        n_estimators: trees.
+        max_depth: of a tree; None for no limit.
+    """
+    return Scikit("sklearn.ensemble.RandomForestClassifier", {"n_estimators": n_estimators, "max_depth": max_depth})
+
+
+def gradient_boosting(n_estimators: Count = 50, learning_rate: Positive = 0.1, max_depth: Count = 3) -> Scikit:
+    """Gradient boosted trees.
+
+    Args:
+        n_estimators: rounds.
+        learning_rate: what a round's trees count.
+        max_depth: of a tree.
+    """
+    options = {"n_estimators": n_estimators, "learning_rate": learning_rate, "max_depth": max_depth}
+    return Scikit("sklearn.ensemble.GradientBoostingClassifier", options)
+
+
+def nearest_neighbours(n_neighbors: Count = 5, weights: Literal["uniform", "distance"] = "uniform") -> Scikit:
+    """The vote of the nearest labelled rows.
+
+    Args:
+        n_neighbors: how many, at most all.
+        weights: "uniform" or by "distance".
+    """
+    return Scikit("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": n_neighbors, "weights": weights})

@@ -17,6 +17,8 @@ from almeta.learners.learner import seen_classes
 _MAX_NEWTON, _MAX_CG, _MAX_HALVINGS = 100, 200, 30
 # A Newton system is solved until a step of conjugate gradients adds less than this share (squared) of what was gained.
 _FORCING = 0.1**2
+# Squared residuals below this share of the first are rounding of float32: a step along them would be noise.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def _problem(x: Tensor, y: Tensor, weight: Tensor, penalty: Tensor, barred: Tens
     counted = weight.double()[:, None]
     if dual := rows <= features:
         matrix = x @ x.mT
-        size = matrix.diagonal(dim1=1, dim2=2).amax(1)[:, None, None].clamp_min(1e-12)
+        largest = matrix.diagonal(dim1=1, dim2=2).amax(1)[:, None, None]
+        size = torch.where(largest > 1e-12, largest, 1.0)  # rows that are all alike
         bound, matrix, penalty = size / penalty, matrix / size, penalty / size
     else:
         squares = x.square()
@@ -225,7 +228,10 @@ def _newton_step(problem: _Problem, curvature: Tensor, tol: float) -> tuple[Tens
     downhill = downhill - problem.penalty * problem.unknowns
     bias_downhill = residual.sum(2, keepdim=True)
     other = problem.push(downhill) if problem.dual else downhill
-    norm = (_dot(downhill, other) + _dot(bias_downhill, bias_downhill)).clamp_min(1e-300).sqrt()
+    square = _dot(downhill, other) + _dot(bias_downhill, bias_downhill)
+    norm = square.clamp_min(1e-20).sqrt()
+    # Rows that are all alike have a residual of length 0: a direction that leads nowhere.
+    downhill = downhill.where(square > 1e-20, 0.0)
     floor = ((0.1 * tol) ** 2 / (problem.bound * norm.square())).float()
     # In float32: a direction needs no more, and the line search, which sees float64, has the last word.
     step, bias_step, energy = _conjugate_gradients(
@@ -270,6 +276,7 @@ def _conjugate_gradients(
         residual = residual - length * torch.addcmul(fall, ahead, penalty)
         pushed = residual @ matrix
         before, norm = norm, _dot(residual, pushed if dual else residual) + _dot(bias_residual, bias_residual)
+        going = going & (norm > _ROUNDING)
         keep = torch.where(before > 0, norm / before, 0.0)
         ahead = torch.addcmul(residual, ahead, keep)
         bias_ahead = torch.addcmul(bias_residual, bias_ahead, keep)

@@ -89,3 +89,21 @@ def test_one_class_and_no_label():
     got = LogisticRegression().fit(x, torch.ones(2, 3, dtype=torch.int64), weight, 3).probabilities(x)
     assert got[0].tolist() == [[0, 1, 0]] * 3
     torch.testing.assert_close(got[1], torch.full((3, 3), 1 / 3))
+
+
+def test_systems_that_are_solved_in_one_step():
+    """Two rows, one a class: what is left after the first step of conjugate gradients is rounding alone."""
+    x = torch.randn(2000, 2, 3, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([[0, 1]]).expand(2000, -1)
+    got = LogisticRegression().fit(x, y, torch.ones(2000, 2), 10).probabilities(x)
+    expected = [reference(rows, [0, 1], 10, rows) for rows in x[:50].numpy()]
+    np.testing.assert_allclose(got[:50].numpy(), expected, atol=1e-3)
+    assert got.isfinite().all()
+
+
+def test_rows_that_are_all_alike():
+    x, y = torch.ones(1, 3, 4), torch.tensor([[0, 1, 1]])
+    for rows in (2, 3):
+        model = LogisticRegression().fit(x[:, :rows], y[:, :rows], torch.ones(1, rows), 2)
+        expected = torch.tensor([1 / rows, 1 - 1 / rows]).expand(1, 3, 2)
+        torch.testing.assert_close(model.probabilities(x), expected, atol=1e-3, rtol=0)

@@ -207,7 +207,7 @@ def test_the_logger_may_change_on_the_way(command):
     assert OmegaConf.load("run/config.yaml").logger == {}
 
 
-@pytest.mark.parametrize("moment", ["almeta.scripts.train.pretrain_encoder", "almeta.scripts.train.compare"])
+@pytest.mark.parametrize("moment", ["almeta.scripts.streams.pretrain_encoder", "almeta.scripts.streams.compare"])
 def test_ctrl_c_outside_the_training_loop_says_how_to_go_on(command, monkeypatch, moment):
     base = (*SMALL, "network=episodic")
     command(train, *base, "hydra.run.dir=whole")
@@ -222,7 +222,7 @@ def test_ctrl_c_outside_the_training_loop_says_how_to_go_on(command, monkeypatch
 
 
 def test_ctrl_c_before_anything_is_trained_leaves_nothing(command, monkeypatch):
-    monkeypatch.setattr("almeta.scripts.train.load_split", interrupt)
+    monkeypatch.setattr("almeta.scripts.streams.load_split", interrupt)
     result = command(train, *SMALL)
     assert (result.status, result.error) == (130, "stopped")
     assert not Path("runs").exists()

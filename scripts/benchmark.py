@@ -14,7 +14,7 @@ from almeta.checks import Count, Within, check_values
 from almeta.data import canonical_name
 from almeta.data.suites import suite
 from almeta.errors import AlmetaError
-from almeta.evaluation.benchmark import Setting, StrategyByName
+from almeta.evaluation.benchmark import Contender, Setting, StrategyByName
 from almeta.policies import find_policy
 from almeta.scripts.commands import output_folder, plain, told_in_one_line
 from almeta.scripts.pools import judge
@@ -63,7 +63,7 @@ def benchmark(config: Config, folder: Path) -> dict[str, Any]:
     for name in config["strategies"]:
         make_strategy(name)  # an unknown one is told before anything is played
     policies = [find_policy(name) for name in config["policies"]]
-    contenders = [*map(StrategyByName, dict.fromkeys(("random", *config["strategies"]))), *policies]
+    contenders: list[Contender] = [*map(StrategyByName, dict.fromkeys(("random", *config["strategies"]))), *policies]
     setting = Setting(config, config["repeats"], config["options"], config["threads"])
     options = {key: config[key] for key in ("jobs", "backend", "reference", "area")}
     return judge(datasets, contenders, setting, folder, **options)

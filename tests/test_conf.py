@@ -17,9 +17,9 @@ from almeta.data import dataset_names
 from almeta.data.suites import SUITES
 from almeta.errors import Interrupted
 from almeta.scripts.evaluate import evaluate_policy
-from almeta.scripts.train import train
 from almeta.scripts.pools import PoolRun
 from almeta.scripts.streams import StreamRun
+from almeta.scripts.train import train
 from almeta.training.build import check_config, is_pool, read_part
 from tests.small_config import SMALL_POOLS, compose_config, small_config
 
@@ -151,7 +151,7 @@ def test_a_preset_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, 
 def test_a_preset_on_pools_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, monkeypatch):
     config = small_config(f"experiment={preset}", *EVERY, *SMALL_POOLS)
     summary = train_in_parts(config, tmp_path, monkeypatch)
-    asked = [f"policy={tmp_path / 'whole'}", "repeats=4", "seed=7", "strategies=[entropy,information_density,core_set]"]
+    asked = [f"policy={tmp_path / 'whole'}", "repeats=8", "seed=7", "strategies=[entropy,information_density,core_set]"]
     judged = evaluate_policy(compose_config(*asked, command="evaluate"), tmp_path)
     assert judged["benchmark"] == summary["benchmark"]
     assert judged == json.loads((tmp_path / "summary.json").read_text())

@@ -23,8 +23,8 @@ def read_csv(path: Path, target: str | None = None) -> tuple[pd.DataFrame, str]:
     """The rows of a file with a header, and the name of the column with the labels.
 
     The file is UTF-8, with or without a byte order mark, compressed if its name ends so (`.gz`); cells are separated by
-    commas, semicolons or tabs, whichever the header has most of; spaces around them do not count. Labels are read as text, every
-    other column as numbers if all its values are. Cells of `MISSING` are missing.
+    commas, semicolons or tabs, whichever the header has most of; spaces around them do not count, and those of
+    `MISSING` are missing. Labels are read as text, every other column as numbers if all its values are.
 
     Args:
         path: of the file.
@@ -73,7 +73,8 @@ def _reading(path: Path) -> Iterator[None]:
             yield
     except (OSError, EOFError, ValueError, zlib.error, csv.Error, pd.errors.ParserWarning) as error:
         raise AlmetaError(
-            f"{path} cannot be read: {str(error).strip()}; it must be a whole file of comma-separated values in UTF-8, with a header"
+            f"{path} cannot be read: {str(error).strip()}; it must be a whole file of comma-separated values in UTF-8, "
+            f"with a header"
         ) from error
 
 

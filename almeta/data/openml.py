@@ -72,8 +72,8 @@ def load_stored(
         path = _fetch(stem, query, target, shape)
     record = catalogued(path)
     frame, found = read_csv(path, "target")
-    columns = record.get("columns") or []
-    if len(columns) == frame.shape[1] - 1:  # what the columns mean, where they are only numbered
+    columns = record.get("columns") or []  # what they mean, where the file only numbers them
+    if len(set(columns)) == frame.shape[1] - 1 and frame.columns[-1] == found:
         frame.columns = pd.Index([*columns, found])
     return dataset_of(frame, found, name, record.get("origin", f"the file {path}"), str(path))
 

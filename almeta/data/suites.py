@@ -76,7 +76,7 @@ def folds(names: Sequence[str], num_folds: int = 5, seed: int = 0) -> list[tuple
 
     Args:
         names: of data sets, each once.
-        num_folds: parts, at least 2.
+        num_folds: parts; with 1 all names are in it.
         seed: names the split; the same names in any order and the same seed give the same parts.
 
     Returns:
@@ -92,10 +92,10 @@ def folds(names: Sequence[str], num_folds: int = 5, seed: int = 0) -> list[tuple
     groups: dict[str, list[str]] = {}
     for name in sorted(names, key=lambda name: canonical[name]):
         groups.setdefault(group_of(name), []).append(name)
-    if num_folds < 2 or num_folds > len(groups):
+    if num_folds < 1 or num_folds > len(groups):
         raise AlmetaError(
             f"num_folds={num_folds}, but the {len(names)} data sets are {len(groups)} groups of near-duplicates; "
-            f"choose from 2 to {len(groups)} parts, or name more data sets"
+            f"choose from 1 to {len(groups)} parts, or name more data sets"
         )
     order = [sorted(groups)[place] for place in np.random.default_rng(seed).permutation(len(groups))]
     parts: list[set[str]] = [set() for _ in range(num_folds)]

@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.tables import Summary, rich_table, table_of_policies, write_table
+from almeta.training.checkpoint import write_atomically
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def sweep_table(
     policies: dict[str, list[Summary]] = {}
     baselines: dict[str, dict[str, list[Summary]]] = {}
     for job in jobs:
-        if job.results is None:
+        if job.results is None or "benchmark" in job.results:  # of pools: see pool_table
             continue
         label = _label(job.results.get("policy", "policy"), settings[job.group])
         policies.setdefault(label, []).append(job.results[split])
@@ -73,6 +74,27 @@ def sweep_table(
     if published is None:
         published = any(job.is_published_task for job in jobs)
     return table_of_policies(policies, _merge_equal(baselines), published), missing
+
+
+def pool_table(job_folders: Iterable[Path | str], split: str = "test") -> pd.DataFrame:
+    """One row for each finished job on pools, judged on the data sets that its training held back.
+
+    Returns:
+        Columns ``policy`` (label and overrides in which jobs differ), ``seed``, ``aulc``, ``gain`` over the reference
+        strategy (mean over the tasks, in units of the score) and ``better`` (share of data sets with a gain).
+    """
+    jobs = [_read_job(Path(folder), split) for folder in job_folders]
+    settings = _settings(jobs)
+    rows = [
+        {
+            "policy": _label(job.results["policy"], settings[job.group]),
+            "seed": job.results["seed"],
+            **{key: job.results[split][key] for key in ("aulc", "gain", "better")},
+        }
+        for job in jobs
+        if job.results is not None and "benchmark" in job.results
+    ]
+    return pd.DataFrame(rows, columns=["policy", "seed", "aulc", "gain", "better"])
 
 
 def find_jobs(sweep_folder: Path | str) -> list[Path]:
@@ -99,7 +121,12 @@ class SweepTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         table, missing = sweep_table(find_jobs(folder), published=self.published)
         console = Console()
-        console.print(rich_table(table, title=f"All jobs of {folder}"))
+        pools = pool_table(find_jobs(folder))
+        if len(pools):
+            console.print(pools.to_string(index=False, float_format="{:.4f}".format), markup=False, highlight=False)
+            write_atomically(folder / "pools.csv", pools.to_csv(index=False).encode())
+        if len(table) or not len(pools):
+            console.print(rich_table(table, title=f"All jobs of {folder}"))
         for line in missing:
             console.print(f"missing: {line}", markup=False, soft_wrap=True)
         names = ", ".join(path.name for path in write_table(table, folder))

@@ -299,9 +299,7 @@ def _line_search(
         length = torch.where(worse, 0.5 * length, length)
     moved = length * (logits_step + bias_step)
     expected = problem.fitted + curvature * (moved - (curvature * moved).sum(1, keepdim=True))
-    return replace(
-        problem, unknowns=unknowns, bias=bias, logits=logits, value=value, fitted=fitted, expected=expected
-    )
+    return replace(problem, unknowns=unknowns, bias=bias, logits=logits, value=value, fitted=fitted, expected=expected)
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:

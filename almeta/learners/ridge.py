@@ -29,7 +29,7 @@ class RidgeModel:
         return torch.baddbmm(self.bias, self.weights, x.mT).mT
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """A softmax of twice the decision values, so that a target of 1 against -1 counts as odds of e^4; `[E, M, C]`."""
+        """A softmax of twice the decision values, `[E, M, C]`: 1 against -1 counts as odds of e^4."""
         return (2 * self.decisions(x)).masked_fill(~self.possible[:, None], -torch.inf).softmax(-1)
 
 

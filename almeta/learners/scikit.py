@@ -30,8 +30,8 @@ class ScikitModel:
     def probabilities(self, x: Tensor) -> Tensor:
         """Class probabilities `[E, M, C]` float32 of rows `[E, M, D]`.
 
-        Where a classifier has none, its decision values become some by a sigmoid (two classes) or a softmax, which keeps
-        its predictions and their order.
+        Where a classifier has none, its decision values become some by a sigmoid (two classes) or a softmax, which
+        keeps its predictions and their order.
         """
         rows = x.cpu().numpy()
         found = np.zeros((*rows.shape[:2], self.num_classes), dtype=np.float32)
@@ -83,7 +83,8 @@ class Scikit:
         device = "cpu" if generator is None else generator.device
         seeds = torch.randint(2**31 - 1, (len(x),), generator=generator, device=device).tolist()
         rows, labels, weights = (part.cpu().numpy() for part in (x, y, weight))
-        fitted, seen = [], []
+        fitted: list[Any] = []
+        seen: list[np.ndarray] = []
         for episode, seed in enumerate(seeds):
             there = weights[episode] > 0
             classes = np.unique(labels[episode][there])
@@ -103,7 +104,9 @@ class Scikit:
         except (ImportError, AttributeError, ValueError) as error:
             raise AlmetaError(f"learner.estimator is '{self.estimator}', which is not there: {error}") from error
         if not (isinstance(kind, type) and hasattr(kind, "fit") and hasattr(kind, "predict")):
-            raise AlmetaError(f"learner.estimator is '{self.estimator}'; it must be a classifier that scikit-learn defines")
+            raise AlmetaError(
+                f"learner.estimator is '{self.estimator}'; it must be a classifier that scikit-learn defines"
+            )
         try:
             classifier: Any = kind(**self.options)
         except TypeError as error:

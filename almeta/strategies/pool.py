@@ -80,5 +80,3 @@ class PoolStrategy:
     def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
         """Return a finite score of every row, `[E, N]` float32; those of rows that are not available are ignored."""
         raise NotImplementedError
-
-

@@ -5,7 +5,7 @@ Tasks of different sizes, dimensions and class counts lie in one batch, padded a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,12 +60,13 @@ class PoolTasks:
 
     def repeat(self, group: int) -> "PoolTasks":
         """Each task `group` times in a row: `[E * group, ...]`."""
-        tensors = {key: value.repeat_interleave(group, 0) for key, value in self._tensors().items()}
-        return replace(self, names=tuple(name for name in self.names for _ in range(group)), **tensors)
+        changes: dict[str, Any] = {key: value.repeat_interleave(group, 0) for key, value in self._tensors().items()}
+        return replace(self, **changes, names=tuple(name for name in self.names for _ in range(group)))
 
     def to(self, device: torch.device | str) -> "PoolTasks":
         """The same tasks on a device."""
-        return replace(self, **{key: value.to(device) for key, value in self._tensors().items()})
+        changes: dict[str, Any] = {key: value.to(device) for key, value in self._tensors().items()}
+        return replace(self, **changes)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
@@ -217,10 +218,7 @@ class PoolSampler:
     def _first_labels(self, y: np.ndarray, rng: np.random.Generator, name: str) -> np.ndarray:
         order = rng.permutation(len(y))
         if self.first == "per_class":
-            classes, counts = np.unique(y, return_counts=True)
-            return np.concatenate(
-                [order[y[order] == k][: self.num_first] for k, n in zip(classes, counts, strict=True) if n]
-            )
+            return np.concatenate([order[y[order] == k][: self.num_first] for k in np.unique(y)])
         if len(np.unique(y)) < 2:
             raise AlmetaError(f"a pool of data set '{name}' has rows of one class alone; use a larger pool_size")
         while len(np.unique(y[order[: self.num_first]])) < min(2, self.num_first):

@@ -39,6 +39,7 @@ def test_a_new_file_is_a_new_name(tmp_path, monkeypatch):
     (folder / "kin.py").write_text('NAMES = ("kin_a", "kin_b")\nALIASES = {"uncle": "kin_b"}\ndef load(name): ...\n')
     (folder / "any_set.py").write_text('PREFIX = "any"\ndef load(rest): ...\n')
     spec = importlib.util.spec_from_file_location("names_of_a_copy", folder / "names.py")
+    assert spec is not None and spec.loader is not None
     copy = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "names_of_a_copy", copy)  # dataclasses look it up
     spec.loader.exec_module(copy)

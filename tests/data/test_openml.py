@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from almeta.data import load_dataset, openml
 from almeta.data.suites import suite
+from almeta.data.tabular import OPENML
 from almeta.errors import AlmetaError
 from tests.data.conftest import published
 
@@ -175,8 +176,6 @@ def test_table_that_openml_lacks(serve, cache):
 
 
 def test_rows_and_classes_at_openml_are_those_of_the_catalogue():
-    from almeta.data.tabular import OPENML
-
     text = (published("tabular/catalogue.json") / "tabular" / "catalogue.json").read_text("utf-8")
     items = {item["name"]: item for item in json.loads(text)["datasets"]}
     for name in set(suite("tables")) & OPENML.keys():

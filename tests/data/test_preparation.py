@@ -21,7 +21,7 @@ def made(x, **fields):
     return Dataset(**({"name": "made", "x": x, "y": y, "class_names": ("a", "b"), "source": "here"} | fields))
 
 
-def rows(pool, test):
+def rows(pool: int, test: int) -> tuple[np.ndarray, np.ndarray]:
     """The first rows are the pool, the next ones are for testing."""
     return np.arange(pool), np.arange(pool, pool + test)
 

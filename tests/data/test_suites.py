@@ -107,6 +107,10 @@ def test_folds_keep_the_names_that_were_given():
     assert folds(["pima", "heart", "iris", "wine"], 2, 1) != folds(["pima", "heart", "iris", "wine"], 2, 2)
 
 
+def test_one_fold_has_all():
+    assert folds(suite("embedded"), 1) == [suite("embedded")]
+
+
 def test_folds_of_large_groups_are_balanced():
     parts = folds(["ring", "twonorm", "waveform", "iris", "wine", "zoo", "heart"], 2)
     assert sorted(len(part) for part in parts) == [3, 4]
@@ -117,7 +121,7 @@ def test_folds_of_large_groups_are_balanced():
     [
         (("iris", "wine"), 3, "num_folds=3, but the 2 data sets are 2 groups"),
         (("wdbc", "breast_cancer", "iris"), 3, "num_folds=3, but the 3 data sets are 2 groups of near-duplicates"),
-        (("iris", "wine"), 1, "num_folds=1, .* choose from 2 to 2 parts"),
+        (("iris", "wine"), 0, "num_folds=0, .* choose from 1 to 2 parts"),
         (("diabetes", "pima", "iris"), 2, "data set 'diabetes' is in the list more than once"),
     ],
 )

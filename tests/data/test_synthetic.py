@@ -1,5 +1,6 @@
 import timeit
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,12 @@ def test_checkerboard():
 
 
 def test_classification_is_as_hard_as_that_of_scikit_learn():
-    settings = [{}, {"classes": 4, "clusters": 2}, {"separation": 2.0, "redundant": 5}, {"label_noise": 0.3}]
+    settings: list[dict[str, Any]] = [
+        {},
+        {"classes": 4, "clusters": 2},
+        {"separation": 2.0, "redundant": 5},
+        {"label_noise": 0.3},
+    ]
     names = {"classes": "n_classes", "clusters": "n_clusters_per_class", "separation": "class_sep"}
     names |= {"redundant": "n_redundant", "label_noise": "flip_y"}
     for options in settings:

@@ -16,17 +16,17 @@ TABLES = {"curves.csv", "aulc.csv", "summary.csv", "tests.csv", "summary.md", "s
 FIGURES = {"learning_curves.png", "gain_curves.png", "ranks.png", "gains.png"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def areas():
     rng = np.random.default_rng(0)
     return areas_of({"margin": rng.normal(2, 1, (6, 3)), "entropy": rng.normal(1, 1, (6, 3))})
 
 
-@pytest.fixture
-def reported(areas, tmp_path):
+@pytest.fixture(scope="module")
+def reported(areas, tmp_path_factory):
     console = Console(width=80, record=True, file=io.StringIO())
-    content = report(curves_of(areas), tmp_path / "new" / "folder", console)
-    return content, tmp_path / "new" / "folder", console.export_text()
+    folder = tmp_path_factory.mktemp("report") / "new" / "folder"
+    return report(curves_of(areas), folder, console), folder, console.export_text()
 
 
 def test_everything_is_written(reported):

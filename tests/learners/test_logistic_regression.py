@@ -53,7 +53,8 @@ def test_warm_starts_end_where_cold_ones_do(features, penalty):
     rng = np.random.default_rng(1)
     x = torch.tensor(rng.normal(size=(6, 60, features)), dtype=torch.float32)
     y = torch.tensor(rng.integers(4, size=(6, 60)))
-    learner, model = LogisticRegression(C=penalty), None
+    learner = LogisticRegression(C=penalty)
+    model = learner.fit(x[:, :3], y[:, :3], torch.ones(6, 3), 4)
     for rows in (4, 5, 8, 39, 40, 41, 60):
         weight = torch.ones(6, rows)
         model = learner.fit(x[:, :rows], y[:, :rows], weight, 4, start=model)
@@ -77,7 +78,9 @@ def test_a_weight_is_a_repetition():
     rng = np.random.default_rng(3)
     x, y = torch.tensor(rng.normal(size=(1, 9, 4))).float(), torch.tensor(rng.integers(3, size=(1, 9)))
     weight = torch.tensor([[1.0, 2, 0, 1, 3, 1, 1, 0, 1]])
-    rows = weight[0].long().repeat_interleave(weight[0].long()) * 0 + torch.arange(9).repeat_interleave(weight[0].long())
+    rows = weight[0].long().repeat_interleave(weight[0].long()) * 0 + torch.arange(9).repeat_interleave(
+        weight[0].long()
+    )
     weighted = LogisticRegression().fit(x, y, weight, 3)
     repeated = LogisticRegression().fit(x[:, rows], y[:, rows], torch.ones(1, len(rows)), 3)
     torch.testing.assert_close(weighted.probabilities(x), repeated.probabilities(x), atol=1e-3, rtol=0)

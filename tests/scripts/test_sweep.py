@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from almeta.scripts import train
+from almeta.scripts import streams, train
 from almeta.scripts.commands import register_resolvers
 from almeta.training.rollout import play
 from tests.small_config import SMALL
@@ -64,7 +64,7 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(command, monkeypatch):
         return play(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr("almeta.training.trainer.play", stop_in_the_second_job)
+        patch.setattr("almeta.training.rollout.play", stop_in_the_second_job)
         stopped = command(train, *asked)
     assert stopped.status == 130
     assert stopped.err.splitlines()[-1] == "stopped; to go on, start the same sweep again"
@@ -82,8 +82,8 @@ def test_a_job_that_fails_does_not_stop_the_others(command, monkeypatch):
             raise ZeroDivisionError("a fault of almeta")
         return build(config, *args)
 
-    build = train.build_agent
-    monkeypatch.setattr(train, "build_agent", faulty)
+    build = streams.build_agent
+    monkeypatch.setattr(streams, "build_agent", faulty)
     result = command(train, *SWEEP, "env.classes=3,9999,4", "seed=0,1")
     assert result.status == 0
     assert result.err.count("error: env.classes=9999, but this part of data set 'omniglot' has 1200 classes") == 2

@@ -64,7 +64,9 @@ class PoolSimulation:
         budget: picks in an episode T; None for as many as empty the smallest pool of a batch.
         query_size: picks of a query: they are made one after the other, answered together, and the learner is refit
             after the last of them.
-        score: "accuracy", "balanced_accuracy", "macro_f1" or "neg_log_loss", on the test rows.
+        score: "accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss" or "true_probability", on the test rows.
+        reward_score: the one whose gain is the reward, where that is another: "true_probability" does not move in steps,
+            and is the steadier signal to learn from.
         group: so many neighbouring episodes share one task, its first labels and its oracle's answers.
         discount: how much the next step's reward counts now, for agents that learn here; in [0, 1].
 
@@ -88,9 +90,11 @@ class PoolSimulation:
         score: ScoreName = "accuracy",
         group: int = 1,
         discount: float = 0.95,
+        reward_score: ScoreName | None = None,
     ) -> None:
-        if score not in SCORES:
-            raise AlmetaError(did_you_mean(str(score), SCORES, "score"))
+        for name in (score, reward_score or score):
+            if name not in SCORES:
+                raise AlmetaError(did_you_mean(str(name), SCORES, "score"))
         if not 0.0 <= discount <= 1.0:
             raise AlmetaError(f"env.discount is {discount}; it lies in [0, 1]")
         for name, value in (("budget", budget), ("query_size", query_size), ("group", group), ("num_envs", num_envs)):
@@ -101,7 +105,7 @@ class PoolSimulation:
         self.sampler, self.num_envs, self.generator = sampler, num_envs, generator
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
         self.budget, self.query_size, self.group, self.discount = budget, query_size, group, discount
-        self._measure = SCORES[score]
+        self._measure, self._reward_measure = SCORES[score], SCORES[reward_score or score]
         self.length = self.time = 0
         self.tasks: PoolTasks
 
@@ -171,7 +175,10 @@ class PoolSimulation:
             x, labels.clamp_min(0), weight, self._num_classes, start=self._model, generator=self.generator
         )
         self._probabilities = self._model.probabilities(tasks.x)
-        self.score = self._measure(self._model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        tested = (self._model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        self.score = self._measure(*tested)
+        same = self._reward_measure is self._measure
+        self._worth = self.score if same else self._reward_measure(*tested)
 
     def state(self) -> PoolState:
         """Return what may be known now."""
@@ -206,13 +213,13 @@ class PoolSimulation:
         self._available = self._available & ~_mark(torch.zeros_like(self._available), picked[:, None])
         self._filled += 1
         self.time += 1
-        before = self.score
+        before = self._worth
         if self.time % self.query_size == 0 or self.finished:
             self._answer()
             self._refit()
         price = self._prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
         declined = valid & (self._answers.gather(1, rows[:, None]).squeeze(1) < 0)
-        return PoolOutcome(self.score - before - price, self.score, price, declined, ~valid)
+        return PoolOutcome(self._worth - before - price, self.score, price, declined, ~valid)
 
     def _answer(self) -> None:
         """Let the oracle answer the picks of this query."""
@@ -247,6 +254,7 @@ def make_pool_simulation(
     score: ScoreName = "accuracy",
     group: Count = 1,
     discount: Share = 0.95,
+    reward_score: ScoreName | None = None,
 ) -> PoolSimulation:
     """Build the simulation from the plain values that `conf/env/pool.yaml` explains.
 
@@ -271,6 +279,7 @@ def make_pool_simulation(
         score: of the learner on test rows.
         group: episodes that share a task.
         discount: for agents that learn here.
+        reward_score: the score whose gain is the reward; None for `score`.
 
     Raises:
         AlmetaError: for values that do not fit the data sets or each other.
@@ -289,7 +298,9 @@ def make_pool_simulation(
         components=components,
         device=generator.device,
     )
-    return PoolSimulation(sampler, num_envs, generator, learner, oracle, budget, query_size, score, group, discount)
+    return PoolSimulation(
+        sampler, num_envs, generator, learner, oracle, budget, query_size, score, group, discount, reward_score
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -65,8 +65,8 @@ class PoolSimulation:
         query_size: picks of a query: they are made one after the other, answered together, and the learner is refit
             after the last of them.
         score: "accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss" or "true_probability", on the test rows.
-        reward_score: the one whose gain is the reward, where that is another: "true_probability" does not move in steps,
-            and is the steadier signal to learn from.
+        reward_score: the one whose gain is the reward, where that is another: "true_probability" does not move in
+            steps, and is the steadier signal to learn from.
         group: so many neighbouring episodes share one task, its first labels and its oracle's answers.
         discount: how much the next step's reward counts now, for agents that learn here; in [0, 1].
 

@@ -92,9 +92,9 @@ class PoolSimulation:
         discount: float = 0.95,
         reward_score: ScoreName | None = None,
     ) -> None:
-        for name in (score, reward_score or score):
-            if name not in SCORES:
-                raise AlmetaError(did_you_mean(str(name), SCORES, "score"))
+        for measure in (score, reward_score or score):
+            if measure not in SCORES:
+                raise AlmetaError(did_you_mean(str(measure), SCORES, "score"))
         if not 0.0 <= discount <= 1.0:
             raise AlmetaError(f"env.discount is {discount}; it lies in [0, 1]")
         for name, value in (("budget", budget), ("query_size", query_size), ("group", group), ("num_envs", num_envs)):

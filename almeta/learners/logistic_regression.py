@@ -75,6 +75,8 @@ class LogisticRegression:
         generator: torch.Generator | None = None,
     ) -> LogisticModel:
         """Fit E classifiers; see `Learner.fit`."""
+        if not x.shape[1]:  # no row at all is one row that does not count
+            x, y, weight = x.new_zeros(len(x), 1, x.shape[2]), y.new_zeros(len(x), 1), weight.new_zeros(len(x), 1)
         seen = seen_classes(y, weight, num_classes)
         possible = seen | ~seen.any(1, keepdim=True)  # without any label all classes are alike
         total = weight.sum(1)[:, None, None].clamp_min(1e-9)

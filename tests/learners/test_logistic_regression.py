@@ -92,6 +92,8 @@ def test_one_class_and_no_label():
     got = LogisticRegression().fit(x, torch.ones(2, 3, dtype=torch.int64), weight, 3).probabilities(x)
     assert got[0].tolist() == [[0, 1, 0]] * 3
     torch.testing.assert_close(got[1], torch.full((3, 3), 1 / 3))
+    nothing = LogisticRegression().fit(x[:, :0], torch.ones(2, 0, dtype=torch.int64), weight[:, :0], 3)
+    torch.testing.assert_close(nothing.probabilities(x), torch.full((2, 3, 3), 1 / 3))
 
 
 def test_systems_that_are_solved_in_one_step():

@@ -19,7 +19,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from almeta import conf
-from almeta.data import dataset_names
 from almeta.errors import AlmetaError, Interrupted, did_you_mean
 from almeta.training.build import find_checkpoint
 from almeta.training.checkpoint import load_checkpoint
@@ -104,7 +103,7 @@ def name_datasets() -> None:
     choices = {path.stem for path in (Path(str(conf.__file__)).parent / "dataset").glob("*.yaml")}
     for place, argument in enumerate(sys.argv):
         key, equals, name = argument.partition("=")
-        if key == "dataset" and equals and name not in choices and (":" in name or name in dataset_names()):
+        if key == "dataset" and equals and name not in (*choices, "null"):
             quoted = name.replace("\\", "\\\\").replace("'", "\\'")
             sys.argv[place : place + 1] = ["dataset=named", f"dataset.name='{quoted}'"]
 

@@ -97,7 +97,7 @@ def test_equal_seeds_give_equal_scores(command, run):
         (["env.classes=4"], "the policy tells 3 classes apart; choose env.classes=3 or fewer"),
         (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),
         (["env.clases=2"], "unknown key of env 'clases'; did you mean 'classes'?"),
-        (["dataset=omniglt"], "unknown dataset 'omniglt'; did you mean 'omniglot'?"),
+        (["dataset=omniglt"], "unknown data set 'omniglt'; did you mean 'omniglot'?"),
         (["dataset=omniglot", "dataset.split_seed=x"], "dataset.split_seed is 'x'; it must be a whole number"),
         (["episodes=0"], "episodes is 0; it must be a whole number of at least 1"),
         (["num_envs=many"], "num_envs is 'many'; it must be a whole number of at least 1"),

@@ -92,8 +92,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return _fits(value, plain) and all(value in bound for bound in bounds)
     if origin is typing.Literal:
         return value in typing.get_args(hint)
-    if origin is collections.abc.Sequence:
-        return isinstance(value, list | tuple)
+    if origin in (collections.abc.Sequence, list):
+        return isinstance(value, list | tuple) and all(_fits(one, typing.get_args(hint)[0]) for one in value)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
@@ -112,6 +112,9 @@ def _describe(hint: Any) -> str:
         return _describe(plain) + "".join(str(bound) for bound in bounds)
     if origin is typing.Literal:
         return " or ".join(repr(option) for option in typing.get_args(hint))
-    if origin in (collections.abc.Sequence, dict):
-        return "a list" if origin is collections.abc.Sequence else "a group of keys"
+    if origin is dict:
+        return "a group of keys"
+    if origin in (collections.abc.Sequence, list):
+        elements = {str: " of texts", int: " of whole numbers", float: " of numbers"}
+        return "a list" + elements.get(typing.get_args(hint)[0], "")
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))

@@ -141,16 +141,14 @@ class PoolSimulation:
 
     def _checked_budget(self, tasks: PoolTasks) -> int:
         most = tasks.max_budget
-        if self.budget is None:
-            return most
-        if self.budget > most:
-            left = tasks.exists.sum(1) - (tasks.first >= 0).sum(1)
-            name, rows = tasks.names[int(left.argmin())], int(tasks.exists.sum(1)[left.argmin()])
-            raise AlmetaError(
-                f"env.budget={self.budget}, but the pool of data set '{name}' has {rows} rows, {most} of them without "
-                f"a label; choose {most} or less, or null to label them all"
-            )
-        return self.budget
+        if max(1, self.budget or 0) <= most:
+            return self.budget or most
+        left = tasks.exists.sum(1) - (tasks.first >= 0).sum(1)
+        name, rows = tasks.names[int(left.argmin())], int(tasks.exists.sum(1)[left.argmin()])
+        has = f"the pool of data set '{name}' has {rows} rows, {most} of them without a label"
+        if most < 1:
+            raise AlmetaError(f"{has}: there is nothing to ask; choose a larger pool or fewer first labels")
+        raise AlmetaError(f"env.budget={self.budget}, but {has}; choose {most} or less, or null to label them all")
 
     def _begin(self, tasks: PoolTasks) -> None:
         """Lay out what is known: the first labels."""
@@ -213,19 +211,22 @@ class PoolSimulation:
         self._available = self._available & ~_mark(torch.zeros_like(self._available), picked[:, None])
         self._filled += 1
         self.time += 1
-        before = self._worth
+        score, before = self.score, self._worth
         if self.time % self.query_size == 0 or self.finished:
-            self._answer()
+            heard = self._answer()
             self._refit()
+            # To fit the same labels again, by chance or further than before, is no gain.
+            self.score, self._worth = self.score.where(heard, score), self._worth.where(heard, before)
         price = self._prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
         declined = valid & (self._answers.gather(1, rows[:, None]).squeeze(1) < 0)
         return PoolOutcome(self._worth - before - price, self.score, price, declined, ~valid)
 
-    def _answer(self) -> None:
-        """Let the oracle answer the picks of this query."""
+    def _answer(self) -> Tensor:
+        """Let the oracle answer the picks of this query, and return to whom it gave a label, `[E]` bool."""
         asked = _mark(torch.zeros_like(self._available), self._picks[:, self._answered : self._filled])
         self._labels = torch.where(asked, self._answers, self._labels)
         self._answered = self._filled
+        return (asked & (self._answers >= 0)).any(1)
 
 
 def _mark(mask: Tensor, rows: Tensor) -> Tensor:
@@ -403,4 +404,4 @@ class PoolSelectionEnv(SingleEnv):
 
     def action_masks(self) -> np.ndarray:
         """`[N]` bool, the rows that may be picked: where agents that know masks (sb3-contrib's) look for them."""
-        return self.batch.simulation.state().available[0].numpy()
+        return self.batch.simulation.state().available[0].numpy().copy()

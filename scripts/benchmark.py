@@ -4,6 +4,9 @@ python scripts/benchmark.py strategies=[random,margin,entropy] policies=[transfe
 python scripts/benchmark.py protocol=rebenchmark datasets=[sonar,heart]
 """
 
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +18,9 @@ from almeta.data import canonical_name
 from almeta.data.suites import suite
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Contender, Setting, StrategyByName
-from almeta.policies import find_policy
+from almeta.policies import TrainedPolicy, find_policy
 from almeta.scripts.commands import output_folder, plain, told_in_one_line
 from almeta.scripts.pools import judge
-from almeta.strategies import make_strategy
 from almeta.training.build import Config, read_part, set_compute
 
 VALUES: dict[str, Any] = {
@@ -60,13 +62,25 @@ def benchmark(config: Config, folder: Path) -> dict[str, Any]:
         read_part(config[part], part)
     set_compute(config)
     datasets = [canonical_name(name) for name in chosen_datasets(config)]
-    for name in config["strategies"]:
-        make_strategy(name)  # an unknown one is told before anything is played
-    policies = [find_policy(name) for name in config["policies"]]
-    contenders: list[Contender] = [*map(StrategyByName, dict.fromkeys(("random", *config["strategies"]))), *policies]
-    setting = Setting(config, config["repeats"], config["options"], config["threads"])
-    options = {key: config[key] for key in ("jobs", "backend", "reference", "area")}
-    return judge(datasets, contenders, setting, folder, **options)
+    strategies = list(map(StrategyByName, dict.fromkeys(("random", *config["strategies"]))))
+    contenders: list[Contender] = [*strategies, *chosen_policies(config["policies"], {one.name for one in strategies})]
+    options = {key: value for key, value in config["options"].items() if value is not None}
+    setting = Setting(config, config["repeats"], options, config["threads"])
+    judging = {key: config[key] for key in ("jobs", "backend", "reference", "area")}
+    return judge(datasets, contenders, setting, folder, **judging)
+
+
+def chosen_policies(paths: Sequence[str], taken: Collection[str] = ()) -> list[TrainedPolicy]:
+    """The policies, each by its own name; by its path where that name is taken, or several have it.
+
+    Args:
+        paths: what `find_policy` takes.
+        taken: names of others.
+    """
+    policies = [find_policy(path) for path in paths]
+    count = Counter([*taken, *(policy.name for policy in policies)])
+    named = zip(paths, policies, strict=True)
+    return [policy if count[policy.name] == 1 else replace(policy, name=path) for path, policy in named]
 
 
 def chosen_datasets(config: Config) -> list[str]:

@@ -10,7 +10,8 @@ from rich.console import Console
 from torch import Tensor
 
 from almeta.agents.pool import PoolAgent
-from almeta.data import Dataset, load_dataset
+from almeta.checks import check_values
+from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Contender, Setting, StrategyByName, run_benchmark
@@ -20,7 +21,7 @@ from almeta.policies import TrainedPolicy, find_policy
 from almeta.seeding import make_generator
 from almeta.strategies import PoolActor, make_strategy
 from almeta.tasks import PoolTasks
-from almeta.training.build import Config, build_pool_agent, build_pool_simulation, split_suite
+from almeta.training.build import SUITE, Config, build_pool_agent, build_pool_simulation, split_suite
 from almeta.training.checkpoint import write_atomically
 from almeta.training.loggers import read_json_lines
 from almeta.training.progress import Progress
@@ -30,6 +31,8 @@ from almeta.training.trainer import LAST
 # What a policy is compared with at the end of its training, and by evaluate.
 STRATEGIES = ("random", "margin", "entropy", "information_density", "core_set")
 REFERENCE = "margin"
+# Training may cut data sets to a few classes and columns; whoever is judged meets them whole.
+WHOLE = {"max_classes": None, "max_features": None}
 
 
 class PoolRun:
@@ -73,10 +76,11 @@ class PoolRun:
     def _judge(self, datasets: Sequence[Dataset], part: str) -> Callable[[PoolAgent], dict[str, Any]]:
         """Return a function that measures an agent on the same tasks at each call, margin beside it."""
         config, episodes = self.config, self.config["evaluate_episodes"]
-        whole = {"group": 1, "max_classes": None, "max_features": None, "synthetic": 0.0 if datasets else 1.0}
-        simulation = build_pool_simulation(config, datasets, episodes, f"evaluation on {part}", **whole)
+        changes = {**WHOLE, "group": 1, "synthetic": 0.0 if datasets else 1.0}
+        simulation = build_pool_simulation(config, datasets, episodes, f"evaluation on {part}", **changes)
         seeds = torch.randint(2**62, (episodes,), generator=make_generator(config["seed"], f"{part} tasks"))
         tasks = simulation.sampler.draw_seeded(seeds.tolist(), cycle=True)
+        simulation.reset(tasks)  # what does not fit is told before anything is trained
         reference: list[Tensor] = []  # its curves, played once
 
         def measure(agent: PoolAgent) -> dict[str, Any]:
@@ -120,8 +124,9 @@ class PoolRun:
         repeats = max(2, -(-config["final_episodes"] // len(self.names["test"])))
         policy = find_policy(folder / LAST, config["name"])
         contenders: list[Contender] = [*map(StrategyByName, STRATEGIES), policy]
-        results = judge(self.names["test"], contenders, Setting(config, repeats, {}), folder)
-        return summary | {"test": self.evaluations["test"](agent), "benchmark": results}
+        setting = Setting({**config, "env": {**config["env"], **WHOLE}}, repeats, {}, config["threads"] or 1)
+        test = self.evaluations["test"](agent)
+        return summary | {"test": test, "benchmark": judge(self.names["test"], contenders, setting, folder)}
 
 
 def judge(
@@ -155,17 +160,30 @@ def judge_policy(config: Config, policy: TrainedPolicy, folder: Path) -> dict[st
         folder: for tables and figures.
     """
     trained = policy.members[0].config
-    chosen = {key: value for key, value in (config["dataset"] or {}).items() if value is not None}
-    name = chosen.pop("name", None)
-    options = {key: value for key, value in chosen.items() if key not in ("train_classes", "split_seed")}
-    datasets = [name] if name else split_suite(trained["dataset"])["test"]
-    if not datasets:
-        raise AlmetaError("the policy's training held no data set back; choose one to judge it on: dataset=NAME")
+    datasets, options = _chosen_datasets(config["dataset"] or trained["dataset"])
     parts = {part: config[part] or trained[part] for part in ("learner", "oracle")}
-    env = {**trained["env"], **{key: value for key, value in config["env"].items() if value is not None}}
-    setting = Setting({**config, **parts, "env": env}, config["repeats"], options, config["threads"] or 1)
+    env = {**trained["env"], **WHOLE, **{key: value for key, value in config["env"].items() if value is not None}}
+    precision = config["matmul_precision"] or trained.get("matmul_precision", "highest")  # cards do not tell it
+    whole = {**config, **parts, "env": env, "matmul_precision": precision}
+    setting = Setting(whole, config["repeats"], options, config["threads"] or 1)
     strategies = dict.fromkeys(("random", REFERENCE, *config["strategies"]))  # these two are always in the table
     results = judge(datasets, [*map(StrategyByName, strategies), policy], setting, folder, jobs=config["jobs"])
     summary = {"policy": str(config["policy"]), "datasets": list(datasets), "benchmark": results}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
     return summary
+
+
+def _chosen_datasets(chosen: Config) -> tuple[Sequence[str], dict[str, Any]]:
+    """Names of the data sets to judge a policy on, and the loader's options: one, or those of a suite's fold.
+
+    Raises:
+        AlmetaError: if a suite holds none back.
+    """
+    if "suite" in chosen:
+        check_values(chosen, SUITE, "dataset")
+        if not (names := split_suite(chosen)["test"]):
+            raise AlmetaError("the policy's training held no data set back; choose one to judge it on: dataset=NAME")
+        return names, {}
+    of_streams = {"name", "train_classes", "split_seed"}
+    options = {key: value for key, value in chosen.items() if key not in of_streams and value is not None}
+    return [canonical_name(chosen["name"])], options

@@ -1,4 +1,4 @@
-"""How fast almeta is, against a plain loop measured in the same run: `python scripts/speed.py one_shot`."""
+"""How fast almeta is, against a plain loop measured in the same run: `python scripts/speed.py one_shot`, or `pool`."""
 
 import argparse
 import time
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from almeta.agents import LSTMNetwork, QLearning
 from almeta.data import Dataset
 from almeta.envs import OneShotSimulation
+from almeta.scripts.speed_pool import pool
 from almeta.seeding import make_generator, seeded_weights
 from almeta.tasks import StreamSampler
 from almeta.training.build import set_matmul_precision
@@ -26,13 +27,16 @@ R_REQ, R_COR, R_INC = -0.05, 1.0, -1.0
 def main() -> None:
     """Run the chosen benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("benchmark", choices=["one_shot"])
-    parser.add_argument("--batches", type=int, default=30, help="batches a measurement (default 30)")
+    parser.add_argument("benchmark", choices=["one_shot", "pool"])
+    parser.add_argument("--batches", type=int, default=30, help="batches a measurement of one_shot (default 30)")
     parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the median counts (default 5)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    one_shot(options.batches, options.repeats)
+    if options.benchmark == "pool":
+        pool(options.repeats)
+    else:
+        one_shot(options.batches, options.repeats)
 
 
 def one_shot(batches: int, repeats: int) -> None:

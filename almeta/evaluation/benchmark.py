@@ -1,10 +1,11 @@
 """Letting strategies and policies play the same tasks, cell by cell, and keeping what is finished.
 
-A cell is one contender on one data set: all its repeats in one batch. Repeat r of a data set has the same split, the
-same first labels and the same oracle for every contender, and however many repeats there are.
+A cell is one contender on one data set: all its repeats in one batch. Repeat r of a data set has the same split and
+the same first labels, however many repeats there are, and with that the same oracle's answers for every contender.
 """
 
 import hashlib
+import importlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
 from almeta.strategies import PoolActor, make_strategy
 from almeta.tasks import PoolTasks
-from almeta.training.build import build_pool_simulation
+from almeta.training.build import build_pool_simulation, set_compute
 from almeta.training.rollout import learning_curves
 
 # Numbers in the features of one batch of pools and test rows (1 GiB): repeats of larger data sets are played in turn.
@@ -61,6 +62,9 @@ class StrategyByName:
 
     name: str
 
+    def __post_init__(self) -> None:
+        make_strategy(self.name)  # an unknown one is told at once
+
     def digest(self, dataset: str) -> str:
         return f"strategy {self.name}"
 
@@ -73,7 +77,7 @@ class Setting:
     """What all cells of a benchmark share.
 
     Attributes:
-        config: `env`, `learner`, `oracle`, `seed` and `device`, plain values.
+        config: `env`, `learner`, `oracle`, `seed`, `device` and `matmul_precision`, plain values.
         repeats: tasks drawn from each data set.
         options: of `load_dataset`.
         threads: CPU threads of a cell.
@@ -84,11 +88,19 @@ class Setting:
     options: dict[str, Any]
     threads: int = 1
 
-    def key(self, dataset: str, contender: Contender) -> str:
-        """A digest of all that a cell's curves depend on."""
-        parts = {key: self.config[key] for key in ("env", "learner", "oracle", "seed", "device")}
-        facts = [parts, self.repeats, self.options, dataset, contender.name, contender.digest(dataset)]
+    def key(self, dataset: str, content: str, contender: Contender) -> str:
+        """A digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
+        parts = {key: self.config[key] for key in ("env", "learner", "oracle", "seed", "device", "matmul_precision")}
+        facts = [parts, self.repeats, self.options, dataset, content, contender.name, contender.digest(dataset)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def simulation(self, dataset: Dataset, num_envs: int, purpose: str) -> PoolSimulation:
+        """Where tasks of one data set are played; `purpose` names the random numbers of oracle and learner."""
+        return build_pool_simulation(self.config, [dataset], num_envs, purpose, synthetic=0.0, group=1)
+
+    def seeds(self, dataset: str) -> list[int]:
+        """What draws the task of each repeat."""
+        return [task_seed(self.config["seed"], dataset, repeat) for repeat in range(self.repeats)]
 
 
 def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
@@ -97,26 +109,39 @@ def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarra
     Raises:
         AlmetaError: if the data set cannot be had, or does not fit the setting.
     """
-    torch.set_num_threads(setting.threads)
+    set_compute({**setting.config, "threads": setting.threads})
     seed, device = setting.config["seed"], setting.config["device"]
     actor = contender.make(dataset, device)
     generator = make_generator(seed, f"{contender.name} on {dataset}", device)
     curves: list[Tensor] = []
     for simulation, tasks in _batches(load_dataset(dataset, **setting.options), dataset, setting):
         curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
-    return torch.cat(curves, 1).numpy()
+    # Where the budget is what empties the smallest pool, it is that of the batch with the smallest one.
+    shortest = min(map(len, curves))
+    return torch.cat([curve[:shortest] for curve in curves], 1).numpy()
 
 
 def _batches(dataset: Dataset, name: str, setting: Setting) -> Iterator[tuple[PoolSimulation, PoolTasks]]:
     """Yield the repeats of a data set in batches of bounded memory, each with a simulation to play it in."""
-    seeds = [task_seed(setting.config["seed"], name, repeat) for repeat in range(setting.repeats)]
-    size = max(1, _BATCH // dataset.x.size)
+    seeds = setting.seeds(name)
+    one = setting.simulation(dataset, 1, "size").sampler.draw_seeded(seeds[:1])
+    size = max(1, _BATCH // (one.x.numel() + one.test_x.numel()))
     for begin in range(0, len(seeds), size):
         batch = seeds[begin : begin + size]
         # The random numbers of oracle and learner are named without the contender: they are the same for all.
-        purpose = f"benchmark on {name} from repeat {begin}"
-        simulation = build_pool_simulation(setting.config, [dataset], len(batch), purpose, synthetic=0.0, group=1)
+        simulation = setting.simulation(dataset, len(batch), f"benchmark on {name} from repeat {begin}")
         yield simulation, simulation.sampler.draw_seeded(batch)
+
+
+def _try_out(name: str, setting: Setting) -> str:
+    """Begin one task of a data set, so that what does not fit is told early, and return a digest of its rows."""
+    dataset = load_dataset(name, **setting.options)
+    simulation = setting.simulation(dataset, 1, "trial")
+    simulation.reset(simulation.sampler.draw_seeded(setting.seeds(name)[:1]))
+    digest = hashlib.sha256(repr((dataset.x.shape, dataset.class_names, dict(dataset.categories))).encode())
+    for part in (dataset.x, dataset.y):
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:
@@ -149,19 +174,39 @@ def run_benchmark(
         Columns `dataset, strategy, repeat, queries, score`.
 
     Raises:
-        AlmetaError: if a name stands twice, a policy was trained on a data set, or a cell cannot be played; finished
-            cells are kept.
+        AlmetaError: if a name stands twice, a policy was trained on a data set, or a data set cannot be had or does not
+            fit the setting, before anything is played; if a cell cannot be played, and finished ones are kept.
     """
     _check_names(datasets, contenders)
-    keys = {(dataset, c.name): setting.key(dataset, c) for dataset in datasets for c in contenders}
+    for contender in contenders:
+        for dataset in datasets:
+            contender.digest(dataset)  # raises where it may not be judged, before files are read
+    contents = {dataset: _try_out(dataset, setting) for dataset in datasets}
+    keys = {(d, c.name): setting.key(d, contents[d], c) for d in datasets for c in contenders}
+    workers = _make_workers(min(jobs, len(keys)), backend)
     with closing(CellStore(store)) as cells:
         open_ = [(d, c) for d in datasets for c in contenders if keys[d, c.name] not in cells]
-        workers = Parallel(n_jobs=min(jobs, max(1, len(open_))), backend=backend, return_as="generator_unordered")
         # Played in another process, where nothing is known of this one but what is handed over.
         results = workers(delayed(_play_named)(dataset, contender, setting) for dataset, contender in open_)
         for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
             cells.keep(keys[dataset, name], dataset, name, curves)
         return pd.concat([_long(d, c.name, cells.read(keys[d, c.name])) for d in datasets for c in contenders])
+
+
+def _make_workers(jobs: int, backend: str | None) -> Parallel:
+    """Joblib's pool of workers; results come as they are finished.
+
+    Raises:
+        AlmetaError: if there is no such backend here.
+    """
+    try:
+        if backend == "ray":  # joblib knows it once it is told
+            importlib.import_module(f"{backend}.util.joblib").register_ray()
+        return Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")
+    except (ImportError, ValueError) as error:
+        raise AlmetaError(
+            f"backend '{backend}' cannot be used here ({error}); choose loky, or install and start what it needs"
+        ) from error
 
 
 def _play_named(dataset: str, contender: Contender, setting: Setting) -> tuple[str, str, np.ndarray]:
@@ -190,24 +235,33 @@ class CellStore:
         path: the file.
 
     Raises:
-        AlmetaError: if the file is something else, or cannot be written.
+        AlmetaError: if the file is something else, or cannot be written or read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             self._database = sqlite3.connect(path)
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS cells "
-                "(key TEXT PRIMARY KEY, dataset TEXT, strategy TEXT, steps INTEGER, repeats INTEGER, scores BLOB)"
-            )
         except sqlite3.Error as error:
-            raise AlmetaError(
-                f"{path} is no file of benchmark cells ({error}); choose another, or remove it"
-            ) from error
+            raise self._foreign(error) from error
+        self._ask(
+            "CREATE TABLE IF NOT EXISTS cells "
+            "(key TEXT PRIMARY KEY, dataset TEXT, strategy TEXT, steps INTEGER, repeats INTEGER, scores BLOB)"
+        )
+        self._ask("SELECT key, dataset, strategy, steps, repeats, scores FROM cells")  # its columns are these
+
+    def _ask(self, query: str, *values: str) -> Any:
+        """The first row of the answer; None if it has none."""
+        try:
+            return self._database.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            raise self._foreign(error) from error
+
+    def _foreign(self, error: sqlite3.Error) -> AlmetaError:
+        return AlmetaError(f"{self._path} is no file of benchmark cells ({error}); choose another, or remove it")
 
     def __contains__(self, key: str) -> bool:
-        return self._database.execute("SELECT 1 FROM cells WHERE key = ?", (key,)).fetchone() is not None
+        return self._ask("SELECT 1 FROM cells WHERE key = ?", key) is not None
 
     def keep(self, key: str, dataset: str, strategy: str, curves: np.ndarray) -> None:
         """Keep the curves `[T + 1, R]` float32 of a cell.
@@ -224,8 +278,7 @@ class CellStore:
 
     def read(self, key: str) -> np.ndarray:
         """The curves `[T + 1, R]` of a cell that was kept."""
-        query = "SELECT steps, repeats, scores FROM cells WHERE key = ?"
-        steps, repeats, scores = self._database.execute(query, (key,)).fetchone()
+        steps, repeats, scores = self._ask("SELECT steps, repeats, scores FROM cells WHERE key = ?", key)
         return np.frombuffer(scores, "<f4").reshape(steps, repeats)
 
     def close(self) -> None:

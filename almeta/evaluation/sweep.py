@@ -59,18 +59,18 @@ def sweep_table(
         overrides in which jobs differ (a baseline that scores the same in all has one row, without them); and
         a line for each job that left no such summary, because it failed or is still running.
     """
-    jobs = [_read_job(Path(folder), split) for folder in job_folders]
+    jobs = [_read_job(Path(folder)) for folder in job_folders]
     settings = _settings(jobs)
     policies: dict[str, list[Summary]] = {}
     baselines: dict[str, dict[str, list[Summary]]] = {}
     for job in jobs:
-        if job.results is None or "benchmark" in job.results:  # of pools: see pool_table
+        if job.results is None or split not in job.results or "benchmark" in job.results:  # of pools: see pool_table
             continue
         label = _label(job.results.get("policy", "policy"), settings[job.group])
         policies.setdefault(label, []).append(job.results[split])
         for name, summary in job.results.get("baselines", {}).items():
             baselines.setdefault(name, {}).setdefault(settings[job.group], []).append(summary)
-    missing = [_describe(job, settings[job.group]) for job in jobs if job.results is None]
+    missing = [_describe(job, settings[job.group], split) for job in jobs if split not in (job.results or {})]
     if published is None:
         published = any(job.is_published_task for job in jobs)
     return table_of_policies(policies, _merge_equal(baselines), published), missing
@@ -83,7 +83,7 @@ def pool_table(job_folders: Iterable[Path | str], split: str = "test") -> pd.Dat
         Columns ``policy`` (label and overrides in which jobs differ), ``seed``, ``aulc``, ``gain`` over the reference
         strategy (mean over the tasks, in units of the score) and ``better`` (share of data sets with a gain).
     """
-    jobs = [_read_job(Path(folder), split) for folder in job_folders]
+    jobs = [_read_job(Path(folder)) for folder in job_folders]
     settings = _settings(jobs)
     rows = [
         {
@@ -92,7 +92,7 @@ def pool_table(job_folders: Iterable[Path | str], split: str = "test") -> pd.Dat
             **{key: job.results[split][key] for key in ("aulc", "gain", "better")},
         }
         for job in jobs
-        if job.results is not None and "benchmark" in job.results
+        if job.results is not None and split in job.results and "benchmark" in job.results
     ]
     return pd.DataFrame(rows, columns=["policy", "seed", "aulc", "gain", "better"])
 
@@ -122,24 +122,26 @@ class SweepTable(Callback):
         table, missing = sweep_table(find_jobs(folder), published=self.published)
         console = Console()
         pools = pool_table(find_jobs(folder))
+        written: list[str] = []
         if len(pools):
             console.print(pools.to_string(index=False, float_format="{:.4f}".format), markup=False, highlight=False)
             write_atomically(folder / "pools.csv", pools.to_csv(index=False).encode())
+            written.append("pools.csv")
         if len(table) or not len(pools):
             console.print(rich_table(table, title=f"All jobs of {folder}"))
+            written += [path.name for path in write_table(table, folder)]
         for line in missing:
             console.print(f"missing: {line}", markup=False, soft_wrap=True)
-        names = ", ".join(path.name for path in write_table(table, folder))
-        console.print(f"wrote {names} to {folder}", markup=False, soft_wrap=True)
+        console.print(f"wrote {', '.join(written)} to {folder}", markup=False, soft_wrap=True)
 
 
-def _read_job(folder: Path, split: str) -> Job:
+def _read_job(folder: Path) -> Job:
     asked = sorted(str(item) for item in _read_yaml(folder / ".hydra" / "overrides.yaml") or [])
     overrides = [item for item in asked if not item.startswith("seed=")]
     seed = "".join(item for item in asked if item.startswith("seed="))
     config = _read_yaml(folder / ".hydra" / "config.yaml") or {}
     group = json.dumps([overrides, {**config, "seed": None}], sort_keys=True, default=str)
-    return Job(folder, tuple(overrides), seed, group, _read_results(folder, split), _is_published_task(config))
+    return Job(folder, tuple(overrides), seed, group, _read_results(folder), _is_published_task(config))
 
 
 def _is_published_task(config: dict[str, Any]) -> bool:
@@ -157,12 +159,12 @@ def _read_yaml(path: Path) -> Any:
         return None
 
 
-def _read_results(folder: Path, split: str) -> dict[str, Any] | None:
+def _read_results(folder: Path) -> dict[str, Any] | None:
     try:
         results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return results if isinstance(results, dict) and split in results else None
+    return results if isinstance(results, dict) else None
 
 
 def _settings(jobs: list[Job]) -> dict[str, str]:
@@ -205,6 +207,8 @@ def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, li
     return rows
 
 
-def _describe(job: Job, setting: str) -> str:
-    what = ", ".join(part for part in (setting, job.seed) if part)
-    return f"{what or 'a job'} has no finished summary.json in {job.folder}"
+def _describe(job: Job, setting: str, split: str) -> str:
+    what = ", ".join(part for part in (setting, job.seed) if part) or "a job"
+    if job.results is not None and "train" in job.results:  # as it is of pools where no fold is held out
+        return f"{what} was judged on no '{split}' data in {job.folder}"
+    return f"{what} has no finished summary.json in {job.folder}"

@@ -45,6 +45,11 @@ class Learner(Protocol):
 
 
 def seen_classes(y: Tensor, weight: Tensor, num_classes: int) -> Tensor:
-    """`[E, C]` bool: the classes that occur among the rows `[E, L]` of positive weight."""
+    """`[E, C]` bool: the classes, all in 0 .. C-1, that occur among the rows `[E, L]` of positive weight."""
     counts = torch.zeros(len(y), num_classes, dtype=weight.dtype, device=weight.device)
-    return counts.scatter_add_(1, y.clamp_min(0), weight) > 0
+    return counts.scatter_add_(1, y, weight) > 0
+
+
+def counted_labels(y: Tensor, weight: Tensor) -> Tensor:
+    """`[E, L]`: the labels of rows that count, 0 for the others, whose label may be anything."""
+    return y.where(weight > 0, 0)

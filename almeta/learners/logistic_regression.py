@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Positive, Within
-from almeta.learners.learner import seen_classes
+from almeta.learners.learner import counted_labels, seen_classes
 
 _MAX_NEWTON, _MAX_CG, _MAX_HALVINGS = 100, 200, 30
 # A Newton system is solved until a step of conjugate gradients adds less than this share (squared) of what was gained.
@@ -77,6 +77,7 @@ class LogisticRegression:
         """Fit E classifiers; see `Learner.fit`."""
         if not x.shape[1]:  # no row at all is one row that does not count
             x, y, weight = x.new_zeros(len(x), 1, x.shape[2]), y.new_zeros(len(x), 1), weight.new_zeros(len(x), 1)
+        y = counted_labels(y, weight)
         seen = seen_classes(y, weight, num_classes)
         possible = seen | ~seen.any(1, keepdim=True)  # without any label all classes are alike
         total = weight.sum(1)[:, None, None].clamp_min(1e-9)

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from almeta.checks import Count, Positive, Share, Weight
-from almeta.learners.learner import seen_classes
+from almeta.checks import Count, Positive, Weight, Within
+from almeta.learners.learner import counted_labels, seen_classes
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class MLP:
 
     Args:
         hidden_size: units H.
-        dropout: share of units left out in each step, in [0, 1).
+        dropout: share of units left out in each step, at most 0.9.
         steps: of Adam.
         learning_rate: of Adam.
         weight_decay: weight of half the squared weights in the loss, which is a mean over rows.
     """
 
     hidden_size: Count = 32
-    dropout: Share = 0.1
+    dropout: Annotated[float, Within(0, 0.9)] = 0.1
     steps: Count = 100
     learning_rate: Positive = 0.02
     weight_decay: Weight = 1e-3
@@ -57,6 +57,7 @@ class MLP:
     ) -> MLPModel:
         """Fit E networks; see `Learner.fit`. The start makes no difference; without a generator one of seed 0 draws."""
         generator = generator or torch.Generator(x.device).manual_seed(0)
+        y = counted_labels(y, weight)
         seen = seen_classes(y, weight, num_classes)
         possible = seen | ~seen.any(1, keepdim=True)
         parameters = self._initial(x, num_classes, generator)
@@ -73,7 +74,9 @@ class MLP:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        return MLPModel(tuple(p.detach() for p in parameters), possible)
+        labelled = seen.any(1)[:, None, None]  # without a label nothing was learnt: all classes are alike
+        first, first_bias, second, second_bias = (p.detach() for p in parameters)
+        return MLPModel((first, first_bias, second * labelled, second_bias * labelled), possible)
 
     def _initial(self, x: Tensor, num_classes: int, generator: torch.Generator) -> list[Tensor]:
         """Fresh parameters, uniform as in torch.nn.Linear."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Positive
-from almeta.learners.learner import seen_classes
+from almeta.learners.learner import counted_labels, seen_classes
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Prototype:
 
     Args:
         temperature: how soft the probabilities are: what squared distances are divided by, in units of the number of
-            features that vary among the labelled rows.
+            features that are not 0 in all labelled rows.
     """
 
     temperature: Positive = 1.0
@@ -51,6 +51,7 @@ class Prototype:
         generator: torch.Generator | None = None,
     ) -> PrototypeModel:
         """Fit E classifiers; see `Learner.fit`. The start makes no difference."""
+        y = counted_labels(y, weight)
         member = torch.zeros(*y.shape, num_classes, device=x.device).scatter_(2, y[..., None], weight[..., None])
         counts = member.sum(1)[..., None]  # [E, C, 1]
         seen = seen_classes(y, weight, num_classes)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Positive
-from almeta.learners.learner import seen_classes
+from almeta.learners.learner import counted_labels, seen_classes
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Ridge:
         generator: torch.Generator | None = None,
     ) -> RidgeModel:
         """Fit E classifiers; see `Learner.fit`. The start makes no difference."""
+        y = counted_labels(y, weight)
         seen = seen_classes(y, weight, num_classes)
         target = torch.full((*y.shape, num_classes), -1.0, dtype=torch.float64, device=x.device)
         target.scatter_(2, y[..., None], 1.0)

@@ -49,6 +49,10 @@ def _probabilities(classifier: Any, x: np.ndarray) -> np.ndarray:
     decisions = torch.as_tensor(classifier.decision_function(x))
     if decisions.ndim == 1:
         return torch.stack((-decisions, decisions), 1).mul(0.5).softmax(1).numpy()
+    # One-vs-one classifiers predict the first of the classes with most votes, whose decision value may not be largest.
+    said = torch.as_tensor(np.searchsorted(classifier.classes_, classifier.predict(x)))[:, None]
+    top, best = decisions.max(1, keepdim=True)
+    decisions = decisions.scatter(1, best, decisions.gather(1, said)).scatter(1, said, top)
     return decisions.softmax(1).numpy()
 
 
@@ -79,9 +83,16 @@ class Scikit:
         start: Any = None,
         generator: torch.Generator | None = None,
     ) -> ScikitModel:
-        """Fit E classifiers; see `Learner.fit`. The start makes no difference; chance is seeded by the generator."""
-        device = "cpu" if generator is None else generator.device
-        seeds = torch.randint(2**31 - 1, (len(x),), generator=generator, device=device).tolist()
+        """Fit E classifiers; see `Learner.fit`. The start makes no difference; chance is seeded by the generator.
+
+        Without a generator one of seed 0 draws. Whole weights are repetitions; for others the classifier must take
+        weights itself.
+
+        Raises:
+            AlmetaError: if the classifier cannot be fit to the rows, or does not take the weights.
+        """
+        generator = generator or torch.Generator().manual_seed(0)
+        seeds = torch.randint(2**31 - 1, (len(x),), generator=generator, device=generator.device).tolist()
         rows, labels, weights = (part.cpu().numpy() for part in (x, y, weight))
         fitted: list[Any] = []
         seen: list[np.ndarray] = []
@@ -92,18 +103,27 @@ class Scikit:
             if len(classes) < 2:
                 fitted.append(None)
                 continue
-            repeats = weights[episode][there]
-            given = {} if (repeats == 1).all() else {"sample_weight": repeats}
-            classifier = self._make(seed, int(there.sum()))
-            fitted.append(classifier.fit(rows[episode][there], labels[episode][there], **given))
+            fitted.append(self._fit_one(rows[episode][there], labels[episode][there], weights[episode][there], seed))
         return ScikitModel(fitted, seen, num_classes)
+
+    def _fit_one(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray, seed: int) -> Any:
+        given = {}
+        if (weight == np.round(weight)).all():
+            repeats = weight.astype(np.int64)
+            x, y = x.repeat(repeats, 0), y.repeat(repeats)
+        else:
+            given["sample_weight"] = weight
+        try:
+            return self._make(seed, len(x)).fit(x, y, **given)
+        except (TypeError, ValueError) as error:
+            raise AlmetaError(f"learner {self.estimator} cannot be fit to {len(x)} rows: {error}") from error
 
     def _make(self, seed: int, rows: int) -> Any:
         try:
             kind = pkgutil.resolve_name(self.estimator) if self.estimator.startswith("sklearn.") else None
         except (ImportError, AttributeError, ValueError) as error:
             raise AlmetaError(f"learner.estimator is '{self.estimator}', which is not there: {error}") from error
-        if not (isinstance(kind, type) and hasattr(kind, "fit") and hasattr(kind, "predict")):
+        if not (isinstance(kind, type) and issubclass(kind, pkgutil.resolve_name("sklearn.base.ClassifierMixin"))):
             raise AlmetaError(
                 f"learner.estimator is '{self.estimator}'; it must be a classifier that scikit-learn defines"
             )
@@ -116,6 +136,10 @@ class Scikit:
             classifier.set_params(random_state=seed)
         if "n_neighbors" in known:  # at the start there may be fewer rows than neighbours wanted
             classifier.set_params(n_neighbors=min(known["n_neighbors"], rows))
+        try:
+            classifier._validate_params()  # what fit would say of the options' values, but before work is lost
+        except ValueError as error:
+            raise AlmetaError(f"learner {self.estimator}: {error}") from error
         return classifier
 
 

@@ -15,6 +15,8 @@ from almeta.training.checkpoint import load_checkpoint, write_atomically
 FORMAT = "almeta-policy-1"
 # What of a run's config is needed to build the agent again, and to know what it was trained for.
 _KEPT = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
+# What a card always has, beside its format.
+_ENTRIES = {"sha256": str, "trained_on": list, "config": dict}
 
 Card = dict[str, Any]
 
@@ -31,6 +33,8 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         AlmetaError: if the checkpoint is none, or a file cannot be written.
     """
     content = load_checkpoint(checkpoint)
+    if "datasets" not in content:
+        raise AlmetaError(f"{checkpoint} was trained on streams; only policies of pools are published")
     weights = save({name: value.contiguous() for name, value in content["agent"].items()})
     entries = {
         "format": FORMAT,
@@ -56,6 +60,11 @@ def read_card(path: Path) -> Card:
         raise AlmetaError(f"{path} is no readable card of a policy ({error}); use another one") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise AlmetaError(f"{path} is not the card of a policy of almeta (format '{FORMAT}'); use another one")
+    for key, kind in _ENTRIES.items():
+        if not isinstance(card.get(key), kind):
+            raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
+    if missing := [key for key in _KEPT if key not in card["config"]]:
+        raise AlmetaError(f"{path} is damaged: its config has no '{missing[0]}'; use another one")
     return card
 
 

@@ -56,9 +56,9 @@ class Geometry:
         distance = self.x.new_empty(*self.exists.shape, count)
         index = torch.empty_like(distance, dtype=torch.int64)
         for block, distances in self._blocks():
-            own = self.reference[:, None] == torch.arange(block.start, block.stop, device=self.x.device)[:, None]
+            own = self.reference[block[0], None] == torch.arange(self.x.shape[1], device=self.x.device)[block[1], None]
             near = distances.masked_fill_(own, torch.inf).topk(count, largest=False)
-            distance[:, block], index[:, block] = near
+            distance[block], index[block] = near
         rows = self.reference[:, None].expand(-1, index.shape[1], -1).gather(-1, index)
         return rows, distance
 
@@ -76,7 +76,7 @@ class Geometry:
         count = self.exists.gather(1, self.reference).sum(1)[:, None].clamp_min(1)
         density = self.x.new_empty(self.exists.shape)
         for block, distances in self._blocks():
-            density[:, block] = distances.add_(1).reciprocal_().sum(-1)  # rows that pad are at inf and add 0
+            density[block] = distances.add_(1).reciprocal_().sum(-1)  # rows that pad are at inf and add 0
         return density / count
 
     def nearest_pick(self, picks: Tensor) -> Tensor:
@@ -137,20 +137,27 @@ class Geometry:
         blocks = self.x.split(max(1, _BLOCK // max(1, pools * columns)), 1)
         return torch.cat([torch.linalg.vector_norm(block - row, dim=-1) for block in blocks], 1)
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield blocks of rows and their distances `[E, B, R]` float32 to the reference rows, inf to rows that pad.
+    def _blocks(self) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+        """Yield some pools and rows, and their distances `[E', B, R]` float32 to the reference rows, inf to padding.
 
         The caller may write to them.
         """
-        pools, rows, columns = self.x.shape
-        others = self.x.gather(1, self.reference[..., None].expand(-1, -1, columns)).double()
-        lengths = others.square().sum(-1)[:, None]
-        absent = ~self.exists.gather(1, self.reference)[:, None]
-        size = max(1, _BLOCK // max(1, pools * others.shape[1]))
-        for begin in range(0, rows, size):
-            block = slice(begin, min(begin + size, rows))
-            x = self.x[:, block].double()
-            both = x.square().sum(-1)[..., None] + lengths
-            squares = torch.baddbmm(both, x, others.mT, alpha=-2)
-            distances = squares.masked_fill_(squares < _NOTHING * both, 0.0).sqrt_().float()
-            yield block, distances.masked_fill_(absent, torch.inf)
+        columns, references = self.x.shape[2], self.reference.shape[1]
+        # Few pools with many rows each: products of a few rows would read all reference rows for little.
+        for pools in _slices(len(self.x), _BLOCK // max(1, self.x.shape[1] * references)):
+            reference = self.reference[pools]
+            others = self.x[pools].gather(1, reference[..., None].expand(-1, -1, columns)).double()
+            lengths = others.square().sum(-1)[:, None]
+            absent = ~self.exists[pools].gather(1, reference)[:, None]
+            for rows in _slices(self.x.shape[1], _BLOCK // max(1, len(others) * references)):
+                x = self.x[pools, rows].double()
+                both = x.square().sum(-1)[..., None] + lengths
+                squares = torch.baddbmm(both, x, others.mT, alpha=-2)
+                distances = squares.masked_fill_(squares < _NOTHING * both, 0.0).sqrt_().float()
+                yield (pools, rows), distances.masked_fill_(absent, torch.inf)
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    """Cut 0 .. length-1 into stretches of so many, or of one."""
+    for begin in range(0, length, max(1, size)):
+        yield slice(begin, min(begin + max(1, size), length))

@@ -6,6 +6,7 @@ One function of `PoolState`, used by the environment, by training and for a user
 import torch
 from torch import Tensor
 
+from almeta.strategies import uncertainty
 from almeta.strategies.pool import PoolState
 
 CANDIDATE_INPUTS = (
@@ -56,8 +57,7 @@ def candidate_inputs(state: PoolState) -> tuple[Tensor, Tensor]:
     open_ = state.available
     probabilities, classes = state.probabilities, state.probabilities.shape[-1]
     top, predicted = probabilities.max(-1)
-    two = probabilities.topk(min(2, classes), -1).values
-    margin = two[..., 0] - two[..., -1] if classes > 1 else two[..., 0]
+    margin = -uncertainty.margin(probabilities)
     log_classes = state.num_classes.clamp_min(2).log()[:, None]
     entropy = torch.special.entr(probabilities).sum(-1) / log_classes
 
@@ -152,8 +152,8 @@ def _pick_class(shares: Tensor, classes: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor, where: Tensor) -> Tensor:
-    """Rank of each value among those that count, from 0 for the lowest to 1; `[E, N]`."""
-    order = values.masked_fill(~where, torch.inf).argsort(1)
-    places = torch.arange(values.shape[1], device=values.device, dtype=values.dtype).expand_as(values)
-    ranks = torch.empty_like(values).scatter_(1, order, places)
-    return ranks / (where.sum(1, keepdim=True) - 1).clamp_min(1)
+    """Rank of each value among those that count, from 0 for the lowest to 1, equal ones share theirs; `[E, N]`."""
+    ordered = values.masked_fill(~where, torch.inf).sort(1).values
+    below = torch.searchsorted(ordered, values)
+    up_to = torch.searchsorted(ordered, values, right=True)
+    return 0.5 * (below + up_to - 1) / (where.sum(1, keepdim=True) - 1).clamp_min(1)

@@ -60,6 +60,8 @@ class PoolTasks:
 
     def repeat(self, group: int) -> "PoolTasks":
         """Each task `group` times in a row: `[E * group, ...]`."""
+        if group == 1:  # no copy of a large pool
+            return self
         changes: dict[str, Any] = {key: value.repeat_interleave(group, 0) for key, value in self._tensors().items()}
         return replace(self, **changes, names=tuple(name for name in self.names for _ in range(group)))
 
@@ -127,6 +129,8 @@ class PoolSampler:
             )
         if not 0 < self.test_share < 1:
             raise AlmetaError(f"test_share is {self.test_share}; it lies between 0 and 1")
+        if not 0 <= self.synthetic <= 1:
+            raise AlmetaError(f"synthetic is {self.synthetic}; it is a share, from 0 to 1")
         if self.first not in ("per_class", "random"):
             raise AlmetaError(f"first is '{self.first}'; choose 'per_class' or 'random'")
         for name in ("pool_size", "max_test", "num_first", "max_classes", "max_features"):
@@ -208,9 +212,10 @@ class PoolSampler:
         if self.max_classes is None or dataset.num_classes <= self.max_classes:
             return np.arange(len(dataset)), dataset.y
         renumber = np.full(dataset.num_classes, -1)
-        # Classes with a few rows only would leave nothing to learn and to test.
+        # Classes with a few rows only would leave nothing to learn and to test; some may have none.
         counts = dataset.class_counts
-        kept = rng.choice(dataset.num_classes, self.max_classes, replace=False, p=counts / counts.sum())
+        number = min(self.max_classes, np.count_nonzero(counts))
+        kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
         renumber[kept] = np.arange(len(kept))
         rows = np.flatnonzero(renumber[dataset.y] >= 0)
         return rows, renumber[dataset.y[rows]]

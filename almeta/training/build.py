@@ -309,7 +309,8 @@ def choose_classes(checkpoint: Checkpoint, dataset: Config | None, classes: str)
     if classes not in ("test", "train", "all"):
         raise AlmetaError(did_you_mean(str(classes), ("test", "train", "all"), "choice of classes"))
     own = checkpoint["config"]["dataset"]
-    chosen = dataset or own
+    # A data set that is given by its name alone (`dataset=named`) is split as the own one.
+    chosen = own | {key: value for key, value in (dataset or {}).items() if value is not None}
     check_values(chosen, DATASET, "dataset")
     parts = load_split({"dataset": chosen})
     if parts["train"].name == checkpoint["dataset"]:

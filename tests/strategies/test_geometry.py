@@ -106,9 +106,9 @@ def test_density_by_hand():
 def test_blocks_change_nothing(monkeypatch):
     x, exists = pools()
     whole = Geometry(x, exists, num_neighbours=4)
-    monkeypatch.setattr(module, "_BLOCK", 7 * 2 * 30)  # seven rows at once
+    monkeypatch.setattr(module, "_BLOCK", 7 * 2 * 30)  # of one pool fourteen rows at once
     parts = Geometry(x, exists, num_neighbours=4)
-    assert len(list(parts._blocks())) == 5
+    assert len(list(parts._blocks())) == 2 * 3
     assert torch.equal(parts.neighbours[0], whole.neighbours[0])
     torch.testing.assert_close(parts.neighbours[1], whole.neighbours[1])
     torch.testing.assert_close(parts.information_density, whole.information_density)

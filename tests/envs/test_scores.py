@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+
+from almeta.envs.scores import SCORES
+
+ROWS, CLASSES = 40, 5
+REFERENCES = {
+    "accuracy": lambda y, p: metrics.accuracy_score(y, p.argmax(1)),
+    "balanced_accuracy": lambda y, p: metrics.recall_score(
+        y, p.argmax(1), labels=np.unique(y), average="macro", zero_division=0
+    ),
+    "macro_f1": lambda y, p: metrics.f1_score(y, p.argmax(1), average="macro"),
+    "neg_log_loss": lambda y, p: -metrics.log_loss(y, p, labels=np.arange(p.shape[1])),
+    "true_probability": lambda y, p: np.mean([row[k] for row, k in zip(p, y, strict=True)]),
+}
+
+
+def cases(seed, count=50):
+    """Probabilities `[E, M, C]`, classes and which rows exist: of 1 to 40 rows and 2 to 5 classes, some unheard of."""
+    rng = np.random.default_rng(seed)
+    probabilities = torch.rand(count, ROWS, CLASSES, generator=torch.Generator().manual_seed(seed))
+    y = torch.zeros(count, ROWS, dtype=torch.int64)
+    exists = torch.zeros(count, ROWS, dtype=torch.bool)
+    for e in range(count):
+        rows, classes = rng.integers(1, ROWS + 1), rng.integers(2, CLASSES + 1)
+        p = rng.dirichlet(np.full(classes, rng.choice([0.2, 1.0, 5.0])), rows) + 1e-5
+        probabilities[e, :rows] = 0
+        probabilities[e, :rows, :classes] = torch.tensor(p / p.sum(1, keepdims=True), dtype=torch.float32)
+        y[e, :rows] = torch.from_numpy(rng.choice(rng.integers(classes, size=classes), rows))
+        exists[e, :rows] = True
+    return probabilities, y, exists
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_agrees_with_scikit_learn_whatever_pads(name):
+    probabilities, y, exists = cases(seed=0)
+    scores = SCORES[name](probabilities, y, exists)
+    assert scores.dtype == torch.float32 and scores.shape == (50,)
+    for e in range(50):
+        there = exists[e].numpy()
+        own = probabilities[e].numpy()[there].astype(np.float64)
+        expected = REFERENCES[name](y[e].numpy()[there], own / own.sum(1, keepdims=True))
+        assert scores[e].item() == pytest.approx(expected, abs=1e-5), e
+    assert scores.std() > 0.05
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_higher_is_better(name):
+    y, exists = torch.tensor([[0, 1, 1, 2]]), torch.ones(1, 4, dtype=torch.bool)
+    right = torch.nn.functional.one_hot(y, 3).float()
+    wrong = right.roll(1, -1)
+    best, middle, worst = (SCORES[name](p, y, exists).item() for p in (right, (right + wrong * 1.1) / 2.1, wrong))
+    assert best == (0 if name == "neg_log_loss" else 1)
+    assert worst <= middle < best and worst < best
+
+
+def test_a_probability_of_nothing_costs_no_more_than_one_of_1e_7():
+    y, exists = torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool)
+    score = SCORES["neg_log_loss"](torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), y, exists)
+    assert score.item() == pytest.approx(np.log(1e-7) / 2, rel=1e-5)
+
+
+def test_of_equal_probabilities_the_first_class_counts():
+    exists = torch.ones(1, 3, dtype=torch.bool)
+    score = SCORES["accuracy"](torch.full((1, 3, 4), 0.25), torch.tensor([[0, 0, 1]]), exists)
+    assert score.item() == pytest.approx(2 / 3)

@@ -1,0 +1,324 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from almeta.data import load_dataset
+from almeta.errors import AlmetaError
+from almeta.evaluation import benchmark
+from almeta.evaluation.benchmark import CellStore, Setting, StrategyByName, play_cell, run_benchmark, task_seed
+from almeta.strategies import make_strategy
+from almeta.training.build import build_pool_simulation
+from tests.small_config import compose_config
+
+RANDOM, MARGIN = StrategyByName("random"), StrategyByName("margin")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Acts like a strategy and notes the tasks that it sees; raises in the cells of `broken`."""
+
+    name: str
+    seen: dict
+    broken: tuple[str, ...] = ()
+
+    def digest(self, dataset):
+        return f"strategy {self.name}"
+
+    def make(self, dataset, device):
+        if dataset in self.broken:
+            raise KeyboardInterrupt
+        inner, seen = make_strategy(self.name), self.seen
+
+        class Actor:
+            def utilities(self, state, generator):
+                seen.setdefault(dataset, []).append(state)
+                return inner.utilities(state, generator)
+
+        return Actor()
+
+
+def make_setting(*overrides, repeats=3, **options) -> Setting:
+    return Setting(compose_config("budget=3", "env.pool_size=20", *overrides, command="benchmark"), repeats, options)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "cells.sqlite"
+
+
+def first_states(setting, *names):
+    found = []
+    for name in names:
+        seen: dict = {}
+        play_cell("iris", Watched(name, seen), setting)
+        found.append(seen["iris"][0])
+    return found
+
+
+# ---- pairing
+
+
+def test_all_repeats_are_the_same_tasks_for_everybody():
+    one, other = first_states(make_setting("oracle=priced"), "random", "entropy")
+    for name in ("x", "exists", "available", "labels", "picks", "probabilities", "prices"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=0)
+    assert not torch.equal(one.x[0], one.x[1])  # and of one data set no two are alike
+    assert not torch.equal(one.picks[0], one.picks[1])
+
+
+def test_a_repeat_is_the_same_task_however_many_there_are():
+    (few,) = first_states(make_setting(repeats=2), "random")
+    (many,) = first_states(make_setting(repeats=5), "random")
+    for name in ("x", "labels", "picks"):
+        torch.testing.assert_close(getattr(many, name)[:2], getattr(few, name), rtol=0, atol=0)
+    assert len({task_seed(seed, name, repeat) for seed in (0, 1) for name in "ab" for repeat in range(50)}) == 200
+
+
+def test_the_first_point_is_shared_and_the_numbers_are_the_learners():
+    setting = make_setting(repeats=4)
+    curves = [play_cell("wine", StrategyByName(name), setting) for name in ("random", "margin", "core_set")]
+    assert all(one.shape == (4, 4) and one.dtype == np.float32 for one in curves)
+    assert (curves[0][0] == curves[1][0]).all()
+    assert (curves[0][0] == curves[2][0]).all()
+    assert not (curves[0] == curves[1]).all()
+    changes = {"synthetic": 0.0, "group": 1}
+    simulation = build_pool_simulation(setting.config, [load_dataset("wine")], 4, "by hand", **changes)
+    simulation.reset(simulation.sampler.draw_seeded([task_seed(0, "wine", repeat) for repeat in range(4)]))
+    np.testing.assert_allclose(curves[0][0], simulation.score.numpy(), atol=1e-6)
+
+
+def test_large_data_sets_are_played_in_batches(monkeypatch):
+    setting = make_setting(repeats=5)
+    whole = play_cell("iris", RANDOM, setting)
+    monkeypatch.setattr(benchmark, "_BATCH", 2 * (20 + 60) * 4)  # two tasks
+    parted = play_cell("iris", RANDOM, setting)
+    assert parted.shape == whole.shape
+    assert (parted[0] == whole[0]).all()  # the tasks; how ties are broken may differ
+
+
+def test_batches_of_which_one_has_a_label_less_fit_together(monkeypatch, tmp_path):
+    """The class of one row is in the pool of some tasks only, and the budget is what empties the pool."""
+    rows = [f"{i},{i % 7},{'rare' if i == 0 else 'ab'[i % 2]}" for i in range(30)]
+    path = tmp_path / "rare.csv"
+    path.write_text("\n".join(["one,two,label", *rows]))
+    monkeypatch.setattr(benchmark, "_BATCH", 1)
+    curves = play_cell(f"csv:{path}", RANDOM, make_setting("budget=null", "env.pool_size=null", repeats=6))
+    assert curves.shape == (18 - 3 + 1, 6)
+
+
+# ---- what is kept
+
+
+def test_the_table_has_every_point(store):
+    table = run_benchmark(["iris", "wine"], [RANDOM, MARGIN], make_setting(), store)
+    assert list(table.columns) == ["dataset", "strategy", "repeat", "queries", "score"]
+    assert len(table) == 2 * 2 * 3 * 4
+    assert not table.duplicated(["dataset", "strategy", "repeat", "queries"]).any()
+    cell = table[(table["dataset"] == "wine") & (table["strategy"] == "margin")]
+    expected = play_cell("wine", MARGIN, make_setting())
+    assert (cell.pivot(index="queries", columns="repeat", values="score").to_numpy() == expected).all()
+
+
+def test_finished_cells_are_not_played_again(store):
+    first_seen: dict = {}
+    again_seen: dict = {}
+    setting = make_setting()
+    first = run_benchmark(["iris"], [RANDOM, Watched("margin", first_seen)], setting, store)
+    again = run_benchmark(["wine", "iris"], [RANDOM, Watched("margin", again_seen)], setting, store)
+    assert set(first_seen) == {"iris"}
+    assert set(again_seen) == {"wine"}
+    pd.testing.assert_frame_equal(again[again["dataset"] == "iris"], first)
+
+
+def test_cells_of_other_settings_are_left_alone(store):
+    setting = make_setting()
+    first = run_benchmark(["iris"], [RANDOM], setting, store)
+    for other in (make_setting("seed=1"), make_setting("learner=ridge"), make_setting(repeats=2)):
+        assert not run_benchmark(["iris"], [RANDOM], other, store).equals(first)
+    seen: dict = {}
+    pd.testing.assert_frame_equal(run_benchmark(["iris"], [Watched("random", seen)], setting, store), first)
+    assert not seen
+    with sqlite3.connect(store) as database:
+        assert database.execute("SELECT COUNT(*) FROM cells").fetchone() == (4,)
+
+
+def test_a_file_of_ones_own_that_changed_is_played_again(store, tmp_path):
+    path = tmp_path / "my.csv"
+    setting = make_setting(target="label")
+
+    def play(shift):
+        rows = [f"{i % 5},{i % 3},{'ab'[(i + shift * (i // 5)) % 2]}" for i in range(60)]
+        path.write_text("\n".join(["one,two,label", *rows]))
+        return run_benchmark([f"csv:{path}"], [RANDOM], setting, store)
+
+    before = play(0)
+    assert play(0).equals(before)
+    assert not play(1).equals(before)
+
+
+def test_a_benchmark_that_was_stopped_goes_on_where_it_was(store, tmp_path):
+    setting = make_setting()
+    names = ["iris", "wine", "digits"]
+    whole = run_benchmark(names, [RANDOM, MARGIN], setting, tmp_path / "whole.sqlite")
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(names, [RANDOM, Watched("margin", {}, broken=("wine",))], setting, store)
+    seen: dict = {}
+    rest = run_benchmark(names, [RANDOM, Watched("margin", seen)], setting, store)
+    assert set(seen) == {"wine", "digits"}
+    pd.testing.assert_frame_equal(rest, whole)
+
+
+def test_a_benchmark_that_was_killed_goes_on_where_it_was(store, tmp_path):
+    script = tmp_path / "play.py"
+    script.write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "from almeta.evaluation import benchmark\n"
+        "from tests.small_config import compose_config\n"
+        "def play(dataset, contender, setting, whole=benchmark.play_cell):\n"
+        "    if dataset == 'wine':\n"
+        "        print('in wine', flush=True)\n"
+        "        time.sleep(300)\n"
+        "    return whole(dataset, contender, setting)\n"
+        "benchmark.play_cell = play\n"
+        "config = compose_config('budget=3', 'env.pool_size=20', command='benchmark')\n"
+        "benchmark.run_benchmark(['iris', 'wine'], [benchmark.StrategyByName('random')],\n"
+        f"    benchmark.Setting(config, 3, {{}}), Path({str(store)!r}))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in wine\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    seen: dict = {}
+    table = run_benchmark(["iris", "wine"], [Watched("random", seen)], make_setting(), store)
+    assert set(seen) == {"wine"}
+    expected = run_benchmark(["iris", "wine"], [RANDOM], make_setting(), store.with_name("other.sqlite"))
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_two_processes_give_the_same_as_one(store):
+    setting = make_setting("matmul_precision=medium")
+    args = (["iris", "wine"], [RANDOM, MARGIN, StrategyByName("vote_entropy")], setting)
+    several = run_benchmark(*args, store, jobs=2, backend="loky")
+    pd.testing.assert_frame_equal(several, run_benchmark(*args, store.with_name("one.sqlite")))
+
+
+def test_a_cell_sets_the_precision_that_was_asked_for_wherever_it_is_played():
+    play_cell("iris", RANDOM, make_setting("matmul_precision=medium", repeats=2))
+    assert torch.get_float32_matmul_precision() == "medium"
+    play_cell("iris", RANDOM, make_setting(repeats=2))
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+# ---- what is wrong
+
+
+def test_a_file_that_is_something_else_is_told_and_left_alone(store):
+    store.write_text("my diary\n" * 100)
+    with pytest.raises(AlmetaError, match=r"cells\.sqlite is no file of benchmark cells"):
+        run_benchmark(["iris"], [RANDOM], make_setting(), store)
+    assert store.read_text() == "my diary\n" * 100
+
+
+def test_a_database_of_something_else_is_told(store):
+    with sqlite3.connect(store) as database:
+        database.execute("CREATE TABLE cells (organ TEXT, size REAL)")
+    with pytest.raises(AlmetaError, match=r"cells\.sqlite is no file of benchmark cells"):
+        run_benchmark(["iris"], [RANDOM], make_setting(), store)
+
+
+def test_a_database_that_is_cut_off_is_told(store):
+    with closing(CellStore(store)) as cells:
+        for key in range(20):
+            cells.keep(str(key), "iris", "random", np.ones((100, 30), np.float32))
+    content = store.read_bytes()
+    store.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AlmetaError, match=r"cells\.sqlite"):
+        run_benchmark(["iris"], [RANDOM], make_setting(), store)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(AlmetaError, match="unable to open"):
+        run_benchmark(["iris"], [RANDOM], make_setting(), tmp_path / "nowhere" / "cells.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("datasets", "contenders", "says"),
+    [
+        (["iris", "iris"], [RANDOM], "the data set 'iris' is named twice"),
+        (["iris"], [RANDOM, RANDOM], "the strategy or policy 'random' is named twice"),
+        ([], [RANDOM], "no data set is named"),
+        (["iris"], [], "no strategy or policy is named"),
+        (["iris", "irsi"], [RANDOM], "unknown data set 'irsi'; did you mean 'iris'"),
+        (["iris", "csv:nowhere.csv"], [RANDOM], "there is no file nowhere.csv"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_played(store, datasets, contenders, says):
+    with pytest.raises(AlmetaError, match=says):
+        run_benchmark(datasets, contenders, make_setting(), store)
+    assert not store.exists()
+
+
+def test_an_unknown_strategy_is_told_at_once():
+    with pytest.raises(AlmetaError, match="unknown strategy 'magrin'; did you mean 'margin'"):
+        StrategyByName("magrin")
+
+
+def test_a_budget_that_is_too_large_is_told_before_anything_is_played(store):
+    with pytest.raises(AlmetaError, match=r"env\.budget=12, but the pool of data set 'digits' has 20 rows"):
+        run_benchmark(["iris", "digits"], [RANDOM], make_setting("budget=12"), store)
+    assert not store.exists()
+
+
+def test_an_unknown_backend_is_told(store):
+    with pytest.raises(AlmetaError, match="backend 'lokky'"):
+        run_benchmark(["iris"], [RANDOM], make_setting(), store, backend="lokky")
+
+
+def test_a_cell_that_fails_leaves_the_finished_ones(store):
+    class Faulty:
+        name = "faulty"
+
+        def digest(self, dataset):
+            return "faulty"
+
+        def make(self, dataset, device):
+            raise AlmetaError("it cannot act here")
+
+    with pytest.raises(AlmetaError, match="it cannot act here"):
+        run_benchmark(["iris"], [RANDOM, Faulty()], make_setting(), store)
+    seen: dict = {}
+    run_benchmark(["iris"], [Watched("random", seen)], make_setting(), store)
+    assert not seen
+
+
+def test_the_key_tells_apart_whatever_curves_depend_on():
+    setting = make_setting()
+    config = setting.config
+    others = [
+        make_setting("seed=1"),
+        make_setting("learner=ridge"),
+        make_setting("oracle=noisy"),
+        make_setting("env.num_first=2"),
+        make_setting("matmul_precision=medium"),
+        make_setting(repeats=4),
+        make_setting(n=100),
+        replace(setting, config={**config, "device": "cuda"}),
+    ]
+    keys = {one.key("iris", "x", RANDOM) for one in [setting, *others]}
+    keys |= {setting.key("wine", "x", RANDOM), setting.key("iris", "y", RANDOM), setting.key("iris", "x", MARGIN)}
+    assert len(keys) == len(others) + 4
+    same = replace(setting, config={**config, "jobs": 7, "out": "elsewhere"}, threads=2)
+    assert same.key("iris", "x", RANDOM) == setting.key("iris", "x", RANDOM)

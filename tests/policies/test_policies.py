@@ -1,0 +1,305 @@
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+import almeta
+from almeta.data import load_dataset
+from almeta.errors import AlmetaError
+from almeta.policies import Member, TrainedPolicy, find_policy, is_run_on_streams, load_policy, policy_names
+from almeta.policies.published import load_published, publish, read_card
+from almeta.scripts.train import train
+from almeta.training.build import build_pool_simulation
+from tests.small_config import SMALL_POOLS, small_config
+
+TINY = (*SMALL_POOLS, "batches=2", "evaluate_every=9", "final_episodes=4", "learning_rate=0.1", "env.synthetic=0")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder as a sweep over two folds leaves it: one run was trained on iris, the other on wine."""
+    root = tmp_path_factory.mktemp("sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))
+        for fold in (0, 1):
+            folder = root / f"fold_{fold}"
+            folder.mkdir()
+            train(small_config("experiment=pool/quickstart", *TINY, f"dataset.fold={fold}"), folder)
+    return root
+
+
+@pytest.fixture(scope="module")
+def stream_run(tmp_path_factory, make_images):
+    folder = tmp_path_factory.mktemp("stream")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))
+        images = make_images([12] * 1230, name="characters")
+        patch.setattr("almeta.training.build.load_dataset", lambda name: images)
+        train(small_config("batches=1"), folder)
+    return folder
+
+
+@pytest.fixture
+def run(runs):
+    return runs / "fold_0"
+
+
+@pytest.fixture
+def shipped(runs, tmp_path, monkeypatch):
+    """A policy "tiny" of two members that ships with almeta; returns its folder."""
+    monkeypatch.setattr("almeta.policies._SHIPPED", tmp_path)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for fold in (0, 1):
+        publish(runs / f"fold_{fold}" / "last.pt", folder / f"fold{fold}.json", {"command": "train", "scores": {}})
+    return folder
+
+
+def held_out(run: Path) -> str:
+    return json.loads((run / "summary.json").read_text())["benchmark"]["datasets"].popitem()[0]
+
+
+def state_of(name="wine"):
+    config = small_config("experiment=pool/quickstart", *TINY)
+    changes = {"synthetic": 0.0, "group": 1}
+    return build_pool_simulation(config, [load_dataset(name)], 3, "test", **changes).reset()
+
+
+def utilities(agent, name="wine"):
+    return agent.utilities(state_of(name), torch.Generator())
+
+
+# ---- runs
+
+
+def test_a_run_is_a_policy_of_its_own_name(run):
+    policy = find_policy(run)
+    assert policy.name == "pool_quickstart"
+    assert find_policy(run, "mine").name == "mine"
+    assert find_policy(run / "last.pt").members == policy.members
+    (member,) = policy.members
+    assert member.config["network"]["hidden_size"] == 4
+    assert {*member.trained_on, held_out(run)} == {"iris", "wine"}
+
+
+def test_a_policy_is_judged_only_where_it_was_not_trained(run):
+    policy = find_policy(run)
+    (seen,) = policy.members[0].trained_on
+    assert policy.member(held_out(run)) == policy.members[0]
+    for use in (policy.member, policy.digest, lambda name: policy.make(name, "cpu")):
+        with pytest.raises(AlmetaError, match=f"the policy 'pool_quickstart' was trained on '{seen}'"):
+            use(seen)
+
+
+def test_near_duplicates_and_other_spellings_count_as_seen():
+    member = Member(Path("nowhere"), frozenset({"wdbc", "digits", "heart_statlog"}))
+    policy = TrainedPolicy("mine", (member,))
+    for name in ("wdbc", "breast_cancer", "breast_cancer_wisconsin", "optdigits", "heart"):
+        assert member.has_seen(name)
+    with pytest.raises(AlmetaError, match=r"trained on 'breast_cancer' or a near-duplicate of it \('breast tumours"):
+        policy.member("breast_cancer")
+    assert not member.has_seen("iris")
+    assert not member.has_seen("csv:my.csv")
+
+
+def test_of_several_folds_the_one_acts_that_has_not_seen_the_data_set(runs):
+    policy = find_policy(runs)
+    assert len(policy.members) == 2
+    for fold in (0, 1):
+        name = held_out(runs / f"fold_{fold}")
+        assert policy.member(name).path == runs / f"fold_{fold}" / "last.pt"
+        own = load_policy(runs / f"fold_{fold}")
+        torch.testing.assert_close(utilities(policy.make(name, "cpu")), utilities(own), rtol=0, atol=0)
+    assert policy.digest("iris") != policy.digest("wine")
+    assert policy.digest("digits") in (policy.digest("iris"), policy.digest("wine"))
+
+
+def test_those_who_have_seen_most_come_first(runs):
+    few, many = (Member(Path(name), frozenset(seen)) for name, seen in (("few", ["iris"]), ("many", ["wine", "zoo"])))
+    policy = TrainedPolicy("mine", (many, few))
+    assert policy.member("digits") == many
+    assert policy.member("zoo") == few
+    sizes = [len(member.trained_on) for member in find_policy(runs).members]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_run_on_streams_is_no_policy_of_pools(stream_run, run, runs):
+    assert is_run_on_streams(stream_run) and is_run_on_streams(stream_run / "last.pt")
+    assert not any(map(is_run_on_streams, (run, runs, "nowhere")))
+    with pytest.raises(AlmetaError, match="was trained on streams"):
+        find_policy(stream_run)
+    with pytest.raises(AlmetaError, match="was trained on streams"):
+        publish(stream_run / "last.pt", stream_run / "card.json", {})
+    assert not (stream_run / "card.json").exists()
+
+
+def test_a_policy_that_is_not_there_is_told_with_those_that_are(shipped):
+    for use in (find_policy, load_policy):
+        with pytest.raises(AlmetaError, match=r"no checkpoint at tinny; .* did you mean 'tiny'"):
+            use("tinny")
+
+
+@pytest.mark.parametrize("name", ["last.pt", "other.pt", "policy.json"])
+def test_a_foreign_file_is_told(tmp_path, name):
+    (tmp_path / name).write_bytes(b"something else")
+    for use in (find_policy, load_policy):
+        with pytest.raises(AlmetaError, match=f"{name} is damaged or no checkpoint"):
+            use(tmp_path / name)
+
+
+def test_a_folder_without_a_run_is_told(tmp_path):
+    for use in (find_policy, load_policy):
+        with pytest.raises(AlmetaError, match="no checkpoint at"):
+            use(tmp_path)
+
+
+# ---- published ones
+
+
+def test_a_published_policy_does_as_the_run_did(runs, tmp_path):
+    card = tmp_path / "mine.json"
+    publish(runs / "fold_1" / "last.pt", card, {"command": "python scripts/train.py", "scores": {"aulc": 0.5}})
+    content = read_card(card)
+    assert (content["command"], content["scores"], content["batches"]) == ("python scripts/train.py", {"aulc": 0.5}, 2)
+    assert content["trained_on"] == sorted(find_policy(runs / "fold_1").members[0].trained_on)
+    agent, own = load_published(card), load_policy(runs / "fold_1")
+    assert not agent.training
+    for name in ("iris", "wine"):
+        found = utilities(agent, name)
+        assert found.isfinite().sum() > 20
+        torch.testing.assert_close(found, utilities(own, name), rtol=0, atol=0)
+    other = utilities(load_policy(runs / "fold_0"))
+    assert not torch.equal(other, utilities(agent))  # the weights are those of the run, not of any
+
+
+def test_policies_that_ship_are_found_by_name(shipped, runs):
+    assert policy_names() == ["tiny"]
+    policy = find_policy("tiny")
+    assert policy.name == "tiny"
+    own = find_policy(runs)
+    for name in ("iris", "wine"):
+        assert policy.member(name).trained_on == own.member(name).trained_on
+        assert policy.member(name).config["dataset"]["num_folds"] == 2
+        made = utilities(policy.make(name, "cpu"), name)
+        torch.testing.assert_close(made, utilities(own.make(name, "cpu"), name), rtol=0, atol=0)
+    assert policy.digest("iris") != policy.digest("wine")
+    agent = load_policy("tiny")
+    torch.testing.assert_close(utilities(agent), utilities(policy.members[0].load("cpu")), rtol=0, atol=0)
+    torch.testing.assert_close(utilities(almeta.load_policy("tiny")), utilities(agent), rtol=0, atol=0)
+
+
+def test_every_policy_that_ships_loads_and_says_what_it_is():
+    for name in policy_names():
+        policy = find_policy(name)
+        for member in policy.members:
+            card = read_card(member.path)
+            assert {"command", "commit", "scores"} <= set(card)
+            assert member.trained_on
+            assert not {*card["scores"].get("datasets", ())} & member.trained_on
+            assert utilities(member.load("cpu"), "iris").isfinite().any()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda weights: weights[:-1], "its sha256 is not the one on the card"),
+        (lambda weights: weights[:-1] + bytes([weights[-1] ^ 1]), "its sha256 is not the one on the card"),
+        (lambda weights: b"", "its sha256 is not the one on the card"),
+        (None, "is missing, damaged or not the card's weights"),
+    ],
+)
+def test_damaged_weights_are_told(shipped, damage, says):
+    file = shipped / "fold0.safetensors"
+    content = file.read_bytes()
+    file.unlink()
+    if damage:
+        file.write_bytes(damage(content))
+    with pytest.raises(AlmetaError, match=says):
+        load_published(shipped / "fold0.json")
+
+
+def test_weights_of_something_else_are_told(shipped):
+    card = json.loads((shipped / "fold0.json").read_text())
+    for content, says in (
+        (save({"other.weight": torch.ones(2)}), "weights do not fit this GroupReinforce"),
+        (b"no safetensors at all", "is missing, damaged or not the card's weights"),
+    ):
+        (shipped / "fold0.safetensors").write_bytes(content)
+        (shipped / "fold0.json").write_text(json.dumps(card | {"sha256": hashlib.sha256(content).hexdigest()}))
+        with pytest.raises(AlmetaError, match=says):
+            load_published(shipped / "fold0.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no readable card of a policy"),
+        ("{", "is no readable card of a policy"),
+        ("[]", "is not the card of a policy of almeta"),
+        ('{"name": "almeta"}', "is not the card of a policy of almeta"),
+        ('{"format": "almeta-policy-1"}', "it has no 'sha256' of the right kind"),
+        ('{"format": "almeta-policy-1", "sha256": "", "trained_on": "iris", "config": {}}', "it has no 'trained_on'"),
+        ('{"format": "almeta-policy-1", "sha256": "", "trained_on": [], "config": {}}', "its config has no 'name'"),
+    ],
+)
+def test_a_foreign_card_is_told(shipped, text, says):
+    (shipped / "fold0.json").write_text(text)
+    for use in (find_policy, load_policy):
+        with pytest.raises(AlmetaError, match=says):
+            use("tiny")
+
+
+def test_a_card_runs_no_code_of_others(shipped):
+    card = json.loads((shipped / "fold0.json").read_text())
+    card["config"]["agent"]["_target_"] = "os.system"
+    (shipped / "fold0.json").write_text(json.dumps(card))
+    with pytest.raises(AlmetaError, match=r"agent\._target_ is 'os.system'"):
+        load_published(shipped / "fold0.json")
+
+
+def test_a_card_that_is_not_readable_text_is_told(shipped):
+    (shipped / "fold0.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(AlmetaError, match="is no readable card"):
+        read_card(shipped / "fold0.json")
+
+
+# ---- acting
+
+
+@pytest.mark.parametrize("num_envs", [None, 3])
+def test_a_policy_acts_in_the_environments(shipped, num_envs):
+    options: Any = {"dataset": "wine", "pool_size": 15, "budget": 4}
+    name = "almeta:almeta/PoolSelection-v0"
+    env: Any = gym.make(name, **options) if num_envs is None else gym.make_vec(name, num_envs=num_envs, **options)
+    agent = load_policy("tiny")
+    observation, info = env.reset(seed=0)
+    memory = None
+    for step in range(4):
+        rows, memory = agent.predict(observation, memory, action_mask=info["action_mask"])
+        again, _ = agent.predict(observation)
+        assert np.array_equal(rows, again)
+        assert rows.shape == (() if num_envs is None else (3,))
+        batch = env.unwrapped if num_envs else env.unwrapped.batch
+        state = batch.simulation.state()
+        scores = agent.utilities(state, torch.Generator())
+        assert np.array_equal(np.atleast_1d(rows), scores.argmax(1).numpy())
+        observation, _, ended, _, info = env.step(rows)
+        assert not np.any(info["invalid_action"])
+        assert np.all(np.asarray(ended) == (step == 3))
+
+
+def test_a_member_changes_with_its_file(runs, tmp_path):
+    shutil.copy(runs / "fold_0" / "last.pt", tmp_path / "one.pt")
+    member = Member(tmp_path / "one.pt", frozenset())
+    before = member.digest
+    assert replace(member).digest == before
+    shutil.copy(runs / "fold_1" / "last.pt", tmp_path / "one.pt")
+    assert member.digest != before

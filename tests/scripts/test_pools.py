@@ -1,0 +1,231 @@
+"""What the commands do on pools: training, judging, sweeps over folds, names of data sets on the command line."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from almeta.data.suites import group_of, suite
+from almeta.errors import AlmetaError
+from almeta.evaluation.figures import gain_over_training
+from almeta.evaluation.sweep import pool_table, sweep_table
+from almeta.policies import find_policy
+from almeta.scripts import train
+from almeta.scripts.commands import name_datasets
+from almeta.scripts.pools import PoolRun
+from almeta.training.build import check_config, split_suite
+from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
+
+TRAIN = (*SMALL, *SMALL_POOLS, "experiment=pool/quickstart", "batches=2", "final_episodes=4")
+
+
+def pool_config(*overrides: str) -> dict:
+    return small_config("experiment=pool/quickstart", *SMALL_POOLS, *overrides)
+
+
+# ---- data sets to train on, and to be judged on
+
+
+@pytest.mark.parametrize("num_folds", [2, 5])
+def test_each_data_set_is_judged_in_one_fold_and_trained_on_in_the_others(num_folds):
+    chosen = {"suite": "tables", "num_folds": num_folds, "split_seed": 0}
+    parts = [split_suite({**chosen, "fold": fold}) for fold in range(num_folds)]
+    assert sorted(name for part in parts for name in part["test"]) == sorted(suite("tables"))
+    for part in parts:
+        assert sorted((*part["train"], *part["test"])) == sorted(suite("tables"))
+        assert not {group_of(name) for name in part["train"]} & {group_of(name) for name in part["test"]}
+    other = [split_suite({**chosen, "split_seed": 1, "fold": fold})["test"] for fold in range(num_folds)]
+    assert other != [part["test"] for part in parts]
+
+
+def test_without_a_fold_all_are_for_training_and_with_one_fold_all_for_judging():
+    chosen = {"suite": ["iris", "wine"], "num_folds": 1, "fold": None, "split_seed": 0}
+    assert split_suite(chosen) == {"train": ("iris", "wine"), "test": ()}
+    assert split_suite({**chosen, "fold": 0}) == {"train": (), "test": ("iris", "wine")}
+    with pytest.raises(AlmetaError, match=r"dataset\.fold=1, but dataset\.num_folds=1; folds count from 0"):
+        split_suite({**chosen, "fold": 1})
+    with pytest.raises(AlmetaError, match="unknown suite 'tabels'; did you mean 'tables'"):
+        split_suite({**chosen, "suite": "tabels"})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"dataset": {"name": "iris"}}, "unknown key of dataset 'name'"),
+        ({"learner": None}, None),
+        ({"oracle": {"_target_": "os.system"}}, r"oracle\._target_ is 'os.system'; it must be a class or function"),
+        ({"learner": {"_target_": "almeta.oracles.Oracle"}}, "learner._target_ is 'almeta.oracles.Oracle'"),
+        (
+            {"learner": {"_target_": "almeta.learners.svc", "c": 1}},
+            "unknown key of learner 'c'; Known: C, gamma, kernel",
+        ),
+    ],
+)
+def test_a_config_of_pools_is_checked(change, says):
+    config = {**pool_config(), **change}
+    if says is None:
+        return check_config(config)
+    with pytest.raises(AlmetaError, match=says):
+        check_config(config)
+
+
+def test_agents_and_environments_are_of_one_kind():
+    pools, streams = pool_config(), small_config()
+    for config, other in ((pools, streams), (streams, pools)):
+        with pytest.raises(AlmetaError, match="which cannot act in .*; begin with a preset"):
+            check_config({**config, "agent": other["agent"]})
+
+
+# ---- training
+
+
+def test_a_run_says_what_it_trains_on_and_holds_back():
+    run = PoolRun(pool_config("env.synthetic=0.25"))
+    assert sorted((*run.names["train"], *run.names["test"])) == ["iris", "wine"]
+    text = run.describe()
+    assert "training pool_quickstart: GroupReinforce with PoolScorer" in text
+    assert "on 1 data sets and 25% synthetic tasks for 4 batches of 4 episodes" in text
+    assert "judged on 1 data sets it never sees" in text
+    assert run.simulation.sampler.names == run.names["train"]
+
+
+def test_an_evaluation_measures_the_same_tasks_at_each_call():
+    run = PoolRun(pool_config("env.budget=8"))
+    assert set(run.evaluations) == {"train", "test"}
+    for measure in run.evaluations.values():
+        first = measure(run.agent)
+        assert measure(run.agent) == first
+        assert first["gain"] == pytest.approx(first["aulc"] - first["aulc_of_margin"], abs=1e-6)
+        assert first["better"] in (0.0, 1.0)
+        assert first["episodes"] == 8
+    before = run.evaluations["test"](run.agent)
+    with torch.no_grad():
+        for weight in run.agent.parameters():
+            weight.normal_(0, 10, generator=torch.Generator().manual_seed(0))
+    assert run.evaluations["test"](run.agent) != before
+
+
+def test_a_policy_that_does_as_margin_does_gains_nothing():
+    run = PoolRun(pool_config("evaluate_episodes=32"))  # fresh: its correction of the prior is zero
+
+    class AsMargin:
+        def utilities(self, state, generator):
+            top = state.probabilities.topk(2, -1).values
+            return (top[..., 1] - top[..., 0]).masked_fill(~state.available, -torch.inf)
+
+    measured = run.evaluations["test"](AsMargin())  # type: ignore[arg-type]
+    assert abs(measured["gain"]) < 0.01  # ties may be broken otherwise
+
+
+def test_evaluations_do_not_touch_what_is_trained_on():
+    run = PoolRun(pool_config())
+    before = run.simulation.generator.get_state()
+    run.evaluations["train"](run.agent)
+    assert torch.equal(run.simulation.generator.get_state(), before)
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_a_run_without_a_fold_is_not_judged(tmp_path):
+    summary = train.train(pool_config("dataset.fold=null", "batches=2"), tmp_path)
+    assert set(summary) == {"policy", "seed", "batches", "train"}
+    assert find_policy(tmp_path).members[0].trained_on == {"iris", "wine"}
+    assert not (tmp_path / "curves.csv").exists()
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_a_run_leaves_its_tables_and_figures(tmp_path):
+    summary = train.train(pool_config("batches=2", "evaluate_every=1"), tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left >= {"config.yaml", "metrics.jsonl", "last.pt", "best.pt", "gain_over_training.png", "summary.json"}
+    assert left >= {"curves.csv", "summary.md", "learning_curves.png", "gains.png"}
+    names = {row["strategy"] for row in summary["benchmark"]["strategies"]}
+    assert names == {"random", "margin", "entropy", "information_density", "core_set", "pool_quickstart"}
+    assert set(summary["test"]) == {"aulc", "aulc_of_margin", "gain", "better", "mean_return", "episodes"}
+
+
+def test_the_gain_is_drawn_along_training(tmp_path):
+    lines = [
+        {"kind": "evaluation", "batch": batch, "classes": part, "gain": 0.001 * batch}
+        for batch in (1, 2, 3)
+        for part in ("train", "test")
+    ]
+    path = gain_over_training(lines, tmp_path / "gain.png", "margin")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="no evaluation to draw"):
+        gain_over_training([{"kind": "train", "batch": 1}], tmp_path / "none.png", "margin")
+
+
+# ---- sweeps
+
+
+def test_a_sweep_over_folds_ends_in_a_table_and_is_one_policy(command):
+    asked = ("-m", *TRAIN, "dataset.fold=0,1,null", "name=mine", "hydra.sweep.dir=sweep")
+    result = command(train, *asked)
+    assert result.status == 0, result.err
+    with open("sweep/pools.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["policy"] for row in rows] == ["mine (fold=0)", "mine (fold=1)"]
+    for row in rows:
+        (folder,) = Path("sweep").glob(f"*fold_{row['policy'][-2]}*")
+        test = json.loads((folder / "summary.json").read_text())["test"]
+        assert float(row["gain"]) == pytest.approx(test["gain"])
+        assert float(row["aulc"]) == pytest.approx(test["aulc"])
+    assert not Path("sweep/table.csv").exists()
+    assert result.out.rstrip().endswith("wrote pools.csv to sweep")
+    assert "missing: fold=null was judged on no 'test' data in sweep/" in result.out
+    policy = find_policy("sweep")
+    assert (policy.name, len(policy.members)) == ("mine", 3)
+    assert policy.members[0].trained_on == {"iris", "wine"}
+    assert policy.member("digits") == policy.members[0]
+    assert {policy.member(name).path for name in ("iris", "wine")} == {one.path for one in policy.members[1:]}
+
+
+def test_the_table_of_pools_leaves_out_streams_and_unfinished_jobs(tmp_path):
+    contents = {
+        "pools": {"policy": "mine", "seed": 3, "test": {"aulc": 0.5, "gain": 0.1, "better": 1.0}, "benchmark": {}},
+        "streams": {"policy": "lstm", "seed": 0, "test": {"accuracy": 0.5}},
+        "whole": {"policy": "mine", "seed": 0, "train": {"aulc": 0.5}},
+    }
+    folders = [tmp_path / name for name in (*contents, "unfinished")]
+    for folder in folders:
+        folder.mkdir()
+        if folder.name in contents:
+            (folder / "summary.json").write_text(json.dumps(contents[folder.name]))
+    table = pool_table(folders)
+    assert table.to_dict("records") == [{"policy": "mine", "seed": 3, "aulc": 0.5, "gain": 0.1, "better": 1.0}]
+    _, missing = sweep_table([folders[0], *folders[2:]])
+    assert [line.partition(" in ")[0] for line in missing] == [
+        "a job was judged on no 'test' data",
+        "a job has no finished summary.json",
+    ]
+    assert list(pool_table([]).columns) == ["policy", "seed", "aulc", "gain", "better"]
+
+
+# ---- names on the command line
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [
+        ("dataset=csv:my.csv", ["dataset=named", "dataset.name='csv:my.csv'"]),
+        ("dataset=iris", ["dataset=named", "dataset.name='iris'"]),
+        ("dataset=heart", ["dataset=named", "dataset.name='heart'"]),
+        ("dataset=openml:61", ["dataset=named", "dataset.name='openml:61'"]),
+        ("dataset=csv:it's.csv", ["dataset=named", r"dataset.name='csv:it\'s.csv'"]),
+        ("dataset=csv:a=b.csv", ["dataset=named", "dataset.name='csv:a=b.csv'"]),
+        ("dataset=omniglot", ["dataset=omniglot"]),
+        ("dataset=tables", ["dataset=tables"]),
+        ("dataset.name=iris", ["dataset.name=iris"]),
+        ("policy=iris", ["policy=iris"]),
+    ],
+)
+def test_any_name_may_stand_for_a_data_set(monkeypatch, given, becomes):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "policy=x", given, "seed=1"])
+    name_datasets()
+    assert sys.argv == ["evaluate.py", "policy=x", *becomes, "seed=1"]
+    if "named" in becomes[0]:
+        name = compose_config(*sys.argv[1:], command="evaluate")["dataset"]["name"]
+        assert name == given.removeprefix("dataset=")

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from almeta.data import load_dataset

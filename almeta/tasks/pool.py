@@ -214,7 +214,7 @@ class PoolSampler:
         renumber = np.full(dataset.num_classes, -1)
         # Classes with a few rows only would leave nothing to learn and to test; some may have none.
         counts = dataset.class_counts
-        number = min(self.max_classes, np.count_nonzero(counts))
+        number = min(self.max_classes, int(np.count_nonzero(counts)))
         kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
         renumber[kept] = np.arange(len(kept))
         rows = np.flatnonzero(renumber[dataset.y] >= 0)

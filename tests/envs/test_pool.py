@@ -67,7 +67,7 @@ def test_scores_are_those_of_a_plain_loop_with_the_same_picks(score, query_size)
     close = 1e-3 if score in ("neg_log_loss", "true_probability") else 1.5 / 10
     off = []
     np.testing.assert_allclose(simulation.score, before, atol=close)
-    waiting = [{} for _ in range(6)]
+    waiting: list[dict] = [{} for _ in range(6)]
     for time in range(8):
         rows = random_rows(simulation, rng)
         outcome = simulation.step(rows)

@@ -1,5 +1,6 @@
 """Scorers and agents of pools: what they may depend on, what the losses are, and that learning is real."""
 
+import copy
 import functools
 import math
 
@@ -67,9 +68,9 @@ def test_rows_that_are_not_available_make_no_difference_to_others():
     scores, value = scorer(candidates, pool, available)
     changed, same = scorer(candidates + 5.0 * ~available[..., None], pool, available)
     assert torch.equal(changed[available], scores[available]) and torch.equal(same, value)
-    shorter, same = scorer(*(part[:1, available[0]] if part.dim() > 1 and part is not pool else part[:1]
-                             for part in (candidates, pool, available)))  # fmt: skip
-    torch.testing.assert_close(shorter[0], scores[0, available[0]])
+    there = available[0]
+    shorter, same = scorer(candidates[:1, there], pool[:1], available[:1, there])
+    torch.testing.assert_close(shorter[0], scores[0, there])
     torch.testing.assert_close(same[0], value[0])
 
 
@@ -240,15 +241,13 @@ def aulc(actor, datasets):
     return learning_curves(simulate(datasets, 400, seed=9), actor, make_generator(9, "judge")).mean(0)
 
 
-def shuffled(agent, seed):
-    """The same weights, each tensor's in another order."""
-    generator = torch.Generator().manual_seed(seed)
-    other = GroupReinforce(functools.partial(PoolScorer, 32))
-    weights = {
-        name: value.flatten()[torch.randperm(value.numel(), generator=generator)].view_as(value)
-        for name, value in agent.state_dict().items()
-    }
-    other.load_state_dict(weights)
+def shuffle_weights(module, seed):
+    """A copy with the same weights, each tensor's in another order."""
+    generator, other = torch.Generator().manual_seed(seed), copy.deepcopy(module)
+    with torch.no_grad():
+        for value in other.parameters():
+            order = torch.randperm(value.numel(), generator=generator)
+            value.copy_(value.flatten()[order].view_as(value))
     return other
 
 
@@ -278,5 +277,74 @@ def test_where_margin_fails_a_trained_policy_does_not_and_its_shuffled_weights_d
     mean, error = gain(agent, margin, unseen)
     assert mean > 0.10 and mean > 10 * error, (mean, error)
     for seed in range(3):
-        mean, error = gain(shuffled(agent, seed), margin, unseen)
+        mean, error = gain(shuffle_weights(agent, seed), margin, unseen)
         assert mean < 0.02, (seed, mean, error)
+
+
+@pytest.mark.slow
+def test_on_two_kinds_of_tasks_a_policy_holds_its_own_against_the_better_heuristic_of_each():
+    torch.set_num_threads(1)
+    margin, core_set = make_strategy("margin"), make_strategy("core_set")
+    clusters, corners = three_cluster(UNSEEN), two_corners(UNSEEN)
+    assert gain(core_set, margin, clusters)[0] > 0.02  # to explore is right in one kind
+    assert gain(margin, core_set, corners)[0] > 0.015  # and wrong in the other
+    agent = train(three_cluster(SEEN) + two_corners(SEEN), 80)
+    assert gain(agent, core_set, clusters)[0] > 0.05
+    assert gain(agent, margin, corners)[0] > -0.003
+    other = shuffle_weights(agent, 0)
+    assert gain(other, core_set, clusters)[0] < -0.015 or gain(other, margin, corners)[0] < -0.015
+
+
+def context_bandit(generator, source, episodes=128, group=8):
+    """One pick among 20 candidates: in half of the pools the highest entropy is right, in half the lowest.
+
+    Which it is, only the pool's number of classes tells, or only all candidates' prices taken together.
+    """
+    tasks = episodes // group
+    candidates = torch.rand(tasks, 20, F, generator=generator)
+    pool = torch.rand(tasks, G, generator=generator)
+    kind = torch.randint(2, (tasks,), generator=generator)
+    if source == "pool":
+        pool[:, POOL_INPUTS.index("classes")] = kind.float()
+    else:  # a share of the candidates has a high price; one's own price tells less
+        high = torch.rand(tasks, 20, generator=generator) < 0.3 + 0.4 * kind[:, None]
+        candidates[..., CANDIDATE_INPUTS.index("price")] = high.float()
+    worth = candidates[..., CANDIDATE_INPUTS.index("entropy")] * (2 * kind[:, None] - 1)
+    return tuple(part.repeat_interleave(group, 0) for part in (candidates, pool, worth, kind))
+
+
+def earned(network, source, seed=1):
+    """Mean worth of the best-scored candidates of each kind; by chance .5 and -.5, at best .95 and -.05."""
+    candidates, pool, worth, kind = context_bandit(torch.Generator().manual_seed(seed), source, 2000, 1)
+    best = network(candidates, pool, torch.ones_like(worth, dtype=torch.bool))[0].argmax(-1, keepdim=True)
+    result = worth.gather(1, best).squeeze(1)
+    return result[kind == 1].mean().item(), result[kind == 0].mean().item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["pool", "candidates"])
+def test_the_context_alone_tells_what_is_right_and_is_read(source):
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    agent = GroupReinforce(functools.partial(PoolScorer, 32, prior="none"), ent_coef=0.01)
+    optimizer, generator = torch.optim.Adam(agent.parameters(), 4e-3), torch.Generator().manual_seed(0)
+    for _ in range(600):
+        candidates, pool, worth, _ = context_bandit(generator, source)
+        masks = torch.ones_like(worth, dtype=torch.bool)
+        logits, values = agent.network(candidates, pool, masks)
+        actions = agent.explore(logits.detach(), masks, generator)
+        rewards = worth.gather(1, actions[:, None]).squeeze(1)
+        played = PoolRollout(
+            logits[None], values[None], masks[None], actions[None], rewards[None], scores=rewards[None], group=8
+        )
+        loss, _ = agent.loss(played)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        high, low = earned(agent.network, source)
+        # Whoever always takes the highest earns about .95 and -.95, on average nothing.
+        assert (high + low) / 2 > 0.3, (high, low)
+        for seed in range(3):
+            high, low = earned(shuffle_weights(agent.network, seed), source)
+            assert (high + low) / 2 < 0.15, (seed, high, low)

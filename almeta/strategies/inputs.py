@@ -30,6 +30,8 @@ CANDIDATE_INPUTS = (
     "rank of distance",
     "rank of density",
     "price",
+    "unexplained share",
+    "rank of unexplained share",
 )
 POOL_INPUTS = (
     "progress",
@@ -41,6 +43,7 @@ POOL_INPUTS = (
     "mean distance",
     "mean vote against learner",
     "rows left",
+    "mean unexplained share",
 )
 
 
@@ -90,6 +93,7 @@ def candidate_inputs(state: PoolState) -> tuple[Tensor, Tensor]:
     around_taken = (_of(taken, around) * reached).sum(-1) / reached_count
     open_mass = (weight * _of(open_.float(), around)).sum(-1) / reached_count
 
+    unexplained = _unexplained(state)
     columns = (
         entropy,
         margin,
@@ -111,6 +115,8 @@ def candidate_inputs(state: PoolState) -> tuple[Tensor, Tensor]:
         _ranks(distance, open_),
         _ranks(density, open_),
         state.prices,
+        unexplained - _mean(unexplained, open_)[:, None],
+        _ranks(unexplained, open_),
     )
     candidates = torch.stack(columns, -1).masked_fill(~open_[..., None], 0.0)
 
@@ -125,6 +131,7 @@ def candidate_inputs(state: PoolState) -> tuple[Tensor, Tensor]:
         _mean(distance, open_),
         _mean(against, open_),
         open_.sum(1).float().log1p() / 5,
+        _mean(unexplained, open_),
     )
     return candidates, torch.stack(pool, -1)
 
@@ -157,3 +164,19 @@ def _ranks(values: Tensor, where: Tensor) -> Tensor:
     below = torch.searchsorted(ordered, values)
     up_to = torch.searchsorted(ordered, values, right=True)
     return 0.5 * (below + up_to - 1) / (where.sum(1, keepdim=True) - 1).clamp_min(1)
+
+
+def _unexplained(state: PoolState) -> Tensor:
+    """How much of each row's squared length lies outside of what the labelled rows span, softly; `[E, N]` in [0, 1].
+
+    It is the share of the variance that is left to a linear model with a unit Gaussian prior on its weights after it has
+    seen those rows with unit noise.
+    """
+    x, _, known = state.labelled_rows()
+    x = x * known[..., None]
+    gram = x @ x.mT
+    gram.diagonal(dim1=1, dim2=2).add_(1.0)
+    cross = state.x @ x.mT  # [E, N, L]
+    solved = torch.cholesky_solve(cross.mT, torch.linalg.cholesky(gram)).mT
+    length = state.x.square().sum(-1).clamp_min(1e-6)
+    return (1 - (cross * solved).sum(-1) / length).clamp(0.0, 1.0)

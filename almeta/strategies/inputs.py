@@ -169,8 +169,8 @@ def _ranks(values: Tensor, where: Tensor) -> Tensor:
 def _unexplained(state: PoolState) -> Tensor:
     """How much of each row's squared length lies outside of what the labelled rows span, softly; `[E, N]` in [0, 1].
 
-    It is the share of the variance that is left to a linear model with a unit Gaussian prior on its weights after it has
-    seen those rows with unit noise.
+    It is the share of the variance that is left to a linear model with a unit Gaussian prior on its weights after it
+    has seen those rows with unit noise.
     """
     x, _, known = state.labelled_rows()
     x = x * known[..., None]

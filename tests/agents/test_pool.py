@@ -326,10 +326,10 @@ def earned(network, source, seed=1):
 def test_the_context_alone_tells_what_is_right_and_is_read(source):
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    agent = GroupReinforce(functools.partial(PoolScorer, 32, prior="none"), ent_coef=0.01)
+    agent = GroupReinforce(functools.partial(PoolScorer, 32, prior="none"), ent_coef=0.05)
     optimizer, generator = torch.optim.Adam(agent.parameters(), 4e-3), torch.Generator().manual_seed(0)
     for _ in range(600):
-        candidates, pool, worth, _ = context_bandit(generator, source)
+        candidates, pool, worth, _ = context_bandit(generator, source, 512)
         masks = torch.ones_like(worth, dtype=torch.bool)
         logits, values = agent.network(candidates, pool, masks)
         actions = agent.explore(logits.detach(), masks, generator)

@@ -56,9 +56,11 @@ class PoolAgent(nn.Module):
 
     Attributes:
         epochs: how often the loss is taken from one batch.
+        min_group: so many episodes must share a task for it to learn anything.
     """
 
     epochs = 1
+    min_group = 1
 
     def __init__(self, network: MakeScorer, gamma: float, ent_coef: float) -> None:
         super().__init__()
@@ -132,6 +134,8 @@ class GroupReinforce(PoolAgent):
         gamma: discount.
         ent_coef: weight of the entropy bonus.
     """
+
+    min_group = 2
 
     def __init__(self, network: MakeScorer, gamma: Share = 0.95, ent_coef: Weight = 0.03) -> None:
         super().__init__(network, gamma, ent_coef)

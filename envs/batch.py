@@ -52,7 +52,7 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
                 bool, which must be True everywhere, since episodes of equal length begin together.
 
         Returns:
-            Observations and `{"action_mask": ...}`.
+            Observations and `info`, with `action_mask` in it.
         """
         super().reset(seed=seed)
         options = options or {}
@@ -124,12 +124,16 @@ class SingleEnv(gym.Env[Any, np.int64]):
         super().reset(seed=seed)
         self.batch.np_random = self.np_random  # one generator for both views
         observation, info = self.batch.reset(options=options)
-        return _first(observation), {name: value[0] for name, value in info.items()}
+        return _first(observation), _single(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         observation, reward, terminated, truncated, info = self.batch.step([action])
-        single = {name: value[0] if value.ndim > 1 else value.item() for name, value in info.items()}
-        return _first(observation), reward.item(), terminated.item(), truncated.item(), single
+        return _first(observation), reward.item(), terminated.item(), truncated.item(), _single(info)
+
+
+def _single(info: Info) -> Info:
+    """The first episode's part of each array: a Python value where there is one number an episode."""
+    return {name: value[0] if value.ndim > 1 else value.item() for name, value in info.items()}
 
 
 def _first(observation: Any) -> Any:

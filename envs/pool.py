@@ -114,7 +114,7 @@ class PoolSimulation:
         """What a checkpoint keeps of the tasks it was trained on: the names of the data sets, and a digest of them."""
         names = sorted(self.sampler.names)
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-        return {"dataset": "pools", "classes": digest, "datasets": names}
+        return {"dataset": "pools", "classes": digest, "datasets": names, "inputs": [*CANDIDATE_INPUTS, *POOL_INPUTS]}
 
     def reset(self, tasks: PoolTasks | None = None) -> PoolState:
         """Begin new episodes and return what is known at the first step.
@@ -320,9 +320,10 @@ class PoolSelectionVectorEnv(BatchEnv):
     Rows that pad a smaller pool have zeros. Nothing is truncated: all episodes terminate together when the budget is
     spent, and the next call must be `reset`.
 
-    A row that was labelled before spends the pick and gains 0. `info["action_mask"]` is the mask again; after a step
-    `info` also tells the judge, and not the policy: `score` (float32), `labels` (labels the learner has, int64),
-    `price` (float32), `declined` and `invalid_action` (bool), all `[E]`.
+    A row that was labelled before spends the pick and gains 0. `info["action_mask"]` is the mask again; for the judge,
+    and not for the policy, `info` has `score` (float32) and `labels` (labels the learner has, int64), and after a step
+    also `price` (float32), `declined` and `invalid_action` (bool), all `[E]`. A pick of an unfinished query
+    (`query_size`) is told to be declined at once, though its learner hears of it at the end of the query.
 
     Args:
         num_envs: episodes run in parallel E.
@@ -366,12 +367,15 @@ class PoolSelectionVectorEnv(BatchEnv):
         candidates, pool = candidate_inputs(state)
         mask = state.available.to(torch.int8).numpy()
         observation = {"candidates": candidates.numpy(), "pool": pool.numpy(), "action_mask": mask}
-        return observation, {"action_mask": mask.copy()}
+        labels = (state.labels >= 0).sum(1).numpy()
+        return observation, {
+            "action_mask": mask.copy(),
+            "score": self.simulation.score.numpy().copy(),
+            "labels": labels,
+        }
 
     def _judge(self, outcome: PoolOutcome) -> Info:
         return {
-            "score": outcome.score.numpy().copy(),
-            "labels": (self.simulation.state().labels >= 0).sum(1).numpy(),
             "price": outcome.price.numpy(),
             "declined": outcome.declined.numpy(),
             "invalid_action": outcome.invalid.numpy(),

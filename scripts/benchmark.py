@@ -39,6 +39,7 @@ VALUES: dict[str, Any] = {
     "area": Literal["mean", "trapezoid"],
     "jobs": Count,
     "backend": str | None,
+    "backend_options": dict[str, Any],
     "threads": Count,
     "seed": int,
     "device": str,
@@ -66,7 +67,7 @@ def benchmark(config: Config, folder: Path) -> dict[str, Any]:
     contenders: list[Contender] = [*strategies, *chosen_policies(config["policies"], {one.name for one in strategies})]
     options = {key: value for key, value in config["options"].items() if value is not None}
     setting = Setting(config, config["repeats"], options, config["threads"])
-    judging = {key: config[key] for key in ("jobs", "backend", "reference", "area")}
+    judging = {key: config[key] for key in ("jobs", "backend", "backend_options", "reference", "area")}
     return judge(datasets, contenders, setting, folder, **judging)
 
 

@@ -58,6 +58,13 @@ class PoolRun:
         train = [load_dataset(name) for name in self.names["train"]]
         self.simulation = build_pool_simulation(config, train, config["num_envs"], "env")
         self.agent = build_pool_agent(config)
+        if self.simulation.group < self.agent.min_group:
+            raise AlmetaError(
+                f"env.group is {self.simulation.group}, but {type(self.agent).__name__} compares episodes that share a "
+                f"task; set env.group to {self.agent.min_group} or more"
+            )
+        if config["name"] in STRATEGIES:
+            raise AlmetaError(f"name is '{config['name']}', as a strategy is called; choose another for the policy")
         self.evaluations = {"train": self._judge(train, "train")}
         if self.names["test"]:
             self.evaluations["test"] = self._judge([load_dataset(name) for name in self.names["test"]], "test")
@@ -145,7 +152,7 @@ def judge(
         The content of the benchmark's summary.
     """
     judging = {key: options[key] for key in ("reference", "area") if key in options}
-    running = {key: options[key] for key in ("jobs", "backend") if key in options}
+    running = {key: options[key] for key in ("jobs", "backend", "backend_options") if key in options}
     progress = Progress("benchmark", unit="cell")
     curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, **running)
     return report(curves, folder, Console(), measure=setting.config["env"].get("score", "accuracy"), **judging)

@@ -24,13 +24,21 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="a folder with the runs' folders")
     parser.add_argument("name", help="what load_policy will call the policy")
     parser.add_argument("--command", required=True, help="how the runs were made, for the card")
+    parser.add_argument("--commit", help="the commit they were trained with; the one checked out if left out")
     options = parser.parse_args()
     target = Path(almeta.policies.__file__).parent / options.name
     target.mkdir(exist_ok=True)
     for checkpoint in sorted(options.runs.glob("*/last.pt")):
+        if not (checkpoint.parent / "summary.json").exists():
+            print(f"left out, since it is not finished: {checkpoint.parent}")
+            continue
         fold = load_checkpoint(checkpoint)["config"]["dataset"]["fold"]
         card = target / ("full.json" if fold is None else f"fold{fold}.json")
-        publish(checkpoint, card, {"command": options.command, "commit": commit(), "scores": scores(checkpoint.parent)})
+        publish(
+            checkpoint,
+            card,
+            {"command": options.command, "commit": options.commit or commit(), "scores": scores(checkpoint.parent)},
+        )
         print(f"wrote {card}")
 
 

@@ -6,11 +6,13 @@ the same first labels, however many repeats there are, and with that the same or
 
 import hashlib
 import importlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +28,8 @@ from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
 from almeta.strategies import PoolActor, make_strategy
 from almeta.tasks import PoolTasks
-from almeta.training.build import build_pool_simulation, set_compute
+from almeta.training import build as building
+from almeta.training.build import build_pool_simulation, set_compute, set_matmul_precision
 from almeta.training.rollout import learning_curves
 
 # Numbers in the features of one batch of pools and test rows (1 GiB): repeats of larger data sets are played in turn.
@@ -91,7 +94,16 @@ class Setting:
     def key(self, dataset: str, content: str, contender: Contender) -> str:
         """A digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
         parts = {key: self.config[key] for key in ("env", "learner", "oracle", "seed", "device", "matmul_precision")}
-        facts = [parts, self.repeats, self.options, dataset, content, contender.name, contender.digest(dataset)]
+        facts = [
+            _code(),
+            parts,
+            self.repeats,
+            self.options,
+            dataset,
+            content,
+            contender.name,
+            contender.digest(dataset),
+        ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def simulation(self, dataset: Dataset, num_envs: int, purpose: str) -> PoolSimulation:
@@ -103,13 +115,38 @@ class Setting:
         return [task_seed(self.config["seed"], dataset, repeat) for repeat in range(self.repeats)]
 
 
+@cache
+def _code() -> str:
+    """A digest of the code that a curve comes from: cells of an older almeta are played again."""
+    root = Path(building.__file__).parents[1]
+    rooms = ("data", "tasks", "learners", "strategies", "envs", "agents")
+    files = [*sorted(path for room in rooms for path in (root / room).glob("*.py")), root / "oracles.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
 def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
     """Return the learning curves `[T + 1, repeats]` float32 of a cell; equal cells give equal curves.
 
     Raises:
         AlmetaError: if the data set cannot be had, or does not fit the setting.
     """
-    set_compute({**setting.config, "threads": setting.threads})
+    with _computing({**setting.config, "threads": setting.threads}):
+        return _play(dataset, contender, setting)
+
+
+@contextmanager
+def _computing(config: dict[str, Any]) -> Iterator[None]:
+    """Threads and precision as a config says within the block, and afterwards as they were."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    try:
+        set_compute(config)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        set_matmul_precision(precision)
+
+
+def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
     seed, device = setting.config["seed"], setting.config["device"]
     actor = contender.make(dataset, device)
     generator = make_generator(seed, f"{contender.name} on {dataset}", device)
@@ -157,6 +194,7 @@ def run_benchmark(
     store: Path,
     jobs: int = 1,
     backend: str | None = None,
+    backend_options: dict[str, Any] | None = None,
     track: Track = iter,
 ) -> pd.DataFrame:
     """Play all cells that are not finished yet, several at once, and return all curves.
@@ -168,6 +206,7 @@ def run_benchmark(
         store: an SQLite file, made if need be, that keeps finished cells; those of other settings in it are left alone.
         jobs: cells at once.
         backend: joblib's, such as "loky" (processes), "dask" or "ray"; None for its default.
+        backend_options: of that, such as `scheduler_host` of dask.
         track: wraps the range of cells still to come, to show how far it is.
 
     Returns:
@@ -183,27 +222,34 @@ def run_benchmark(
             contender.digest(dataset)  # raises where it may not be judged, before files are read
     contents = {dataset: _try_out(dataset, setting) for dataset in datasets}
     keys = {(d, c.name): setting.key(d, contents[d], c) for d in datasets for c in contenders}
-    workers = _make_workers(min(jobs, len(keys)), backend)
+    workers = _make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
         open_ = [(d, c) for d in datasets for c in contenders if keys[d, c.name] not in cells]
         # Played in another process, where nothing is known of this one but what is handed over.
-        results = workers(delayed(_play_named)(dataset, contender, setting) for dataset, contender in open_)
+        calls = [delayed(_play_named)(dataset, contender, setting) for dataset, contender in open_]
+        # What comes back all at once comes in portions, so that what is finished is kept.
+        portion = max(1, len(calls) if workers.return_generator else workers.n_jobs)
+        results = itertools.chain.from_iterable(
+            workers(calls[begin : begin + portion]) for begin in range(0, len(calls), portion)
+        )
         for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
             cells.keep(keys[dataset, name], dataset, name, curves)
         return pd.concat([_long(d, c.name, cells.read(keys[d, c.name])) for d in datasets for c in contenders])
 
 
-def _make_workers(jobs: int, backend: str | None) -> Parallel:
-    """Joblib's pool of workers; results come as they are finished.
+def _make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
+    """Joblib's pool of workers; results come as they are finished, where the backend can.
 
     Raises:
         AlmetaError: if there is no such backend here.
     """
     try:
-        if backend == "ray":  # joblib knows it once it is told
+        if backend == "ray":  # an optional package, which tells joblib of itself when it is asked to
             importlib.import_module(f"{backend}.util.joblib").register_ray()
-        return Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")
-    except (ImportError, ValueError) as error:
+        workers = Parallel(n_jobs=jobs, backend=backend, **options)
+        unordered = {"return_as": "generator_unordered"} if workers._backend.supports_return_generator else {}
+        return Parallel(n_jobs=jobs, backend=backend, **unordered, **options)
+    except (ImportError, TypeError, ValueError) as error:
         raise AlmetaError(
             f"backend '{backend}' cannot be used here ({error}); choose loky, or install and start what it needs"
         ) from error

@@ -204,7 +204,7 @@ def _minimise(problem: _Problem, tol: float) -> _Problem:
         logits_step = problem.push(step)
         active = (moved > tol).flatten()
         problem = _line_search(problem, step, bias_step, logits_step, curvature)
-        left = int(active.sum())  # the one wait for the device of a step
+        left = int(active.sum())  # on a GPU this waits for it, as the ends of the loops below do
         if left == 0:
             break
         if left < 0.7 * len(rows):

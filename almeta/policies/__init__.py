@@ -32,8 +32,9 @@ def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Any:
     Raises:
         AlmetaError: if there is none of that name and no checkpoint, or it is damaged or foreign.
     """
-    if cards := _cards(name_or_folder):
-        return _members(cards)[0].load(device)
+    path = Path(name_or_folder)
+    if _cards(name_or_folder) or (path.is_dir() and not (path / "last.pt").exists() and any(path.glob("*/last.pt"))):
+        return find_policy(name_or_folder).members[0].load(device)
     return load_agent(_existing(name_or_folder), device)[0]
 
 
@@ -52,8 +53,8 @@ class Member:
     @property
     def digest(self) -> str:
         """A text that changes with the file."""
-        file = self.path.with_suffix(".safetensors") if self.path.suffix == ".json" else self.path
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        files = [self.path, self.path.with_suffix(".safetensors")] if self.path.suffix == ".json" else [self.path]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
     def has_seen(self, dataset: str) -> bool:
         """Whether a data set, or a near-duplicate of it, was among those it was trained on."""
@@ -140,6 +141,8 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
 def is_run_on_streams(name_or_folder: str | Path) -> bool:
     """Whether it is a run, or the checkpoint of one, whose environment was the one-shot stream."""
     path = Path(name_or_folder)
+    if _cards(name_or_folder):
+        return False
     is_run = path.is_file() or (path / "last.pt").exists()
     return is_run and "datasets" not in load_checkpoint(find_checkpoint(path))
 

@@ -40,6 +40,7 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         "format": FORMAT,
         "sha256": hashlib.sha256(weights).hexdigest(),
         "trained_on": content["datasets"],
+        "inputs": content["inputs"],
         "batches": content["batch"],
         **facts,
         "config": {key: content["config"][key] for key in _KEPT},

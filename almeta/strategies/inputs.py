@@ -55,7 +55,8 @@ def candidate_inputs(state: PoolState) -> tuple[Tensor, Tensor]:
 
     Returns:
         Numbers per candidate `[E, N, F]`, in the order of `CANDIDATE_INPUTS`, and per pool `[E, G]`, in that of
-        `POOL_INPUTS`; float32, finite, mostly within [-3, 3]. Rows that are not available have zeros.
+        `POOL_INPUTS`; float32, finite, mostly within [-3, 3] (prices as they are). Rows that are not available have
+        zeros.
     """
     open_ = state.available
     probabilities, classes = state.probabilities, state.probabilities.shape[-1]
@@ -173,10 +174,15 @@ def _unexplained(state: PoolState) -> Tensor:
     has seen those rows with unit noise.
     """
     x, _, known = state.labelled_rows()
+    if not x.shape[1]:
+        return torch.ones_like(state.prices)
     x = x * known[..., None]
-    gram = x @ x.mT
-    gram.diagonal(dim1=1, dim2=2).add_(1.0)
     cross = state.x @ x.mT  # [E, N, L]
-    solved = torch.cholesky_solve(cross.mT, torch.linalg.cholesky(gram)).mT
-    length = state.x.square().sum(-1).clamp_min(1e-6)
-    return (1 - (cross * solved).sum(-1) / length).clamp(0.0, 1.0)
+    gram = x.double() @ x.double().mT  # in float64: with features of thousands the noise would be lost to rounding
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    diagonal.add_(1.0 + 1e-7 * diagonal.amax(1, keepdim=True))
+    factor = torch.linalg.cholesky(gram)
+    # |factor^-1 cross|^2: one triangular system, and a sum of squares cannot come out negative
+    spanned = torch.linalg.solve_triangular(factor, cross.mT.double(), upper=False).square().sum(1)
+    length = state.x.double().square().sum(-1).clamp_min(1e-6)
+    return (1 - spanned / length).clamp(0.0, 1.0).float()

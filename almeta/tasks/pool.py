@@ -158,7 +158,7 @@ class PoolSampler:
 
     def _sizes(self, rows: int) -> tuple[int, int]:
         """Rows of the pool and test rows of a data set of so many rows."""
-        test = round(self.test_share * rows)
+        test = max(1, round(self.test_share * rows))
         pool = rows - test
         return min(pool, self.pool_size or pool), min(test, self.max_test or test)
 
@@ -197,14 +197,16 @@ class PoolSampler:
         else:
             dataset = self.datasets[rng.integers(len(self.datasets)) if turn is None else turn % len(self.datasets)]
         rows, y = self._choose_classes(dataset, rng)
-        order = stratified_order(y, rng)
         pool, test = self._sizes(len(y))
+        order = stratified_order(y, rng)
+        while len(np.unique(y[order[:pool]])) < 2:  # the one row of a rare class may fall among the test rows
+            order = stratified_order(y, rng)
         pool_rows, test_rows = order[:pool], order[pool : pool + test]
         x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.scale, self.components)
         if self.max_features is not None and x.shape[1] > self.max_features:
             columns = np.sort(rng.choice(x.shape[1], self.max_features, replace=False))
             x, test_x = x[:, columns], test_x[:, columns]
-        first = self._first_labels(y[pool_rows], rng, dataset.name)
+        first = self._first_labels(y[pool_rows], rng)
         return _Task(dataset.name, x, y[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
 
     def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -220,12 +222,10 @@ class PoolSampler:
         rows = np.flatnonzero(renumber[dataset.y] >= 0)
         return rows, renumber[dataset.y[rows]]
 
-    def _first_labels(self, y: np.ndarray, rng: np.random.Generator, name: str) -> np.ndarray:
+    def _first_labels(self, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         order = rng.permutation(len(y))
         if self.first == "per_class":
             return np.concatenate([order[y[order] == k][: self.num_first] for k in np.unique(y)])
-        if len(np.unique(y)) < 2:
-            raise AlmetaError(f"a pool of data set '{name}' has rows of one class alone; use a larger pool_size")
         while len(np.unique(y[order[: self.num_first]])) < min(2, self.num_first):
             order = rng.permutation(len(y))
         return order[: self.num_first]

@@ -12,12 +12,13 @@ import torch
 from almeta.agents.agent import Agent
 from almeta.agents.pool import PoolAgent
 from almeta.checks import Count, Positive, Share, Within, check_arguments, check_values
-from almeta.data import Dataset, load_dataset
+from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.one_shot import OneShotSimulation
 from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator, seeded_weights
+from almeta.strategies.inputs import CANDIDATE_INPUTS, POOL_INPUTS
 from almeta.tasks import split_classes
 from almeta.training.checkpoint import load_checkpoint
 from almeta.training.pretraining import pretrain_encoder
@@ -161,7 +162,8 @@ def split_suite(chosen: Config) -> dict[str, tuple[str, ...]]:
     Raises:
         AlmetaError: for an unknown suite or data set, or a fold that there is not.
     """
-    names = suite(chosen["suite"]) if isinstance(chosen["suite"], str) else tuple(chosen["suite"])
+    listed = suite(chosen["suite"]) if isinstance(chosen["suite"], str) else chosen["suite"]
+    names = tuple(map(canonical_name, listed))
     if chosen["fold"] is None:
         return {"train": names, "test": ()}
     if chosen["fold"] >= chosen["num_folds"]:
@@ -267,6 +269,11 @@ def rebuild_agent(content: Checkpoint) -> Any:
     """Build the agent that a checkpoint's config describes, with weights of no meaning."""
     config = content["config"]
     if _is_class(read_part(config["agent"], "agent")[0], PoolAgent):
+        if content["inputs"] != [*CANDIDATE_INPUTS, *POOL_INPUTS]:
+            raise AlmetaError(
+                "the policy was trained on other inputs than those of this version of almeta; "
+                "train it anew, or use the version that trained it"
+            )
         return build_pool_agent({**config, "device": "cpu"})
     shape = {"num_pixels": content["num_pixels"], "num_slots": content["num_slots"]}
     with seeded_weights(0):
@@ -287,8 +294,8 @@ def check_classes(content: Checkpoint, dataset: str, classes: str) -> None:
     if (content["dataset"], content["classes"]) != (dataset, classes):
         raise AlmetaError(
             f"the checkpoint was trained on other classes of '{content['dataset']}' than its config selects today (of "
-            f"'{dataset}'): the data set has changed, as the glyphs of 'characters' may with another matplotlib; "
-            "what it was trained on and what it is judged on would be mixed up"
+            f"'{dataset}'): the data set has changed, as the glyphs of 'characters' may with another matplotlib, or "
+            "other sets are listed; what it was trained on and what it is judged on would be mixed up"
         )
 
 

@@ -166,7 +166,7 @@ def test_a_batch_is_so_many_singles():
 def test_types_and_fields():
     env = single(oracle=Oracle(decline=0.5, price=0.1))
     _, info = env.reset(seed=0)
-    assert info.keys() == {"action_mask"}
+    assert info.keys() == {"action_mask", "score", "labels"}
     assert info["action_mask"].dtype == np.int8 and info["action_mask"].shape == (ROWS,)
     known, mask, score = 3, info["action_mask"], None
     for time in range(BUDGET):

@@ -215,11 +215,17 @@ def test_two_processes_give_the_same_as_one(store):
     pd.testing.assert_frame_equal(several, run_benchmark(*args, store.with_name("one.sqlite")))
 
 
-def test_a_cell_sets_the_precision_that_was_asked_for_wherever_it_is_played():
+def test_a_cell_computes_as_it_was_asked_to_and_leaves_all_as_it_was(monkeypatch):
+    seen = []
+
+    def look(*args):
+        seen.append((torch.get_float32_matmul_precision(), torch.get_num_threads()))
+
+    monkeypatch.setattr("almeta.evaluation.benchmark._play", look)
+    torch.set_num_threads(2)
     play_cell("iris", RANDOM, make_setting("matmul_precision=medium", repeats=2))
-    assert torch.get_float32_matmul_precision() == "medium"
-    play_cell("iris", RANDOM, make_setting(repeats=2))
-    assert torch.get_float32_matmul_precision() == "highest"
+    assert seen == [("medium", 1)]
+    assert (torch.get_float32_matmul_precision(), torch.get_num_threads()) == ("highest", 2)
 
 
 # ---- what is wrong

@@ -92,13 +92,13 @@ def test_a_stratified_order_is_random_within_a_class():
 
 
 def test_a_class_of_one_row_is_in_pool_or_test():
-    tasks = sampler(table((40, 1))).draw_seeded(range(200))
-    in_pool = ((tasks.y == 1) & tasks.exists).sum(1)
-    in_test = ((tasks.test_y == 1) & tasks.test_exists).sum(1)
+    tasks = sampler(table((40, 20, 1))).draw_seeded(range(200))
+    in_pool = ((tasks.y == 2) & tasks.exists).sum(1)
+    in_test = ((tasks.test_y == 2) & tasks.test_exists).sum(1)
     assert (in_pool + in_test == 1).all()
     assert 0.4 < in_pool.float().mean() < 0.8
-    assert ((tasks.first >= 0).sum(1) == 1 + in_pool).all()
-    assert (tasks.num_classes == 2).all()
+    assert ((tasks.first >= 0).sum(1) == 2 + in_pool).all()
+    assert (tasks.num_classes == 3).all()
 
 
 # --- first labels ---
@@ -278,7 +278,7 @@ def test_features_of_the_pool_are_scaled():
         ({"synthetic": -0.1}, "synthetic is -0.1"),
         ({"pool_size": 1}, "data set 'tiny' has 60 rows: 1 for the pool"),
         ({"first": "random", "num_first": 37}, "data set 'tiny' has 60 rows: 36 for the pool.*needs 37"),
-        ({"test_share": 0.001}, "0 for testing"),
+        ({"test_share": 0.999}, "0 for the pool"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -301,6 +301,8 @@ def test_no_data_set_at_all():
         PoolSampler([])
 
 
-def test_a_pool_of_one_class_has_no_random_first_labels_of_two():
-    with pytest.raises(AlmetaError, match="data set 'tiny' has rows of one class alone; use a larger pool_size"):
-        sampler(table((999, 1)), pool_size=3, first="random", num_first=2).draw_seeded(range(20))
+@pytest.mark.parametrize("first", ["random", "per_class"])
+def test_a_pool_has_at_least_two_classes_however_rare_one_is(first):
+    tasks = sampler(table((199, 1)), pool_size=3, first=first, num_first=2).draw_seeded(range(20))
+    assert (((tasks.y == 1) & tasks.exists).sum(1) == 1).all()
+    assert (tasks.y.gather(1, tasks.first.clamp_min(0)).amax(1) == 1).all()

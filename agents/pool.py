@@ -137,7 +137,7 @@ class GroupReinforce(PoolAgent):
 
     min_group = 2
 
-    def __init__(self, network: MakeScorer, gamma: Share = 0.95, ent_coef: Weight = 0.03) -> None:
+    def __init__(self, network: MakeScorer, gamma: Share = 0.9, ent_coef: Weight = 0.003) -> None:
         super().__init__(network, gamma, ent_coef)
 
     def loss(self, rollout: PoolRollout) -> tuple[Tensor, dict[str, Tensor]]:
@@ -163,8 +163,8 @@ class PoolActorCritic(PoolAgent):
     def __init__(
         self,
         network: MakeScorer,
-        gamma: Share = 0.95,
-        ent_coef: Weight = 0.03,
+        gamma: Share = 0.9,
+        ent_coef: Weight = 0.003,
         vf_coef: Weight = 0.5,
         gae_lambda: Share = 0.95,
     ) -> None:

@@ -28,7 +28,7 @@ class PoolScorer(nn.Module):
         self,
         hidden_size: Count = 64,
         prior: Literal["margin", "entropy", "none"] = "margin",
-        prior_weight: Weight = 10.0,
+        prior_weight: Weight = 30.0,
     ) -> None:
         super().__init__()
         inputs = len(CANDIDATE_INPUTS) + len(POOL_INPUTS)

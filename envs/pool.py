@@ -89,7 +89,7 @@ class PoolSimulation:
         query_size: int = 1,
         score: ScoreName = "accuracy",
         group: int = 1,
-        discount: float = 0.95,
+        discount: float = 0.9,
         reward_score: ScoreName | None = None,
     ) -> None:
         for measure in (score, reward_score or score):
@@ -254,7 +254,7 @@ def make_pool_simulation(
     query_size: Count = 1,
     score: ScoreName = "accuracy",
     group: Count = 1,
-    discount: Share = 0.95,
+    discount: Share = 0.9,
     reward_score: ScoreName | None = None,
 ) -> PoolSimulation:
     """Build the simulation from the plain values that `conf/env/pool.yaml` explains.

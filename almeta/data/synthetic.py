@@ -39,7 +39,9 @@ def draw_synthetic(rng: np.random.Generator, n: int = 400) -> Dataset:
 
     Half of them are "classification" with 2 to 5 classes and 2 to 30 features, from hopeless to easy, with one to
     three clusters a class, label noise and imbalance. The others are the five shapes with varied settings: most have
-    columns that say nothing, are turned in space, and have a scale and an origin of their own in every column.
+    columns that say nothing, are turned in space, and have a scale and an origin of their own in every column. One in
+    four of all has many more columns that say nothing, and one in four is coarse: each column has a few values only, as
+    tables of categories do, so that rows are alike.
 
     Args:
         rng: draws everything.
@@ -54,6 +56,8 @@ def _dataset(name: str, rng: np.random.Generator, n: int, settings: dict[str, An
     x, y = FAMILIES[name](rng, n, **settings)
     if drawn and name != "classification":
         x = _hidden(rng, x)
+    if drawn:
+        x = _coarse(rng, _wide(rng, x))
     order = rng.permutation(n)
     values = "".join(f", {key}={value:.3g}" for key, value in settings.items())
     return Dataset(
@@ -272,6 +276,23 @@ DRAWS: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
     "three-cluster": _draw_three_cluster,
 }
 SHARES = (0.5, 0.15, 0.1, 0.05, 0.05, 0.15)  # of the draws, in their order
+
+
+def _wide(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Now and then add columns of noise, up to 60 in all."""
+    more = 60 - x.shape[1]
+    if rng.random() >= 0.25 or more < 1:
+        return x
+    noise = rng.normal(size=(len(x), int(rng.integers(1, more + 1))))
+    return np.concatenate([x, x.std(0).mean() * noise], 1)
+
+
+def _coarse(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Now and then leave only two to four values in each column, the same number of rows for each."""
+    if rng.random() >= 0.25:
+        return x
+    levels = int(rng.integers(2, 5))
+    return np.argsort(np.argsort(x, 0), 0) * levels // len(x)
 
 
 def _hidden(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ def test_others_count_through_the_context():
 
 
 @pytest.mark.parametrize(
-    "prior, column, weight", [("margin", "margin", -10.0), ("entropy", "entropy", 10.0), ("none", "margin", 0.0)]
+    "prior, column, weight", [("margin", "margin", -30.0), ("entropy", "entropy", 30.0), ("none", "margin", 0.0)]
 )
 def test_the_score_begins_as_the_heuristics(prior, column, weight):
     candidates, pool, available = inputs(4)
@@ -98,7 +98,7 @@ def test_an_untrained_agent_picks_what_margin_picks():
     utilities = GroupReinforce(small).utilities(state, generator)
     assert torch.equal(utilities.isfinite(), state.available)
     expected = make_strategy("margin").utilities(state, generator)
-    torch.testing.assert_close(utilities[state.available], 10 * expected[state.available])
+    torch.testing.assert_close(utilities[state.available], 30 * expected[state.available])
     assert not utilities.requires_grad
 
 

@@ -167,7 +167,8 @@ def judge_policy(config: Config, policy: TrainedPolicy, folder: Path) -> dict[st
         folder: for tables and figures.
     """
     trained = policy.members[0].config
-    datasets, options = _chosen_datasets(config["dataset"] or trained["dataset"])
+    chosen = [config["dataset"]] if config["dataset"] else [member.config["dataset"] for member in policy.members]
+    datasets, options = _chosen_datasets(chosen)
     parts = {part: config[part] or trained[part] for part in ("learner", "oracle")}
     env = {**trained["env"], **WHOLE, **{key: value for key, value in config["env"].items() if value is not None}}
     precision = config["matmul_precision"] or trained.get("matmul_precision", "highest")  # cards do not tell it
@@ -180,17 +181,19 @@ def judge_policy(config: Config, policy: TrainedPolicy, folder: Path) -> dict[st
     return summary
 
 
-def _chosen_datasets(chosen: Config) -> tuple[Sequence[str], dict[str, Any]]:
-    """Names of the data sets to judge a policy on, and the loader's options: one, or those of a suite's fold.
+def _chosen_datasets(chosen: Sequence[Config]) -> tuple[Sequence[str], dict[str, Any]]:
+    """Names of the data sets to judge a policy on, and the loader's options: one, or those of all suites' folds.
 
     Raises:
-        AlmetaError: if a suite holds none back.
+        AlmetaError: if the suites hold none back.
     """
-    if "suite" in chosen:
-        check_values(chosen, SUITE, "dataset")
-        if not (names := split_suite(chosen)["test"]):
+    first = chosen[0]
+    if "suite" in first:
+        for one in chosen:
+            check_values(one, SUITE, "dataset")
+        if not (names := sorted({name for one in chosen for name in split_suite(one)["test"]})):
             raise AlmetaError("the policy's training held no data set back; choose one to judge it on: dataset=NAME")
         return names, {}
     of_streams = {"name", "train_classes", "split_seed"}
-    options = {key: value for key, value in chosen.items() if key not in of_streams and value is not None}
-    return [canonical_name(chosen["name"])], options
+    options = {key: value for key, value in first.items() if key not in of_streams and value is not None}
+    return [canonical_name(first["name"])], options

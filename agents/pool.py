@@ -123,11 +123,11 @@ class PoolAgent(nn.Module):
 
 
 class GroupReinforce(PoolAgent):
-    """REINFORCE (Williams 1992) whose baseline is the mean of the episodes that share a task.
+    """REINFORCE (Williams 1992) that judges a pick by the other episodes of its task.
 
     The return of a pick is the discounted sum of the curve that follows, not of the gains: each later point of the
-    curve that is lifted counts. Splits and first labels differ in what can be reached far more than picks do; among the
-    episodes of one task that cancels.
+    curve that is lifted counts. Splits and first labels differ in what can be reached far more than picks do, and
+    earlier picks more than the next one; `group_advantages` takes out both.
 
     Args:
         network: makes the scorer.
@@ -144,7 +144,7 @@ class GroupReinforce(PoolAgent):
         log_probs, entropy = self._read(rollout)
         curve = rollout.rewards.cumsum(0)  # what the pick has gained, less what it cost
         returns = discounted_returns(curve, self.gamma)
-        advantages = group_advantages(returns, rollout.group)
+        advantages = group_advantages(returns, curve - rollout.rewards, rollout.group)
         loss = -(log_probs * advantages).mean() - self.ent_coef * entropy.mean()
         return loss, {"entropy": entropy.mean().detach()}
 
@@ -181,9 +181,29 @@ class PoolActorCritic(PoolAgent):
         return loss, {"entropy": entropy.mean().detach(), "value_loss": value_loss.detach()}
 
 
-def group_advantages(returns: Tensor, group: int) -> Tensor:
-    """Returns `[T, E]` less their mean over the `group` neighbouring episodes of a task, scaled to unit variance."""
-    time, episodes = returns.shape
-    tasks = returns.view(time, episodes // group, group)
-    centred = (tasks - tasks.mean(-1, keepdim=True)).view(time, episodes)
-    return centred / (centred.std(correction=0) + 1e-8)
+def group_advantages(returns: Tensor, before: Tensor, group: int) -> Tensor:
+    """What a pick's return is above what the task and the curve so far let expect, scaled to unit variance.
+
+    The first baseline is the mean over the `group` neighbouring episodes of the task. The second is a control variate:
+    among those episodes, one that stands higher before the pick stays higher after it, to a degree that least squares
+    find at each step in all other tasks; in those alone, so that no return is part of its own baseline.
+
+    Args:
+        returns: `[T, E]` float32.
+        before: `[T, E]` float32, the curve before each pick.
+        group: so many neighbouring episodes share a task.
+
+    Returns:
+        `[T, E]` float32.
+    """
+    centred, level = _centred(returns, group), _centred(before, group)
+    along, square = (centred * level).sum(-1), level.square().sum(-1)  # [T, E / group]
+    slope = (along.sum(1, keepdim=True) - along) / (square.sum(1, keepdim=True) - square).clamp_min(1e-8)
+    advantages = (centred - slope[..., None] * level).flatten(1)
+    return advantages / (advantages.std(correction=0) + 1e-8)
+
+
+def _centred(values: Tensor, group: int) -> Tensor:
+    """`[T, E]` less the mean over each group of neighbouring episodes, `[T, E / group, group]`."""
+    tasks = values.unflatten(1, (-1, group))
+    return tasks - tasks.mean(-1, keepdim=True)

@@ -66,7 +66,7 @@ class PoolSimulation:
             after the last of them.
         score: "accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss" or "true_probability", on the test rows.
         reward_score: the one whose gain is the reward, where that is another: "true_probability" does not move in
-            steps, and is the steadier signal to learn from.
+            steps, but to raise it is not the same as to raise accuracy.
         group: so many neighbouring episodes share one task, its first labels and its oracle's answers.
         discount: how much the next step's reward counts now, for agents that learn here; in [0, 1].
 

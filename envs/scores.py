@@ -44,7 +44,7 @@ def neg_log_loss(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
 
 
 def true_probability(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
-    """Mean probability of the true class, `[E]` in [0, 1]: accuracy without its steps, a steadier signal."""
+    """Mean probability of the true class, `[E]` in [0, 1]: accuracy without its steps."""
     return probabilities.gather(-1, y[..., None]).squeeze(-1).where(exists, 0.0).sum(1) / exists.sum(1)
 
 

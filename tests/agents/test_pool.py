@@ -148,10 +148,28 @@ def rollout(rewards, actions, group=1, values=None, rows=3):
 
 
 def test_group_advantages_by_hand():
-    advantages = group_advantages(torch.tensor([[1.0, 3.0, 10.0, 20.0], [0.0, 0.0, 7.0, 7.0]]), 2)
+    returns = torch.tensor([[1.0, 3.0, 10.0, 20.0], [0.0, 0.0, 7.0, 7.0]])
+    advantages = group_advantages(returns, torch.zeros(2, 4), 2)
     centred = np.array([[-1, 1, -5, 5], [0, 0, 0, 0]])
     np.testing.assert_allclose(advantages, centred / centred.std(), rtol=1e-6)
-    assert (group_advantages(torch.rand(4, 3), 1) == 0).all()
+    assert (group_advantages(torch.rand(4, 3), torch.rand(4, 3), 1) == 0).all()
+
+
+def test_the_level_before_a_pick_is_taken_out_as_the_other_tasks_have_it():
+    before = torch.tensor([[0.0, 2.0, 0.0, 4.0]])
+    returns = torch.tensor([[0.0, 6.0, 1.0, 9.0]])  # slopes 3 and 2
+    advantages = group_advantages(returns, before, 2)
+    rest = np.array([[-1, 1, 2, -2]])  # 6 - 2 * 2 in the first; 8 - 3 * 4 in the second
+    np.testing.assert_allclose(advantages, rest / rest.std(), rtol=1e-6)
+
+
+def test_with_the_level_before_a_pick_taken_out_less_noise_is_left():
+    draws = np.random.default_rng(0).normal(size=(2, 5, 800)).astype(np.float32)
+    before, effect = torch.from_numpy(draws)
+    advantages = group_advantages(effect + 3 * before, before, 8)
+    told = np.corrcoef(advantages.ravel(), effect.ravel())[0, 1]
+    plain = np.corrcoef(group_advantages(effect + 3 * before, torch.zeros(5, 800), 8).ravel(), effect.ravel())[0, 1]
+    assert told > 0.9 and plain < 0.4
 
 
 def test_reinforce_by_hand():

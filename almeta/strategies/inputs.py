@@ -184,5 +184,5 @@ def _unexplained(state: PoolState) -> Tensor:
     factor = torch.linalg.cholesky(gram)
     # |factor^-1 cross|^2: one triangular system, and a sum of squares cannot come out negative
     spanned = torch.linalg.solve_triangular(factor, cross.mT.double(), upper=False).square().sum(1)
-    length = state.x.double().square().sum(-1).clamp_min(1e-6)
+    length = torch.linalg.vector_norm(state.x, dim=-1, dtype=torch.float64).square().clamp_min(1e-6)
     return (1 - spanned / length).clamp(0.0, 1.0).float()

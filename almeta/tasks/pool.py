@@ -201,7 +201,8 @@ class PoolSampler:
         order = stratified_order(y, rng)
         while len(np.unique(y[order[:pool]])) < 2:  # the one row of a rare class may fall among the test rows
             order = stratified_order(y, rng)
-        pool_rows, test_rows = order[:pool], order[pool : pool + test]
+        # That order alternates between classes: shuffled, or a row's place in the pool would tell its label.
+        pool_rows, test_rows = rng.permutation(order[:pool]), order[pool : pool + test]
         x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.scale, self.components)
         if self.max_features is not None and x.shape[1] > self.max_features:
             columns = np.sort(rng.choice(x.shape[1], self.max_features, replace=False))

@@ -72,6 +72,13 @@ def test_every_row_comes_into_the_pool():
     assert abs(counts / 500 - 0.6).max() < 0.1  # 4.5 standard errors
 
 
+def test_the_place_in_the_pool_does_not_tell_the_label():
+    tasks = sampler(table((50, 50))).draw_seeded(range(200))
+    assert tasks.exists.all()
+    alike = (tasks.y[:, 1:] == tasks.y[:, :-1]).float().mean()
+    assert 0.47 < alike < 0.52  # 29 of the 59 other rows; a standard error is .0046
+
+
 def test_a_stratified_order_has_the_shares_in_every_stretch():
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -157,10 +164,10 @@ def test_classes_without_rows_are_not_chosen():
 
 def test_a_cut_to_some_features():
     dataset = table(features=6)
-    tasks = PoolSampler([dataset], scale="none", max_features=2).draw_seeded(range(60))
-    assert tasks.x.shape == (60, 36, 2) and tasks.test_x.shape == (60, 24, 2)
+    tasks = PoolSampler([dataset], scale="none", max_features=2).draw_seeded(range(200))
+    assert tasks.x.shape == (200, 36, 2) and tasks.test_x.shape == (200, 24, 2)
     chosen = set()
-    for e in range(60):
+    for e in range(200):
         columns = [np.flatnonzero(np.isin(dataset.x, column.numpy()).sum(0) >= 36)[0] for column in tasks.x[e].T]
         chosen.add(tuple(int(column) for column in columns))
         assert columns == sorted(columns)

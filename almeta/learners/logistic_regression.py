@@ -133,7 +133,9 @@ class _Problem:
     def evaluate(self, unknowns: Tensor, logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """The objective `[E, 1, 1]` and the probabilities `[E, C, L]`."""
         log_p = (logits + bias + self.barred).log_softmax(1)
-        loss = -(log_p.gather(1, self.labels) * self.weight).sum((1, 2), keepdim=True)
+        # A row that does not count may bear the label of a class that is barred.
+        losses = -log_p.gather(1, self.labels).where(self.weight > 0, 0.0)
+        loss = (losses * self.weight).sum((1, 2), keepdim=True)
         other = logits if self.dual else unknowns
         return loss + 0.5 * _dot(self.penalty * unknowns, other), log_p.exp_()
 
@@ -181,18 +183,36 @@ def _problem(x: Tensor, y: Tensor, weight: Tensor, penalty: Tensor, barred: Tens
 
 def _begin(problem: _Problem, start: _Start | None) -> _Problem:
     """Move to where an earlier fit ended, whose rows were the first of these."""
-    unknowns, bias = problem.unknowns, problem.bias
+    unknowns, bias, expected = problem.unknowns, problem.bias, problem.expected
     if start is not None and (start.dual or not problem.dual):
         rows = start.fitted.shape[2]
         if problem.dual:
-            unknowns[..., :rows] = start.unknowns * problem.size
+            unknowns = torch.nn.functional.pad(start.unknowns, (0, unknowns.shape[2] - rows)) * problem.size
         else:
             unknowns = start.weights * problem.size
-        bias = start.bias.clone()
-        problem.expected[..., :rows] = start.fitted
+        bias = start.bias
+        expected = torch.cat((start.fitted, expected[..., rows:]), -1)
     logits = problem.push(unknowns)
     value, fitted = problem.evaluate(unknowns, logits, bias)
-    return replace(problem, unknowns=unknowns, bias=bias, logits=logits, value=value, fitted=fitted)
+    # Where a new row contradicts sharp probabilities, the way back is longer than the one from zero.
+    none, alike = _at_zero(problem)
+    good = value <= none
+    return replace(
+        problem,
+        unknowns=unknowns.where(good, 0.0),
+        bias=bias.where(good, 0.0),
+        logits=logits.where(good, 0.0),
+        value=value.where(good, none),
+        fitted=fitted.where(good, alike),
+        expected=expected.where(good, problem.target),
+    )
+
+
+def _at_zero(problem: _Problem) -> tuple[Tensor, Tensor]:
+    """The objective `[E, 1, 1]` and the probabilities `[E, C, 1]` where all unknowns are 0 and all classes alike."""
+    possible = problem.barred.exp()
+    classes = possible.sum(1, keepdim=True)
+    return problem.weight.sum(2, keepdim=True) * classes.log(), possible / classes
 
 
 def _minimise(problem: _Problem, tol: float) -> _Problem:
@@ -267,6 +287,7 @@ def _conjugate_gradients(
         curved = (logits - (curvature * logits).sum(1, keepdim=True)).mul_(weighted)
         energy_ahead = _dot(ahead * penalty, pushed_ahead if dual else ahead) + _dot(curved, logits)
         length = torch.where(going & (energy_ahead > 0), norm / energy_ahead, 0.0)
+        length = length.where(length.isfinite(), 0.0)  # next to no curvature: float32 cannot tell how far to go
         step.addcmul_(ahead, length)
         bias_step.addcmul_(bias_ahead, length)
         gain = length * norm
@@ -290,16 +311,18 @@ def _conjugate_gradients(
 def _line_search(
     problem: _Problem, step: Tensor, bias_step: Tensor, logits_step: Tensor, curvature: Tensor
 ) -> _Problem:
-    """Go the whole step, or in episodes where that leads up, half of it, a quarter, ..."""
+    """Go the whole step, or in episodes where that leads up, half of it, a quarter, ..., or in the end stay."""
+    usable = (step.isfinite().all(2, keepdim=True) & bias_step.isfinite()).all(1, keepdim=True)
+    step, bias_step, logits_step = (part.where(usable, 0.0) for part in (step, bias_step, logits_step))
     length = torch.ones_like(problem.value)
-    for _ in range(_MAX_HALVINGS):
+    for halvings in range(_MAX_HALVINGS + 1):
         unknowns = problem.unknowns + length * step
         bias, logits = problem.bias + length * bias_step, problem.logits + length * logits_step
         value, fitted = problem.evaluate(unknowns, logits, bias)
-        worse = value > problem.value + 1e-9 * problem.value.abs()
+        worse = ~(value <= problem.value + 1e-9 * problem.value.abs())
         if not worse.any():
             break
-        length = torch.where(worse, 0.5 * length, length)
+        length = torch.where(worse, 0.5 * length if halvings < _MAX_HALVINGS - 1 else 0.0, length)
     moved = length * (logits_step + bias_step)
     expected = problem.fitted + curvature * (moved - (curvature * moved).sum(1, keepdim=True))
     return replace(problem, unknowns=unknowns, bias=bias, logits=logits, value=value, fitted=fitted, expected=expected)

@@ -65,6 +65,26 @@ def test_warm_starts_end_where_cold_ones_do(features, penalty):
         np.testing.assert_allclose(model.probabilities(x)[e].numpy(), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("seed", [26, 0, 1])
+def test_huge_features_and_a_contradicting_row(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(1, 16, 3, generator=generator) * 1e5, torch.randint(2, (1, 16), generator=generator)
+    model = None
+    for rows in range(5, 8):
+        one = torch.ones(1, rows)
+        model = LogisticRegression().fit(x[:, :rows], y[:, :rows], one, 2, start=model)
+        assert model.probabilities(x).isfinite().all()
+
+
+def test_rows_that_do_not_count_bear_any_label():
+    rng = np.random.default_rng(4)
+    x, y = torch.tensor(rng.normal(size=(3, 12, 4)) * 20).float(), torch.tensor(rng.integers(1, 3, size=(3, 12)))
+    padded = torch.cat((x, 1e3 * torch.ones(3, 5, 4)), 1), torch.cat((y, torch.zeros(3, 5, dtype=torch.int64)), 1)
+    weight = torch.cat((torch.ones(3, 12), torch.zeros(3, 5)), 1)
+    got = LogisticRegression().fit(*padded, weight, 3).probabilities(x)
+    torch.testing.assert_close(got, LogisticRegression().fit(x, y, weight[:, :12], 3).probabilities(x), atol=1e-3, rtol=0)
+
+
 def test_unscaled_features_and_many_rows():
     rng = np.random.default_rng(2)
     x = rng.normal(size=(400, 5)) * [1, 10, 100, 1000, 1]

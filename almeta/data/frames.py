@@ -2,6 +2,8 @@
 
 import csv
 import gzip
+import itertools
+import math
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -60,7 +62,7 @@ def read_csv(path: Path, target: str | None = None) -> tuple[pd.DataFrame, str]:
         raise AlmetaError(f"{path} has a header and no rows")
     for column in frame.select_dtypes(exclude=["number", "bool"]):
         cells = _trimmed(frame[column])
-        frame[column] = cells if column == target else _as_numbers(cells)
+        frame[column] = cells if column == target else _as_numbers(cells, decimal_comma=separator != ",")
     return _without_row_numbers(frame, path), target
 
 
@@ -111,9 +113,12 @@ def _trimmed(cells: pd.Series) -> pd.Series:
     return trimmed.mask(trimmed.isin(MISSING))
 
 
-def _as_numbers(cells: pd.Series) -> pd.Series:
-    """Numbers, if all values that are there are numbers, or true and false."""
+def _as_numbers(cells: pd.Series, decimal_comma: bool) -> pd.Series:
+    """Numbers, if all values that are there are numbers, or true and false; with a point, or all with a comma."""
     numbers = pd.to_numeric(cells, errors="coerce")
+    if decimal_comma and numbers.count() < cells.count():
+        points = cells.astype(str).str.replace(r"^([-+]?\d*),(\d+)", r"\1.\2", regex=True)
+        numbers = pd.to_numeric(points, errors="coerce")
     return numbers.astype(np.float64) if numbers.count() == cells.count() else cells
 
 
@@ -195,6 +200,11 @@ def _labels(cells: pd.Series, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
             f"no classes; choose another column with target=COLUMN, or group the values"
         )
     names = _in_order(labels.unique().tolist())
+    for one, other in itertools.pairwise(names):
+        if _number(one) == _number(other):
+            raise AlmetaError(
+                f"{where}: column {cells.name!r} has the labels {one!r} and {other!r}, the same number; write it alike"
+            )
     if len(names) < 2:
         raise AlmetaError(
             f"{where}: all {len(labels)} rows have the label {names[0]!r} in column {cells.name!r}; there must be at "
@@ -210,6 +220,14 @@ def _in_order(names: list[str]) -> list[str]:
         return sorted(names, key=lambda name: (float(name), name))
     except ValueError:
         return sorted(names)
+
+
+def _number(name: str) -> float:
+    """The value of a class name that is a number, else one that equals no other."""
+    try:
+        return float(name)
+    except ValueError:
+        return math.nan
 
 
 def _numbers(cells: pd.Series, where: str) -> np.ndarray:

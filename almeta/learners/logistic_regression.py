@@ -222,8 +222,8 @@ def _minimise(problem: _Problem, tol: float) -> _Problem:
         curvature = _curvature(problem)
         step, bias_step, moved = _newton_step(problem, curvature, tol)
         logits_step = problem.push(step)
-        active = (moved > tol).flatten()
-        problem = _line_search(problem, step, bias_step, logits_step, curvature)
+        problem, stuck = _line_search(problem, step, bias_step, logits_step, curvature)
+        active = ((moved > tol) & ~stuck).flatten()
         left = int(active.sum())  # on a GPU this waits for it, as the ends of the loops below do
         if left == 0:
             break
@@ -286,8 +286,8 @@ def _conjugate_gradients(
         logits = pushed_ahead + bias_ahead
         curved = (logits - (curvature * logits).sum(1, keepdim=True)).mul_(weighted)
         energy_ahead = _dot(ahead * penalty, pushed_ahead if dual else ahead) + _dot(curved, logits)
-        length = torch.where(going & (energy_ahead > 0), norm / energy_ahead, 0.0)
-        length = length.where(length.isfinite(), 0.0)  # next to no curvature: float32 cannot tell how far to go
+        # With next to no curvature float32 cannot tell how far to go, and would overflow.
+        length = torch.where(going & (energy_ahead > 1e-30), norm / energy_ahead, 0.0)
         step.addcmul_(ahead, length)
         bias_step.addcmul_(bias_ahead, length)
         gain = length * norm
@@ -310,22 +310,27 @@ def _conjugate_gradients(
 
 def _line_search(
     problem: _Problem, step: Tensor, bias_step: Tensor, logits_step: Tensor, curvature: Tensor
-) -> _Problem:
-    """Go the whole step, or in episodes where that leads up, half of it, a quarter, ..., or in the end stay."""
-    usable = (step.isfinite().all(2, keepdim=True) & bias_step.isfinite()).all(1, keepdim=True)
-    step, bias_step, logits_step = (part.where(usable, 0.0) for part in (step, bias_step, logits_step))
+) -> tuple[_Problem, Tensor]:
+    """Go the whole step, or in episodes where that leads up, half of it, a quarter, ..., or in the end stay.
+
+    Returns:
+        The problems after the step, and in which no part of it leads down, `[E, 1, 1]` bool.
+    """
     length = torch.ones_like(problem.value)
-    for halvings in range(_MAX_HALVINGS + 1):
+    for _ in range(_MAX_HALVINGS):
         unknowns = problem.unknowns + length * step
         bias, logits = problem.bias + length * bias_step, problem.logits + length * logits_step
         value, fitted = problem.evaluate(unknowns, logits, bias)
-        worse = ~(value <= problem.value + 1e-9 * problem.value.abs())
+        worse = ~(value <= problem.value + 1e-9 * problem.value.abs())  # or not a number
         if not worse.any():
             break
-        length = torch.where(worse, 0.5 * length if halvings < _MAX_HALVINGS - 1 else 0.0, length)
+        length = torch.where(worse, 0.5 * length, length)
     moved = length * (logits_step + bias_step)
     expected = problem.fitted + curvature * (moved - (curvature * moved).sum(1, keepdim=True))
-    return replace(problem, unknowns=unknowns, bias=bias, logits=logits, value=value, fitted=fitted, expected=expected)
+    now = {"unknowns": unknowns, "bias": bias, "logits": logits, "value": value, "fitted": fitted, "expected": expected}
+    if worse.any():
+        now = {name: getattr(problem, name).where(worse, part) for name, part in now.items()}
+    return replace(problem, **now), worse
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:

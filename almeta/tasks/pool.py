@@ -82,8 +82,8 @@ class PoolSampler:
         pool_size: rows of a pool N, at most; None for all rows that are not test rows.
         test_share: share of a data set's rows that are for testing, in (0, 1).
         max_test: test rows M, at most; None for no limit.
-        first: how the rows that are labelled at the start are chosen: so many "per_class", or so many at "random",
-            drawn until at least two classes are among them.
+        first: how the rows that are labelled at the start are chosen: so many "per_class", or so many at "random";
+            should these be of one class, the last is exchanged for a row of another.
         num_first: how many.
         synthetic: share of tasks that are drawn from an endless supply of small synthetic data sets instead, in [0, 1].
         max_classes: a data set with more is cut to so many of its classes, drawn anew for each task; None for no cut.
@@ -148,13 +148,20 @@ class PoolSampler:
             raise AlmetaError(
                 f"data set '{dataset.name}' has rows of {classes} class; active learning needs at least 2"
             )
-        pool, test = self._sizes(len(dataset))
-        needed = self.num_first if self.first == "random" else 2
-        if pool < needed or test < 1:
+        rows = len(dataset)
+        if self.max_classes is not None:
+            rows = int(np.sort(dataset.class_counts)[-self.max_classes :].sum())
+        pool, test = self._sizes(rows)
+        if pool < self._needed or test < 1:
             raise AlmetaError(
-                f"data set '{dataset.name}' has {len(dataset)} rows: {pool} for the pool and {test} for testing; "
-                f"the pool needs {needed} and testing 1"
+                f"data set '{dataset.name}' has {rows} rows: {pool} for the pool and {test} for testing; "
+                f"the pool needs {self._needed} and testing 1"
             )
+
+    @property
+    def _needed(self) -> int:
+        """Rows that a pool has at least."""
+        return max(2, self.num_first) if self.first == "random" else 2
 
     def _sizes(self, rows: int) -> tuple[int, int]:
         """Rows of the pool and test rows of a data set of so many rows."""
@@ -199,8 +206,7 @@ class PoolSampler:
         rows, y = self._choose_classes(dataset, rng)
         pool, test = self._sizes(len(y))
         order = stratified_order(y, rng)
-        while len(np.unique(y[order[:pool]])) < 2:  # the one row of a rare class may fall among the test rows
-            order = stratified_order(y, rng)
+        _bring_two_classes(order, y, pool)  # all rows of rare classes may have fallen among the test rows
         # That order alternates between classes: shuffled, or a row's place in the pool would tell its label.
         pool_rows, test_rows = rng.permutation(order[:pool]), order[pool : pool + test]
         x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.scale, self.components)
@@ -219,6 +225,8 @@ class PoolSampler:
         counts = dataset.class_counts
         number = min(self.max_classes, int(np.count_nonzero(counts)))
         kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
+        if self._sizes(int(counts[kept].sum()))[0] < self._needed:
+            kept = np.argsort(-counts, kind="stable")[:number]
         renumber[kept] = np.arange(len(kept))
         rows = np.flatnonzero(renumber[dataset.y] >= 0)
         return rows, renumber[dataset.y[rows]]
@@ -227,8 +235,8 @@ class PoolSampler:
         order = rng.permutation(len(y))
         if self.first == "per_class":
             return np.concatenate([order[y[order] == k][: self.num_first] for k in np.unique(y)])
-        while len(np.unique(y[order[: self.num_first]])) < min(2, self.num_first):
-            order = rng.permutation(len(y))
+        if self.num_first > 1:
+            _bring_two_classes(order, y, self.num_first)
         return order[: self.num_first]
 
 
@@ -243,6 +251,13 @@ class _Task:
     test_y: np.ndarray
     first: np.ndarray
     num_classes: int
+
+
+def _bring_two_classes(order: np.ndarray, y: np.ndarray, count: int) -> None:
+    """See to it that the first `count` rows of an order have two classes: else the last is exchanged, in place."""
+    others = np.flatnonzero(y[order] != y[order[0]])
+    if others[0] >= count:
+        order[[count - 1, others[0]]] = order[[others[0], count - 1]]
 
 
 def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@ import gzip
 import inspect
 import json
 import urllib.error
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,7 @@ def test_by_name_and_with_another_target(serve, cache):
     names = [(query.get("name"), query["target_column"]) for query in fetch.queries]
     assert names == [("flowers", "default-target"), ("flowers", "size")]
     files = sorted(path.name for path in (cache / "tabular").glob("*.gz"))
-    assert files == ["openml-flowers-size.csv.gz", "openml-flowers.csv.gz"]
+    assert files == ["openml-flowers.csv.gz", "openml-flowers=size.csv.gz"]
 
 
 def test_name_stays_in_the_folder(serve, cache):
@@ -92,7 +93,9 @@ def test_data_folder_comes_first(serve, data):
     assert load_dataset("openml:61").class_names == ("x", "y")
 
 
-@pytest.mark.parametrize("error", [urllib.error.URLError("no network"), ValueError("unknown"), KeyError("column")])
+@pytest.mark.parametrize(
+    "error", [urllib.error.URLError("no network"), ValueError("unknown"), EOFError("cut"), zlib.error("bad")]
+)
 def test_nothing_to_be_had(error, serve, cache):
     serve(error=error)
     with pytest.raises(AlmetaError) as caught:

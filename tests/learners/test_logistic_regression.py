@@ -82,7 +82,9 @@ def test_rows_that_do_not_count_bear_any_label():
     padded = torch.cat((x, 1e3 * torch.ones(3, 5, 4)), 1), torch.cat((y, torch.zeros(3, 5, dtype=torch.int64)), 1)
     weight = torch.cat((torch.ones(3, 12), torch.zeros(3, 5)), 1)
     got = LogisticRegression().fit(*padded, weight, 3).probabilities(x)
-    torch.testing.assert_close(got, LogisticRegression().fit(x, y, weight[:, :12], 3).probabilities(x), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        got, LogisticRegression().fit(x, y, weight[:, :12], 3).probabilities(x), atol=1e-3, rtol=0
+    )
 
 
 def test_unscaled_features_and_many_rows():

@@ -98,6 +98,20 @@ def test_a_stratified_order_is_random_within_a_class():
     assert np.bincount(first, minlength=5).min() > 40
 
 
+def test_classes_of_one_row_do_not_hang():
+    names = tuple(str(k) for k in range(21))
+    dataset = dataclasses.replace(table((20, *[1] * 20)), class_names=names)
+    tasks = sampler(dataset, max_classes=2).draw_seeded(range(50))
+    assert (tasks.exists.sum(1) >= 2).all() and ((tasks.first >= 0).sum(1) == 2).all()
+    with pytest.raises(AlmetaError, match="has 2 rows: 1 for the pool"):
+        sampler(dataclasses.replace(table([1] * 20), class_names=names[:20]), max_classes=2)
+
+
+def test_a_single_row_of_a_rare_class_comes_into_the_pool():
+    tasks = sampler(table((5000, 1)), pool_size=50).draw_seeded(range(20))
+    assert ((tasks.y == 1) & tasks.exists).sum(1).tolist() == [1] * 20
+
+
 def test_a_class_of_one_row_is_in_pool_or_test():
     tasks = sampler(table((40, 20, 1))).draw_seeded(range(200))
     in_pool = ((tasks.y == 2) & tasks.exists).sum(1)

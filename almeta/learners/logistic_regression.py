@@ -327,7 +327,14 @@ def _line_search(
         length = torch.where(worse, 0.5 * length, length)
     moved = length * (logits_step + bias_step)
     expected = problem.fitted + curvature * (moved - (curvature * moved).sum(1, keepdim=True))
-    now = {"unknowns": unknowns, "bias": bias, "logits": logits, "value": value, "fitted": fitted, "expected": expected}
+    now: dict[str, Any] = {
+        "unknowns": unknowns,
+        "bias": bias,
+        "logits": logits,
+        "value": value,
+        "fitted": fitted,
+        "expected": expected,
+    }
     if worse.any():
         now = {name: getattr(problem, name).where(worse, part) for name, part in now.items()}
     return replace(problem, **now), worse

@@ -63,7 +63,7 @@ class LogisticRegression:
     """
 
     C: Positive = 1.0
-    tol: Annotated[float, Within(1e-8, 1.0)] = 0.01
+    tol: Annotated[float, Within(1e-8, 1.0)] = 0.02
 
     def fit(
         self,

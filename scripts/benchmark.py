@@ -90,6 +90,11 @@ def chosen_datasets(config: Config) -> list[str]:
     Raises:
         AlmetaError: if neither is given, or both.
     """
+    if config["datasets"] is not None and config["suite"] is not None:
+        raise AlmetaError(
+            f"both suite={config['suite']} and datasets=[{','.join(config['datasets'])}] are set, perhaps one of them "
+            "by a preset; add datasets=null or suite=null"
+        )
     if (config["datasets"] is None) == (config["suite"] is None):
         raise AlmetaError("name the data sets either one by one, datasets=[iris,wine], or as a suite, suite=tables")
     return config["datasets"] if config["suite"] is None else list(suite(config["suite"]))

@@ -25,8 +25,9 @@ def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Any:
     """Return a trained agent; its `predict` acts in the environments, memory and masks included.
 
     Args:
-        name_or_folder: the name of a policy that ships with almeta, a run's folder, or one of its checkpoints. Of
-            several members (a sweep over folds), the one that was trained on most data sets.
+        name_or_folder: the name of a policy that ships with almeta, the folder of a published one, or its card; a
+            run's folder, or one of its checkpoints. Of several members (folds), the one that was trained on most
+            data sets.
         device: where to put it.
 
     Raises:
@@ -116,8 +117,8 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
     """Return a policy of pools as a contender of benchmarks.
 
     Args:
-        name_or_folder: a name of `policy_names()`, a run's folder or checkpoint, or a folder with the folders of runs
-            on different folds, as a sweep leaves it.
+        name_or_folder: a name of `policy_names()`, the folder of a published policy or its card, a run's folder or
+            checkpoint, or a folder with the folders of runs on different folds, as a sweep leaves it.
         name: what it is called; None for its own name.
 
     Raises:
@@ -148,8 +149,10 @@ def is_run_on_streams(name_or_folder: str | Path) -> bool:
 
 
 def _cards(name: str | Path) -> list[Path]:
-    """The cards of a policy that ships with almeta; none for another name."""
-    return sorted((_SHIPPED / name).glob("*.json")) if str(name) in policy_names() else []
+    """The cards of a policy that ships with almeta, by its name, or of a card's or its folder's path; else none."""
+    path = _SHIPPED / name if str(name) in policy_names() else Path(name)
+    cards = [path] if path.suffix == ".json" else sorted(path.glob("*.json"))
+    return [card for card in cards if card.with_suffix(".safetensors").exists()]
 
 
 def _members(cards: list[Path]) -> list[Member]:

@@ -9,14 +9,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from almeta.errors import AlmetaError
-from almeta.training.build import load_weights, rebuild_agent
+from almeta.training.build import is_pool, load_weights, rebuild_agent
 from almeta.training.checkpoint import load_checkpoint, write_atomically
 
 FORMAT = "almeta-policy-1"
 # What of a run's config is needed to build the agent again, and to know what it was trained for.
 _KEPT = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
 # What a card always has, beside its format.
-_ENTRIES = {"sha256": str, "trained_on": list, "config": dict}
+_ENTRIES = {"sha256": str, "trained_on": list, "inputs": list, "config": dict}
 
 Card = dict[str, Any]
 
@@ -66,6 +66,10 @@ def read_card(path: Path) -> Card:
             raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
     if missing := [key for key in _KEPT if key not in card["config"]]:
         raise AlmetaError(f"{path} is damaged: its config has no '{missing[0]}'; use another one")
+    if not all(isinstance(card["config"][part], dict) for part in ("env", "agent", "network")):
+        raise AlmetaError(f"{path} is damaged: it does not say what the agent is made of; use another one")
+    if not is_pool(card["config"]):
+        raise AlmetaError(f"{path} is of a policy of streams; only policies of pools are published")
     return card
 
 

@@ -35,6 +35,17 @@ def load(tmp_path):
         yield write_and_load
 
 
+def test_decimal_commas(load):
+    data = load("a;b;c;label\n0,5;-1,25;x,1;1\n1,5;;y;0\n7;3,0;x,1;1\n")
+    assert data.columns == ("a", "b", "c") and set(data.categories) == {2}
+    np.testing.assert_array_equal(data.x[:, :2], np.array([[0.5, -1.25], [1.5, nan], [7, 3]], np.float32))
+
+
+def test_two_spellings_of_a_number_are_no_two_classes(load):
+    with pytest.raises(AlmetaError, match="has the labels '1' and '1.0', the same number; write it alike"):
+        load("a,label\n1,1.0\n2,1\n3,2\n4,2\n")
+
+
 def test_numbers_categories_and_missing_values(load, tmp_path):
     data = load(MIXED)
     assert data.name == f"csv:{tmp_path / 'my.csv'}"

@@ -102,7 +102,8 @@ def test_a_policy_is_judged_only_where_it_was_not_trained(run):
 def test_near_duplicates_and_other_spellings_count_as_seen():
     member = Member(Path("nowhere"), frozenset({"wdbc", "digits", "heart_statlog"}))
     policy = TrainedPolicy("mine", (member,))
-    for name in ("wdbc", "breast_cancer", "breast_cancer_wisconsin", "optdigits", "heart"):
+    spellings = ("heart", "openml:breast-w", "openml:WDBC", "csv:my/heart_statlog.csv", "csv:optdigits.csv.gz")
+    for name in ("wdbc", "breast_cancer", "breast_cancer_wisconsin", "optdigits", *spellings):
         assert member.has_seen(name)
     with pytest.raises(AlmetaError, match=r"trained on 'breast_cancer' or a near-duplicate of it \('breast tumours"):
         policy.member("breast_cancer")
@@ -247,7 +248,11 @@ def test_weights_of_something_else_are_told(shipped):
         ('{"name": "almeta"}', "is not the card of a policy of almeta"),
         ('{"format": "almeta-policy-1"}', "it has no 'sha256' of the right kind"),
         ('{"format": "almeta-policy-1", "sha256": "", "trained_on": "iris", "config": {}}', "it has no 'trained_on'"),
-        ('{"format": "almeta-policy-1", "sha256": "", "trained_on": [], "config": {}}', "its config has no 'name'"),
+        ('{"format": "almeta-policy-1", "sha256": "", "trained_on": [], "config": {}}', "it has no 'inputs'"),
+        (
+            '{"format": "almeta-policy-1", "sha256": "", "trained_on": [], "inputs": [], "config": {}}',
+            "its config has no 'name'",
+        ),
     ],
 )
 def test_a_foreign_card_is_told(shipped, text, says):
@@ -255,6 +260,26 @@ def test_a_foreign_card_is_told(shipped, text, says):
     for use in (find_policy, load_policy):
         with pytest.raises(AlmetaError, match=says):
             use("tiny")
+
+
+def test_a_card_of_something_else_is_told(shipped):
+    path = shipped / "fold0.json"
+    card = json.loads(path.read_text())
+    stream = {"_target_": "almeta.envs.make_simulation"}
+    for change, says in (({"agent": None}, "does not say what"), ({"env": stream}, "is of a policy of streams")):
+        path.write_text(json.dumps(card | {"config": card["config"] | change}))
+        with pytest.raises(AlmetaError, match=says):
+            find_policy("tiny").members[-1].load("cpu")
+
+
+def test_a_published_policy_is_found_by_its_folder_and_its_card(shipped):
+    names = [frozenset(member.trained_on) for member in find_policy("tiny").members]
+    assert [member.trained_on for member in find_policy(shipped).members] == names
+    one = find_policy(shipped / "fold0.json")
+    assert [member.path for member in one.members] == [shipped / "fold0.json"]
+    torch.testing.assert_close(
+        utilities(load_policy(shipped / "fold0.json")), utilities(one.make("csv:other.csv", "cpu")), rtol=0, atol=0
+    )
 
 
 def test_a_card_runs_no_code_of_others(shipped):

@@ -269,7 +269,7 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("datasets=[iris] policies=[other.pt]", "other.pt is damaged or no checkpoint ("),
         ("datasets=[iris] policies=[foreign]", "no checkpoint at foreign/last.pt; name a run's folder"),
         ("strategies=[margin]", "name the data sets either one by one, datasets=[iris,wine], or as a suite, "),
-        ("datasets=[iris] suite=embedded", "name the data sets either one by one, datasets=[iris,wine], or as "),
+        ("datasets=[iris] suite=embedded", "both suite=embedded and datasets=[iris] are set, perhaps one of them"),
         ("datasets=[]", "no data set is named; a benchmark needs at least one"),
         ("datasets=iris", "datasets is 'iris'; it must be a list of texts or null"),
         ("datasets=[iris] strategies=margin", "strategies is 'margin'; it must be a list of texts"),

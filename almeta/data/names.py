@@ -43,6 +43,11 @@ def family(module: str) -> tuple[str, ...]:
     return tuple(_constants(module).get("NAMES", ()))
 
 
+def names_at_openml() -> dict[str, str]:
+    """What the tables are called at OpenML, those that are there."""
+    return {table: entry[0] for table, entry in _constants("tabular")["OPENML"].items()}
+
+
 def find(name: str) -> Entry:
     """Where a data set comes from; underscores and hyphens are the same, but for what follows a prefix.
 
@@ -95,12 +100,12 @@ def _modules() -> tuple[str, ...]:
 
 @cache
 def _constants(module: str) -> dict[str, Any]:
-    """The literals NAMES, ALIASES and PREFIX of a module."""
+    """The literals NAMES, ALIASES, PREFIX and OPENML of a module."""
     tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text("utf-8"))
     return {
         target.id: ast.literal_eval(node.value)
         for node in tree.body
         if isinstance(node, ast.Assign)
         for target in node.targets
-        if isinstance(target, ast.Name) and target.id in ("NAMES", "ALIASES", "PREFIX")
+        if isinstance(target, ast.Name) and target.id in ("NAMES", "ALIASES", "PREFIX", "OPENML")
     }

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from almeta.data.names import canonical_name, family
-from almeta.data.tabular import OPENML
+from almeta.data.names import canonical_name, family, names_at_openml
 from almeta.errors import AlmetaError, did_you_mean
 
 # Sets that share rows, or were drawn from one source: who has seen one of a group knows something of the others.
@@ -81,7 +80,7 @@ def _known_table(name: str) -> str:
     called = {"csv": Path(rest).name.split(".")[0], "openml": rest}.get(prefix)
     if called is None:
         return name
-    at_openml = {entry[0].lower(): table for table, entry in OPENML.items()}
+    at_openml = {there.lower(): table for table, there in names_at_openml().items()}
     table = called.lower().replace("-", "_")
     return at_openml.get(called.lower(), table if table in SUITES["tables"] else name)
 

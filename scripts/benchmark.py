@@ -95,7 +95,7 @@ def chosen_datasets(config: Config) -> list[str]:
             f"both suite={config['suite']} and datasets=[{','.join(config['datasets'])}] are set, perhaps one of them "
             "by a preset; add datasets=null or suite=null"
         )
-    if (config["datasets"] is None) == (config["suite"] is None):
+    if config["datasets"] is None and config["suite"] is None:
         raise AlmetaError("name the data sets either one by one, datasets=[iris,wine], or as a suite, suite=tables")
     return config["datasets"] if config["suite"] is None else list(suite(config["suite"]))
 

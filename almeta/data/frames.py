@@ -114,7 +114,7 @@ def _trimmed(cells: pd.Series) -> pd.Series:
 
 
 def _as_numbers(cells: pd.Series, decimal_comma: bool) -> pd.Series:
-    """Numbers, if all values that are there are numbers, or true and false; with a point, or all with a comma."""
+    """Numbers, if all values that are there are numbers, or true and false; `decimal_comma` lets 0,5 be one half."""
     numbers = pd.to_numeric(cells, errors="coerce")
     if decimal_comma and numbers.count() < cells.count():
         points = cells.astype(str).str.replace(r"^([-+]?\d*),(\d+)", r"\1.\2", regex=True)

@@ -150,8 +150,10 @@ def is_run_on_streams(name_or_folder: str | Path) -> bool:
 
 def _cards(name: str | Path) -> list[Path]:
     """The cards of a policy that ships with almeta, by its name, or of a card's or its folder's path; else none."""
-    path = _SHIPPED / name if str(name) in policy_names() else Path(name)
-    cards = [path] if path.suffix == ".json" else sorted(path.glob("*.json"))
+    if str(name) in policy_names():
+        return sorted((_SHIPPED / name).glob("*.json"))
+    cards = [Path(name)] if Path(name).suffix == ".json" else sorted(Path(name).glob("*.json"))
+    # Other files end alike, such as those of a run.
     return [card for card in cards if card.with_suffix(".safetensors").exists()]
 
 

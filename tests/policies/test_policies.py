@@ -272,6 +272,14 @@ def test_a_card_of_something_else_is_told(shipped):
             find_policy("tiny").members[-1].load("cpu")
 
 
+def test_a_member_that_ships_without_its_weights_is_told(shipped):
+    (shipped / "fold0.safetensors").unlink()
+    policy = find_policy("tiny")
+    assert len(policy.members) == 2  # it is not passed over in silence
+    with pytest.raises(AlmetaError, match="fold0.safetensors is missing"):
+        next(member for member in policy.members if member.path.stem == "fold0").load("cpu")
+
+
 def test_a_published_policy_is_found_by_its_folder_and_its_card(shipped):
     names = [frozenset(member.trained_on) for member in find_policy("tiny").members]
     assert [member.trained_on for member in find_policy(shipped).members] == names

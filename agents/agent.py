@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from almeta.strategies.choosing import best_action
-from almeta.strategies.one_shot import Memory, StreamState
+from almeta.strategies.stream import Memory, StreamState
 from almeta.tasks import StreamSampler, StreamTasks
 
 # Called as make_network(num_pixels=P, num_slots=S, num_outputs=O).

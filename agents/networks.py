@@ -9,7 +9,7 @@ from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
 from almeta.checks import Count
 from almeta.errors import AlmetaError
-from almeta.strategies.one_shot import Examples, StreamState
+from almeta.strategies.stream import Examples, StreamState
 
 
 class LSTMNetwork(nn.Module):

@@ -17,12 +17,12 @@ from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Contender, Setting, StrategyByName, run_benchmark
 from almeta.evaluation.benchmark_report import report
 from almeta.evaluation.figures import gain_over_training
+from almeta.files import write_atomically
 from almeta.policies import TrainedPolicy, find_policy
 from almeta.seeding import make_generator
 from almeta.strategies import PoolActor, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.build import SUITE, Config, build_pool_agent, build_pool_simulation, split_suite
-from almeta.training.checkpoint import write_atomically
 from almeta.training.loggers import read_json_lines
 from almeta.training.progress import Progress
 from almeta.training.rollout import explore_pools, learning_curves

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from almeta.agents import LSTMNetwork, QLearning
 from almeta.data import Dataset
-from almeta.envs import OneShotSimulation
+from almeta.envs import StreamSimulation
 from almeta.scripts.speed_pool import pool
 from almeta.seeding import make_generator, seeded_weights
 from almeta.tasks import StreamSampler
@@ -43,7 +43,7 @@ def one_shot(batches: int, repeats: int) -> None:
     """Training batches/s of the Woodward & Finn preset, the plain loop's, and the environment's steps/s."""
     data = images_like_omniglot()
     generator = make_generator(0, "speed")
-    simulation = OneShotSimulation(StreamSampler(data), ENVS, generator)
+    simulation = StreamSimulation(StreamSampler(data), ENVS, generator)
     ours, plain = our_training(simulation, generator), plain_training(data)
     # In turn, not one after the other, so that both meet the machine in the same moods.
     seconds: dict[str, list[float]] = {"preset": [], "float32": [], "plain": [], "matmul": []}
@@ -83,7 +83,7 @@ def images_like_omniglot() -> Dataset:
     return Dataset("speed", x, np.repeat(np.arange(1200), 20), names, "random numbers", (28, 28))
 
 
-def our_training(simulation: OneShotSimulation, generator: torch.Generator) -> Callable[[], None]:
+def our_training(simulation: StreamSimulation, generator: torch.Generator) -> Callable[[], None]:
     """One training batch as `almeta.training.trainer` does it."""
     with seeded_weights(0):
         agent = QLearning(LSTMNetwork, PIXELS, SLOTS, GAMMA, EPSILON)
@@ -168,7 +168,7 @@ def training_flop() -> int:
     return images + recurrence + head
 
 
-def environment_steps_per_second(simulation: OneShotSimulation) -> float:
+def environment_steps_per_second(simulation: StreamSimulation) -> float:
     """Steps/s with no agent: reset, the images of all steps, and stepping with given actions."""
     actions = torch.randint(SLOTS + 1, (LENGTH, ENVS))
 

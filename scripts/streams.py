@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 
 from almeta.agents.agent import Agent
-from almeta.envs.one_shot import OneShotSimulation
+from almeta.envs.stream import StreamSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.one_shot import evaluate
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import compare, draw_training, print_results, write_results
+from almeta.evaluation.streams import evaluate
+from almeta.files import write_atomically
 from almeta.seeding import make_generator
 from almeta.training.build import (
     Config,
@@ -25,7 +26,6 @@ from almeta.training.build import (
     read_part,
     set_compute,
 )
-from almeta.training.checkpoint import write_atomically
 from almeta.training.loggers import read_json_lines
 from almeta.training.pretraining import pretrain_encoder
 from almeta.training.progress import Progress
@@ -67,7 +67,7 @@ class StreamRun:
             f"of {config['num_envs']} episodes; judged on {test.num_classes:,} classes it never sees"
         )
 
-    def _judge(self, simulation: OneShotSimulation) -> Callable[[Agent], dict[str, Any]]:
+    def _judge(self, simulation: StreamSimulation) -> Callable[[Agent], dict[str, Any]]:
         """Return a function that measures an agent on the simulation's classes, on the same streams at each call."""
 
         def measure(agent: Agent) -> dict[str, Any]:

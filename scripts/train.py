@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from almeta.errors import AlmetaError, Interrupted
+from almeta.files import write_atomically
 from almeta.scripts.commands import (
     differing_keys,
     how_to_go_on,
@@ -28,7 +29,7 @@ from almeta.scripts.pools import PoolRun
 from almeta.scripts.streams import StreamRun
 from almeta.seeding import make_generator
 from almeta.training.build import Config, check_config, is_pool, set_compute
-from almeta.training.checkpoint import load_checkpoint, write_atomically
+from almeta.training.checkpoint import load_checkpoint
 from almeta.training.loggers import build_loggers
 from almeta.training.progress import Progress
 from almeta.training.trainer import LAST, Schedule, Trainer

@@ -3,17 +3,17 @@
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pooch
 
 from almeta.errors import AlmetaError
+from almeta.files import write_atomically
 
 Arrays = dict[str, np.ndarray]
 
@@ -204,24 +204,8 @@ def cached_arrays(stem: str, key: str, build: Callable[[], Arrays]) -> Arrays:
         warnings.warn(f"{path} is damaged ({error}) and is built anew", stacklevel=2)
     arrays = build()
     try:
-        write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    except OSError as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    except (OSError, AlmetaError) as error:
         warnings.warn(f"could not keep {stem} in the cache ({error}); it is built anew next time", stacklevel=2)
     return arrays
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Have a file written under a temporary name, and rename it: a reader sees a whole file or none.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too must not leave half a file
-        os.unlink(temporary)
-        raise

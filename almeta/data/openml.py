@@ -15,9 +15,10 @@ import pandas as pd
 from sklearn.datasets import fetch_openml
 
 from almeta.data.dataset import Dataset
-from almeta.data.files import cache_folder, catalogued, find_file, where_to_put, write_whole
+from almeta.data.files import cache_folder, catalogued, find_file, where_to_put
 from almeta.data.frames import dataset_of, read_csv
 from almeta.errors import AlmetaError
+from almeta.files import write_atomically
 
 PREFIX = "openml"
 FOLDER = "tabular"
@@ -106,8 +107,9 @@ def _fetch(stem: str, query: dict[str, Any], target: str | None, shape: tuple[in
     }
     path = cache_folder() / FOLDER / f"{stem}.csv.gz"
     try:  # the record first: without the table it is no harm
-        write_whole(path.with_name(f"{path.name}.json"), lambda file: file.write(json.dumps(record).encode()))
-        write_whole(path, lambda file: file.write(content))
-    except OSError as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path.with_name(f"{path.name}.json"), json.dumps(record))
+        write_atomically(path, content)
+    except (OSError, AlmetaError) as error:
         raise AlmetaError(f"cannot write {path}: {error}; set ALMETA_CACHE to a folder that can be written") from error
     return path

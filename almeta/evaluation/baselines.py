@@ -5,17 +5,17 @@ from typing import Any
 
 import torch
 
-from almeta.envs.one_shot import OneShotSimulation
-from almeta.evaluation.one_shot import evaluate
+from almeta.envs.stream import StreamSimulation
+from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
-from almeta.strategies.one_shot import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest, StreamActor
+from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest, StreamActor
 
 # Request thresholds tried for the nearest labelled example, as quantiles of the distance between two images.
 QUANTILES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
 def make_baselines(
-    simulation: OneShotSimulation, episodes: int, seed: int, rates: Sequence[float] = (0.1, 0.5)
+    simulation: StreamSimulation, episodes: int, seed: int, rates: Sequence[float] = (0.1, 0.5)
 ) -> dict[str, StreamActor]:
     """Return the baselines by the name they have in tables.
 
@@ -41,7 +41,7 @@ def make_baselines(
     }
 
 
-def nearest_by_threshold(simulation: OneShotSimulation, seed: int) -> list[NearestLabelled]:
+def nearest_by_threshold(simulation: StreamSimulation, seed: int) -> list[NearestLabelled]:
     """Return the nearest-example rule at thresholds that go from nearly always to nearly never requesting."""
     images = simulation.sampler.images
     generator = make_generator(seed, "thresholds", images.device)
@@ -52,7 +52,7 @@ def nearest_by_threshold(simulation: OneShotSimulation, seed: int) -> list[Neare
 
 
 def summaries(
-    actors: dict[str, StreamActor], simulation: OneShotSimulation, episodes: int, seed: int
+    actors: dict[str, StreamActor], simulation: StreamSimulation, episodes: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Evaluate each actor on the same streams and return its summary by name, with its threshold if it has one."""
     results = {}

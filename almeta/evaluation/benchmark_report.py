@@ -16,7 +16,7 @@ from almeta.evaluation.comparison import Comparison, compare
 from almeta.evaluation.curves import Area, Curves, check_curves, curve_areas, split_curves, write_curves
 from almeta.evaluation.tables import markdown_table, rich_table
 from almeta.evaluation.verdict import count_text, shorten, verdict
-from almeta.training.checkpoint import write_atomically
+from almeta.files import write_atomically
 
 TABLES = ("curves.csv", "aulc.csv", "summary.csv", "tests.csv", "summary.md")
 AREAS = {"mean": "the mean score along the curve", "trapezoid": "the area under the curve over its width"}

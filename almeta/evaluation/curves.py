@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from almeta.errors import AlmetaError
-from almeta.training.checkpoint import write_atomically
+from almeta.files import write_atomically
 
 COLUMNS = ("dataset", "strategy", "repeat", "queries", "score")
 

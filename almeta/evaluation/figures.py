@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from almeta.evaluation import published as paper
 from almeta.evaluation.tables import Summary
-from almeta.training.checkpoint import write_atomically
+from almeta.files import write_atomically
 
 # The palette of Okabe & Ito, told apart with any colour vision.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from almeta.agents.agent import Agent
-from almeta.envs.one_shot import OneShotSimulation
+from almeta.envs.stream import StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.baselines import make_baselines, nearest_by_threshold, summaries
 from almeta.evaluation.figures import (
@@ -17,8 +17,8 @@ from almeta.evaluation.figures import (
     learning_curve,
     requests_along_script,
 )
-from almeta.evaluation.one_shot import evaluate
 from almeta.evaluation.statistics import Difference, paired_difference
+from almeta.evaluation.streams import evaluate
 from almeta.evaluation.tables import rich_table, table_of_instances, table_of_policies, write_table
 
 # Figure 3 of Woodward & Finn: five or ten images of one class, then one of another; and the same without the new one.
@@ -58,8 +58,8 @@ class Results:
 def compare(
     agent: Agent,
     policy: str,
-    simulation: OneShotSimulation,
-    tuning: OneShotSimulation,
+    simulation: StreamSimulation,
+    tuning: StreamSimulation,
     episodes: int,
     seed: int,
     say: Callable[[str], None] = print,
@@ -90,7 +90,7 @@ def compare(
     )
 
 
-def _play_scripts(agent: Agent, simulation: OneShotSimulation, episodes: int, seed: int) -> list[dict[str, Any]]:
+def _play_scripts(agent: Agent, simulation: StreamSimulation, episodes: int, seed: int) -> list[dict[str, Any]]:
     """Request rates along the scripts that the stream allows: none if labels come without a request."""
     if simulation.reveal == "always":
         return []

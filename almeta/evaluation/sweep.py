@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.tables import Summary, rich_table, table_of_policies, write_table
-from almeta.training.checkpoint import write_atomically
+from almeta.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from almeta.evaluation.published import TABLE_1, PublishedRow
 from almeta.evaluation.statistics import Estimate, mean_interval
-from almeta.training.checkpoint import write_atomically
+from almeta.files import write_atomically
 
 Summary = Mapping[str, Any]  # what StreamMeasures.summary() returns
 Policies = Mapping[str, Summary | Sequence[Summary]]  # by label: one summary, or one for each seed

@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from almeta.errors import AlmetaError
+from almeta.files import write_atomically
 from almeta.training.build import is_pool, load_weights, rebuild_agent
-from almeta.training.checkpoint import load_checkpoint, write_atomically
+from almeta.training.checkpoint import load_checkpoint
 
 FORMAT = "almeta-policy-1"
 # What of a run's config is needed to build the agent again, and to know what it was trained for.

@@ -1,7 +1,7 @@
 """Drawing tasks from data sets: streams of a few classes, and pools to choose from."""
 
-from almeta.tasks.one_shot import Script, StreamSampler, StreamTasks, select_classes, split_classes
 from almeta.tasks.pool import PoolSampler, PoolTasks
+from almeta.tasks.stream import Script, StreamSampler, StreamTasks, select_classes, split_classes
 
 __all__ = [
     "PoolSampler",

@@ -14,8 +14,8 @@ from almeta.agents.pool import PoolAgent
 from almeta.checks import Count, Positive, Share, Within, check_arguments, check_values
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
-from almeta.envs.one_shot import OneShotSimulation
 from almeta.envs.pool import PoolSimulation
+from almeta.envs.stream import StreamSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator, seeded_weights
 from almeta.strategies.inputs import CANDIDATE_INPUTS, POOL_INPUTS
@@ -209,13 +209,13 @@ def load_split(config: Config) -> dict[str, Dataset]:
     return {"train": train, "test": test}
 
 
-def build_simulation(config: Config, dataset: Dataset, num_envs: int, purpose: str) -> OneShotSimulation:
+def build_simulation(config: Config, dataset: Dataset, num_envs: int, purpose: str) -> StreamSimulation:
     """Build the config's environment on a data set; `purpose` names its random numbers."""
     generator = make_generator(config["seed"], purpose, config["device"])
     return build(config["env"], "env", dataset=dataset, num_envs=num_envs, generator=generator)
 
 
-def build_agent(config: Config, simulation: OneShotSimulation) -> Agent:
+def build_agent(config: Config, simulation: StreamSimulation) -> Agent:
     """Build the config's agent for a simulation, with fresh weights that depend on its seed alone.
 
     Raises:

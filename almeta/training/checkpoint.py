@@ -1,7 +1,6 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped. Loading one runs no code."""
 
 import io
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from almeta.errors import AlmetaError
+from almeta.files import write_atomically
 
 _FORMAT = "almeta-checkpoint-1"
 
@@ -27,28 +27,6 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, **content}, buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: readers see the old file or the new one.
-
-    Raises:
-        AlmetaError: if that fails; the temporary file is removed.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        before = "the previous one is intact" if path.exists() else "there is no earlier one"
-        raise AlmetaError(
-            f"could not write {path}: {error.strerror} ({before}); make room or choose another folder"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)  # still there only if something went wrong, a second Ctrl-C included
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -9,18 +9,18 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from almeta.agents.agent import Agent, Rollout
 from almeta.agents.pool import PoolAgent, PoolRollout
-from almeta.envs.one_shot import OneShotSimulation
 from almeta.envs.pool import PoolOutcome, PoolSimulation
+from almeta.envs.stream import StreamSimulation
 from almeta.strategies.choosing import best_action
-from almeta.strategies.one_shot import StreamActor, StreamState
 from almeta.strategies.pool import PoolActor, PoolState
+from almeta.strategies.stream import StreamActor, StreamState
 from almeta.tasks import PoolTasks, StreamSampler, StreamTasks
 
 # (outputs [E, O], action mask [E, A], true slots [E]) -> actions [E]
 Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def play(simulation: OneShotSimulation, actor: StreamActor, choose: Choose) -> Rollout:
+def play(simulation: StreamSimulation, actor: StreamActor, choose: Choose) -> Rollout:
     """Play one batch of streams from start to end."""
     simulation.reset()
     tasks = simulation.tasks
@@ -39,7 +39,7 @@ def play(simulation: OneShotSimulation, actor: StreamActor, choose: Choose) -> R
     return Rollout(outputs, labels, masks, actions, rewards, tasks, simulation.sampler, free)
 
 
-def explore_streams(simulation: OneShotSimulation, agent: Agent, generator: torch.Generator) -> Rollout:
+def explore_streams(simulation: StreamSimulation, agent: Agent, generator: torch.Generator) -> Rollout:
     """Let an agent that learns play one batch of streams."""
 
     def choose(outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:

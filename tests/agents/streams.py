@@ -13,9 +13,9 @@ import almeta.agents.networks
 from almeta.agents import Agent
 from almeta.agents.agent import MakeNetwork, Rollout
 from almeta.data.dataset import Dataset
-from almeta.envs.one_shot import OneShotSimulation, make_simulation
+from almeta.envs.stream import StreamSimulation, make_simulation
 from almeta.seeding import make_generator, seeded_weights
-from almeta.strategies.one_shot import Memory, StreamState
+from almeta.strategies.stream import Memory, StreamState
 from almeta.training.rollout import play
 
 PIXELS, SLOTS = 16, 4
@@ -30,7 +30,7 @@ def glyphs(num_classes: int = 6, per_class: int = 8, noise: float = 0.2) -> Data
     return Dataset("glyphs", x, y, names, source="made up for the tests", image_shape=(4, 4))
 
 
-def make_streams(seed: int = 0, num_envs: int = 5, dataset: Dataset | None = None, **options: Any) -> OneShotSimulation:
+def make_streams(seed: int = 0, num_envs: int = 5, dataset: Dataset | None = None, **options: Any) -> StreamSimulation:
     """Return streams of three classes of glyphs, 8 steps long; `options` are those of `make_simulation`."""
     settings = {"classes": 3, "slots": SLOTS, "length": 8, "rotations": False} | options
     return make_simulation(dataset or glyphs(), num_envs, make_generator(seed, "env"), **settings)
@@ -83,13 +83,13 @@ def stream_options(name: str) -> dict[str, Any]:
     return {"reveal": AGENTS[name].reveal}
 
 
-def play_exploring(simulation: OneShotSimulation, agent: Agent, luck: int | torch.Generator = 0) -> Rollout:
+def play_exploring(simulation: StreamSimulation, agent: Agent, luck: int | torch.Generator = 0) -> Rollout:
     """Return one batch played as in training; `luck` is a generator or a seed."""
     generator = make_generator(luck, "policy") if isinstance(luck, int) else luck
     return play(simulation, agent, lambda outputs, mask, targets: agent.explore(outputs, mask, targets, generator))
 
 
-def play_greedily(simulation: OneShotSimulation, agent: Agent, seed: int = 0) -> Rollout:
+def play_greedily(simulation: StreamSimulation, agent: Agent, seed: int = 0) -> Rollout:
     """Return one batch played as in an evaluation."""
     generator = make_generator(seed, "policy")
     return play(simulation, agent, lambda outputs, mask, targets: agent.greedy(outputs, mask, generator))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from almeta.evaluation.one_shot import evaluate
+from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
 from almeta.training.rollout import replay
 from tests.agents.streams import (

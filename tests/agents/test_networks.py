@@ -8,7 +8,7 @@ import torch
 from almeta.agents import EpisodicNetwork
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator, seeded_weights
-from almeta.strategies.one_shot import StreamState
+from almeta.strategies.stream import StreamState
 from almeta.training.rollout import replay
 from tests.agents.streams import NETWORKS, PIXELS, glyphs, make_agent, make_streams, play_greedily, small_network
 

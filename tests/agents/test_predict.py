@@ -5,7 +5,7 @@ import torch
 
 from almeta.agents import PPO, EpisodicNetwork, LSTMNetwork, QLearning, Reinforce, Supervised
 from almeta.envs import make_simulation
-from almeta.evaluation.one_shot import evaluate
+from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator, seeded_weights
 
 SLOTS, PIXELS, ENVS = 3, 16, 8

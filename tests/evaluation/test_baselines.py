@@ -4,9 +4,9 @@ import pytest
 from almeta.data import Dataset
 from almeta.envs import make_simulation
 from almeta.evaluation.baselines import QUANTILES, make_baselines, nearest_by_threshold, summaries
-from almeta.evaluation.one_shot import evaluate
+from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
-from almeta.strategies.one_shot import NearestLabelled
+from almeta.strategies.stream import NearestLabelled
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from almeta.agents import LSTMNetwork, QLearning, Supervised
 from almeta.envs import make_simulation
 from almeta.evaluation import report
 from almeta.evaluation.baselines import QUANTILES, nearest_by_threshold
-from almeta.evaluation.one_shot import evaluate
 from almeta.evaluation.statistics import Difference
+from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator, seeded_weights
 
 

@@ -220,7 +220,7 @@ def test_a_full_disk(command, monkeypatch, writes):
         sync(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr("almeta.training.checkpoint.os.fsync", fill)
+        patch.setattr("almeta.files.os.fsync", fill)
         result = command(train, *SMALL, "hydra.run.dir=run")
     assert result.status == 1
     assert "Traceback" not in result.err
@@ -300,7 +300,7 @@ def test_a_checkpoint_of_another_version(command, checkpoint):
 
 def test_a_checkpoint_runs_no_code(command, checkpoint):
     content = torch.load("run/last.pt", weights_only=True)
-    content["config"]["agent"] = {"_target_": "almeta.training.checkpoint.os.abort"}
+    content["config"]["agent"] = {"_target_": "almeta.files.os.abort"}
     torch.save(content, "other/last.pt")
     for module, asked in ((train, "resume=other"), (evaluate, "policy=other")):
-        assert command(module, asked).error.startswith("error: agent._target_ is 'almeta.training.checkpoint.os.abort'")
+        assert command(module, asked).error.startswith("error: agent._target_ is 'almeta.files.os.abort'")

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from almeta import files
 from almeta.agents import Agent
-from almeta.envs.one_shot import OneShotSimulation
-from almeta.evaluation.one_shot import evaluate
+from almeta.envs.stream import StreamSimulation
+from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
 from almeta.tasks import split_classes
 from almeta.training import checkpoint
@@ -48,7 +49,7 @@ def make_trainer(
     return Trainer(folder=folder, schedule=Schedule(batches, **schedule), **(settings | changes))
 
 
-def judge(simulation: OneShotSimulation) -> Evaluate:
+def judge(simulation: StreamSimulation) -> Evaluate:
     """Return a function that measures an agent on 20 episodes, the same at each call."""
 
     def measure(agent: Agent) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def kill_in_save(number: int) -> None:
         saves.extend([path] if path.name == LAST else [])
         write(path, content)
 
-    checkpoint.os.fsync, checkpoint.write_atomically = fsync, write_or_death  # type: ignore[assignment]
+    files.os.fsync, checkpoint.write_atomically = fsync, write_or_death  # type: ignore[assignment]
 
 
 def main(name: str, folder: str, batches: str, *requests: str) -> int:

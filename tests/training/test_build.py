@@ -17,7 +17,7 @@ def test_build_calls_with_arguments():
     "target",
     [
         "os.system",
-        "almeta.training.checkpoint.os.system",
+        "almeta.files.os.system",
         "almeta.training.checkpoint.write_atomically",
         "almeta.agents.networks.nn.Linear",
         "almeta.agents.networks",
@@ -36,7 +36,7 @@ def test_a_checkpoint_cannot_name_a_command(tmp_path):
     """What a stranger's checkpoint names is not called, even by a way round through an import of almeta's own."""
     victim = tmp_path / "touched"
     config = {
-        "network": {"_target_": "almeta.training.checkpoint.os.system", "command": f"touch {victim}"},
+        "network": {"_target_": "almeta.files.os.system", "command": f"touch {victim}"},
         "agent": {"_target_": "almeta.agents.QLearning"},
     }
     save_checkpoint(tmp_path / "last.pt", {"config": config, "num_pixels": 4, "num_slots": 2, "agent": {}})

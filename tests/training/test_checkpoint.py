@@ -12,8 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from almeta import files
 from almeta.errors import AlmetaError
-from almeta.training import checkpoint
 from almeta.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 
 # torch says, beside refusing it, which pickle protocol a foreign file has
@@ -159,7 +159,7 @@ def test_full_disk(good, content, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = good.read_bytes()
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(
         AlmetaError, match=r"could not write .*last\.pt: No space .*the previous one is intact.*make room"
     ):
@@ -199,7 +199,7 @@ def test_interrupted_while_writing(good, content, monkeypatch):
         raise KeyboardInterrupt
 
     before = good.read_bytes()
-    monkeypatch.setattr(checkpoint.os, "fsync", interrupt)
+    monkeypatch.setattr(files.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(good, content)
     assert good.read_bytes() == before

@@ -5,15 +5,15 @@ import copy
 import torch
 from torch import Tensor
 
-from almeta.envs.one_shot import OneShotSimulation
+from almeta.envs.stream import StreamSimulation
 from almeta.evaluation.measures import StreamMeasures
 from almeta.seeding import make_generator
-from almeta.strategies.one_shot import StreamActor
+from almeta.strategies.stream import StreamActor
 from almeta.training.rollout import play
 
 
 @torch.no_grad()
-def evaluate(actor: StreamActor, simulation: OneShotSimulation, episodes: int, seed: int) -> StreamMeasures:
+def evaluate(actor: StreamActor, simulation: StreamSimulation, episodes: int, seed: int) -> StreamMeasures:
     """Let an actor play `episodes` streams greedily and measure it.
 
     Args:

@@ -3,9 +3,9 @@ import torch
 
 from almeta.agents import PPO, LSTMNetwork
 from almeta.envs import make_simulation
-from almeta.evaluation.one_shot import evaluate
+from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
-from almeta.strategies.one_shot import AlwaysRequest, NearestLabelled, NeverRequest
+from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The one-shot stream: for every image, predict its label slot or pay to be told it.
 
 The task of Woodward & Finn, "Active One-shot Learning", arXiv 1702.06559 (2017), section 4. It exists once,
-as `OneShotSimulation` on tensors with a leading axis E; `OneShotStreamVectorEnv` is that batch as a Gymnasium
+as `StreamSimulation` on tensors with a leading axis E; `OneShotStreamVectorEnv` is that batch as a Gymnasium
 VectorEnv, `OneShotStreamEnv` a batch of one as a Gymnasium Env.
 """
 
@@ -22,7 +22,7 @@ from almeta.data.dataset import Dataset
 from almeta.envs.batch import BatchEnv, Info, SingleEnv
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator
-from almeta.strategies.one_shot import StreamState
+from almeta.strategies.stream import StreamState
 from almeta.tasks import Script, StreamSampler, StreamTasks, split_classes
 
 
@@ -57,7 +57,7 @@ class StreamOutcome:
     invalid: Tensor
 
 
-class OneShotSimulation:
+class StreamSimulation:
     """E one-shot streams at once, on tensors.
 
     Args:
@@ -125,7 +125,7 @@ class OneShotSimulation:
         """All images of the streams being played, `[T, E, P]` float32: for encoders, never for memories."""
         return self.sampler.images[self.tasks.items]
 
-    def scripted(self, script: Script) -> "OneShotSimulation":
+    def scripted(self, script: Script) -> "StreamSimulation":
         """Return a simulation on the same images, not copied, whose streams follow a script."""
         other = copy.copy(self)
         other.sampler = self.sampler.scripted(script)
@@ -201,7 +201,7 @@ def make_simulation(
     discount: Share = 0.5,
     reveal: Literal["requested", "always"] = "requested",
     max_requests: Annotated[int, Within(0)] | None = None,
-) -> OneShotSimulation:
+) -> StreamSimulation:
     """Build the simulation from the plain values that `conf/env/one_shot.yaml` explains.
 
     Args:
@@ -228,7 +228,7 @@ def make_simulation(
             raise AlmetaError(did_you_mean(name, StreamRewards.__annotations__, "reward"))
     sampler = StreamSampler(dataset, classes, slots, length, rotations, script, generator.device)
     rewards = StreamRewards(**reward)
-    return OneShotSimulation(sampler, num_envs, generator, rewards, discount, reveal, max_requests)
+    return StreamSimulation(sampler, num_envs, generator, rewards, discount, reveal, max_requests)
 
 
 Part = Literal["train", "test", "all"]

@@ -6,7 +6,7 @@ import torch
 
 from almeta.envs import make_simulation
 from almeta.seeding import make_generator
-from almeta.strategies.one_shot import (
+from almeta.strategies.stream import (
     AlwaysRequest,
     Examples,
     NearestLabelled,

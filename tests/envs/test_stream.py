@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from almeta.envs import OneShotSimulation, StreamRewards, make_simulation
+from almeta.envs import StreamRewards, StreamSimulation, make_simulation
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
 from almeta.tasks import StreamTasks
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def make(tiny_images):
-    def make(num_envs=2, seed=0, **options) -> OneShotSimulation:
+    def make(num_envs=2, seed=0, **options) -> StreamSimulation:
         return make_simulation(tiny_images, num_envs, make_generator(seed, "test"), **options)
 
     return make

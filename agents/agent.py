@@ -1,86 +1,83 @@
-"""What all agents share: a network, a way to act, and a loss to learn from what was played."""
+"""What all agents share: a network, the inputs it reads, and a loss to learn from what was played."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from almeta.inputs import Inputs
+from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.choosing import best_action
-from almeta.strategies.stream import Memory, StreamState
-from almeta.tasks import StreamSampler, StreamTasks
 
-# Called as make_network(num_pixels=P, num_slots=S, num_outputs=O).
+# Called as make_network(inputs, num_values): the inputs it is to read, and 1 if it must have a state value, else 0.
 MakeNetwork = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """E finished streams of T steps, time first.
+    """E finished episodes of T steps, time first.
 
     Attributes:
-        outputs: `[T, E, O]` float32, what the actor returned, with its graph when gradients were on.
-        labels: `[T, E, S]` float32, the label inputs.
-        masks: `[T, E, S + 1]` bool, the allowed actions.
+        utilities: `[T, E, A]` float32, what the actor returned, with its graph when gradients were on.
+        values: `[T, E]` float32, the state values; None from an actor that has none.
+        masks: `[T, E, A]` bool, the allowed actions.
         actions: `[T, E]` int64.
         rewards: `[T, E]` float32.
-        tasks: the streams that were played.
-        sampler: where they came from.
-        labels_free: whether every label was revealed without a request.
-        behaviour: `[T, E, O]`, the outputs while playing, when `outputs` are those of later weights; else None.
+        outcomes: T outcomes of the simulation, for measures of its own.
+        targets: `[T, E]` int64, the right actions where there are such; else None.
+        group: episodes per task; they are neighbours.
+        views: what the agent read at each step, for `replay`; None from other actors.
+        images: `[T, E, P]`, what `replay` must encode anew; None where nothing is.
+        behaviour: the same rollout as it was played, when utilities and values are those of later weights.
     """
 
-    outputs: Tensor
-    labels: Tensor
+    utilities: Tensor
+    values: Tensor | None
     masks: Tensor
     actions: Tensor
     rewards: Tensor
-    tasks: StreamTasks
-    sampler: StreamSampler
-    labels_free: bool
-    behaviour: Tensor | None = None
+    outcomes: list[Any]
+    targets: Tensor | None = None
+    group: int = 1
+    views: list[Any] | None = None
+    images: Tensor | None = None
+    behaviour: "Rollout | None" = None
 
-    def scalars(self) -> dict[str, Tensor]:
-        """What a training record tells of the streams."""
-        requested = self.actions == self.labels.shape[-1]
-        return {
-            "mean_return": self.rewards.sum(0).mean(),
-            "accuracy": (self.actions == self.tasks.targets).float().mean(),
-            "request_rate": requested.float().mean(),
-        }
-
-    def with_outputs(self, outputs: Tensor) -> "Rollout":
-        """Return the same streams and actions with the outputs of today's weights."""
-        behaviour = self.outputs.detach() if self.behaviour is None else self.behaviour
-        return replace(self, outputs=outputs, behaviour=behaviour)
+    def with_outputs(self, utilities: Tensor, values: Tensor | None) -> "Rollout":
+        """Return the same episodes and actions with the outputs of today's weights."""
+        played = self if self.behaviour is None else self.behaviour
+        return replace(self, utilities=utilities, values=values, behaviour=played)
 
 
 class Agent(nn.Module):
     """A policy and the rule by which it learns; subclasses add `explore` and `loss`.
 
     Args:
-        network: makes the network, called with `num_pixels`, `num_slots`, `num_outputs`.
-        num_pixels: numbers in an image P.
-        num_slots: label slots S; there are S + 1 actions, the last one is the request.
-        num_values: outputs beyond one per action, such as a state value.
+        network: makes the network, called with `inputs` and `num_values`.
+        inputs: what the network reads of a state.
 
     Attributes:
+        kinds: the kinds of problems it can learn from; None for all.
         epochs: how often the loss is taken from one batch; before each further time the network is run over the
             recorded batch again.
+        num_values: 1 for a rule that needs a state value from the network, else 0.
+        min_group: episodes per task, at least, that it needs to learn anything.
         reveal: the streams it plays, `env.reveal`.
     """
 
+    kinds: ClassVar[tuple[str, ...] | None] = None
     epochs = 1
+    num_values = 0
+    min_group = 1
     reveal: Literal["requested", "always"] = "requested"
 
-    def __init__(self, network: MakeNetwork, num_pixels: int, num_slots: int, num_values: int = 0) -> None:
+    def __init__(self, network: MakeNetwork, inputs: Inputs) -> None:
         super().__init__()
-        self.num_pixels, self.num_actions = num_pixels, num_slots + 1
-        self.network: Any = network(
-            num_pixels=num_pixels, num_slots=num_slots, num_outputs=self.num_actions + num_values
-        )
+        self.inputs = inputs
+        self.network: Any = network(inputs=inputs, num_values=self.num_values)
 
     @property
     def encoder_version(self) -> int | None:
@@ -95,64 +92,67 @@ class Agent(nn.Module):
         """Return the empty memory of `num_envs` episodes."""
         return self.network.initial(num_envs)
 
-    def step(self, state: StreamState, memory: Memory) -> tuple[Tensor, Memory]:
-        """Return outputs `[E, O]`, utilities of the actions first, and the next memory."""
-        return self.network.step(state, memory)
+    def step(self, state: Any, memory: Memory) -> tuple[Outputs, Memory]:
+        """Read a state, and return outputs and the next memory."""
+        return self.act(self.inputs(state), memory)
 
-    def greedy(self, outputs: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the best allowed action `[E]` int64."""
-        return best_action(outputs[..., : self.num_actions], action_mask, generator)
+    def act(self, view: Any, memory: Memory) -> tuple[Outputs, Memory]:
+        """Return outputs for what was read of a state, and the next memory."""
+        utilities, value, memory = self.network.step(view, memory)
+        return Outputs(utilities, value, view), memory
 
     @torch.no_grad()
     def predict(
         self,
-        observation: np.ndarray,
+        observation: Any,
         memory: Memory = None,
         episode_start: np.ndarray | bool | None = None,
-        action_mask: np.ndarray | None = None,
+        action_mask: Any = None,
         generator: torch.Generator | None = None,
     ) -> tuple[np.ndarray, Memory]:
         """Act greedily in a Gymnasium environment, one step of one episode or of a batch.
 
         Args:
-            observation: `[S + P]` or `[E, S + P]` float32, label input and image, as the environments return it.
+            observation: as the environments return it.
             memory: what the previous call returned; None before the first step.
             episode_start: where an episode begins and memory must be emptied, a bool or `[E]`.
-            action_mask: `info["action_mask"]`, `[A]` or `[E, A]`; None if everything is allowed.
+            action_mask: `info["action_mask"]`, `[A]` or `[E, A]`, an array or a list; None takes the observation's, or
+                allows everything.
             generator: breaks ties between actions; None takes the first.
 
         Returns:
             The action, int64, a scalar or `[E]`, and the memory for the next call; the memory given may be changed.
-        """
-        weight = next(self.parameters())
-        batch = torch.as_tensor(np.atleast_2d(observation), device=weight.device)
-        label, image = batch.split([self.num_actions - 1, self.num_pixels], dim=-1)
-        allowed = torch.ones(len(batch), self.num_actions, dtype=torch.bool, device=weight.device)
-        if action_mask is not None:
-            allowed &= torch.as_tensor(np.atleast_2d(action_mask), device=weight.device).bool()
-        start = None
-        if episode_start is not None:
-            start = torch.tensor(np.broadcast_to(episode_start, len(batch)), device=weight.device)
-        memory = self.initial(len(batch)) if memory is None else memory
-        outputs, memory = self.step(StreamState(self.encode(image), label, allowed, start), memory)
-        if generator is None:
-            chosen = outputs[:, : self.num_actions].masked_fill(~allowed, -torch.inf).argmax(-1)
-        else:
-            chosen = self.greedy(outputs, allowed, generator)
-        action = chosen.cpu().numpy()
-        return (action[0] if observation.ndim == 1 else action), memory
 
-    def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        Raises:
+            AlmetaError: if the mask has another shape, or allows nothing.
+        """
+        device = next(self.parameters()).device
+        view, single = self.inputs.observed(observation, action_mask, episode_start, device)
+        if hasattr(self.network, "encode"):
+            view = replace(view, item=self.encode(view.item))
+        mask = view.action_mask
+        outputs, memory = self.act(view, self.initial(len(mask)) if memory is None else memory)
+        if generator is None:
+            chosen = outputs.utilities.masked_fill(~mask, -torch.inf).argmax(-1)
+        else:
+            chosen = best_action(outputs.utilities, mask, generator)
+        action = chosen.cpu().numpy()
+        return (action[0] if single else action), memory
+
+    def explore(
+        self, utilities: Tensor, action_mask: Tensor, target: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
         """Return actions `[E]` int64 for training.
 
         Args:
-            outputs: `[E, O]` without a graph.
+            utilities: `[E, A]` without a graph.
             action_mask: `[E, A]` bool.
-            targets: `[E]` the true slots, for rules of exploration that look at them.
+            target: `[E]` int64, the right actions, for rules of exploration that look at them; None where there are
+                none.
             generator: draws.
         """
-        raise NotImplementedError(f"{type(self).__name__} says not how it explores")
+        raise NotImplementedError
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss (a scalar with its graph) and further scalars worth logging."""
-        raise NotImplementedError(f"{type(self).__name__} has no loss")
+        raise NotImplementedError

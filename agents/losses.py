@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from almeta.strategies.choosing import NEVER
+
 
 def td_errors(
     values: Tensor,
@@ -58,3 +60,46 @@ def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef)
     return -torch.min(ratio * advantages, clipped * advantages)
+
+
+def masked_log_probs(logits: Tensor, mask: Tensor) -> Tensor:
+    """Log-probabilities `[..., A]` over the allowed actions; about -1e8 for the others."""
+    return logits.masked_fill(~mask, NEVER).log_softmax(-1)
+
+
+def masked_entropy(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """Entropy in nats over the allowed actions, `[..., A]` -> `[...]`."""
+    return -(log_probs.exp() * log_probs).masked_fill(~mask, 0.0).sum(-1)
+
+
+def normalised(advantages: Tensor) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1."""
+    return (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
+
+
+def group_advantages(returns: Tensor, before: Tensor, group: int) -> Tensor:
+    """Advantages over the other episodes of the same task, scaled to unit variance.
+
+    There are two baselines. The first is the mean over the `group` neighbouring episodes of the task. The second is a
+    control variate: an episode that stands higher before an action stays higher after it. Least squares over all other
+    tasks find to which degree, at each step; the task itself is left out, so that no return is part of its baseline.
+
+    Args:
+        returns: `[T, E]` float32.
+        before: `[T, E]` float32, the sum of rewards before each action.
+        group: episodes per task.
+
+    Returns:
+        `[T, E]` float32.
+    """
+    centred, level = _centred(returns, group), _centred(before, group)
+    along, square = (centred * level).sum(-1), level.square().sum(-1)  # [T, E / group]
+    slope = (along.sum(1, keepdim=True) - along) / (square.sum(1, keepdim=True) - square).clamp_min(1e-8)
+    advantages = (centred - slope[..., None] * level).flatten(1)
+    return advantages / (advantages.std(correction=0) + 1e-8)
+
+
+def _centred(values: Tensor, group: int) -> Tensor:
+    """`[T, E]` less the mean over each group of neighbouring episodes, `[T, E / group, group]`."""
+    tasks = values.unflatten(1, (-1, group))
+    return tasks - tasks.mean(-1, keepdim=True)

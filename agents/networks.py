@@ -1,6 +1,7 @@
-"""Networks that turn what is known of a stream into numbers per action."""
+"""Networks of streams: utilities of the slots and the request."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,25 +10,30 @@ from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
 from almeta.checks import Count
 from almeta.errors import AlmetaError
-from almeta.strategies.stream import Examples, StreamState
+from almeta.inputs import Images
+from almeta.stream import Examples, StreamState
+
+# Utilities `[E, S + 1]`, the state value `[E]` or None, and the next memory.
+StreamStep = tuple[Tensor, Tensor | None, Any]
 
 
 class LSTMNetwork(nn.Module):
     """The network of Woodward & Finn 2017 (section 4.1): an LSTM on [label, image], and a linear layer.
 
     Args:
-        num_pixels: numbers in an image P.
-        num_slots: label slots S.
-        num_outputs: numbers returned per step O.
+        inputs: what it reads.
+        num_values: 1 to have a state value too, else 0.
         hidden_size: LSTM units H.
     """
 
+    kind = "stream"
     encoder_version = None
 
-    def __init__(self, num_pixels: int, num_slots: int, num_outputs: int, hidden_size: Count = 200) -> None:
+    def __init__(self, inputs: Images, num_values: int = 0, hidden_size: Count = 200) -> None:
         super().__init__()
-        self.memory = LSTM(num_pixels, num_slots, hidden_size)
-        self.head = nn.Linear(hidden_size, num_outputs)
+        self.num_actions = inputs.num_slots + 1
+        self.memory = LSTM(inputs.num_pixels, inputs.num_slots, hidden_size)
+        self.head = nn.Linear(hidden_size, self.num_actions + num_values)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -38,9 +44,9 @@ class LSTMNetwork(nn.Module):
     def initial(self, num_envs: int) -> LSTMState:
         return self.memory.initial(num_envs)
 
-    def step(self, state: StreamState, memory: LSTMState) -> tuple[Tensor, LSTMState]:
-        memory = self.memory.step(state.item, state.label, memory, state.start)
-        return self.head(memory[0]), memory
+    def step(self, view: StreamState, memory: LSTMState) -> StreamStep:
+        memory = self.memory.step(view.item, view.label, memory, view.start)
+        return *_split(self.head(memory[0]), self.num_actions), memory
 
 
 class EpisodicNetwork(nn.Module):
@@ -51,9 +57,8 @@ class EpisodicNetwork(nn.Module):
     through one network shared by all slots, so that no slot is special and any number of them will do.
 
     Args:
-        num_pixels: numbers in an image P, a square.
-        num_slots: label slots S.
-        num_outputs: numbers returned per step O: one per slot, then the request's, then any others.
+        inputs: what it reads; its images are squares.
+        num_values: 1 to have a state value too, else 0.
         code_size: numbers in a code F.
         channels: of the encoder's first convolution.
         hidden_size: units of the reading network.
@@ -61,27 +66,28 @@ class EpisodicNetwork(nn.Module):
             episode the oldest labels are forgotten.
     """
 
+    kind = "stream"
+
     def __init__(
         self,
-        num_pixels: int,
-        num_slots: int,
-        num_outputs: int,
+        inputs: Images,
+        num_values: int = 0,
         code_size: Count = 64,
         channels: Count = 32,
         hidden_size: Count = 64,
         capacity: Count = 32,
     ) -> None:
         super().__init__()
-        side = math.isqrt(num_pixels)
-        if side * side != num_pixels:
-            raise AlmetaError(f"the encoder needs square images; {num_pixels} pixels are none")
-        self.num_slots, self.capacity, self.code_size = num_slots, capacity, code_size
+        side = math.isqrt(inputs.num_pixels)
+        if side * side != inputs.num_pixels:
+            raise AlmetaError(f"the encoder needs square images; {inputs.num_pixels} pixels are none")
+        self.num_slots, self.capacity, self.code_size = inputs.num_slots, capacity, code_size
         self.encoder = ConvEncoder(side, code_size, channels).requires_grad_(False).eval()
         self.read = nn.Sequential(
             nn.Linear(_SLOT_INPUTS, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size), nn.ReLU()
         )
         self.slot_head = nn.Linear(2 * hidden_size, 1)
-        self.other_head = nn.Linear(hidden_size, num_outputs - num_slots)
+        self.other_head = nn.Linear(hidden_size, 1 + num_values)
 
     @property
     def encoder_version(self) -> int:
@@ -98,19 +104,25 @@ class EpisodicNetwork(nn.Module):
         """Return a memory without examples."""
         return Examples.none(num_envs, self.capacity + 1, self.code_size, self.num_slots, self.slot_head.weight)
 
-    def step(self, state: StreamState, memory: Examples) -> tuple[Tensor, Examples]:
+    def step(self, view: StreamState, memory: Examples) -> StreamStep:
         """Take the label that arrived into memory, then compare the current image with all examples."""
-        memory.remember(state)
-        slots = self.read(_slot_inputs(memory.slot_distances(state.item)))  # [E, S, H]
+        memory.remember(view)
+        slots = self.read(_slot_inputs(memory.slot_distances(view.item)))  # [E, S, H]
         pooled = slots.mean(1)
         both = torch.cat((slots, pooled[:, None].expand_as(slots)), -1)
-        return torch.cat((self.slot_head(both).squeeze(-1), self.other_head(pooled)), -1), memory
+        outputs = torch.cat((self.slot_head(both).squeeze(-1), self.other_head(pooled)), -1)
+        return *_split(outputs, self.num_slots + 1), memory
 
     def train(self, mode: bool = True) -> "EpisodicNetwork":
         """Switch to training; the frozen encoder keeps the statistics it was trained with."""
         super().train(mode)
         self.encoder.eval()
         return self
+
+
+def _split(outputs: Tensor, num_actions: int) -> tuple[Tensor, Tensor | None]:
+    """Utilities `[E, A]` of the actions, and the state value `[E]` where there is one."""
+    return outputs[:, :num_actions], outputs[:, num_actions] if outputs.shape[1] > num_actions else None
 
 
 _SLOT_INPUTS = 7

@@ -1,102 +1,184 @@
-"""Recurrent policy gradients: REINFORCE with a learned baseline, and PPO. Both take action masks."""
+"""Policy gradients for every kind of problem, with memory and action masks: REINFORCE, actor-critic, PPO."""
+
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from almeta.agents.agent import Agent, MakeNetwork, Rollout
-from almeta.agents.losses import clipped_surrogate, discounted_returns, gae_advantages
+from almeta.agents.losses import (
+    clipped_surrogate,
+    discounted_returns,
+    gae_advantages,
+    group_advantages,
+    masked_entropy,
+    masked_log_probs,
+    normalised,
+)
 from almeta.checks import Count, Positive, Share, Weight
-from almeta.strategies.choosing import NEVER, sample_action
+from almeta.inputs import Inputs
+from almeta.strategies.choosing import sample_action
 
 
-def masked_log_probs(logits: Tensor, mask: Tensor) -> Tensor:
-    """Log-probabilities `[..., A]` over the allowed actions; about -1e8 for the others."""
-    return logits.masked_fill(~mask, NEVER).log_softmax(-1)
+class _PolicyGradient(Agent):
+    """Utilities are logits; the agent acts by sampling.
+
+    Args:
+        network: makes the network.
+        inputs: what the network reads.
+        gamma: discount.
+        ent_coef: weight of the entropy bonus.
+    """
+
+    def __init__(self, network: MakeNetwork, inputs: Inputs, gamma: Share = 0.5, ent_coef: Weight = 0.01) -> None:
+        super().__init__(network, inputs)
+        self.gamma, self.ent_coef = gamma, ent_coef
+
+    def explore(self, utilities: Tensor, action_mask: Tensor, target: Any, generator: torch.Generator) -> Tensor:
+        return sample_action(utilities, action_mask, generator)
+
+    def _read(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Return log-probability of the actions taken and entropy, each `[T, E]`."""
+        log_probs = masked_log_probs(rollout.utilities, rollout.masks)
+        taken = log_probs.gather(-1, rollout.actions[..., None]).squeeze(-1)
+        return taken, masked_entropy(log_probs, rollout.masks)
 
 
-def masked_entropy(log_probs: Tensor, mask: Tensor) -> Tensor:
-    """Entropy in nats over the allowed actions, `[..., A]` -> `[...]`."""
-    return -(log_probs.exp() * log_probs).masked_fill(~mask, 0.0).sum(-1)
+class GroupReinforce(_PolicyGradient):
+    """REINFORCE (Williams 1992) that compares an action with those of the other episodes of its task.
 
+    Tasks differ far more in what can be reached in them than actions do. `group_advantages` takes out the task, and
+    what earlier actions have gained.
 
-class _ActorCritic(Agent):
-    """Logits of the actions and, last, a state value; acts by sampling."""
+    Args:
+        network: makes the network.
+        inputs: what the network reads.
+        gamma: discount.
+        ent_coef: weight of the entropy bonus.
+        returns: what an action is to raise: "curve", the later points of the curve of summed rewards, each of which
+            counts (on pools that is the learning curve); or "rewards", their sum.
+    """
+
+    min_group = 2
 
     def __init__(
         self,
         network: MakeNetwork,
-        num_pixels: int,
-        num_slots: int,
-        gamma: float,
-        ent_coef: float,
-        vf_coef: float,
+        inputs: Inputs,
+        gamma: Share = 0.9,
+        ent_coef: Weight = 0.003,
+        returns: Literal["curve", "rewards"] = "curve",
     ) -> None:
-        super().__init__(network, num_pixels, num_slots, num_values=1)
-        self.gamma, self.ent_coef, self.vf_coef = gamma, ent_coef, vf_coef
+        super().__init__(network, inputs, gamma, ent_coef)
+        self.returns = returns
 
-    def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        return sample_action(outputs[..., : self.num_actions], action_mask, generator)
+    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        log_probs, entropy = self._read(rollout)
+        curve = rollout.rewards.cumsum(0)
+        returns = discounted_returns(curve if self.returns == "curve" else rollout.rewards, self.gamma)
+        advantages = group_advantages(returns, curve - rollout.rewards, rollout.group)
+        loss = -(log_probs * advantages).mean() - self.ent_coef * entropy.mean()
+        return loss, {"entropy": entropy.mean().detach()}
 
-    def _read(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log-probability of the actions taken, entropy and value, each `[T, E]`."""
-        log_probs = masked_log_probs(rollout.outputs[..., : self.num_actions], rollout.masks)
-        taken = log_probs.gather(-1, rollout.actions[..., None]).squeeze(-1)
-        return taken, masked_entropy(log_probs, rollout.masks), rollout.outputs[..., -1]
 
-
-class Reinforce(_ActorCritic):
+class Reinforce(_PolicyGradient):
     """REINFORCE (Williams 1992) with a learned state value as baseline.
 
     Args:
         network: makes the network.
-        num_pixels: numbers in an image P.
-        num_slots: label slots S.
+        inputs: what the network reads.
         gamma: discount.
         ent_coef: weight of the entropy bonus.
-        vf_coef: weight of the baseline's squared error.
+        vf_coef: weight of the value's squared error.
     """
+
+    num_values = 1
 
     def __init__(
         self,
         network: MakeNetwork,
-        num_pixels: int,
-        num_slots: int,
+        inputs: Inputs,
         gamma: Share = 0.5,
         ent_coef: Weight = 0.01,
         vf_coef: Weight = 0.5,
     ) -> None:
-        super().__init__(network, num_pixels, num_slots, gamma, ent_coef, vf_coef)
+        super().__init__(network, inputs, gamma, ent_coef)
+        self.vf_coef = vf_coef
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        log_probs, entropy, values = self._read(rollout)
+        log_probs, entropy = self._read(rollout)
+        values = _values(rollout)
         returns = discounted_returns(rollout.rewards, self.gamma)
         policy_loss = -(log_probs * (returns - values.detach())).mean()
-        value_loss = (values - returns).square().mean()
+        return self._total(policy_loss, (values - returns).square().mean(), entropy)
+
+    def _total(self, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy.mean()
         return loss, {"entropy": entropy.mean().detach(), "value_loss": value_loss.detach()}
 
 
-class PPO(_ActorCritic):
-    """Actor-critic with generalised advantages and PPO's clipping (Schulman et al. 2017).
+class ActorCritic(Reinforce):
+    """Advantage actor-critic with generalised advantages.
 
     Args:
         network: makes the network.
-        num_pixels: numbers in an image P.
-        num_slots: label slots S.
+        inputs: what the network reads.
         gamma: discount.
-        gae_lambda: how far advantages look ahead before they trust the value.
-        clip_coef: how far the probability ratio may move.
-        update_epochs: passes over each batch.
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value's squared error.
-        norm_adv: scale the batch's advantages to mean 0 and standard deviation 1.
+        gae_lambda: how far advantages look ahead before they trust the value.
+        norm_adv: scale the advantages of a batch to mean 0 and standard deviation 1.
     """
 
     def __init__(
         self,
         network: MakeNetwork,
-        num_pixels: int,
-        num_slots: int,
+        inputs: Inputs,
+        gamma: Share = 0.5,
+        ent_coef: Weight = 0.01,
+        vf_coef: Weight = 0.5,
+        gae_lambda: Share = 0.95,
+        norm_adv: bool = True,
+    ) -> None:
+        super().__init__(network, inputs, gamma, ent_coef, vf_coef)
+        self.gae_lambda, self.norm_adv = gae_lambda, norm_adv
+
+    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        log_probs, entropy = self._read(rollout)
+        values = _values(rollout)
+        played = rollout if rollout.behaviour is None else rollout.behaviour
+        with torch.no_grad():
+            old_log_probs, old_values = self._read(played)[0], _values(played)
+            advantages = gae_advantages(rollout.rewards, old_values, self.gamma, self.gae_lambda)
+            returns = advantages + old_values
+            if self.norm_adv:
+                advantages = normalised(advantages)
+        policy_loss = self._policy_loss(log_probs, old_log_probs, advantages)
+        return self._total(policy_loss, (values - returns).square().mean(), entropy)
+
+    def _policy_loss(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:
+        return -(log_probs * advantages).mean()
+
+
+class PPO(ActorCritic):
+    """Actor-critic with PPO's clipping (Schulman et al. 2017), several epochs a batch.
+
+    Args:
+        network: makes the network.
+        inputs: what the network reads.
+        gamma: discount.
+        gae_lambda: how far advantages look ahead before they trust the value.
+        clip_coef: how far the probability ratio may move from 1.
+        update_epochs: passes over each batch.
+        ent_coef: weight of the entropy bonus.
+        vf_coef: weight of the value's squared error.
+        norm_adv: scale the advantages of a batch to mean 0 and standard deviation 1.
+    """
+
+    def __init__(
+        self,
+        network: MakeNetwork,
+        inputs: Inputs,
         gamma: Share = 0.5,
         gae_lambda: Share = 0.95,
         clip_coef: Positive = 0.2,
@@ -105,20 +187,13 @@ class PPO(_ActorCritic):
         vf_coef: Weight = 0.5,
         norm_adv: bool = True,
     ) -> None:
-        super().__init__(network, num_pixels, num_slots, gamma, ent_coef, vf_coef)
-        self.gae_lambda, self.clip_coef = gae_lambda, clip_coef
-        self.epochs, self.norm_adv = update_epochs, norm_adv
+        super().__init__(network, inputs, gamma, ent_coef, vf_coef, gae_lambda, norm_adv)
+        self.clip_coef, self.epochs = clip_coef, update_epochs
 
-    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        log_probs, entropy, values = self._read(rollout)
-        with torch.no_grad():
-            played = rollout.outputs if rollout.behaviour is None else rollout.behaviour
-            old_log_probs, _, old_values = self._read(rollout.with_outputs(played))
-            advantages = gae_advantages(rollout.rewards, old_values, self.gamma, self.gae_lambda)
-            returns = advantages + old_values
-            if self.norm_adv:
-                advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
-        policy_loss = clipped_surrogate(log_probs - old_log_probs, advantages, self.clip_coef).mean()
-        value_loss = (values - returns).square().mean()
-        loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy.mean()
-        return loss, {"entropy": entropy.mean().detach(), "value_loss": value_loss.detach()}
+    def _policy_loss(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:
+        return clipped_surrogate(log_probs - old_log_probs, advantages, self.clip_coef).mean()
+
+
+def _values(rollout: Rollout) -> Tensor:
+    assert rollout.values is not None  # the network was asked for one: `num_values`
+    return rollout.values

@@ -9,6 +9,7 @@ from almeta.agents.agent import Agent, MakeNetwork, Rollout
 from almeta.agents.losses import td_errors
 from almeta.checks import Share
 from almeta.errors import AlmetaError
+from almeta.inputs import Inputs
 from almeta.strategies.choosing import best_action
 
 
@@ -16,13 +17,12 @@ class QLearning(Agent):
     """On-policy recurrent Q-learning without replay or target network. The defaults are the paper.
 
     Args:
-        network: makes the network.
-        num_pixels: numbers in an image P.
-        num_slots: label slots S.
+        network: makes the network; its utilities are the Q-values.
+        inputs: what the network reads.
         gamma: discount.
         epsilon: probability of an exploring step.
-        exploration: what an exploring step does. "balanced" (the paper): the correct slot, a wrong slot or a
-            request, a third each; "uniform" (the authors' code): any allowed action.
+        exploration: what an exploring step does. "balanced" (the paper, streams only): the correct slot, a wrong slot
+            or a request, a third each; "uniform" (the authors' code): any allowed action.
         through_target: gradient through the bootstrap target too (paper and code); False is ordinary Q-learning.
         last_step: "skipped" (paper and code): the last step carries no term; "terminal": its target is its reward.
     """
@@ -30,36 +30,35 @@ class QLearning(Agent):
     def __init__(
         self,
         network: MakeNetwork,
-        num_pixels: int,
-        num_slots: int,
+        inputs: Inputs,
         gamma: Share = 0.5,
         epsilon: Share = 0.05,
         exploration: Literal["balanced", "uniform"] = "balanced",
         through_target: bool = True,
         last_step: Literal["skipped", "terminal"] = "skipped",
     ) -> None:
-        super().__init__(network, num_pixels, num_slots)
-        if exploration not in ("balanced", "uniform"):
-            raise AlmetaError(f"agent.exploration is '{exploration}'; choose 'balanced' or 'uniform'")
-        if last_step not in ("skipped", "terminal"):
-            raise AlmetaError(f"agent.last_step is '{last_step}'; choose 'skipped' or 'terminal'")
+        super().__init__(network, inputs)
+        if exploration == "balanced" and inputs.kind != "stream":
+            raise AlmetaError("agent.exploration=balanced looks at the true slot of a stream; choose uniform")
         self.gamma, self.epsilon, self.exploration = gamma, epsilon, exploration
         self.through_target, self.last_step = through_target, last_step
 
-    def explore(self, outputs: Tensor, action_mask: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        if self.exploration == "balanced":
-            other = _balanced_action(targets, self.num_actions - 1, generator)
+    def explore(
+        self, utilities: Tensor, action_mask: Tensor, target: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        if self.exploration == "balanced" and target is not None:
+            other = _balanced_action(target, utilities.shape[-1] - 1, generator)
         else:
-            other = best_action(torch.zeros_like(outputs), action_mask, generator)
-        explores = torch.rand(len(targets), generator=generator, device=targets.device) < self.epsilon
+            other = best_action(torch.zeros_like(utilities), action_mask, generator)
+        explores = torch.rand(len(other), generator=generator, device=other.device) < self.epsilon
         explores &= action_mask.gather(-1, other[:, None]).squeeze(-1)
-        return torch.where(explores, other, self.greedy(outputs, action_mask, generator))
+        return torch.where(explores, other, best_action(utilities, action_mask, generator))
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         if self.last_step == "skipped" and len(rollout.actions) < 2:
-            raise AlmetaError("env.length=1 leaves agent.last_step=skipped nothing to learn from; set it to terminal")
-        values = rollout.outputs.gather(-1, rollout.actions[..., None]).squeeze(-1)
-        best = rollout.outputs.masked_fill(~rollout.masks, -torch.inf).amax(-1)
+            raise AlmetaError("episodes of one step leave agent.last_step=skipped nothing to learn from; set terminal")
+        values = rollout.utilities.gather(-1, rollout.actions[..., None]).squeeze(-1)
+        best = rollout.utilities.masked_fill(~rollout.masks, -torch.inf).amax(-1)
         errors = td_errors(values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal")
         return errors.square().sum(0).mean(), {}
 

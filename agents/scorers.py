@@ -1,12 +1,15 @@
-"""Networks that score the rows of a pool."""
+"""Networks of pools: utilities of the rows, whatever their number."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from almeta.agents.memories import LSTM, LSTMState
 from almeta.checks import Count, Weight
-from almeta.strategies.inputs import CANDIDATE_INPUTS, POOL_INPUTS
+from almeta.errors import AlmetaError
+from almeta.inputs import PoolInputs, PoolView
+from almeta.strategies.actor import Memory
 
 # A hand-made score to start from: the candidate input and its sign.
 PRIORS = {"margin": ("margin", -1.0), "entropy": ("entropy", 1.0)}
@@ -19,20 +22,29 @@ class PoolScorer(nn.Module):
     and begins at zero, so that training starts level with the heuristic.
 
     Args:
+        inputs: what it reads.
+        num_values: not used; it has a state value in any case.
         hidden_size: units H of each layer.
         prior: the heuristic to start from, "margin", "entropy" or "none".
         prior_weight: how sharply a softmax over the prior tells candidates apart.
+
+    Raises:
+        AlmetaError: if the inputs lack the prior's.
     """
+
+    kind = "pool"
 
     def __init__(
         self,
+        inputs: PoolInputs,
+        num_values: int = 0,
         hidden_size: Count = 64,
         prior: Literal["margin", "entropy", "none"] = "margin",
         prior_weight: Weight = 30.0,
     ) -> None:
         super().__init__()
-        inputs = len(CANDIDATE_INPUTS) + len(POOL_INPUTS)
-        self.embed = nn.Sequential(nn.Linear(inputs, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size))
+        size = len(inputs.names)
+        self.embed = nn.Sequential(nn.Linear(size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size))
         self.candidate_part = nn.Linear(hidden_size, hidden_size)
         self.context_part = nn.Linear(hidden_size, hidden_size, bias=False)
         self.score = nn.Linear(hidden_size, 1)
@@ -40,24 +52,63 @@ class PoolScorer(nn.Module):
         for head in (self.score, self.value):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-        name, sign = PRIORS.get(prior, ("margin", 0.0))
-        self._prior_column, self._prior_weight = CANDIDATE_INPUTS.index(name), sign * prior_weight
+        name, sign = PRIORS.get(prior, (None, 0.0))
+        if name is not None and name not in inputs.candidate_names:
+            raise AlmetaError(f"network.prior is '{prior}', but the inputs have no '{name}'; set network.prior=none")
+        self._prior_column = None if name is None else inputs.candidate_names.index(name)
+        self._prior_weight = sign * prior_weight
 
-    def forward(self, candidates: Tensor, pool: Tensor, available: Tensor) -> tuple[Tensor, Tensor]:
-        """Score candidates.
+    def initial(self, num_envs: int) -> Memory:
+        """Return the empty memory: there is none."""
+        return ()
 
-        Args:
-            candidates: `[..., N, F]` float32, as `candidate_inputs` returns them.
-            pool: `[..., G]` float32.
-            available: `[..., N]` bool, the rows that may be picked.
+    def step(self, view: PoolView, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
+        """Return scores `[E, N]`, the value `[E]` of the pools, and the next memory."""
+        codes, context = self._codes(view)
+        return self._scores(view, codes, context), self.value(context).squeeze(-1), memory
 
-        Returns:
-            Scores `[..., N]` and the value of the pool `[...]`.
-        """
-        together = torch.cat((candidates, pool[..., None, :].expand(*candidates.shape[:-1], -1)), -1)
-        codes = self.embed(together).relu()  # [..., N, H]
+    def _codes(self, view: PoolView) -> tuple[Tensor, Tensor]:
+        """Codes of the candidates `[E, N, H]`, and their mean over the rows that may be picked, `[E, H]`."""
+        candidates, available = view.candidates, view.action_mask
+        together = torch.cat((candidates, view.pool[..., None, :].expand(*candidates.shape[:-1], -1)), -1)
+        codes = self.embed(together).relu()
         weight = available / available.sum(-1, keepdim=True).clamp_min(1)
-        context = (weight[..., None, :] @ codes).squeeze(-2)  # [..., H]
+        return codes, (weight[..., None, :] @ codes).squeeze(-2)
+
+    def _scores(self, view: PoolView, codes: Tensor, context: Tensor) -> Tensor:
         mixed = (self.candidate_part(codes) + self.context_part(context)[..., None, :]).relu()
-        prior = self._prior_weight * candidates[..., self._prior_column]
-        return prior + self.score(mixed).squeeze(-1), self.value(context).squeeze(-1)
+        scores = self.score(mixed).squeeze(-1)
+        if self._prior_column is None:
+            return scores
+        return self._prior_weight * view.candidates[..., self._prior_column] + scores
+
+
+class RecurrentPoolScorer(PoolScorer):
+    """A scorer that remembers: an LSTM carries what it saw of the pool from query to query.
+
+    Args:
+        inputs: what it reads.
+        num_values: not used; it has a state value in any case.
+        hidden_size: units H of each layer and of the LSTM.
+        prior: the heuristic to start from, "margin", "entropy" or "none".
+        prior_weight: how sharply a softmax over the prior tells candidates apart.
+    """
+
+    def __init__(
+        self,
+        inputs: PoolInputs,
+        num_values: int = 0,
+        hidden_size: Count = 64,
+        prior: Literal["margin", "entropy", "none"] = "margin",
+        prior_weight: Weight = 30.0,
+    ) -> None:
+        super().__init__(inputs, num_values, hidden_size, prior, prior_weight)
+        self.memory = LSTM(hidden_size, len(inputs.pool_names), hidden_size)
+
+    def initial(self, num_envs: int) -> LSTMState:
+        return self.memory.initial(num_envs)
+
+    def step(self, view: PoolView, memory: LSTMState) -> tuple[Tensor, Tensor, LSTMState]:
+        codes, context = self._codes(view)
+        memory = self.memory.step(self.memory.project(context), view.pool, memory, view.start)
+        return self._scores(view, codes, memory[0]), self.value(memory[0]).squeeze(-1), memory

@@ -6,10 +6,23 @@ does the import itself, also in a worker process.
 
 import gymnasium
 
+from almeta.agents import register_agent, register_network
 from almeta.data import load_dataset
+from almeta.learners import register_learner
 from almeta.policies import load_policy
+from almeta.runs import register_kind
+from almeta.strategies import register_strategy
 
-__all__ = ["__version__", "load_dataset", "load_policy"]
+__all__ = [
+    "__version__",
+    "load_dataset",
+    "load_policy",
+    "register_agent",
+    "register_kind",
+    "register_learner",
+    "register_network",
+    "register_strategy",
+]
 
 __version__ = "0.1.0"
 

@@ -3,28 +3,25 @@
 if __name__ == "envs":
     raise ImportError("This folder is a part of the package almeta: import almeta.envs, not envs.")
 
-from almeta.envs.pool import (
-    PoolSelectionEnv,
-    PoolSelectionVectorEnv,
-    PoolSimulation,
-    make_pool_simulation,
-)
+from almeta.envs.pool import PoolOptions, PoolSelectionEnv, PoolSelectionVectorEnv, PoolSimulation
+from almeta.envs.simulation import Simulation
 from almeta.envs.stream import (
     OneShotStreamEnv,
     OneShotStreamVectorEnv,
+    StreamOptions,
     StreamRewards,
     StreamSimulation,
-    make_simulation,
 )
 
 __all__ = [
     "OneShotStreamEnv",
     "OneShotStreamVectorEnv",
+    "PoolOptions",
     "PoolSelectionEnv",
     "PoolSelectionVectorEnv",
     "PoolSimulation",
+    "Simulation",
+    "StreamOptions",
     "StreamRewards",
     "StreamSimulation",
-    "make_pool_simulation",
-    "make_simulation",
 ]

@@ -7,30 +7,32 @@ Gymnasium Env.
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
-from almeta.checks import Count, Share
+from almeta.build import choose
+from almeta.checks import Count, Share, check_arguments, check_value
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
-from almeta.data.preparation import Scale
 from almeta.envs.batch import BatchEnv, Info, SingleEnv
 from almeta.envs.scores import SCORES, ScoreName
-from almeta.errors import AlmetaError, did_you_mean
-from almeta.learners import Learner, LogisticRegression
+from almeta.envs.simulation import Simulation
+from almeta.errors import AlmetaError
+from almeta.inputs import PoolInputs
+from almeta.learners import Learner, LogisticRegression, make_learner
 from almeta.oracles import Oracle
+from almeta.pool import Pool, PoolState
 from almeta.seeding import make_generator
-from almeta.strategies.geometry import Geometry
-from almeta.strategies.inputs import CANDIDATE_INPUTS, POOL_INPUTS, candidate_inputs
-from almeta.strategies.pool import PoolState
-from almeta.tasks import PoolSampler, PoolTasks
-from almeta.tasks.pool import First
+from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
+
+# Numbers that are observed lie within -LIMIT .. LIMIT: nothing but a price comes near it.
+LIMIT = 1000.0
 
 
 @dataclass(frozen=True)
@@ -52,69 +54,92 @@ class PoolOutcome:
     invalid: Tensor
 
 
-class PoolSimulation:
-    """E pools at once, on tensors.
+@dataclass(frozen=True)
+class PoolOptions(PoolTaskOptions):
+    """The options of pool selection, as `conf/env/pool.yaml` explains them.
 
     Args:
-        sampler: draws the tasks.
-        num_envs: episodes run in parallel E.
-        generator: draws tasks and the oracle's answers; on the sampler's device.
-        learner: how the classifier is fit.
-        oracle: who answers.
+        synthetic: see `PoolTaskOptions`, as the following down to `components`.
+        pool_size: rows.
+        test_share: of a data set's rows.
+        max_test: rows.
+        first: "per_class" or "random".
+        num_first: labels at the start.
+        max_classes: of a task.
+        max_features: of a task.
+        scale: of the features.
+        components: of the features.
         budget: picks in an episode T; None for as many as empty the smallest pool of a batch.
         query_size: picks of a query: they are made one after the other, answered together, and the learner is refit
             after the last of them.
         score: "accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss" or "true_probability", on the test rows.
         reward_score: the one whose gain is the reward, where that is another: "true_probability" does not move in
             steps, but to raise it is not the same as to raise accuracy.
-        group: so many neighbouring episodes share one task, its first labels and its oracle's answers.
-        discount: how much the next step's reward counts now, for agents that learn here; in [0, 1].
-
-    Attributes:
-        tasks: the tasks being played.
-        score: `[E]`, the learner's now.
+        group: episodes per task; they are neighbours, and share its first labels and its oracle's answers.
+        discount: how much the next step's reward counts now, for agents that learn here.
 
     Raises:
         AlmetaError: for an option that is out of range.
     """
 
+    kind: ClassVar[str] = "pool"
+
+    budget: Count | None = 20
+    query_size: Count = 1
+    score: ScoreName = "accuracy"
+    reward_score: ScoreName | None = None
+    group: Count = 1
+    discount: Share = 0.9
+
+
+class PoolSimulation(Simulation):
+    """E pools at once, on tensors: a `Pool`, an oracle, a score and a price.
+
+    Args:
+        datasets: where tasks come from.
+        options: see `PoolOptions`.
+        num_envs: episodes run in parallel E.
+        generator: draws tasks and the oracle's answers; everything lies on its device.
+        learner: how the classifier is fit; None for logistic regression.
+        oracle: who answers; None for one who is always right and free.
+
+    Attributes:
+        pool: what may be known, without the test rows and without labels not asked for.
+        tasks: the tasks being played.
+        score: `[E]`, the learner's now.
+
+    Raises:
+        AlmetaError: for options that do not fit the data sets, or `num_envs`.
+    """
+
+    kind = "pool"
+
     def __init__(
         self,
-        sampler: PoolSampler,
-        num_envs: int,
-        generator: torch.Generator,
+        datasets: Sequence[Dataset],
+        options: PoolOptions | None = None,
+        num_envs: int = 1,
+        generator: torch.Generator | None = None,
         learner: Learner | None = None,
         oracle: Oracle | None = None,
-        budget: int | None = 20,
-        query_size: int = 1,
-        score: ScoreName = "accuracy",
-        group: int = 1,
-        discount: float = 0.9,
-        reward_score: ScoreName | None = None,
     ) -> None:
-        for measure in (score, reward_score or score):
-            if measure not in SCORES:
-                raise AlmetaError(did_you_mean(str(measure), SCORES, "score"))
-        if not 0.0 <= discount <= 1.0:
-            raise AlmetaError(f"env.discount is {discount}; it lies in [0, 1]")
-        for name, value in (("budget", budget), ("query_size", query_size), ("group", group), ("num_envs", num_envs)):
-            if value is not None and value < 1:
-                raise AlmetaError(f"{name} is {value}; it must be at least 1")
-        if num_envs % group:
-            raise AlmetaError(f"num_envs={num_envs} is no multiple of group={group}, the episodes that share a task")
-        self.sampler, self.num_envs, self.generator = sampler, num_envs, generator
+        super().__init__(num_envs, generator or make_generator(0, "env"))
+        self.options = options = options or PoolOptions()
+        self.group, self.discount = options.group, options.discount
+        check_value("num_envs", num_envs, Count)
+        if num_envs % self.group:
+            raise AlmetaError(f"num_envs={num_envs} is no multiple of env.group={self.group}, the episodes per task")
+        self.sampler = PoolSampler(datasets, options, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
-        self.budget, self.query_size, self.group, self.discount = budget, query_size, group, discount
-        self._measure, self._reward_measure = SCORES[score], SCORES[reward_score or score]
-        self.length = self.time = 0
+        self._measure, self._reward_measure = SCORES[options.score], SCORES[options.reward_score or options.score]
         self.tasks: PoolTasks
+        self.pool: Pool
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the tasks it was trained on: the names of the data sets, and a digest of them."""
+        """The names of the data sets, and a digest of them."""
         names = sorted(self.sampler.names)
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-        return {"dataset": "pools", "classes": digest, "datasets": names, "inputs": [*CANDIDATE_INPUTS, *POOL_INPUTS]}
+        return {"datasets": names, "digest": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]}
 
     def reset(self, tasks: PoolTasks | None = None) -> PoolState:
         """Begin new episodes and return what is known at the first step.
@@ -129,179 +154,71 @@ class PoolSimulation:
             tasks = self.sampler.draw(self.num_envs // self.group, self.generator)
         elif len(tasks) * self.group != self.num_envs:
             raise ValueError(f"{len(tasks)} tasks are given; here they are {self.num_envs // self.group}")
-        self.length = self._checked_budget(tasks)
+        self.length, self.time = self._checked_budget(tasks), 0
         answers = self.oracle.answer(tasks.y, tasks.exists, tasks.num_classes, self.generator)
         self._answers = answers.labels.repeat_interleave(self.group, 0)
-        self._prices = answers.prices.repeat_interleave(self.group, 0)
+        prices = answers.prices.repeat_interleave(self.group, 0)
         self.tasks = tasks = tasks.repeat(self.group)
-        self.time, self._num_classes = 0, tasks.max_classes
-        self._begin(tasks)
-        self._refit()
+        first = tasks.y.gather(1, tasks.first.clamp_min(0))  # what is known at the start is known for sure
+        self.pool = Pool(
+            tasks.x,
+            tasks.exists,
+            tasks.first,
+            first,
+            tasks.num_classes,
+            self.learner,
+            prices=prices,
+            budget=self.length,
+            generator=self.generator,
+        )
+        self.score, self._worth = self._scores()
         return self.state()
 
     def _checked_budget(self, tasks: PoolTasks) -> int:
-        most = tasks.max_budget
-        if max(1, self.budget or 0) <= most:
-            return self.budget or most
+        most, budget = tasks.max_budget, self.options.budget
+        if max(1, budget or 0) <= most:
+            return budget or most
         left = tasks.exists.sum(1) - (tasks.first >= 0).sum(1)
         name, rows = tasks.names[int(left.argmin())], int(tasks.exists.sum(1)[left.argmin()])
         has = f"the pool of data set '{name}' has {rows} rows, {most} of them without a label"
         if most < 1:
             raise AlmetaError(f"{has}: there is nothing to ask; choose a larger pool or fewer first labels")
-        raise AlmetaError(f"env.budget={self.budget}, but {has}; choose {most} or less, or null to label them all")
-
-    def _begin(self, tasks: PoolTasks) -> None:
-        """Lay out what is known: the first labels."""
-        firsts = tasks.first.shape[1]
-        self._picks = torch.full((self.num_envs, firsts + self.length), -1, device=tasks.x.device)
-        self._picks[:, :firsts] = tasks.first
-        self._filled = self._answered = firsts
-        given = _mark(tasks.exists & False, tasks.first)
-        self._labels = torch.where(given, tasks.y, -1)  # what is known at the start is known for sure
-        self._available = tasks.exists & ~given
-        self._geometry = Geometry(tasks.x, tasks.exists)
-        self._model: Any = None
-
-    def _refit(self) -> None:
-        """Fit the learner to all labels that have arrived, and score it."""
-        tasks = self.tasks
-        rows = self._picks[:, : self._answered]
-        x = tasks.x.gather(1, rows.clamp_min(0)[..., None].expand(-1, -1, tasks.x.shape[-1]))
-        labels = self._labels.gather(1, rows.clamp_min(0))
-        weight = ((rows >= 0) & (labels >= 0)).float()
-        self._model = self.learner.fit(
-            x, labels.clamp_min(0), weight, self._num_classes, start=self._model, generator=self.generator
-        )
-        self._probabilities = self._model.probabilities(tasks.x)
-        tested = (self._model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
-        self.score = self._measure(*tested)
-        same = self._reward_measure is self._measure
-        self._worth = self.score if same else self._reward_measure(*tested)
+        raise AlmetaError(f"env.budget={budget}, but {has}; choose {most} or less, or null to label them all")
 
     def state(self) -> PoolState:
         """Return what may be known now."""
-        return PoolState(
-            x=self.tasks.x,
-            exists=self.tasks.exists,
-            available=self._available,
-            labels=self._labels,
-            picks=self._picks[:, : self._filled],
-            answered=self._answered,
-            probabilities=self._probabilities,
-            num_classes=self.tasks.num_classes,
-            prices=self._prices,
-            budget=self.length,
-            spent=self.time,
-            learner=self.learner,
-            geometry=self._geometry,
-        )
-
-    @property
-    def finished(self) -> bool:
-        """Whether the episodes have ended (all at once: they have equal lengths)."""
-        return self.time >= self.length
+        return self.pool.state()
 
     def step(self, rows: Tensor) -> PoolOutcome:
         """Pick one row `[E]` int64 in each pool."""
         if self.finished:
             raise RuntimeError("the episodes have ended; call reset() before the next step()")
-        valid = self._available.gather(1, rows[:, None]).squeeze(1)
-        picked = torch.where(valid, rows, -1)
-        self._picks[:, self._filled] = picked
-        self._available = self._available & ~_mark(torch.zeros_like(self._available), picked[:, None])
-        self._filled += 1
+        valid = self.pool.pick(rows)
         self.time += 1
         score, before = self.score, self._worth
-        if self.time % self.query_size == 0 or self.finished:
-            heard = self._answer()
-            self._refit()
+        if self.time % self.options.query_size == 0 or self.finished:
+            asked = self.pool.pending
+            labels = self._answers.gather(1, asked.clamp_min(0))
+            heard = ((asked >= 0) & (labels >= 0)).any(1)
+            self.pool.answer(labels)
             # To fit the same labels again, by chance or further than before, is no gain.
-            self.score, self._worth = self.score.where(heard, score), self._worth.where(heard, before)
-        price = self._prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
+            now, worth = self._scores()
+            self.score, self._worth = now.where(heard, score), worth.where(heard, before)
+        price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
         declined = valid & (self._answers.gather(1, rows[:, None]).squeeze(1) < 0)
         return PoolOutcome(self._worth - before - price, self.score, price, declined, ~valid)
 
-    def _answer(self) -> Tensor:
-        """Let the oracle answer the picks of this query, and return to whom it gave a label, `[E]` bool."""
-        asked = _mark(torch.zeros_like(self._available), self._picks[:, self._answered : self._filled])
-        self._labels = torch.where(asked, self._answers, self._labels)
-        self._answered = self._filled
-        return (asked & (self._answers >= 0)).any(1)
+    def _scores(self) -> tuple[Tensor, Tensor]:
+        """The learner's score on the test rows, and the score whose gain is the reward, both `[E]`."""
+        tasks = self.tasks
+        tested = (self.pool.model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        score = self._measure(*tested)
+        return score, score if self._reward_measure is self._measure else self._reward_measure(*tested)
 
-
-def _mark(mask: Tensor, rows: Tensor) -> Tensor:
-    """Set a mask `[E, N]` True at rows `[E, P]`, where -1 is none; changes the mask."""
-    return mask.scatter_reduce_(1, rows.clamp_min(0), rows >= 0, "amax")
-
-
-def make_pool_simulation(
-    datasets: Sequence[Dataset],
-    num_envs: int,
-    generator: torch.Generator,
-    learner: Learner | None = None,
-    oracle: Oracle | None = None,
-    synthetic: Share = 0.0,
-    pool_size: Count | None = 120,
-    test_share: Share = 0.4,
-    max_test: Count | None = 300,
-    first: First = "per_class",
-    num_first: Count = 1,
-    max_classes: Count | None = None,
-    max_features: Count | None = None,
-    scale: Scale = "standard",
-    components: Count | None = None,
-    budget: Count | None = 20,
-    query_size: Count = 1,
-    score: ScoreName = "accuracy",
-    group: Count = 1,
-    discount: Share = 0.9,
-    reward_score: ScoreName | None = None,
-) -> PoolSimulation:
-    """Build the simulation from the plain values that `conf/env/pool.yaml` explains.
-
-    Args:
-        datasets: where tasks come from.
-        num_envs: episodes run in parallel E.
-        generator: draws tasks and answers; everything lies on its device.
-        learner: how the classifier is fit; None for logistic regression.
-        oracle: who answers; None for one who is always right.
-        synthetic: share of tasks from synthetic data sets.
-        pool_size: see `PoolSampler`, as the following down to `components`.
-        test_share: of a data set's rows.
-        max_test: rows.
-        first: "per_class" or "random".
-        num_first: labels at the start, per class or in all.
-        max_classes: of a task.
-        max_features: of a task.
-        scale: of the features.
-        components: of the features.
-        budget: see `PoolSimulation`, as the following.
-        query_size: picks between refits.
-        score: of the learner on test rows.
-        group: episodes that share a task.
-        discount: for agents that learn here.
-        reward_score: the score whose gain is the reward; None for `score`.
-
-    Raises:
-        AlmetaError: for values that do not fit the data sets or each other.
-    """
-    sampler = PoolSampler(
-        datasets,
-        pool_size=pool_size,
-        test_share=test_share,
-        max_test=max_test,
-        first=first,
-        num_first=num_first,
-        synthetic=synthetic,
-        max_classes=max_classes,
-        max_features=max_features,
-        scale=scale,
-        components=components,
-        device=generator.device,
-    )
-    return PoolSimulation(
-        sampler, num_envs, generator, learner, oracle, budget, query_size, score, group, discount, reward_score
-    )
+    def scalars(self, rollout: Any) -> dict[str, Tensor]:
+        """Return the mean return and the mean of the learning curves."""
+        scores = torch.stack([outcome.score for outcome in rollout.outcomes])
+        return {"mean_return": rollout.rewards.sum(0).mean(), "aulc": scores.mean()}
 
 
 @functools.lru_cache(maxsize=8)
@@ -315,7 +232,7 @@ class PoolSelectionVectorEnv(BatchEnv):
 
     An action is the index of the pool row to be labelled. The reward is the gain in the learner's score on test rows
     less the query's price. An observation has `candidates` `[E, N, F]` float32, numbers about each row
-    (`almeta.strategies.inputs.CANDIDATE_INPUTS`), `pool` `[E, G]` float32, numbers about each pool (`POOL_INPUTS`), and
+    (`simulation`'s inputs name them), `pool` `[E, G]` float32, numbers about each pool, and
     `action_mask` `[E, N]` int8, 1 for rows that may be picked: nothing of the test rows or of labels not asked for.
     Rows that pad a smaller pool have zeros. Nothing is truncated: all episodes terminate together when the budget is
     spent, and the next call must be `reset`.
@@ -328,9 +245,11 @@ class PoolSelectionVectorEnv(BatchEnv):
     Args:
         num_envs: episodes run in parallel E.
         dataset: a name for `load_dataset`, a data set, or several of either, from which tasks are drawn.
-        learner: how the classifier is fit; None for logistic regression.
-        oracle: who answers; None for one who is always right and free.
-        **pool: options of `make_pool_simulation`, such as `pool_size`, `budget`, `query_size`, `score`.
+        learner: how the classifier is fit: a name of `conf/learner`, a mapping with `name` and options, a learner, or a
+            classifier or pipeline of scikit-learn; None for logistic regression.
+        oracle: who answers: a name of `conf/oracle`, a mapping, or an `Oracle`; None for one who is always right.
+        inputs: what is observed: a name of `conf/inputs`, a mapping, or a set of inputs; None for `Candidates`.
+        **options: those of `PoolOptions`, such as `pool_size`, `budget`, `query_size`, `score`.
 
     Attributes:
         simulation: what this is a view of.
@@ -345,18 +264,27 @@ class PoolSelectionVectorEnv(BatchEnv):
         self,
         num_envs: int = 1,
         dataset: str | Dataset | Sequence[str | Dataset] = "digits",
-        learner: Learner | None = None,
-        oracle: Oracle | None = None,
-        **pool: Any,
+        learner: str | Mapping[str, Any] | Learner | None = None,
+        oracle: str | Mapping[str, Any] | Oracle | None = None,
+        inputs: str | Mapping[str, Any] | PoolInputs | None = None,
+        **options: Any,
     ) -> None:
         several = [dataset] if isinstance(dataset, str | Dataset) else dataset
         datasets = [_load(one) if isinstance(one, str) else one for one in several]
-        simulation = make_pool_simulation(datasets, num_envs, make_generator(0, "env"), learner, oracle, **pool)
-        rows = simulation.sampler.num_rows
+        check_arguments(PoolOptions, options, "env")
+        self.inputs: PoolInputs = choose(inputs or "candidates", "inputs", PoolInputs)
+        simulation = PoolSimulation(
+            datasets,
+            PoolOptions(**options),
+            num_envs,
+            learner=make_learner(learner or "logistic_regression"),
+            oracle=choose(oracle or "perfect", "oracle", Oracle),
+        )
+        rows, size = simulation.sampler.num_rows, self.inputs
         observed = gym.spaces.Dict(
             {
-                "candidates": gym.spaces.Box(-np.inf, np.inf, (rows, len(CANDIDATE_INPUTS)), np.float32),
-                "pool": gym.spaces.Box(-np.inf, np.inf, (len(POOL_INPUTS),), np.float32),
+                "candidates": gym.spaces.Box(-LIMIT, LIMIT, (rows, len(size.candidate_names)), np.float32),
+                "pool": gym.spaces.Box(-LIMIT, LIMIT, (len(size.pool_names),), np.float32),
                 "action_mask": gym.spaces.MultiBinary(rows),
             }
         )
@@ -364,9 +292,11 @@ class PoolSelectionVectorEnv(BatchEnv):
 
     def _observe(self) -> tuple[dict[str, np.ndarray], Info]:
         state = self.simulation.state()
-        candidates, pool = candidate_inputs(state)
+        view = self.inputs(state)
         mask = state.available.to(torch.int8).numpy()
-        observation = {"candidates": candidates.numpy(), "pool": pool.numpy(), "action_mask": mask}
+        numbers = {"candidates": view.candidates, "pool": view.pool}
+        observation = {name: value.clamp(-LIMIT, LIMIT).numpy() for name, value in numbers.items()}
+        observation["action_mask"] = mask
         labels = (state.labels >= 0).sum(1).numpy()
         return observation, {
             "action_mask": mask.copy(),
@@ -388,23 +318,15 @@ class PoolSelectionEnv(SingleEnv):
     A thin view of `PoolSelectionVectorEnv` with one episode; everything is explained there.
 
     Args:
-        dataset: a name for `load_dataset`, a data set, or several of either.
-        learner: how the classifier is fit; None for logistic regression.
-        oracle: who answers; None for one who is always right and free.
-        **pool: options of `make_pool_simulation`.
+        dataset: a name for `load_dataset`, a data set, or several of either, from which tasks are drawn.
+        **options: the others of `PoolSelectionVectorEnv`.
 
     Raises:
         AlmetaError: for values that do not fit the data set or each other.
     """
 
-    def __init__(
-        self,
-        dataset: str | Dataset | Sequence[str | Dataset] = "digits",
-        learner: Learner | None = None,
-        oracle: Oracle | None = None,
-        **pool: Any,
-    ) -> None:
-        super().__init__(PoolSelectionVectorEnv(1, dataset, learner, oracle, **pool))
+    def __init__(self, dataset: str | Dataset | Sequence[str | Dataset] = "digits", **options: Any) -> None:
+        super().__init__(PoolSelectionVectorEnv(1, dataset, **options))
 
     def action_masks(self) -> np.ndarray:
         """`[N]` bool, the rows that may be picked: where agents that know masks (sb3-contrib's) look for them."""

@@ -9,20 +9,23 @@ import copy
 import functools
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from almeta.checks import Count, Share, Within
+from almeta.checks import Count, Share, Within, check_arguments, check_value
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
 from almeta.envs.batch import BatchEnv, Info, SingleEnv
+from almeta.envs.simulation import Simulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator
-from almeta.strategies.stream import StreamState
+from almeta.stream import Encodes, StreamState
 from almeta.tasks import Script, StreamSampler, StreamTasks, split_classes
 
 
@@ -57,51 +60,98 @@ class StreamOutcome:
     invalid: Tensor
 
 
-class StreamSimulation:
+@dataclass(frozen=True)
+class StreamOptions:
+    """The options of the one-shot stream, as `conf/env/one_shot.yaml` explains them.
+
+    Args:
+        classes: classes per episode.
+        slots: label slots S; None for as many as classes.
+        length: steps per episode T.
+        rotations: rotate each class by a multiple of 90 degrees, drawn per episode.
+        script: runs `[class, count]` in place of a random order.
+        reward: `request`, `correct`, `incorrect`; the defaults of `StreamRewards` where left out.
+        discount: how much the next step's reward counts now, for agents that learn here.
+        reveal: "requested" reveals a label when it was requested; "always" reveals each label one step later
+            and forbids the request, as in supervised one-shot learning.
+        max_requests: after this many requests in an episode the action is no longer allowed; None for no limit.
+        group: episodes per task; they are neighbours and see the same stream.
+
+    Raises:
+        AlmetaError: for an option that is out of range.
+    """
+
+    kind: ClassVar[str] = "stream"
+
+    classes: Count = 3
+    slots: Count | None = None
+    length: Count = 30
+    rotations: bool = True
+    script: Script | None = None
+    reward: dict[str, float] | None = None
+    discount: Share = 0.5
+    reveal: Literal["requested", "always"] = "requested"
+    max_requests: Annotated[int, Within(0)] | None = None
+    group: Count = 1
+
+    def __post_init__(self) -> None:
+        check_arguments(StreamOptions, vars(self), "env")
+        self.rewards  # noqa: B018  (wrong ones are told at once)
+
+    @property
+    def rewards(self) -> StreamRewards:
+        """What a request, a correct and an incorrect prediction bring."""
+        reward = self.reward or {}
+        for name in reward:
+            if name not in StreamRewards.__annotations__:
+                raise AlmetaError(did_you_mean(name, StreamRewards.__annotations__, "reward"))
+        return StreamRewards(**reward)
+
+
+class StreamSimulation(Simulation):
     """E one-shot streams at once, on tensors.
 
     Args:
-        sampler: draws the streams.
+        dataset: images of the classes to be shown.
+        options: see `StreamOptions`.
         num_envs: episodes run in parallel E.
-        generator: draws from the sampler; on the sampler's device.
-        rewards: what a request, a correct and an incorrect prediction bring.
-        discount: how much the next step's reward counts now, for agents that learn here; in [0, 1].
-        reveal: "requested" reveals a label when it was requested; "always" reveals each label one step later
-            and forbids the request, as in supervised one-shot learning.
-        max_requests: after this many requests in an episode the action is no longer allowed; None for no
-            limit.
+        generator: draws the streams; images and streams lie on its device.
 
     Attributes:
         num_slots: label slots S; actions 0 .. S-1 predict a slot, action S requests.
         tasks: the streams being played.
 
     Raises:
-        AlmetaError: for an option that is out of range.
+        AlmetaError: for options that do not fit the data set, or `num_envs`.
     """
+
+    kind = "stream"
 
     def __init__(
         self,
-        sampler: StreamSampler,
-        num_envs: int,
-        generator: torch.Generator,
-        rewards: StreamRewards | None = None,
-        discount: float = 0.5,
-        reveal: Literal["requested", "always"] = "requested",
-        max_requests: int | None = None,
+        dataset: Dataset,
+        options: StreamOptions | None = None,
+        num_envs: int = 1,
+        generator: torch.Generator | None = None,
     ) -> None:
-        if reveal not in ("requested", "always"):
-            raise AlmetaError(f"env.reveal is '{reveal}'; choose 'requested' or 'always'")
-        if not 0.0 <= discount <= 1.0:
-            raise AlmetaError(f"env.discount is {discount}; it lies in [0, 1]")
-        if max_requests is not None and max_requests < 0:
-            raise AlmetaError(f"env.max_requests is {max_requests}; use 0 or more, or null for no limit")
-        if num_envs < 1:
-            raise AlmetaError(f"num_envs is {num_envs}; at least one episode is played")
-        self.sampler, self.num_envs, self.generator = sampler, num_envs, generator
-        self.rewards, self.discount = rewards or StreamRewards(), discount
-        self.reveal = reveal
-        self.max_requests = 0 if reveal == "always" else max_requests
-        self.num_slots, self.length = sampler.num_slots, sampler.length
+        super().__init__(num_envs, generator or make_generator(0, "env"))
+        self.options = options = options or StreamOptions()
+        check_value("num_envs", num_envs, Count)
+        if num_envs % options.group:
+            raise AlmetaError(f"num_envs={num_envs} is no multiple of env.group={options.group}, the episodes per task")
+        self.sampler = StreamSampler(
+            dataset,
+            options.classes,
+            options.slots or options.classes,
+            options.length,
+            options.rotations,
+            options.script,
+            self.generator.device,
+        )
+        self.rewards, self.discount, self.reveal = options.rewards, options.discount, options.reveal
+        self.max_requests = 0 if options.reveal == "always" else options.max_requests
+        self.group = options.group
+        self.num_slots, self.length = self.sampler.num_slots, self.sampler.length
         self.time = self.length
         self.tasks: StreamTasks
 
@@ -112,18 +162,30 @@ class StreamSimulation:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the streams it was trained on: data set, classes, shape."""
-        return {
-            "dataset": self.sampler.name,
-            "classes": self.sampler.classes,
-            "num_pixels": self.num_pixels,
-            "num_slots": self.num_slots,
-        }
+        """The name of the data set, and a digest of the classes that are shown."""
+        return {"datasets": [self.sampler.name], "digest": self.sampler.classes}
 
     @property
     def images(self) -> Tensor:
         """All images of the streams being played, `[T, E, P]` float32: for encoders, never for memories."""
         return self.sampler.images[self.tasks.items]
+
+    @property
+    def target(self) -> Tensor:
+        """The true slots `[E]` of the current images."""
+        return self._targets[self.time]
+
+    def show_to(self, actor: Any) -> None:
+        """Encode the images of all steps, if the actor does so; states hold their codes from here on."""
+        if isinstance(actor, Encodes):
+            # unbind, not items[time]: the gradient of an index is a tensor of zeros as large as all steps together.
+            self._items = self._encoded(actor).unbind()
+
+    def _encoded(self, actor: Encodes) -> Tensor:
+        """Return the encoded images `[T, E, F]`."""
+        if actor.encoder_version is None:
+            return actor.encode(self.images)
+        return kept_codes(actor, self.sampler.images)[self.tasks.items]
 
     def scripted(self, script: Script) -> "StreamSimulation":
         """Return a simulation on the same images, not copied, whose streams follow a script."""
@@ -136,7 +198,7 @@ class StreamSimulation:
         """Begin new streams, drawn or given, and return what is known at the first step."""
         device = self.sampler.images.device
         if tasks is None:
-            tasks = self.sampler.draw(self.num_envs, self.generator)
+            tasks = self.sampler.draw(self.num_envs // self.group, self.generator).repeat(self.group)
         elif tasks.items.shape != (self.length, self.num_envs):
             raise ValueError(
                 f"the streams given are [T, E] = {list(tasks.items.shape)}; "
@@ -144,6 +206,8 @@ class StreamSimulation:
             )
         self.tasks = tasks
         self.time = 0
+        self._items: tuple[Tensor, ...] | None = None
+        self._targets = tasks.targets.unbind()
         self._requests = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
         self._start = torch.ones(self.num_envs, dtype=torch.bool, device=device)
         self._label = torch.zeros(self.num_envs, self.num_slots, device=device)
@@ -152,23 +216,17 @@ class StreamSimulation:
             self._mask[:, -1] = False
         return self.state()
 
-    def state(self, item: Tensor | None = None) -> StreamState:
-        """Return what may be known now, with the current image `[E, P]` or the given encoding of it."""
-        if item is None:
-            row = min(self.time, self.length - 1)  # after the last step the last image stays
-            item = self.sampler.images[self.tasks.items[row]]
+    def state(self) -> StreamState:
+        """Return what may be known now; after the last step the last image stays."""
+        row = min(self.time, self.length - 1)
+        item = self.sampler.images[self.tasks.items[row]] if self._items is None else self._items[row]
         return StreamState(item, self._label, self._mask, self._start if self.time == 0 else None)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the streams have ended (all at once: they have equal lengths)."""
-        return self.time >= self.length
 
     def step(self, action: Tensor) -> StreamOutcome:
         """Answer the current image with `action` `[E]` int64 and move on to the next one."""
         if self.finished:
             raise RuntimeError("the streams have ended; call reset() before the next step()")
-        target = self.tasks.targets[self.time]
+        target = self.target
         asked = action == self.num_slots
         correct = action == target
         rewards = self.rewards
@@ -187,48 +245,26 @@ class StreamSimulation:
         self.time += 1
         return StreamOutcome(reward, correct, requested, invalid)
 
+    def scalars(self, rollout: Any) -> dict[str, Tensor]:
+        """Return mean return, accuracy over all steps and request rate."""
+        return {
+            "mean_return": rollout.rewards.sum(0).mean(),
+            "accuracy": (rollout.actions == rollout.targets).float().mean(),
+            "request_rate": (rollout.actions == self.num_slots).float().mean(),
+        }
 
-def make_simulation(
-    dataset: Dataset,
-    num_envs: int,
-    generator: torch.Generator,
-    classes: Count = 3,
-    slots: Count | None = None,
-    length: Count = 30,
-    rotations: bool = True,
-    script: Script | None = None,
-    reward: dict[str, float] | None = None,
-    discount: Share = 0.5,
-    reveal: Literal["requested", "always"] = "requested",
-    max_requests: Annotated[int, Within(0)] | None = None,
-) -> StreamSimulation:
-    """Build the simulation from the plain values that `conf/env/one_shot.yaml` explains.
 
-    Args:
-        dataset: images of the classes to be shown.
-        num_envs: episodes run in parallel E.
-        generator: draws the streams; images and streams lie on its device.
-        classes: classes per episode.
-        slots: label slots; None for as many as classes.
-        length: steps per episode.
-        rotations: rotate each class by a multiple of 90 degrees, drawn per episode.
-        script: runs `[class, count]` in place of a random order.
-        reward: `request`, `correct`, `incorrect`; the defaults of `StreamRewards` where left out.
-        discount: for agents that learn here.
-        reveal: "requested" or "always".
-        max_requests: limit per episode; None for none.
+# For each actor and each table of images: the encoder's version, and the codes.
+_codes: WeakKeyDictionary[Encodes, WeakTensorKeyDictionary] = WeakKeyDictionary()
 
-    Raises:
-        AlmetaError: for values that do not fit the data set or each other.
-    """
-    slots = classes if slots is None else slots
-    reward = reward or {}
-    for name in reward:
-        if name not in StreamRewards.__annotations__:
-            raise AlmetaError(did_you_mean(name, StreamRewards.__annotations__, "reward"))
-    sampler = StreamSampler(dataset, classes, slots, length, rotations, script, generator.device)
-    rewards = StreamRewards(**reward)
-    return StreamSimulation(sampler, num_envs, generator, rewards, discount, reveal, max_requests)
+
+def kept_codes(actor: Encodes, images: Tensor) -> Tensor:
+    """Return the codes `[V, F]` of all images `[V, P]`, computed once as long as the encoder stays as it is."""
+    tables = _codes.setdefault(actor, WeakTensorKeyDictionary())
+    version = actor.encoder_version
+    if images not in tables or tables[images][0] != version:
+        tables[images] = version, actor.encode(images)
+    return tables[images][1]
 
 
 Part = Literal["train", "test", "all"]
@@ -273,8 +309,7 @@ class OneShotStreamVectorEnv(BatchEnv):
         train_classes: how many of its classes are for training, or their share as a fraction in (0, 1).
         split_seed: names the split of the classes.
         part: which classes are shown: "train", "test" or "all".
-        **stream: options of `make_simulation`: `classes`, `slots`, `length`, `rotations`, `script`, `reward`,
-            `discount`, `reveal`, `max_requests`.
+        **options: those of `StreamOptions`, such as `classes`, `length`, `reward`, `max_requests`.
 
     Attributes:
         simulation: what this is a view of.
@@ -291,10 +326,11 @@ class OneShotStreamVectorEnv(BatchEnv):
         train_classes: int | float = 0.75,
         split_seed: int = 0,
         part: Part = "train",
-        **stream: Any,
+        **options: Any,
     ) -> None:
+        check_arguments(StreamOptions, options, "env")
         shown = _part(dataset, train_classes, split_seed, part)
-        simulation = make_simulation(shown, num_envs, make_generator(0, "env"), **stream)
+        simulation = StreamSimulation(shown, StreamOptions(**options), num_envs)
         self.num_slots = simulation.num_slots
         self.meaning = f"{self.num_slots} requests the label, a lower number predicts that slot"
         size = self.num_slots + simulation.num_pixels
@@ -324,26 +360,12 @@ class OneShotStreamEnv(SingleEnv):
 
     Args:
         dataset: a name for `load_dataset`, or the data set itself; values in [0, 1].
-        train_classes: how many of its classes are for training, or their share as a fraction in (0, 1).
-        split_seed: names the split of the classes.
-        part: which classes are shown: "train", "test" or "all".
-        **stream: options of `make_simulation`.
-
-    Attributes:
-        batch: the batch of one.
-        discount: how much the next step's reward counts now, for agents that learn here.
+        **options: the others of `OneShotStreamVectorEnv`.
 
     Raises:
         AlmetaError: for values that do not fit the data set or each other.
     """
 
-    def __init__(
-        self,
-        dataset: str | Dataset = "characters",
-        train_classes: int | float = 0.75,
-        split_seed: int = 0,
-        part: Part = "train",
-        **stream: Any,
-    ) -> None:
-        super().__init__(OneShotStreamVectorEnv(1, dataset, train_classes, split_seed, part, **stream))
+    def __init__(self, dataset: str | Dataset = "characters", **options: Any) -> None:
+        super().__init__(OneShotStreamVectorEnv(1, dataset, **options))
         self.num_slots = self.batch.simulation.num_slots

@@ -19,17 +19,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from almeta import conf
+from almeta.build import trust_targets
 from almeta.errors import AlmetaError, Interrupted, did_you_mean
-from almeta.training.build import find_checkpoint
-from almeta.training.checkpoint import load_checkpoint
-
-# What may change when a run goes on: how long, how often, where and how fast, and the step size (a
-# run that diverged goes on with a smaller one); never what is learned.
-RESUMABLE = {
-    "batches", "checkpoint_every", "device", "evaluate_episodes", "evaluate_every", "final_episodes", "learning_rate",
-    "log_every", "logger", "matmul_precision", "max_grad_norm", "threads",
-}  # fmt: skip
-
+from almeta.registry import import_modules
+from almeta.runs.config import TrainConfig
+from almeta.runs.training import RESUMABLE, differing_keys
+from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
 # ---- folders
 
@@ -108,11 +103,15 @@ def name_datasets() -> None:
             sys.argv[place : place + 1] = ["dataset=named", f"dataset.name='{quoted}'"]
 
 
-def read_run(config: DictConfig) -> tuple[dict[str, Any], Path, Path | None]:
+def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
     """Return the run's config, its folder and the checkpoint to go on from: of a new run, or of one to be resumed."""
     if config.resume is None:
-        return plain(config), output_folder(), None
+        told = plain(config)
+        import_modules(told.get("modules") or [])
+        trust_targets(told)  # a checkpoint's are not: whoever wrote it may be a stranger
+        return TrainConfig.read(told), output_folder(), None
     checkpoint = find_checkpoint(str(config.resume))
+    import_modules(config.modules)
     before = load_checkpoint(checkpoint)["config"]
     resumed = OmegaConf.create(before)
     for override in HydraConfig.get().overrides.task:
@@ -130,15 +129,7 @@ def read_run(config: DictConfig) -> tuple[dict[str, Any], Path, Path | None]:
             f"batches={changed['batches']} cannot change when a run with anneal_lr=true is resumed: its learning rate "
             f"falls to zero over batches={before['batches']}; start a new run"
         )
-    return changed, checkpoint.parent, checkpoint
-
-
-def differing_keys(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
-    """The keys in which two runs of one folder may not differ, but do."""
-    fixed = {key for key in {*here, *there} if key not in RESUMABLE}
-    if here.get("anneal_lr"):  # the learning rate falls as the batches left do
-        fixed.add("batches")
-    return sorted(key for key in fixed if here.get(key) != there.get(key))
+    return TrainConfig.read(changed), checkpoint.parent, checkpoint
 
 
 # ---- errors

@@ -7,21 +7,28 @@ from statistics import median
 
 import numpy as np
 import torch
+from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
-from almeta.agents import LSTMNetwork, QLearning
+from almeta.build import build
 from almeta.data import Dataset
-from almeta.envs import StreamSimulation
+from almeta.envs import StreamOptions, StreamSimulation
+from almeta.inputs import Images
+from almeta.scripts.commands import plain
 from almeta.scripts.speed_pool import pool
-from almeta.seeding import make_generator, seeded_weights
-from almeta.tasks import StreamSampler
-from almeta.training.build import set_matmul_precision
-from almeta.training.rollout import play
+from almeta.seeding import make_generator
+from almeta.training.agents import build_agent
+from almeta.training.compute import set_matmul_precision
+from almeta.training.rollout import explore
 
-# The preset experiment=one_shot/woodward_finn.
-CLASSES, SLOTS, LENGTH, ENVS, UNITS, PIXELS = 3, 3, 30, 50, 200, 784
-GAMMA, EPSILON = 0.5, 0.05
-R_REQ, R_COR, R_INC = -0.05, 1.0, -1.0
+PIXELS = 784
+# What experiment=one_shot/woodward_finn composes.
+with initialize_config_module("almeta.conf", version_base="1.3"):
+    PRESET = compose("train", ["experiment=one_shot/woodward_finn", "name=speed"])
+CLASSES, SLOTS, LENGTH = (PRESET.env[key] for key in ("classes", "slots", "length"))
+ENVS, UNITS, RATE = PRESET.num_envs, PRESET.network.hidden_size, PRESET.learning_rate
+GAMMA, EPSILON = PRESET.agent.gamma, PRESET.agent.epsilon
+R_REQ, R_COR, R_INC = (PRESET.env.reward[key] for key in ("request", "correct", "incorrect"))
 
 
 def main() -> None:
@@ -43,7 +50,8 @@ def one_shot(batches: int, repeats: int) -> None:
     """Training batches/s of the Woodward & Finn preset, the plain loop's, and the environment's steps/s."""
     data = images_like_omniglot()
     generator = make_generator(0, "speed")
-    simulation = StreamSimulation(StreamSampler(data), ENVS, generator)
+    options: StreamOptions = build(plain(PRESET.env), "env")
+    simulation = StreamSimulation(data, options, ENVS, generator)
     ours, plain = our_training(simulation, generator), plain_training(data)
     # In turn, not one after the other, so that both meet the machine in the same moods.
     seconds: dict[str, list[float]] = {"preset": [], "float32": [], "plain": [], "matmul": []}
@@ -85,16 +93,11 @@ def images_like_omniglot() -> Dataset:
 
 def our_training(simulation: StreamSimulation, generator: torch.Generator) -> Callable[[], None]:
     """One training batch as `almeta.training.trainer` does it."""
-    with seeded_weights(0):
-        agent = QLearning(LSTMNetwork, PIXELS, SLOTS, GAMMA, EPSILON)
-    optimizer = torch.optim.Adam(agent.parameters(), 1e-3, fused=True)
-
-    def explore(outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:
-        return agent.explore(outputs, action_mask, targets, generator)
+    agent = build_agent(plain(PRESET), Images(PIXELS, SLOTS))
+    optimizer = torch.optim.Adam(agent.parameters(), RATE, fused=True)
 
     def batch() -> None:
-        rollout = play(simulation, agent, explore)
-        loss, _ = agent.loss(rollout)
+        loss, _ = agent.loss(explore(simulation, agent, generator))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -108,7 +111,7 @@ def plain_training(data: Dataset) -> Callable[[], None]:
     images = data.x.reshape(1200, 20, 28, 28)
     cell, head = nn.LSTMCell(SLOTS + PIXELS, UNITS), nn.Linear(UNITS, SLOTS + 1)
     parameters = [*cell.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, 1e-3)
+    optimizer = torch.optim.Adam(parameters, RATE)
 
     def episode() -> tuple[np.ndarray, np.ndarray]:
         classes = rng.choice(1200, CLASSES, replace=False)

@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from almeta.data import load_dataset
-from almeta.envs import PoolSimulation
+from almeta.envs import PoolOptions, PoolSimulation
+from almeta.inputs import Candidates
 from almeta.seeding import make_generator
 from almeta.strategies import PoolStrategy, make_strategy
 from almeta.strategies.choosing import best_action
-from almeta.strategies.inputs import candidate_inputs
-from almeta.tasks import PoolSampler, PoolTasks
+from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 EPISODES, QUERIES = 256, 20
 # Episodes of the plain loop: it takes them one by one, so that its time a step does not depend on their number.
@@ -55,7 +55,7 @@ def pool(repeats: int) -> None:
 
 def compare(name: str, rows: int, test_share: float, repeats: int) -> None:
     """One line of the table: a data set."""
-    sampler = PoolSampler([load_dataset(name)], pool_size=rows, test_share=test_share)
+    sampler = PoolSampler([load_dataset(name)], PoolTaskOptions(pool_size=rows, test_share=test_share))
     tasks = sampler.draw(EPISODES, make_generator(0, "speed"))
     fitted: list[Tensor] = []
     picks = play(
@@ -70,7 +70,7 @@ def compare(name: str, rows: int, test_share: float, repeats: int) -> None:
     seconds: dict[str, list[float]] = {"ours": [], "inputs": [], "plain": []}
     for _ in range(repeats):  # in turn, so that all meet the machine in the same moods
         seconds["ours"].append(play(tasks, make_strategy("margin"), QUERIES)[0] / EPISODES)
-        looked = play(tasks, make_strategy("margin"), QUERIES, lambda simulation: candidate_inputs(simulation.state()))
+        looked = play(tasks, make_strategy("margin"), QUERIES, lambda simulation: Candidates()(simulation.state()))
         seconds["inputs"].append(looked[0] / EPISODES)
         start = time.perf_counter()
         plain_loop(tasks, picks)
@@ -90,7 +90,7 @@ def play(
         Seconds of all steps, resetting left out, and the rows picked, `[E, T]`.
     """
     generator = make_generator(0, "speed")
-    simulation = PoolSimulation(PoolSampler([], synthetic=1.0), len(tasks), generator, budget=queries)
+    simulation = PoolSimulation([], PoolOptions(synthetic=1.0, budget=queries), len(tasks), generator)
     simulation.reset(tasks)
     picks = []
     if look is not None:  # what it makes once an episode belongs to resetting
@@ -98,7 +98,7 @@ def play(
     start = time.perf_counter()
     for _ in range(queries):
         state = simulation.state()
-        picks.append(best_action(strategy.utilities(state, generator), state.available, generator))
+        picks.append(best_action(strategy.step(state, ())[0].utilities, state.available, generator))
         simulation.step(picks[-1])
         if look is not None:
             look(simulation)

@@ -8,7 +8,11 @@ import torch
 from almeta.envs.stream import StreamSimulation
 from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
-from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest, StreamActor
+from almeta.strategies.actor import Actor
+from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest
+from almeta.stream import StreamState
+
+StreamActor = Actor[StreamState]
 
 # Request thresholds tried for the nearest labelled example, as quantiles of the distance between two images.
 QUANTILES = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8)

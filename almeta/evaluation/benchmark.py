@@ -8,14 +8,13 @@ import hashlib
 import importlib
 import itertools
 import json
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -23,13 +22,17 @@ from joblib import Parallel, delayed
 from torch import Tensor
 
 from almeta.data import Dataset, load_dataset
-from almeta.envs.pool import PoolSimulation
+from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
+from almeta.evaluation.cells import CellStore
+from almeta.learners import Learner
+from almeta.oracles import Oracle
+from almeta.pool import PoolState
 from almeta.seeding import make_generator
-from almeta.strategies import PoolActor, make_strategy
+from almeta.sources import closure_digest, source_digest
+from almeta.strategies import Actor, Spec, make_strategy, strategy_class
 from almeta.tasks import PoolTasks
-from almeta.training import build as building
-from almeta.training.build import build_pool_simulation, set_compute, set_matmul_precision
+from almeta.training.compute import set_compute, set_matmul_precision
 from almeta.training.rollout import learning_curves
 
 # Numbers in the features of one batch of pools and test rows (1 GiB): repeats of larger data sets are played in turn.
@@ -39,40 +42,54 @@ Track = Callable[[range], Iterable[int]]
 
 
 class Contender(Protocol):
-    """A strategy or a policy by the name that it has in tables."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        ...
+    """A strategy or a policy; its text is its name in tables."""
 
     def digest(self, dataset: str) -> str:
-        """A text that is equal for those who act alike on a data set.
+        """Return a text that is equal for those who act alike on a data set.
 
         Raises:
             AlmetaError: if it may not be judged there, because it was trained on it.
         """
         ...
 
-    def make(self, dataset: str, device: str) -> PoolActor:
-        """Return the one who acts on a data set."""
+    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
+        """Return the one who acts on a data set; `generator` draws for it, on the device of the pools."""
         ...
 
 
 @dataclass(frozen=True)
-class StrategyByName:
-    """A strategy of `almeta.strategies` as a contender."""
-
-    name: str
+class StrategySpec(Spec):
+    """A strategy with options as a contender."""
 
     def __post_init__(self) -> None:
-        make_strategy(self.name)  # an unknown one is told at once
+        make_strategy(self)  # an unknown one is told at once
+
+    @classmethod
+    def read(cls, given: "str | Mapping[str, Any] | Spec", kind: str = "strategy") -> "StrategySpec":
+        """Return the contender that somebody wrote; see `Spec.read`."""
+        spec = Spec.read(given, kind)
+        return cls(spec.name, spec.options)
 
     def digest(self, dataset: str) -> str:
-        return f"strategy {self.name}"
+        return f"strategy {self} {closure_digest(strategy_class(self.name).__module__)}"
 
-    def make(self, dataset: str, device: str) -> PoolActor:
-        return make_strategy(self.name)
+    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
+        return make_strategy(self, generator)
+
+
+# What makes curves out of picks, beside the learner in use.
+_CORE = (
+    "almeta.data.preparation",
+    "almeta.envs.pool",
+    "almeta.envs.scores",
+    "almeta.envs.simulation",
+    "almeta.geometry",
+    "almeta.oracles",
+    "almeta.pool",
+    "almeta.strategies.choosing",
+    "almeta.tasks.pool",
+    "almeta.training.rollout",
+)
 
 
 @dataclass(frozen=True)
@@ -80,48 +97,52 @@ class Setting:
     """What all cells of a benchmark share.
 
     Attributes:
-        config: `env`, `learner`, `oracle`, `seed`, `device` and `matmul_precision`, plain values.
+        env: options of the environment; tasks are drawn from the data sets alone, one for each episode.
+        learner: how the classifier is fit.
+        oracle: who answers.
         repeats: tasks drawn from each data set.
+        seed: draws the tasks.
+        device: where pools lie.
+        matmul_precision: of matrix products.
         options: of `load_dataset`.
         threads: CPU threads of a cell.
     """
 
-    config: dict[str, Any]
+    env: PoolOptions
+    learner: Learner
+    oracle: Oracle
     repeats: int
-    options: dict[str, Any]
+    seed: int = 0
+    device: str = "cpu"
+    matmul_precision: str = "highest"
+    options: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
 
     def key(self, dataset: str, content: str, contender: Contender) -> str:
-        """A digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
-        parts = {key: self.config[key] for key in ("env", "learner", "oracle", "seed", "device", "matmul_precision")}
+        """Return a digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
         facts = [
-            _code(),
-            parts,
-            self.repeats,
-            self.options,
+            source_digest(*_CORE),
+            closure_digest(type(self.learner).__module__),
+            asdict(self.env),
+            joblib.hash(self.learner),
+            repr(self.oracle),
+            [self.repeats, self.seed, self.device, self.matmul_precision, self.options],
             dataset,
             content,
-            contender.name,
+            str(contender),
             contender.digest(dataset),
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def simulation(self, dataset: Dataset, num_envs: int, purpose: str) -> PoolSimulation:
-        """Where tasks of one data set are played; `purpose` names the random numbers of oracle and learner."""
-        return build_pool_simulation(self.config, [dataset], num_envs, purpose, synthetic=0.0, group=1)
+        """Return where tasks of one data set are played; `purpose` names the random numbers of oracle and learner."""
+        generator = make_generator(self.seed, purpose, self.device)
+        options = replace(self.env, synthetic=0.0, group=1)
+        return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle)
 
     def seeds(self, dataset: str) -> list[int]:
-        """What draws the task of each repeat."""
-        return [task_seed(self.config["seed"], dataset, repeat) for repeat in range(self.repeats)]
-
-
-@cache
-def _code() -> str:
-    """A digest of the code that a curve comes from: cells of an older almeta are played again."""
-    root = Path(building.__file__).parents[1]
-    rooms = ("data", "tasks", "learners", "strategies", "envs", "agents")
-    files = [*sorted(path for room in rooms for path in (root / room).glob("*.py")), root / "oracles.py"]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        """Return what draws the task of each repeat."""
+        return [task_seed(self.seed, dataset, repeat) for repeat in range(self.repeats)]
 
 
 def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
@@ -130,16 +151,16 @@ def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarra
     Raises:
         AlmetaError: if the data set cannot be had, or does not fit the setting.
     """
-    with _computing({**setting.config, "threads": setting.threads}):
+    with _computing(setting):
         return _play(dataset, contender, setting)
 
 
 @contextmanager
-def _computing(config: dict[str, Any]) -> Iterator[None]:
-    """Threads and precision as a config says within the block, and afterwards as they were."""
+def _computing(setting: Setting) -> Iterator[None]:
+    """Compute as a setting says within the block, and afterwards as before."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
-        set_compute(config)
+        set_compute(setting.threads, setting.device, setting.matmul_precision)
         yield
     finally:
         torch.set_num_threads(threads)
@@ -147,13 +168,12 @@ def _computing(config: dict[str, Any]) -> Iterator[None]:
 
 
 def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
-    seed, device = setting.config["seed"], setting.config["device"]
-    actor = contender.make(dataset, device)
-    generator = make_generator(seed, f"{contender.name} on {dataset}", device)
+    generator = make_generator(setting.seed, f"{contender} on {dataset}", setting.device)
+    actor = contender.make(dataset, generator)
     curves: list[Tensor] = []
     for simulation, tasks in _batches(load_dataset(dataset, **setting.options), dataset, setting):
         curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
-    # Where the budget is what empties the smallest pool, it is that of the batch with the smallest one.
+    # A budget of None empties the smallest pool of a batch; batches are cut to the shortest one.
     shortest = min(map(len, curves))
     return torch.cat([curve[:shortest] for curve in curves], 1).numpy()
 
@@ -221,20 +241,20 @@ def run_benchmark(
         for dataset in datasets:
             contender.digest(dataset)  # raises where it may not be judged, before files are read
     contents = {dataset: _try_out(dataset, setting) for dataset in datasets}
-    keys = {(d, c.name): setting.key(d, contents[d], c) for d in datasets for c in contenders}
+    keys = {(d, str(c)): setting.key(d, contents[d], c) for d in datasets for c in contenders}
     workers = _make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
-        open_ = [(d, c) for d in datasets for c in contenders if keys[d, c.name] not in cells]
+        open_ = [(d, c) for d in datasets for c in contenders if keys[d, str(c)] not in cells]
         # Played in another process, where nothing is known of this one but what is handed over.
         calls = [delayed(_play_named)(dataset, contender, setting) for dataset, contender in open_]
-        # What comes back all at once comes in portions, so that what is finished is kept.
+        # A backend that returns all results at once gets portions of the calls, so that finished cells are kept.
         portion = max(1, len(calls) if workers.return_generator else workers.n_jobs)
         results = itertools.chain.from_iterable(
             workers(calls[begin : begin + portion]) for begin in range(0, len(calls), portion)
         )
         for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
             cells.keep(keys[dataset, name], dataset, name, curves)
-        return pd.concat([_long(d, c.name, cells.read(keys[d, c.name])) for d in datasets for c in contenders])
+        return pd.concat([_long(d, str(c), cells.read(keys[d, str(c)])) for d in datasets for c in contenders])
 
 
 def _make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
@@ -256,11 +276,11 @@ def _make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Pa
 
 
 def _play_named(dataset: str, contender: Contender, setting: Setting) -> tuple[str, str, np.ndarray]:
-    return dataset, contender.name, play_cell(dataset, contender, setting)
+    return dataset, str(contender), play_cell(dataset, contender, setting)
 
 
 def _check_names(datasets: Sequence[str], contenders: Sequence[Contender]) -> None:
-    for kind, names in (("data set", list(datasets)), ("strategy or policy", [c.name for c in contenders])):
+    for kind, names in (("data set", list(datasets)), ("strategy or policy", [str(c) for c in contenders])):
         if not names:
             raise AlmetaError(f"no {kind} is named; a benchmark needs at least one")
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -272,61 +292,3 @@ def _long(dataset: str, strategy: str, curves: np.ndarray) -> pd.DataFrame:
     queries, repeats = np.indices(curves.shape)
     columns = {"repeat": repeats.T.ravel(), "queries": queries.T.ravel(), "score": curves.T.ravel().astype(float)}
     return pd.DataFrame({"dataset": dataset, "strategy": strategy, **columns})
-
-
-class CellStore:
-    """Finished cells in an SQLite file: what is kept survives whatever stops the benchmark.
-
-    Args:
-        path: the file.
-
-    Raises:
-        AlmetaError: if the file is something else, or cannot be written or read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._database = sqlite3.connect(path)
-        except sqlite3.Error as error:
-            raise self._foreign(error) from error
-        self._ask(
-            "CREATE TABLE IF NOT EXISTS cells "
-            "(key TEXT PRIMARY KEY, dataset TEXT, strategy TEXT, steps INTEGER, repeats INTEGER, scores BLOB)"
-        )
-        self._ask("SELECT key, dataset, strategy, steps, repeats, scores FROM cells")  # its columns are these
-
-    def _ask(self, query: str, *values: str) -> Any:
-        """The first row of the answer; None if it has none."""
-        try:
-            return self._database.execute(query, values).fetchone()
-        except sqlite3.Error as error:
-            raise self._foreign(error) from error
-
-    def _foreign(self, error: sqlite3.Error) -> AlmetaError:
-        return AlmetaError(f"{self._path} is no file of benchmark cells ({error}); choose another, or remove it")
-
-    def __contains__(self, key: str) -> bool:
-        return self._ask("SELECT 1 FROM cells WHERE key = ?", key) is not None
-
-    def keep(self, key: str, dataset: str, strategy: str, curves: np.ndarray) -> None:
-        """Keep the curves `[T + 1, R]` float32 of a cell.
-
-        Raises:
-            AlmetaError: if they cannot be written.
-        """
-        row = (key, dataset, strategy, *curves.shape, curves.astype("<f4").tobytes())
-        try:
-            with self._database:  # commits
-                self._database.execute("INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?)", row)
-        except sqlite3.Error as error:
-            raise AlmetaError(f"could not write {self._path} ({error}); make room and start again") from error
-
-    def read(self, key: str) -> np.ndarray:
-        """The curves `[T + 1, R]` of a cell that was kept."""
-        steps, repeats, scores = self._ask("SELECT steps, repeats, scores FROM cells WHERE key = ?", key)
-        return np.frombuffer(scores, "<f4").reshape(steps, repeats)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()

@@ -3,17 +3,17 @@
 import copy
 
 import torch
-from torch import Tensor
 
 from almeta.envs.stream import StreamSimulation
 from almeta.evaluation.measures import StreamMeasures
 from almeta.seeding import make_generator
-from almeta.strategies.stream import StreamActor
-from almeta.training.rollout import play
+from almeta.strategies.actor import Actor
+from almeta.stream import StreamState
+from almeta.training.rollout import greedy, play
 
 
 @torch.no_grad()
-def evaluate(actor: StreamActor, simulation: StreamSimulation, episodes: int, seed: int) -> StreamMeasures:
+def evaluate(actor: Actor[StreamState], simulation: StreamSimulation, episodes: int, seed: int) -> StreamMeasures:
     """Let an actor play `episodes` streams greedily and measure it.
 
     Args:
@@ -28,14 +28,11 @@ def evaluate(actor: StreamActor, simulation: StreamSimulation, episodes: int, se
     simulation = copy.copy(simulation)
     simulation.num_envs = -(-episodes // batches)
     simulation.generator = make_generator(seed, "evaluation streams", device)
-    generator = make_generator(seed, "evaluation ties", device)
-
-    def choose(outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:
-        return actor.greedy(outputs, action_mask, generator)
-
-    free = simulation.reveal == "always"
-    measures = StreamMeasures(simulation.num_slots, labels_free=free)
+    choose = greedy(make_generator(seed, "evaluation ties", device))
+    measures = StreamMeasures(simulation.num_slots, labels_free=simulation.reveal == "always")
     for _ in range(batches):
-        rollout = play(simulation, actor, choose)
-        measures.add(rollout.actions, rollout.tasks.targets, rollout.rewards, rollout.tasks.instances)
+        steps = list(play(simulation, actor, choose))
+        actions = torch.stack([step.actions for step in steps])
+        rewards = torch.stack([step.outcome.reward for step in steps])
+        measures.add(actions, simulation.tasks.targets, rewards, simulation.tasks.instances)
     return measures

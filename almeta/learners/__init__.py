@@ -1,11 +1,18 @@
 """Classifiers that are refit, for E episodes at once, as labels arrive."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from almeta.build import choose, named_config
+from almeta.checks import check_arguments
+from almeta.errors import AlmetaError
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
 from almeta.learners.mlp import MLP
 from almeta.learners.prototype import Prototype
 from almeta.learners.ridge import Ridge
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
+from almeta.registry import Table, trust
 
 __all__ = [
     "MLP",
@@ -16,7 +23,51 @@ __all__ = [
     "Ridge",
     "Scikit",
     "gradient_boosting",
+    "make_learner",
     "nearest_neighbours",
     "random_forest",
+    "register_learner",
     "svc",
 ]
+
+_REGISTERED: Table[Callable[..., Any]] = Table("learner")
+
+
+def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
+    """Make a learner of a name, such as "svc", of `{"name": "svc", "C": 10}`, or of what somebody brings along.
+
+    Args:
+        learner: a name of `conf/learner` or one that is registered, alone or with options; a learner; or a classifier
+            or pipeline of scikit-learn, which is cloned for each episode.
+
+    Raises:
+        AlmetaError: for an unknown name or option, and for a thing that is no classifier.
+    """
+    options = {"name": learner} if isinstance(learner, str) else dict(learner) if isinstance(learner, Mapping) else {}
+    if options.get("name") in _REGISTERED:
+        name = options.pop("name")
+        check_arguments(_REGISTERED.find(name), options, f"learner {name}")
+        return make_learner(_REGISTERED.find(name)(**options))
+    if hasattr(learner, "get_params") and not isinstance(learner, type):
+        return Scikit(learner, {})
+    made: Learner = choose(learner, "learner", Learner)
+    return made
+
+
+def register_learner(name: str, make: Callable[..., Any]) -> None:
+    """Let `make_learner`, environments and configs know a learner of your own.
+
+    Args:
+        name: what it is called from here on.
+        make: returns a learner, or a classifier of scikit-learn; its annotated arguments are the options.
+
+    Raises:
+        AlmetaError: if the name is taken.
+    """
+    try:
+        named_config("learner", name)
+    except AlmetaError:
+        _REGISTERED.add(name, make)
+        trust(make.__module__)
+    else:
+        raise AlmetaError(f"there is another learner '{name}' already; choose another name")

@@ -1,6 +1,6 @@
 """The contract of learners: classifiers that are refit, for E episodes at once, as labels arrive."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Protocol):
     """How to fit; it holds settings and no data, so that one learner serves any number of pools."""
 

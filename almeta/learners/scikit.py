@@ -58,17 +58,18 @@ def _probabilities(classifier: Any, x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scikit:
-    """A classifier of scikit-learn by name.
+    """A classifier of scikit-learn, by name or as it is.
 
     Args:
-        estimator: its dotted name, such as "sklearn.naive_bayes.GaussianNB".
-        options: what it is made with.
+        estimator: its dotted name, such as "sklearn.naive_bayes.GaussianNB"; or a classifier or pipeline, which is
+            cloned for each episode.
+        options: what it is made with, or the parameters that are changed.
 
     Raises:
         AlmetaError: if there is no such classifier, or it does not take the options.
     """
 
-    estimator: str
+    estimator: Any
     options: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -120,27 +121,38 @@ class Scikit:
 
     def _make(self, seed: int, rows: int) -> Any:
         try:
-            kind = pkgutil.resolve_name(self.estimator) if self.estimator.startswith("sklearn.") else None
-        except (ImportError, AttributeError, ValueError) as error:
-            raise AlmetaError(f"learner.estimator is '{self.estimator}', which is not there: {error}") from error
-        if not (isinstance(kind, type) and issubclass(kind, pkgutil.resolve_name("sklearn.base.ClassifierMixin"))):
-            raise AlmetaError(
-                f"learner.estimator is '{self.estimator}'; it must be a classifier that scikit-learn defines"
-            )
-        try:
-            classifier: Any = kind(**self.options)
-        except TypeError as error:
+            classifier = _find(self.estimator)(**self.options) if isinstance(self.estimator, str) else self._clone()
+        except (TypeError, ValueError) as error:
             raise AlmetaError(f"learner {self.estimator} does not take its options: {error}") from error
-        known = classifier.get_params()
-        if "random_state" in known:
-            classifier.set_params(random_state=seed)
-        if "n_neighbors" in known:  # at the start there may be fewer rows than neighbours wanted
-            classifier.set_params(n_neighbors=min(known["n_neighbors"], rows))
+        for key, value in classifier.get_params().items():
+            name = key.rpartition("__")[2]  # in a pipeline, of any of its steps
+            if name == "random_state":
+                classifier.set_params(**{key: seed})
+            elif name == "n_neighbors":  # at the start there may be fewer rows than neighbours wanted
+                classifier.set_params(**{key: min(value, max(rows, 1))})
         try:
-            classifier._validate_params()  # what fit would say of the options' values, but before work is lost
+            if hasattr(classifier, "_validate_params"):
+                classifier._validate_params()  # what fit would say of the options' values, but before work is lost
         except ValueError as error:
             raise AlmetaError(f"learner {self.estimator}: {error}") from error
         return classifier
+
+    def _clone(self) -> Any:
+        is_classifier, clone = (pkgutil.resolve_name(f"sklearn.base.{name}") for name in ("is_classifier", "clone"))
+        if not is_classifier(self.estimator):
+            raise AlmetaError(f"learner is {self.estimator!r}; it must be a classifier, or a pipeline that ends in one")
+        return clone(self.estimator).set_params(**self.options)
+
+
+def _find(estimator: str) -> Any:
+    """Return the class that a dotted name stands for."""
+    try:
+        kind = pkgutil.resolve_name(estimator) if estimator.startswith("sklearn.") else None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AlmetaError(f"learner.estimator is '{estimator}', which is not there: {error}") from error
+    if not (isinstance(kind, type) and issubclass(kind, pkgutil.resolve_name("sklearn.base.ClassifierMixin"))):
+        raise AlmetaError(f"learner.estimator is '{estimator}'; it must be a classifier that scikit-learn defines")
+    return kind
 
 
 def svc(C: Positive = 1.0, gamma: Literal["auto", "scale"] | Positive = "auto", kernel: str = "rbf") -> Scikit:

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from almeta.agents.agent import Agent
 from almeta.data.suites import group_of
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.policies.published import load_published, read_card
-from almeta.training.build import find_checkpoint, load_agent
-from almeta.training.checkpoint import load_checkpoint
+from almeta.training.agents import load_agent
+from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
-__all__ = ["TrainedPolicy", "find_policy", "load_policy", "policy_names"]
+__all__ = ["TrainedPolicy", "find_policy", "kind_of", "load_policy", "policy_names"]
 
 _SHIPPED = Path(__file__).parent
 
@@ -21,7 +24,7 @@ def policy_names() -> list[str]:
     return sorted({card.parent.name for card in _SHIPPED.glob("*/*.json")})
 
 
-def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Any:
+def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Agent:
     """Return a trained agent; its `predict` acts in the environments, memory and masks included.
 
     Args:
@@ -68,11 +71,11 @@ class Member:
         config: dict[str, Any] = content["config"]
         return config
 
-    def load(self, device: str) -> Any:
-        """The agent."""
+    def load(self, device: str | torch.device) -> Agent:
+        """Load the agent onto a device."""
         if self.path.suffix == ".json":
             return load_published(self.path).to(device)
-        return load_agent(self.path, device)[0]
+        return load_agent(self.path, str(device))[0]
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ class TrainedPolicy:
 
     name: str
     members: tuple[Member, ...]
+
+    def __str__(self) -> str:
+        return self.name
 
     def member(self, dataset: str) -> Member:
         """Who acts on a data set.
@@ -108,9 +114,9 @@ class TrainedPolicy:
         """A text that is equal for those who act alike on a data set."""
         return f"policy {self.member(dataset).digest}"
 
-    def make(self, dataset: str, device: str) -> Any:
-        """Return the one who acts on a data set."""
-        return self.member(dataset).load(device)
+    def make(self, dataset: str, generator: torch.Generator) -> Agent:
+        """Return the one who acts on a data set, on the device of the generator."""
+        return self.member(dataset).load(generator.device)
 
 
 def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:
@@ -126,26 +132,38 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
     """
     if cards := _cards(name_or_folder):
         return TrainedPolicy(name or str(name_or_folder), tuple(_members(cards)))
-    path = _existing(name_or_folder)
-    runs = sorted(path.glob("*/last.pt")) if path.is_dir() and not (path / "last.pt").exists() else []
     members, names = [], set()
-    for checkpoint in runs or [find_checkpoint(path)]:
+    for checkpoint in _checkpoints(name_or_folder):
         content = load_checkpoint(checkpoint)
-        if "datasets" not in content:
-            raise AlmetaError(f"{checkpoint} was trained on streams; a benchmark of pools needs a policy of pools")
+        if content["kind"] != "pool":
+            raise AlmetaError(
+                f"{checkpoint} was trained on problems of kind {content['kind']}; a benchmark of pools needs a policy "
+                "of pools"
+            )
         members.append(Member(checkpoint, frozenset(content["datasets"])))
         names.add(content["config"]["name"])
     members.sort(key=lambda member: -len(member.trained_on))
     return TrainedPolicy(name or "+".join(sorted(names)), tuple(members))
 
 
-def is_run_on_streams(name_or_folder: str | Path) -> bool:
-    """Whether it is a run, or the checkpoint of one, whose environment was the one-shot stream."""
-    path = Path(name_or_folder)
-    if _cards(name_or_folder):
-        return False
-    is_run = path.is_file() or (path / "last.pt").exists()
-    return is_run and "datasets" not in load_checkpoint(find_checkpoint(path))
+def kind_of(name_or_folder: str | Path) -> str:
+    """Return the kind of problems that a policy was trained on, such as "pool" or "stream".
+
+    Raises:
+        AlmetaError: if there is no such policy.
+    """
+    if cards := _cards(name_or_folder):
+        kind: str = read_card(cards[0])["kind"]
+    else:
+        kind = load_checkpoint(_checkpoints(name_or_folder)[0])["kind"]
+    return kind
+
+
+def _checkpoints(name_or_folder: str | Path) -> list[Path]:
+    """Return the checkpoint of a run, or those of the runs in a folder of runs."""
+    path = _existing(name_or_folder)
+    runs = sorted(path.glob("*/last.pt")) if path.is_dir() and not (path / "last.pt").exists() else []
+    return runs or [find_checkpoint(path)]
 
 
 def _cards(name: str | Path) -> list[Path]:

@@ -8,16 +8,19 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from almeta.agents.agent import Agent
+from almeta.build import as_config
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
-from almeta.training.build import is_pool, load_weights, rebuild_agent
+from almeta.inputs import Candidates
+from almeta.training.agents import rebuild_agent
 from almeta.training.checkpoint import load_checkpoint
 
-FORMAT = "almeta-policy-1"
+FORMAT, FORMAT_BEFORE = "almeta-policy-2", "almeta-policy-1"
 # What of a run's config is needed to build the agent again, and to know what it was trained for.
 _KEPT = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
 # What a card always has, beside its format.
-_ENTRIES = {"sha256": str, "trained_on": list, "inputs": list, "config": dict}
+_ENTRIES = {"kind": str, "sha256": str, "trained_on": list, "inputs": dict, "names": list, "config": dict}
 
 Card = dict[str, Any]
 
@@ -26,7 +29,7 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
     """Write a checkpoint's policy as `card` and, beside it, its weights.
 
     Args:
-        checkpoint: of a run on pools.
+        checkpoint: of a run.
         card: ends in .json.
         facts: further entries of the card: how it was trained, how it scores.
 
@@ -34,34 +37,36 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         AlmetaError: if the checkpoint is none, or a file cannot be written.
     """
     content = load_checkpoint(checkpoint)
-    if "datasets" not in content:
-        raise AlmetaError(f"{checkpoint} was trained on streams; only policies of pools are published")
     weights = save({name: value.contiguous() for name, value in content["agent"].items()})
     entries = {
         "format": FORMAT,
+        "kind": content["kind"],
         "sha256": hashlib.sha256(weights).hexdigest(),
         "trained_on": content["datasets"],
         "inputs": content["inputs"],
+        "names": list(content["names"]),
         "batches": content["batch"],
         **facts,
         "config": {key: content["config"][key] for key in _KEPT},
     }
     write_atomically(card.with_suffix(".safetensors"), weights)
-    write_atomically(card, (json.dumps(entries, indent=2) + "\n").encode())
+    write_atomically(card, json.dumps(entries, indent=2) + "\n")
 
 
 def read_card(path: Path) -> Card:
-    """The card of a published policy.
+    """Read the card of a published policy.
 
     Raises:
         AlmetaError: if it is none.
     """
     try:
         card = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AlmetaError(f"{path} is no readable card of a policy ({error}); use another one") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") not in (FORMAT, FORMAT_BEFORE):
         raise AlmetaError(f"{path} is not the card of a policy of almeta (format '{FORMAT}'); use another one")
+    if card["format"] == FORMAT_BEFORE:
+        card |= {"kind": "pool", "names": card.get("inputs"), "inputs": as_config(Candidates())}
     for key, kind in _ENTRIES.items():
         if not isinstance(card.get(key), kind):
             raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
@@ -69,13 +74,11 @@ def read_card(path: Path) -> Card:
         raise AlmetaError(f"{path} is damaged: its config has no '{missing[0]}'; use another one")
     if not all(isinstance(card["config"][part], dict) for part in ("env", "agent", "network")):
         raise AlmetaError(f"{path} is damaged: it does not say what the agent is made of; use another one")
-    if not is_pool(card["config"]):
-        raise AlmetaError(f"{path} is of a policy of streams; only policies of pools are published")
     return card
 
 
-def load_published(path: Path) -> Any:
-    """The agent of a card, with its weights.
+def load_published(path: Path) -> Agent:
+    """Return the agent of a card, with its weights.
 
     Raises:
         AlmetaError: if the weights are missing, damaged, or of something else.
@@ -88,6 +91,4 @@ def load_published(path: Path) -> Any:
         weights = load(content)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise AlmetaError(f"{file} is missing, damaged or not the card's weights ({error}); use another one") from error
-    agent = rebuild_agent(card)
-    load_weights(agent, weights)
-    return agent.eval()
+    return rebuild_agent(card, weights).eval()

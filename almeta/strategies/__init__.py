@@ -1,39 +1,90 @@
 """Strategies by name.
 
-A strategy is a subclass of `PoolStrategy` with a `name`, in a module of this folder. Adding one is adding it there.
+A strategy is a subclass of `PoolStrategy` with a `name`, in a module of this folder, or registered by
+`almeta.register_strategy`.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from almeta.checks import check_arguments
-from almeta.errors import AlmetaError, did_you_mean
-from almeta.strategies.pool import PoolActor, PoolState, PoolStrategy
+import torch
 
-__all__ = ["PoolActor", "PoolState", "PoolStrategy", "make_strategy", "strategy_names"]
+from almeta.checks import check_arguments
+from almeta.errors import AlmetaError
+from almeta.registry import Table
+from almeta.strategies.actor import Actor, Memory, Outputs
+from almeta.strategies.strategy import PoolStrategy, Spec
+
+__all__ = [
+    "Actor",
+    "Memory",
+    "Outputs",
+    "PoolStrategy",
+    "Spec",
+    "make_strategy",
+    "register_strategy",
+    "strategy_class",
+    "strategy_names",
+]
 
 
 def strategy_names() -> list[str]:
     """Names that `make_strategy` takes, sorted: `["core_set", "entropy", ...]`."""
-    return sorted(_strategies())
+    return _strategies().names
 
 
-def make_strategy(name: str, /, **options: Any) -> PoolStrategy:
-    """The strategy called `name`, with options such as `make_strategy("information_density", beta=2)`.
+def strategy_class(name: str) -> type[PoolStrategy]:
+    """Return the class of a strategy.
+
+    Raises:
+        AlmetaError: if the name is unknown.
+    """
+    return _strategies().find(name)
+
+
+def make_strategy(
+    strategy: str | Mapping[str, Any] | Spec, /, generator: torch.Generator | None = None, **options: Any
+) -> PoolStrategy:
+    """Make a strategy, with options such as `make_strategy("information_density", beta=2)`.
+
+    Args:
+        strategy: its name, `{"name": ..., option: ...}`, or a `Spec`.
+        generator: draws for strategies with chance, on the device of the pools; None for one of seed 0.
+        options: further options.
 
     Raises:
         AlmetaError: if the name or an option is unknown, or an option's value is out of range.
     """
-    known = _strategies()
-    if name not in known:
-        raise AlmetaError(did_you_mean(str(name), known, "strategy"))
-    check_arguments(known[name], options, f"strategy {name}")
-    return known[name](**options)
+    spec = Spec.read(strategy)
+    kind, options = strategy_class(spec.name), {**dict(spec.options), **options}
+    check_arguments(kind, options, f"strategy {spec.name}")
+    made = kind(**options)
+    if generator is not None:
+        made.generator = generator
+    return made
 
 
-def _strategies() -> dict[str, type[PoolStrategy]]:
-    """The strategies of all modules of this folder by name."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
-    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
-    return {value.name: value for value in classes if issubclass(value, PoolStrategy) and "name" in vars(value)}
+def register_strategy(strategy: type[PoolStrategy]) -> type[PoolStrategy]:
+    """Let commands and `make_strategy` know a strategy of your own by its `name`; also as a decorator.
+
+    Raises:
+        AlmetaError: if it is no subclass of `PoolStrategy` with a name, or the name is taken.
+    """
+    if not (isinstance(strategy, type) and issubclass(strategy, PoolStrategy) and hasattr(strategy, "name")):
+        raise AlmetaError(f"{strategy!r} is no strategy; derive a class from PoolStrategy and give it a name")
+    _strategies().add(strategy.name, strategy)
+    return strategy
+
+
+@cache
+def _strategies() -> Table[type[PoolStrategy]]:
+    """The table of strategies, begun with those of all modules of this folder."""
+    table: Table[type[PoolStrategy]] = Table("strategy")
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, type) and issubclass(value, PoolStrategy) and "name" in vars(value):
+                table.add(value.name, value)
+    return table

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from almeta.checks import Within
 from almeta.learners.learner import seen_classes
-from almeta.strategies.pool import PoolState, PoolStrategy
+from almeta.pool import PoolState
+from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import entropy
 
 # Numbers of the members' inputs or outputs held at once (16 MiB in float32).
@@ -89,12 +90,12 @@ class _Committee(PoolStrategy):
     def __init__(self, num_members: Annotated[int, Within(2)] = 5) -> None:
         self.num_members = num_members
 
-    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+    def score(self, state: PoolState) -> Tensor:
         x, labels, weight = state.labelled_rows()
         members, num_classes = self.num_members, state.probabilities.shape[-1]
-        samples = bootstrap_weights(labels, weight, members, num_classes, generator).flatten(0, 1)
+        samples = bootstrap_weights(labels, weight, members, num_classes, self.generator).flatten(0, 1)
         x, labels = x.repeat_interleave(members, 0), labels.repeat_interleave(members, 0)
-        committee = state.learner.fit(x, labels, samples, num_classes, generator=generator)
+        committee = state.learner.fit(x, labels, samples, num_classes, generator=self.generator)
         size = max(1, _BLOCK // max(1, len(x) * max(num_classes, x.shape[-1], members)))
         scores = state.x.new_empty(state.exists.shape)
         for block, part in zip(state.x.split(size, 1), scores.split(size, 1), strict=True):

@@ -1,9 +1,9 @@
 """Core-set selection: cover the pool."""
 
-import torch
 from torch import Tensor
 
-from almeta.strategies.pool import PoolState, PoolStrategy
+from almeta.pool import PoolState
+from almeta.strategies.strategy import PoolStrategy
 
 
 class CoreSet(PoolStrategy):
@@ -15,6 +15,6 @@ class CoreSet(PoolStrategy):
 
     name = "core_set"
 
-    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+    def score(self, state: PoolState) -> Tensor:
         distance = state.geometry.nearest_pick(state.picks)
         return distance.masked_fill(distance.isinf(), 0.0)

@@ -1,10 +1,10 @@
 """Uncertainty weighed by density: an outlier teaches little about the others, however uncertain it is."""
 
-import torch
 from torch import Tensor
 
 from almeta.checks import Weight
-from almeta.strategies.pool import PoolState, PoolStrategy
+from almeta.pool import PoolState
+from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import entropy
 
 
@@ -24,5 +24,5 @@ class InformationDensity(PoolStrategy):
     def __init__(self, beta: Weight = 1.0) -> None:
         self.beta = beta
 
-    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+    def score(self, state: PoolState) -> Tensor:
         return entropy(state.probabilities) * state.geometry.information_density**self.beta

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from almeta.strategies.pool import PoolState, PoolStrategy
+from almeta.pool import PoolState
+from almeta.strategies.strategy import PoolStrategy
 
 
 class Random(PoolStrategy):
@@ -11,5 +12,5 @@ class Random(PoolStrategy):
 
     name = "random"
 
-    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
-        return torch.rand(state.exists.shape, generator=generator, device=state.x.device)
+    def score(self, state: PoolState) -> Tensor:
+        return torch.rand(state.exists.shape, generator=self.generator, device=state.x.device)

@@ -9,7 +9,8 @@ Classes of probability 0, such as those that pad or were not seen yet, change no
 import torch
 from torch import Tensor
 
-from almeta.strategies.pool import PoolState, PoolStrategy
+from almeta.pool import PoolState
+from almeta.strategies.strategy import PoolStrategy
 
 
 def least_confident(probabilities: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class LeastConfident(PoolStrategy):
 
     name = "least_confident"
 
-    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+    def score(self, state: PoolState) -> Tensor:
         return least_confident(state.probabilities)
 
 
@@ -48,7 +49,7 @@ class Margin(PoolStrategy):
 
     name = "margin"
 
-    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+    def score(self, state: PoolState) -> Tensor:
         return margin(state.probabilities)
 
 
@@ -57,5 +58,5 @@ class Entropy(PoolStrategy):
 
     name = "entropy"
 
-    def score(self, state: PoolState, generator: torch.Generator) -> Tensor:
+    def score(self, state: PoolState) -> Tensor:
         return entropy(state.probabilities)

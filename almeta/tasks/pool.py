@@ -5,12 +5,13 @@ Tasks of different sizes, dimensions and class counts lie in one batch, padded a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from almeta.checks import Count, Share, Within, check_arguments
 from almeta.data.dataset import Dataset
 from almeta.data.preparation import Scale, prepare
 from almeta.data.synthetic import draw_synthetic
@@ -59,7 +60,7 @@ class PoolTasks:
         return int((self.exists.sum(1) - (self.first >= 0).sum(1)).min())
 
     def repeat(self, group: int) -> "PoolTasks":
-        """Each task `group` times in a row: `[E * group, ...]`."""
+        """Repeat each task `group` times in a row: `[E * group, ...]`."""
         if group == 1:  # no copy of a large pool
             return self
         changes: dict[str, Any] = {key: value.repeat_interleave(group, 0) for key, value in self._tensors().items()}
@@ -74,71 +75,73 @@ class PoolTasks:
         return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
 
 
+@dataclass(frozen=True)
+class PoolTaskOptions:
+    """How tasks are drawn from data sets.
+
+    Args:
+        synthetic: share of tasks that are drawn from an endless supply of small synthetic data sets instead.
+        pool_size: rows of a pool N, at most; None for all rows that are not test rows.
+        test_share: share of a data set's rows that are for testing, above 0 and below 1.
+        max_test: test rows M, at most; None for no limit.
+        first: how the rows that are labelled at the start are chosen, `num_first` "per_class" or `num_first` at
+            "random"; should these be of one class, the last is exchanged for a row of another.
+        num_first: labels at the start, for each class or in all.
+        max_classes: classes of a task, at most, drawn anew for each task; None for no limit.
+        max_features: likewise the columns of the prepared table.
+        scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
+        components: reduce features to this many principal components; None leaves them.
+
+    Raises:
+        AlmetaError: for an option that is out of range.
+    """
+
+    synthetic: Share = 0.0
+    pool_size: Count | None = 120
+    test_share: Annotated[float, Within(above=0, high=1)] = 0.4
+    max_test: Count | None = 300
+    first: First = "per_class"
+    num_first: Count = 1
+    max_classes: Annotated[int, Within(2)] | None = None
+    max_features: Count | None = None
+    scale: Scale = "standard"
+    components: Count | None = None
+
+    def __post_init__(self) -> None:
+        check_arguments(type(self), vars(self), "env")
+        if self.test_share == 1:
+            raise AlmetaError("env.test_share is 1; it must be below 1, or no row is left for the pool")
+
+
 class PoolSampler:
     """Draws pool tasks.
 
     Args:
         datasets: where tasks come from, each as often as any other.
-        pool_size: rows of a pool N, at most; None for all rows that are not test rows.
-        test_share: share of a data set's rows that are for testing, in (0, 1).
-        max_test: test rows M, at most; None for no limit.
-        first: how the rows that are labelled at the start are chosen: so many "per_class", or so many at "random";
-            should these be of one class, the last is exchanged for a row of another.
-        num_first: how many.
-        synthetic: share of tasks that are drawn from an endless supply of small synthetic data sets instead, in [0, 1].
-        max_classes: a data set with more is cut to so many of its classes, drawn anew for each task; None for no cut.
-        max_features: likewise for the columns of the prepared table.
-        scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
-        components: reduce features to so many principal components; None leaves them.
+        options: how.
         device: where tasks lie.
 
     Attributes:
         names: of the data sets.
 
     Raises:
-        AlmetaError: for options that are out of range or do not fit a data set.
+        AlmetaError: for options that do not fit a data set.
     """
 
     def __init__(
         self,
         datasets: Sequence[Dataset],
-        pool_size: int | None = 120,
-        test_share: float = 0.4,
-        max_test: int | None = 300,
-        first: First = "per_class",
-        num_first: int = 1,
-        synthetic: float = 0.0,
-        max_classes: int | None = None,
-        max_features: int | None = None,
-        scale: Scale = "standard",
-        components: int | None = None,
+        options: PoolTaskOptions | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.datasets = tuple(datasets)
-        self.pool_size, self.test_share, self.max_test = pool_size, test_share, max_test
-        self.first, self.num_first = first, num_first
-        self.synthetic, self.max_classes, self.max_features = synthetic, max_classes, max_features
-        self.scale, self.components, self.device = scale, components, torch.device(device)
+        self.datasets, self.options = tuple(datasets), options or PoolTaskOptions()
+        self.device = torch.device(device)
         self.names = tuple(dataset.name for dataset in datasets)
-        self._check()
-
-    def _check(self) -> None:
-        if not self.datasets and self.synthetic < 1:
+        if not self.datasets and self.options.synthetic < 1:
             raise AlmetaError(
-                f"there is no data set to draw tasks from, and synthetic={self.synthetic}; name one, or set synthetic=1"
+                f"there is no data set to draw tasks from, and env.synthetic={self.options.synthetic}; name one, or "
+                "set env.synthetic=1"
             )
-        if not 0 < self.test_share < 1:
-            raise AlmetaError(f"test_share is {self.test_share}; it lies between 0 and 1")
-        if not 0 <= self.synthetic <= 1:
-            raise AlmetaError(f"synthetic is {self.synthetic}; it is a share, from 0 to 1")
-        if self.first not in ("per_class", "random"):
-            raise AlmetaError(f"first is '{self.first}'; choose 'per_class' or 'random'")
-        for name in ("pool_size", "max_test", "num_first", "max_classes", "max_features"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise AlmetaError(f"{name} is {value}; it must be at least 1")
-        if self.max_classes == 1:
-            raise AlmetaError("max_classes is 1; a task has at least 2 classes")
         for dataset in self.datasets:
             self._check_dataset(dataset)
 
@@ -149,8 +152,8 @@ class PoolSampler:
                 f"data set '{dataset.name}' has rows of {classes} class; active learning needs at least 2"
             )
         rows = len(dataset)
-        if self.max_classes is not None:
-            rows = int(np.sort(dataset.class_counts)[-self.max_classes :].sum())
+        if self.options.max_classes is not None:
+            rows = int(np.sort(dataset.class_counts)[-self.options.max_classes :].sum())
         pool, test = self._sizes(rows)
         if pool < self._needed or test < 1:
             raise AlmetaError(
@@ -161,27 +164,27 @@ class PoolSampler:
     @property
     def _needed(self) -> int:
         """Rows that a pool has at least."""
-        return max(2, self.num_first) if self.first == "random" else 2
+        return max(2, self.options.num_first) if self.options.first == "random" else 2
 
     def _sizes(self, rows: int) -> tuple[int, int]:
         """Rows of the pool and test rows of a data set of so many rows."""
-        test = max(1, round(self.test_share * rows))
+        test = max(1, round(self.options.test_share * rows))
         pool = rows - test
-        return min(pool, self.pool_size or pool), min(test, self.max_test or test)
+        return min(pool, self.options.pool_size or pool), min(test, self.options.max_test or test)
 
     @property
     def num_rows(self) -> int:
         """N: rows that every batch of tasks is padded to."""
         sizes = [self._sizes(len(dataset))[0] for dataset in self.datasets]
-        if self.synthetic > 0:
+        if self.options.synthetic > 0:
             sizes.append(self._sizes(self._synthetic_rows)[0])
         return max(sizes)
 
     @property
     def _synthetic_rows(self) -> int:
         """Enough for a full pool and as many test rows as are used at most."""
-        pool, test = self.pool_size or 240, self.max_test or 160
-        return max(round(pool / (1 - self.test_share)), round(test / self.test_share)) + 1
+        pool, test = self.options.pool_size or 240, self.options.max_test or 160
+        return max(round(pool / (1 - self.options.test_share)), round(test / self.options.test_share)) + 1
 
     def draw(self, num_tasks: int, generator: torch.Generator) -> PoolTasks:
         """Draw `num_tasks` tasks."""
@@ -199,7 +202,7 @@ class PoolSampler:
         return _pad(tasks, self.num_rows, self.device)
 
     def _draw_one(self, rng: np.random.Generator, turn: int | None) -> "_Task":
-        if rng.random() < self.synthetic or not self.datasets:
+        if rng.random() < self.options.synthetic or not self.datasets:
             dataset = draw_synthetic(rng, self._synthetic_rows)
         else:
             dataset = self.datasets[rng.integers(len(self.datasets)) if turn is None else turn % len(self.datasets)]
@@ -209,21 +212,21 @@ class PoolSampler:
         _bring_two_classes(order, y, pool)  # all rows of rare classes may have fallen among the test rows
         # That order alternates between classes: shuffled, or a row's place in the pool would tell its label.
         pool_rows, test_rows = rng.permutation(order[:pool]), order[pool : pool + test]
-        x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.scale, self.components)
-        if self.max_features is not None and x.shape[1] > self.max_features:
-            columns = np.sort(rng.choice(x.shape[1], self.max_features, replace=False))
+        x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.options.scale, self.options.components)
+        if self.options.max_features is not None and x.shape[1] > self.options.max_features:
+            columns = np.sort(rng.choice(x.shape[1], self.options.max_features, replace=False))
             x, test_x = x[:, columns], test_x[:, columns]
         first = self._first_labels(y[pool_rows], rng)
         return _Task(dataset.name, x, y[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
 
     def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers and labels of the classes a task is about: all, or `max_classes` drawn at random."""
-        if self.max_classes is None or dataset.num_classes <= self.max_classes:
+        if self.options.max_classes is None or dataset.num_classes <= self.options.max_classes:
             return np.arange(len(dataset)), dataset.y
         renumber = np.full(dataset.num_classes, -1)
         # Classes with a few rows only would leave nothing to learn and to test; some may have none.
         counts = dataset.class_counts
-        number = min(self.max_classes, int(np.count_nonzero(counts)))
+        number = min(self.options.max_classes, int(np.count_nonzero(counts)))
         kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
         if self._sizes(int(counts[kept].sum()))[0] < self._needed:
             kept = np.argsort(-counts, kind="stable")[:number]
@@ -233,11 +236,11 @@ class PoolSampler:
 
     def _first_labels(self, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         order = rng.permutation(len(y))
-        if self.first == "per_class":
-            return np.concatenate([order[y[order] == k][: self.num_first] for k in np.unique(y)])
-        if self.num_first > 1:
-            _bring_two_classes(order, y, self.num_first)
-        return order[: self.num_first]
+        if self.options.first == "per_class":
+            return np.concatenate([order[y[order] == k][: self.options.num_first] for k in np.unique(y)])
+        if self.options.num_first > 1:
+            _bring_two_classes(order, y, self.options.num_first)
+        return order[: self.options.num_first]
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,12 @@ class StreamTasks:
     targets: Tensor
     instances: Tensor
 
+    def repeat(self, group: int) -> "StreamTasks":
+        """Repeat each stream `group` times in a row: `[T, E * group]`."""
+        if group == 1:
+            return self
+        return StreamTasks(*(part.repeat_interleave(group, 1) for part in vars(self).values()))
+
 
 Script = Sequence[Sequence[int]]
 

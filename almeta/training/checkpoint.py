@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from almeta.build import as_config
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
+from almeta.inputs import Candidates, Images
 
-_FORMAT = "almeta-checkpoint-1"
+_FORMAT, _FORMAT_BEFORE = "almeta-checkpoint-2", "almeta-checkpoint-1"
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -47,6 +49,66 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if isinstance(error, pickle.UnpicklingError):  # torch's words advise to load it unsafely
             reason = "it is no archive of tensors and plain values"
         raise AlmetaError(f"{path} is damaged or no checkpoint ({reason[:200]}); use another one") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (_FORMAT, _FORMAT_BEFORE):
         raise AlmetaError(f"{path} is not a checkpoint of almeta (format '{_FORMAT}'); use another one")
-    return content
+    try:
+        return upgraded(content) if content["format"] == _FORMAT_BEFORE else content
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AlmetaError(f"{path} is damaged: it has no {error} of the right kind; use another one") from error
+
+
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of version 0.1 in the form of today: it did not say of which kind it is."""
+    kept = {
+        key: value for key, value in content.items() if key not in ("dataset", "classes", "num_pixels", "num_slots")
+    }
+    if "num_pixels" in content:
+        inputs = Images(content["num_pixels"], content["num_slots"])
+        kept |= {"kind": "stream", "datasets": [content["dataset"]], "names": inputs.names}
+    else:
+        inputs = Candidates()
+        kept |= {"kind": "pool", "names": content["inputs"]}
+    return kept | {
+        "format": _FORMAT,
+        "digest": content["classes"],
+        "inputs": as_config(inputs),
+        "config": upgraded_config(content["config"]),
+    }
+
+
+def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's config with the keys that version 0.1 did not have."""
+    return {"inputs": None, "modules": [], **config}
+
+
+def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
+    """Return the checkpoint that a run's folder, or the path of one of its checkpoints, stands for.
+
+    Raises:
+        AlmetaError: if there is none.
+    """
+    found = Path(path) / name if Path(path).is_dir() else Path(path)
+    if not found.is_file():
+        raise AlmetaError(
+            f"no checkpoint at {found}; name a run's folder, such as runs/woodward_finn/DATE, or a .pt file"
+        )
+    return found
+
+
+def check_data(content: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raise unless a checkpoint was trained on the very data that its config selects today.
+
+    Args:
+        content: the checkpoint's.
+        identity: that of a simulation of its config, `datasets` and `digest`.
+
+    Raises:
+        AlmetaError: if the data are others than they were, and with them what is held back.
+    """
+    if (content["datasets"], content["digest"]) != (identity["datasets"], identity["digest"]):
+        trained, today = (", ".join(map(repr, names)) for names in (content["datasets"], identity["datasets"]))
+        raise AlmetaError(
+            f"the checkpoint was trained on other classes of {trained} than its config selects today (of {today}): the "
+            "data set has changed, as the glyphs of 'characters' may with another matplotlib, or other sets are "
+            "listed; what it was trained on and what it is judged on would be mixed up"
+        )

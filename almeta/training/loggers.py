@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from almeta.build import build
 from almeta.errors import AlmetaError
-from almeta.training.build import build
 
 Record = dict[str, Any]
 
@@ -120,8 +120,6 @@ class WandbLogger:
     ) -> None:
         self._run: Any = None
         self._warned = False
-        if mode not in ("online", "offline", "disabled"):
-            raise AlmetaError(f"logger.mode is '{mode}'; choose 'online', 'offline' or 'disabled'")
         if mode == "disabled":
             return
         try:

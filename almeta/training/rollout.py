@@ -1,137 +1,127 @@
-"""Letting whoever acts play, and recording it. Training, evaluation and baselines all come through here."""
+"""Letting whoever acts play, and recording it. Training, evaluation and benchmarks all come through here."""
 
 from collections.abc import Callable, Iterator
-from weakref import WeakKeyDictionary
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from almeta.agents.agent import Agent, Rollout
-from almeta.agents.pool import PoolAgent, PoolRollout
-from almeta.envs.pool import PoolOutcome, PoolSimulation
-from almeta.envs.stream import StreamSimulation
+from almeta.envs.pool import PoolSimulation
+from almeta.envs.simulation import Simulation
+from almeta.pool import PoolState
+from almeta.strategies.actor import Actor, Outputs
 from almeta.strategies.choosing import best_action
-from almeta.strategies.pool import PoolActor, PoolState
-from almeta.strategies.stream import StreamActor, StreamState
-from almeta.tasks import PoolTasks, StreamSampler, StreamTasks
+from almeta.tasks import PoolTasks
 
-# (outputs [E, O], action mask [E, A], true slots [E]) -> actions [E]
-Choose = Callable[[Tensor, Tensor, Tensor], Tensor]
+# (utilities [E, A] without a graph, action mask [E, A]) -> actions [E]
+Choose = Callable[[Tensor, Tensor], Tensor]
 
 
-def play(simulation: StreamSimulation, actor: StreamActor, choose: Choose) -> Rollout:
-    """Play one batch of streams from start to end."""
-    simulation.reset()
-    tasks = simulation.tasks
-    items = _encode(actor, simulation.sampler, tasks)
-    memory = actor.initial(simulation.num_envs)
-    steps = []
-    # unbind, not items[time]: the gradient of an index is a tensor of zeros as large as all steps together.
-    for item, target in zip(items.unbind(), tasks.targets.unbind(), strict=True):
-        state = simulation.state(item)
-        outputs, memory = actor.step(state, memory)
-        action = choose(outputs.detach(), state.action_mask, target)
-        outcome = simulation.step(action)
-        steps.append((outputs, state.label, state.action_mask, action, outcome.reward))
-    outputs, labels, masks, actions, rewards = (torch.stack(column) for column in zip(*steps, strict=True))
-    free = simulation.reveal == "always"
-    return Rollout(outputs, labels, masks, actions, rewards, tasks, simulation.sampler, free)
+class Step(NamedTuple):
+    """One step of E episodes.
+
+    Attributes:
+        state: what could be known.
+        outputs: what the actor said of it.
+        actions: `[E]` int64, what was chosen.
+        outcome: what the simulation says of it.
+    """
+
+    state: Any
+    outputs: Outputs
+    actions: Tensor
+    outcome: Any
 
 
-def explore_streams(simulation: StreamSimulation, agent: Agent, generator: torch.Generator) -> Rollout:
-    """Let an agent that learns play one batch of streams."""
-
-    def choose(outputs: Tensor, action_mask: Tensor, targets: Tensor) -> Tensor:
-        return agent.explore(outputs, action_mask, targets, generator)
-
-    return play(simulation, agent, choose)
-
-
-def replay(rollout: Rollout, actor: StreamActor) -> Rollout:
-    """Run the actor over the recorded inputs again: the same streams and actions, the outputs of today's weights."""
-    items = _encode(actor, rollout.sampler, rollout.tasks)
-    memory = actor.initial(rollout.actions.shape[1])
-    start = torch.ones_like(rollout.actions[0], dtype=torch.bool)
-    outputs = []
-    for time, item in enumerate(items.unbind()):
-        state = StreamState(item, rollout.labels[time], rollout.masks[time], start if time == 0 else None)
-        output, memory = actor.step(state, memory)
-        outputs.append(output)
-    return rollout.with_outputs(torch.stack(outputs))
-
-
-def play_pools(
-    simulation: PoolSimulation, choose: Callable[[PoolState], Tensor], tasks: PoolTasks | None = None
-) -> Iterator[tuple[PoolState, Tensor, PoolOutcome]]:
-    """Play one batch of pools, drawn or given, and yield each state, the rows `[E]` picked in it, and what came of it.
+def play(simulation: Simulation, actor: Actor[Any], choose: Choose, tasks: Any = None) -> Iterator[Step]:
+    """Play one batch of episodes from start to end, and yield each step.
 
     Args:
-        simulation: reset at the first step.
-        choose: picks a row in each pool.
+        simulation: where; reset at the first step.
+        actor: strategy, agent or policy.
+        choose: chooses actions by their utilities.
         tasks: to be played; None to draw them.
     """
-    state = simulation.reset(tasks)
+    simulation.reset(tasks)
+    simulation.show_to(actor)
+    memory = actor.initial(simulation.num_envs)
     while not simulation.finished:
-        rows = choose(state)
-        outcome = simulation.step(rows)
-        yield state, rows, outcome
         state = simulation.state()
+        outputs, memory = actor.step(state, memory)
+        actions = choose(outputs.utilities.detach(), state.action_mask)
+        yield Step(state, outputs, actions, simulation.step(actions))
 
 
-def explore_pools(simulation: PoolSimulation, agent: PoolAgent, generator: torch.Generator) -> PoolRollout:
-    """Let an agent that learns play one batch of pools."""
-    outputs: list[tuple[Tensor, Tensor]] = []
-
-    def choose(state: PoolState) -> Tensor:
-        outputs.append(agent.step(state))
-        return agent.explore(outputs[-1][0].detach(), state.available, generator)
-
-    steps, scores = [], []
-    for state, rows, outcome in play_pools(simulation, choose):
-        scores.append(outcome.score)
-        steps.append((*outputs[-1], state.available, rows, outcome.reward))
-    logits, values, masks, actions, rewards = (torch.stack(column) for column in zip(*steps, strict=True))
-    return PoolRollout(logits, values, masks, actions, rewards, torch.stack(scores), simulation.group)
+def greedy(generator: torch.Generator) -> Choose:
+    """Choose the best allowed action; the generator breaks ties."""
+    return lambda utilities, mask: best_action(utilities, mask, generator)
 
 
+def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) -> Rollout:
+    """Let an agent that learns play one batch of episodes, and record them."""
+
+    def choose(utilities: Tensor, mask: Tensor) -> Tensor:
+        targets.append(simulation.target)
+        return agent.explore(utilities, mask, targets[-1], generator)
+
+    targets: list[Tensor | None] = []
+    steps = list(play(simulation, agent, choose))
+    again = agent.epochs > 1
+    return Rollout(
+        utilities=torch.stack([step.outputs.utilities for step in steps]),
+        values=_stacked([step.outputs.value for step in steps]),
+        masks=torch.stack([step.state.action_mask for step in steps]),
+        actions=torch.stack([step.actions for step in steps]),
+        rewards=torch.stack([step.outcome.reward for step in steps]),
+        outcomes=[step.outcome for step in steps],
+        targets=_stacked(targets),
+        group=simulation.group,
+        views=[step.outputs.view for step in steps] if again else None,
+        images=simulation.images if again else None,
+    )
+
+
+def replay(rollout: Rollout, agent: Agent) -> Rollout:
+    """Run the agent over what it read once more: the same episodes and actions, the outputs of today's weights."""
+    views = rollout.views or []
+    if rollout.images is not None and agent.encoder_version is None:
+        items = agent.encode(rollout.images).unbind()
+        views = [replace(view, item=item) for view, item in zip(views, items, strict=True)]
+    memory = agent.initial(rollout.actions.shape[1])
+    outputs = []
+    for view in views:
+        output, memory = agent.act(view, memory)
+        outputs.append(output)
+    return rollout.with_outputs(
+        torch.stack([output.utilities for output in outputs]), _stacked([output.value for output in outputs])
+    )
+
+
+@torch.no_grad()
 def learning_curves(
-    simulation: PoolSimulation, actor: PoolActor, generator: torch.Generator, tasks: PoolTasks | None = None
+    simulation: PoolSimulation, actor: Actor[PoolState], generator: torch.Generator, tasks: PoolTasks | None = None
 ) -> Tensor:
     """Let a strategy or a policy pick the rows it thinks best, and return the scores `[T + 1, E]`.
 
     Args:
         simulation: where it acts.
         actor: strategy or policy.
-        generator: breaks ties, and draws for actors with chance in them.
+        generator: breaks ties.
         tasks: to be played; None to draw them.
     """
 
-    def choose(state: PoolState) -> Tensor:
+    def choose(utilities: Tensor, mask: Tensor) -> Tensor:
         if not curve:
             curve.append(simulation.score)
-        return best_action(actor.utilities(state, generator), state.available, generator)
+        return best_action(utilities, mask, generator)
 
     curve: list[Tensor] = []
-    curve.extend(outcome.score for _, _, outcome in play_pools(simulation, choose, tasks))
+    curve.extend(step.outcome.score for step in play(simulation, actor, choose, tasks))
     return torch.stack(curve)
 
 
-def _encode(actor: StreamActor, sampler: StreamSampler, tasks: StreamTasks) -> Tensor:
-    """Return the encoded images `[T, E, F]` of the streams, all steps at once."""
-    if actor.encoder_version is None:
-        return actor.encode(sampler.images[tasks.items])
-    return _codes(actor, sampler.images)[tasks.items]
-
-
-# For each actor and each table of images: the encoder's version, and the codes.
-_coded: WeakKeyDictionary[StreamActor, WeakTensorKeyDictionary] = WeakKeyDictionary()
-
-
-def _codes(actor: StreamActor, images: Tensor) -> Tensor:
-    """Return the codes `[V, F]` of all images `[V, P]`, computed once as long as the encoder stays as it is."""
-    tables = _coded.setdefault(actor, WeakTensorKeyDictionary())
-    version = actor.encoder_version
-    if images not in tables or tables[images][0] != version:
-        tables[images] = version, actor.encode(images)
-    return tables[images][1]
+def _stacked(parts: list[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.stack(known) if known else None

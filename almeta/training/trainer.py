@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from almeta.agents.agent import Agent, Rollout
+from almeta.build import as_config
+from almeta.envs.simulation import Simulation
 from almeta.errors import AlmetaError, Interrupted
-from almeta.training.build import check_classes, load_weights
-from almeta.training.checkpoint import save_checkpoint
+from almeta.training.agents import load_weights
+from almeta.training.checkpoint import check_data, save_checkpoint
 from almeta.training.loggers import JsonLines, Logger
-from almeta.training.rollout import explore_streams, replay
+from almeta.training.rollout import explore, replay
 
 # Measures an agent greedily on fresh episodes, with random numbers of its own.
-Evaluate = Callable[[Any], dict[str, Any]]
-# Lets an agent play one batch: (simulation, agent, generator of its exploration) -> rollout
-Explore = Callable[[Any, Any, torch.Generator], Any]
+Evaluate = Callable[[Agent], dict[str, Any]]
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -66,12 +67,11 @@ class Trainer:
         max_grad_norm: scale gradients down to this norm; None leaves them.
         loggers: further places for the records.
         track: wraps the range of batches still to come, to show how far the run is.
-        explore: lets the agent play one batch.
         score: the measure that chooses the best checkpoint; higher is better.
     """
 
-    agent: Any
-    simulation: Any
+    agent: Agent
+    simulation: Simulation
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     evaluations: dict[str, Evaluate]
@@ -82,7 +82,6 @@ class Trainer:
     max_grad_norm: float | None = None
     loggers: list[Logger] = field(default_factory=list)
     track: Callable[[range], Iterable[int]] = iter
-    explore: Explore = explore_streams
     score: str = "mean_return"
 
     batch: int = field(default=0, init=False)
@@ -102,7 +101,7 @@ class Trainer:
         """
         with _stop_signals() as stopped, closing(self._metrics):
             for _ in self.track(range(self.batch, self.schedule.batches)):
-                rollout = self.explore(self.simulation, self.agent, self.generator)
+                rollout = explore(self.simulation, self.agent, self.generator)
                 for epoch in range(self.agent.epochs):
                     loss, scalars = self.agent.loss(rollout if epoch == 0 else replay(rollout, self.agent))
                     self._descend(loss)
@@ -125,7 +124,10 @@ class Trainer:
         content = {
             "batch": self.batch,
             "best": self.best,
+            "kind": self.simulation.kind,
             **self.simulation.identity,
+            "inputs": as_config(self.agent.inputs),
+            "names": list(self.agent.inputs.names),
             "agent": self.agent.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self._generators().items()},
@@ -141,8 +143,7 @@ class Trainer:
         Raises:
             AlmetaError: if the checkpoint is of other classes, another network or another kind of device.
         """
-        identity = self.simulation.identity
-        check_classes(content, identity["dataset"], identity["classes"])
+        check_data(content, self.simulation.identity)
         self.batch, self.best = content["batch"], content["best"]
         load_weights(self.agent, content["agent"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -177,9 +178,9 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return self.batch % every == 0 or self.batch == self.schedule.batches
 
-    def _count(self, rollout: Any, scalars: dict[str, Tensor]) -> None:
+    def _count(self, rollout: Rollout, scalars: dict[str, Tensor]) -> None:
         """Add to the sums that a training record averages; stays on the device."""
-        scalars |= rollout.scalars() | {"count": torch.ones((), device=rollout.rewards.device)}
+        scalars |= self.simulation.scalars(rollout) | {"count": torch.ones((), device=rollout.rewards.device)}
         for name, value in scalars.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 

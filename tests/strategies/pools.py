@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from almeta.geometry import Geometry
 from almeta.learners.learner import seen_classes
-from almeta.strategies.geometry import Geometry
 from almeta.strategies.pool import PoolState
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from almeta.geometry import Geometry
 from almeta.seeding import make_generator
 from almeta.strategies.core_set import CoreSet
-from almeta.strategies.geometry import Geometry
 from tests.strategies.pools import lay_out, make_pools
 
 

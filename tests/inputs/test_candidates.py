@@ -7,9 +7,9 @@ import torch
 
 from almeta.data import load_dataset
 from almeta.envs import PoolSimulation
+from almeta.geometry import Geometry
 from almeta.oracles import Oracle
 from almeta.seeding import make_generator
-from almeta.strategies.geometry import Geometry
 from almeta.strategies.inputs import CANDIDATE_INPUTS, POOL_INPUTS, candidate_inputs
 from almeta.tasks import PoolSampler
 from tests.strategies.pools import make_pools, with_probabilities

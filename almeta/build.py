@@ -1,0 +1,143 @@
+"""From a part of a config, plain values as a checkpoint holds them, to the thing it describes."""
+
+import dataclasses
+import functools
+import inspect
+import pkgutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from almeta.checks import check_arguments
+from almeta.errors import AlmetaError, did_you_mean
+from almeta.registry import is_trusted, trust
+
+Config = dict[str, Any]
+
+# Where the parts of a config are defined. Nothing else is called unless its module is trusted: configs also come out
+# of checkpoints, and loading a stranger's checkpoint must not run whatever it names.
+_ROOMS = {
+    "env": "almeta.envs",
+    "inputs": "almeta.inputs",
+    "agent": "almeta.agents",
+    "network": "almeta.agents",
+    "learner": "almeta.learners",
+    "oracle": "almeta.oracles",
+    "logger": "almeta.training.loggers",
+}
+PARTS = tuple(_ROOMS)
+# What configs and checkpoints of earlier versions call things.
+_MOVED = {
+    "almeta.envs.make_simulation": "almeta.envs.StreamOptions",
+    "almeta.envs.make_pool_simulation": "almeta.envs.PoolOptions",
+    "almeta.agents.PoolActorCritic": "almeta.agents.ActorCritic",
+}
+_CONF = Path(__file__).parent / "conf"
+
+
+def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
+    """Call what a config's `_target_` names, with its other keys and `kwargs` as arguments.
+
+    With `_partial_: true`, return a function that will call it once the missing arguments are known.
+
+    Args:
+        config: `_target_`, a dotted name in almeta, and arguments.
+        name: the part of a config, such as "env".
+        kwargs: further arguments.
+
+    Raises:
+        AlmetaError: if the target is not of the part's own room, is not there, or does not take the arguments.
+    """
+    target, options = read_part(config, name, kwargs)
+    if config.get("_partial_", False):
+        return functools.partial(target, **options, **kwargs)
+    return target(**options, **kwargs)
+
+
+def read_part(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> tuple[Any, Config]:
+    """Return what a config's `_target_` names, and its arguments, both checked and nothing called; see `build`."""
+    if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
+        raise AlmetaError(f"{name} is {config!r}; it must be a group of keys with a '_target_'")
+    target = find_target(config["_target_"], name)
+    options = {key: value for key, value in config.items() if key not in ("_target_", "_partial_")}
+    check_arguments(target, options, name, given)
+    return target, options
+
+
+def find_target(target: str, name: str) -> Any:
+    """Return the class or function that a `_target_` names.
+
+    Raises:
+        AlmetaError: if it is not there, or neither the part's room nor a trusted module defines it.
+    """
+    room, target = _ROOMS[name], _MOVED.get(target, target)
+    if not (target.startswith("almeta.") or is_trusted(target.rpartition(".")[0])):
+        raise AlmetaError(
+            f"{name}._target_ is '{target}'; it must be a class or function that {room} defines, or of a module of "
+            f"your own that you have registered: modules=[{target.rpartition('.')[0]}], or almeta.register_{name}"
+        )
+    try:
+        found = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AlmetaError(f"{name}._target_ is '{target}', which is not there: {error}") from error
+    defined = getattr(found, "__module__", None) or ""
+    if not callable(found) or not (defined == room or defined.startswith(f"{room}.") or is_trusted(defined)):
+        raise AlmetaError(f"{name}._target_ is '{target}'; it must be a class or function that {room} defines")
+    return found
+
+
+def as_config(thing: Any) -> Config:
+    """Return the config that `build` makes an equal thing of: its class, and its fields if it is a dataclass."""
+    kind = type(thing)
+    values = dataclasses.asdict(thing) if dataclasses.is_dataclass(thing) else {}
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
+
+
+def trust_targets(config: Mapping[str, Any]) -> None:
+    """Trust the modules that a config names, because the person who runs the command wrote the config."""
+    for part in PARTS:
+        target = (config.get(part) or {}).get("_target_")
+        if isinstance(target, str) and not target.startswith("almeta."):
+            trust(target.rpartition(".")[0])
+
+
+def named_config(group: str, name: str) -> Config:
+    """Return the YAML `conf/GROUP/NAME.yaml` as plain values, with those that its defaults name below it.
+
+    Raises:
+        AlmetaError: if there is no such choice.
+    """
+    path = _CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        raise AlmetaError(did_you_mean(str(name), (found.stem for found in path.parent.glob("*.yaml")), group))
+    content = yaml.safe_load(path.read_text("utf-8"))
+    bases = [base for base in content.pop("defaults", []) if base != "_self_"]
+    merged: Config = {}
+    for base in bases:
+        merged |= named_config(group, base)
+    return merged | content
+
+
+def choose(choice: Any, group: str, expected: type | None = None) -> Any:
+    """Return a part that somebody names, describes or brings along.
+
+    Args:
+        choice: the name of a YAML of the group ("svc"), a mapping with `name` and options, or the thing itself.
+        group: "learner", "oracle" or "inputs".
+        expected: the thing's class, or a Protocol that can be checked at run time.
+
+    Raises:
+        AlmetaError: for an unknown name or option, and for a thing of another class.
+    """
+    if isinstance(choice, str):
+        return build(named_config(group, choice), group)
+    if isinstance(choice, Mapping):
+        options = dict(choice)
+        if "name" not in options:
+            raise AlmetaError(f"{group} is {choice!r}; give its name, as in {{name: ...}}, and options")
+        return build(named_config(group, options.pop("name")) | options, group)
+    if (expected is not None and not isinstance(choice, expected)) or inspect.isclass(choice):
+        raise AlmetaError(f"{group} is {choice!r}; give a name of conf/{group}, or an object of the kind")
+    return choice

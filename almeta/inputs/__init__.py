@@ -1,0 +1,7 @@
+"""What policies read of a state, by name: one file a set of inputs."""
+
+from almeta.inputs.candidates import Candidates
+from almeta.inputs.images import Images
+from almeta.inputs.inputs import Inputs, PoolInputs, PoolView
+
+__all__ = ["Candidates", "Images", "Inputs", "PoolInputs", "PoolView"]

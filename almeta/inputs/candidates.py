@@ -1,0 +1,230 @@
+"""Numbers per candidate and per pool, none tied to features or classes: what the shipped policies read."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from almeta.inputs.inputs import PoolInputs
+from almeta.pool import PoolState
+from almeta.strategies import uncertainty
+
+
+class Candidates(PoolInputs):
+    """What the learner, distances, the neighbours' votes and ranks say of each row; most lie within [-3, 3].
+
+    Prices are as they are. The set works for any number of rows, features and classes.
+    """
+
+    @property
+    def candidate_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(CANDIDATE)
+
+    @property
+    def pool_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(POOL)
+
+    def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
+        known = _Known(state)
+        candidates = torch.stack([number(known) for number in CANDIDATE.values()], -1)
+        return candidates, torch.stack([number(known) for number in POOL.values()], -1)
+
+
+class _Known:
+    """What the numbers are computed from; each quantity once, when it is first asked for."""
+
+    def __init__(self, state: PoolState) -> None:
+        self.state, self.geometry = state, state.geometry
+        self.open, self.labels, self.probabilities = state.available, state.labels, state.probabilities
+        self.classes = state.probabilities.shape[-1]
+        self.log_classes = state.num_classes.clamp_min(2).log()[:, None]
+
+    # ---- the learner
+
+    @cached_property
+    def top(self) -> tuple[Tensor, Tensor]:
+        """The largest probability and its class, both `[E, N]`."""
+        values, indices = self.probabilities.max(-1)
+        return values, indices
+
+    @property
+    def predicted(self) -> Tensor:
+        return self.top[1]
+
+    @cached_property
+    def margin(self) -> Tensor:
+        return -uncertainty.margin(self.probabilities)
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        return torch.special.entr(self.probabilities).sum(-1) / self.log_classes
+
+    @cached_property
+    def by_label(self) -> Tensor:
+        """`[E, C]`, the share of each class among the labels."""
+        return _shares(self.labels.clamp_min(0), self.labels >= 0, self.classes)
+
+    @cached_property
+    def by_prediction(self) -> Tensor:
+        return _shares(self.predicted, self.state.exists, self.classes)
+
+    @cached_property
+    def unexplained(self) -> Tensor:
+        return _unexplained(self.state)
+
+    # ---- distances
+
+    @cached_property
+    def distance(self) -> Tensor:
+        nearest = self.geometry.nearest_pick(self.state.picks) / self.geometry.scale[:, None]
+        return nearest.clamp_max(20.0).log1p()
+
+    @cached_property
+    def density(self) -> Tensor:
+        gap = self.geometry.neighbours[1]
+        mean_gap = gap.where(self.reached, 0.0).sum(-1) / self.reached_count
+        return -(mean_gap / self.geometry.scale[:, None] + 1e-3).log()
+
+    # ---- the vote of the labelled rows, by distance
+
+    @cached_property
+    def votes(self) -> Tensor:
+        """`[E, N, C]`, kernel mass of the labelled rows of each class."""
+        return self.geometry.votes(self.state.picks[:, : self.state.answered], self.labels, self.classes)
+
+    @cached_property
+    def mass(self) -> Tensor:
+        return self.votes.sum(-1)
+
+    @cached_property
+    def vote(self) -> Tensor:
+        """`[E, N, C]`, the shares of the vote."""
+        # A weak prior in place of a division by zero: far from all labels the vote is that of the labels as a whole.
+        return (self.votes + 1e-3 * self.by_label[:, None]) / (self.mass + 1e-3)[..., None]
+
+    @cached_property
+    def against(self) -> Tensor:
+        return 0.5 * (self.vote - self.probabilities).abs().sum(-1)
+
+    # ---- neighbours
+
+    @cached_property
+    def reached(self) -> Tensor:
+        """`[E, N, K]` bool, the neighbours that there are."""
+        return self.geometry.neighbours[1].isfinite()
+
+    @cached_property
+    def reached_count(self) -> Tensor:
+        return self.reached.sum(-1).clamp_min(1)
+
+    def around(self, values: Tensor) -> Tensor:
+        """`[E, N]` values at the neighbours, `[E, N, K]`."""
+        return _of(values, self.geometry.neighbours[0])
+
+    def mean_around(self, values: Tensor) -> Tensor:
+        """The mean of `[E, N, K]` over the neighbours that there are, `[E, N]`."""
+        return (values * self.reached).sum(-1) / self.reached_count
+
+    @cached_property
+    def open_mass(self) -> Tensor:
+        weight = self.geometry.kernel(self.geometry.neighbours[1]) * self.reached
+        return (weight * self.around(self.open.float())).sum(-1) / self.reached_count
+
+
+CANDIDATE: dict[str, Callable[[_Known], Tensor]] = {
+    "entropy": lambda known: known.entropy,
+    "margin": lambda known: known.margin,
+    "top probability": lambda known: known.top[0],
+    "distance to the nearest pick": lambda known: _centred(known.distance, known.open),
+    "density": lambda known: _centred(known.density, known.open).clamp(-4.0, 4.0),
+    "share of the predicted class among labels": lambda known: known.by_label.gather(1, known.predicted),
+    "share of the predicted class among predictions": lambda known: known.by_prediction.gather(1, known.predicted),
+    "top share of the neighbour vote": lambda known: known.vote.amax(-1),
+    "entropy of the neighbour vote": lambda known: torch.special.entr(known.vote).sum(-1) / known.log_classes,
+    "vote against learner": lambda known: known.against,
+    "vote for the predicted class": lambda known: _pick_class(known.vote, known.predicted),
+    "mean entropy of the neighbours": lambda known: known.mean_around(known.around(known.entropy)),
+    "neighbours of the same prediction": lambda known: known.mean_around(
+        known.around(known.predicted) == known.predicted[..., None]
+    ),
+    "picked share of the neighbours": lambda known: known.mean_around(
+        known.around((known.state.exists & ~known.open).float())
+    ),
+    "open mass around": lambda known: known.open_mass,
+    "picked mass around": lambda known: known.mass.log1p(),
+    "rank of margin": lambda known: _ranks(known.margin, known.open),
+    "rank of distance": lambda known: _ranks(known.distance, known.open),
+    "rank of density": lambda known: _ranks(known.density, known.open),
+    "price": lambda known: known.state.prices,
+    "unexplained share": lambda known: _centred(known.unexplained, known.open),
+    "rank of unexplained share": lambda known: _ranks(known.unexplained, known.open),
+}
+POOL: dict[str, Callable[[_Known], Tensor]] = {
+    "progress": lambda known: torch.full_like(known.state.prices[:, 0], known.state.spent / max(1, known.state.budget)),
+    "labels": lambda known: (known.labels >= 0).sum(1).float().log1p() / 3,
+    "classes": lambda known: known.state.num_classes.float().log(),
+    "classes seen": lambda known: (known.by_label > 0).sum(1) / known.state.num_classes,
+    "mean entropy": lambda known: _mean(known.entropy, known.open),
+    "mean margin": lambda known: _mean(known.margin, known.open),
+    "mean distance": lambda known: _mean(known.distance, known.open),
+    "mean vote against learner": lambda known: _mean(known.against, known.open),
+    "rows left": lambda known: known.open.sum(1).float().log1p() / 5,
+    "mean unexplained share": lambda known: _mean(known.unexplained, known.open),
+}
+
+
+def _centred(values: Tensor, where: Tensor) -> Tensor:
+    """`[E, N]` values less their mean over the rows where it counts."""
+    return values - _mean(values, where)[:, None]
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """Mean of `[E, N]` values over the rows where it counts, `[E]`."""
+    return values.where(where, 0.0).sum(1) / where.sum(1).clamp_min(1)
+
+
+def _shares(labels: Tensor, where: Tensor, classes: int) -> Tensor:
+    """Share of each class among rows `[E, N]`, `[E, C]`."""
+    counts = torch.zeros(len(labels), classes, device=labels.device)
+    counts.scatter_add_(1, labels, where.float())
+    return counts / counts.sum(1, keepdim=True).clamp_min(1.0)
+
+
+def _of(values: Tensor, rows: Tensor) -> Tensor:
+    """`[E, N]` values at rows `[E, N, K]`."""
+    return values.gather(1, rows.flatten(1)).view(rows.shape)
+
+
+def _pick_class(shares: Tensor, classes: Tensor) -> Tensor:
+    """`[E, N, C]` at classes `[E, N]`."""
+    return shares.gather(-1, classes[..., None]).squeeze(-1)
+
+
+def _ranks(values: Tensor, where: Tensor) -> Tensor:
+    """Rank of each value among those that count, from 0 for the lowest to 1, equal ones share theirs; `[E, N]`."""
+    ordered = values.masked_fill(~where, torch.inf).sort(1).values
+    below = torch.searchsorted(ordered, values)
+    up_to = torch.searchsorted(ordered, values, right=True)
+    return 0.5 * (below + up_to - 1) / (where.sum(1, keepdim=True) - 1).clamp_min(1)
+
+
+def _unexplained(state: PoolState) -> Tensor:
+    """How much of each row's squared length lies outside of what the labelled rows span, softly; `[E, N]` in [0, 1].
+
+    It is the share of the variance that is left to a linear model with a unit Gaussian prior on its weights after it
+    has seen those rows with unit noise.
+    """
+    x, _, known = state.labelled_rows()
+    if not x.shape[1]:
+        return torch.ones_like(state.prices)
+    x = x * known[..., None]
+    cross = state.x @ x.mT  # [E, N, L]
+    gram = x.double() @ x.double().mT  # in float64: with features of thousands the noise would be lost to rounding
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    diagonal.add_(1.0 + 1e-7 * diagonal.amax(1, keepdim=True))
+    factor = torch.linalg.cholesky(gram)
+    # |factor^-1 cross|^2: one triangular system, and a sum of squares cannot come out negative
+    spanned = torch.linalg.solve_triangular(factor, cross.mT.double(), upper=False).square().sum(1)
+    length = torch.linalg.vector_norm(state.x, dim=-1, dtype=torch.float64).square().clamp_min(1e-6)
+    return (1 - spanned / length).clamp(0.0, 1.0).float()

@@ -1,0 +1,209 @@
+"""Pools: what may be known of them, to be asked for and told.
+
+A `Pool` is the same object in the environment, for rows of one's own and behind other libraries. It holds no test rows
+and no label that nobody told it, so that none can leak.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from almeta.errors import AlmetaError
+from almeta.geometry import Geometry
+from almeta.learners.learner import Learner
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """What may be known of E pools before a query: nothing of test rows or hidden labels.
+
+    Rows that pad a smaller pool, columns that pad a narrower one and classes that pad a smaller number of them are
+    in every array; `exists` and `num_classes` tell them apart.
+
+    Attributes:
+        x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
+        exists: `[E, N]` bool, False for rows that pad.
+        available: `[E, N]` bool, rows that may be picked: they exist and were not picked before.
+        labels: `[E, N]` int64, the oracle's answers; -1 for rows not asked, not answered, or not answered yet.
+        picks: `[E, P]` int64, the rows in the order in which they were picked, first labels first; -1 pads.
+        answered: how many columns of `picks` the oracle has answered; the rest are picks of an unfinished query.
+        probabilities: `[E, N, C]` float32, the learner's for every row; 0 for classes it has not seen.
+        num_classes: `[E]` int64.
+        prices: `[E, N]` float32, what asking for a row costs.
+        budget: labels that may be asked for in the episode.
+        spent: labels asked for so far, first labels not counted.
+        learner: how the classifier is fit, for strategies that fit some of their own.
+        geometry: distances between the rows, kept from one query to the next.
+    """
+
+    x: Tensor
+    exists: Tensor
+    available: Tensor
+    labels: Tensor
+    picks: Tensor
+    answered: int
+    probabilities: Tensor
+    num_classes: Tensor
+    prices: Tensor
+    budget: int
+    spent: int
+    learner: Learner
+    geometry: Geometry
+
+    @property
+    def action_mask(self) -> Tensor:
+        """`[E, N]` bool, the rows that may be picked."""
+        return self.available
+
+    def labelled_rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of the rows picked; weight 0 without a label."""
+        return _rows_with_labels(self.x, self.picks, self.labels)
+
+
+class Pool:
+    """E pools, their labels so far, and the learner that is refit as labels arrive.
+
+    Args:
+        x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
+        exists: `[E, N]` bool, False for rows that pad.
+        picks: `[E, L]` int64, rows that are labelled already; -1 pads.
+        labels: `[E, L]` int64, their labels in 0 .. C-1; -1 for none.
+        num_classes: `[E]` int64, classes of each pool.
+        learner: how the classifier is fit.
+        prices: `[E, N]` float32, what asking for a row costs; None for nothing.
+        budget: labels that are going to be asked for, which policies may look at; None for as many as empty the
+            smallest pool.
+        generator: draws for learners with chance in them.
+
+    Attributes:
+        model: the fitted learner.
+        pending: `[E, K]` int64, rows that were picked and not answered yet; -1 pads.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        exists: Tensor,
+        picks: Tensor,
+        labels: Tensor,
+        num_classes: Tensor,
+        learner: Learner,
+        prices: Tensor | None = None,
+        budget: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.x, self.exists, self.num_classes, self.learner = x, exists, num_classes, learner
+        self.prices = torch.zeros(exists.shape, device=x.device) if prices is None else prices
+        self.budget = int((exists.sum(1) - (picks >= 0).sum(1)).min()) if budget is None else budget
+        self.generator = generator
+        self.model: Any = None
+        self._classes = int(num_classes.max())
+        self._geometry = Geometry(x, exists)
+        self._first = self._filled = picks.shape[1]
+        self._picks = torch.full((len(x), self._first + self.budget), -1, device=x.device)
+        self._picks[:, : self._first] = picks
+        self._available = exists & ~_mark(exists & False, picks)
+        self._labels = torch.full_like(exists, -1, dtype=torch.int64)
+        self._answered = 0
+        self.answer(labels)
+
+    def state(self) -> PoolState:
+        """Return what may be known now; it holds until the next pick or answer."""
+        return PoolState(
+            x=self.x,
+            exists=self.exists,
+            available=self._available,
+            labels=self._labels,
+            picks=self._picks[:, : self._filled],
+            answered=self._answered,
+            probabilities=self._probabilities,
+            num_classes=self.num_classes,
+            prices=self.prices,
+            budget=self.budget,
+            spent=self._filled - self._first,
+            learner=self.learner,
+            geometry=self._geometry,
+        )
+
+    def tell(self, rows: Tensor, labels: Tensor) -> None:
+        """Take in labels of rows, whoever chose them, and refit the learner.
+
+        Args:
+            rows: `[E]` or `[E, K]` int64, rows that may be picked; -1 for none in a pool.
+            labels: of the same shape, int64 in 0 .. C-1; -1 where there is no answer.
+
+        Raises:
+            AlmetaError: if a row is not there or was picked before, a label is out of range, or a pick still waits
+                for its answer.
+        """
+        self._check(rows, labels)
+        for column in rows.view(len(rows), -1).unbind(1):
+            self.pick(column)
+        self.answer(labels.view(len(labels), -1))
+
+    def pick(self, rows: Tensor) -> Tensor:
+        """Take one row `[E]` of each pool out of those that may be picked; its answer comes later.
+
+        Returns:
+            `[E]` bool, whether the row could be picked.
+        """
+        valid = self._available.gather(1, rows.clamp_min(0)[:, None]).squeeze(1) & (rows >= 0)
+        if self._filled == self._picks.shape[1]:
+            self._picks = torch.nn.functional.pad(self._picks, (0, max(1, self._filled)), value=-1)
+        picked = torch.where(valid, rows, -1)
+        self._picks[:, self._filled] = picked
+        self._available = self._available & ~_mark(torch.zeros_like(self._available), picked[:, None])
+        self._filled += 1
+        return valid
+
+    @property
+    def pending(self) -> Tensor:
+        """`[E, K]` int64: the rows that were picked and not answered yet, -1 for none."""
+        return self._picks[:, self._answered : self._filled]
+
+    def answer(self, labels: Tensor) -> None:
+        """Take in the labels `[E, K]` of the pending rows, -1 where there is none, and refit the learner."""
+        told = torch.where(self.pending >= 0, labels, -1)
+        self._labels = self._labels.scatter_reduce(1, self.pending.clamp_min(0), told, "amax")
+        self._answered = self._filled
+        x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
+        self.model = self.learner.fit(x, y, weight, self._classes, start=self.model, generator=self.generator)
+        self._probabilities = self.model.probabilities(self.x)
+
+    def _check(self, rows: Tensor, labels: Tensor) -> None:
+        pools, size = self.exists.shape
+        if rows.shape != labels.shape or rows.dim() not in (1, 2) or len(rows) != pools:
+            raise AlmetaError(
+                f"rows {list(rows.shape)} and labels {list(labels.shape)} must both be [E] or [E, K], E={pools} pools"
+            )
+        if self._filled > self._answered:
+            raise AlmetaError(f"{self._filled - self._answered} picks wait for their answer; give it with answer()")
+        rows, labels = rows.view(pools, -1), labels.view(pools, -1)
+        known = (rows >= -1) & (rows < size)
+        if not known.all():
+            raise AlmetaError(f"row {int(rows[~known][0])} is not in a pool of {size} rows; rows count from 0")
+        taken = (rows >= 0) & ~self._available.gather(1, rows.clamp_min(0))
+        if taken.any():
+            raise AlmetaError(f"row {int(rows[taken][0])} was picked before, or pads its pool; choose another one")
+        if rows.shape[1] > 1 and (rows.sort(1).values.diff() == 0).logical_and(rows.sort(1).values[:, 1:] >= 0).any():
+            raise AlmetaError("a row stands twice among those that are told; name it once")
+        wrong = (labels < -1) | (labels >= self.num_classes[:, None])
+        if wrong.any():
+            raise AlmetaError(
+                f"label {int(labels[wrong][0])} is out of range; labels are 0 to {self._classes - 1}, or -1 for none"
+            )
+
+
+def _rows_with_labels(x: Tensor, picks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of picks `[E, P]`; weight 0 without a label."""
+    rows = picks.clamp_min(0)
+    features = x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))
+    told = labels.gather(1, rows)
+    return features, told.clamp_min(0), ((picks >= 0) & (told >= 0)).float()
+
+
+def _mark(mask: Tensor, rows: Tensor) -> Tensor:
+    """Set a mask `[E, N]` True at rows `[E, P]`, where -1 is none; changes the mask."""
+    return mask.scatter_reduce_(1, rows.clamp_min(0), rows >= 0, "amax")

@@ -1,0 +1,88 @@
+"""What people add to almeta from outside: things by name, and modules whose classes configs may name."""
+
+import importlib
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+from almeta.errors import AlmetaError, did_you_mean
+
+T = TypeVar("T")
+
+
+class Table(Generic[T]):
+    """Things by name.
+
+    Args:
+        kind: what they are called in messages, such as "strategy".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._entries: dict[str, T] = {}
+
+    def add(self, name: str, entry: T) -> None:
+        """Add a thing; adding the same one again changes nothing.
+
+        Raises:
+            AlmetaError: if the name is empty, or another thing has it.
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise AlmetaError(f"a {self._kind} needs a name; {name!r} is none")
+        if self._entries.setdefault(name, entry) is not entry and not _same_source(self._entries[name], entry):
+            raise AlmetaError(f"there is another {self._kind} '{name}' already; choose another name")
+        self._entries[name] = entry
+
+    def find(self, name: str) -> T:
+        """Return the thing of a name.
+
+        Raises:
+            AlmetaError: if there is none.
+        """
+        if name not in self._entries:
+            raise AlmetaError(did_you_mean(str(name), self._entries, self._kind))
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    @property
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._entries)
+
+
+def _same_source(one: object, other: object) -> bool:
+    """Whether two things were defined at one place, as after a module was loaded anew."""
+    places = [(getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)) for thing in (one, other)]
+    return places[0] == places[1] != (None, None)
+
+
+# Modules beside almeta's own whose classes and functions may be called because a config names them.
+_trusted: set[str] = set()
+
+
+def trust(module: str) -> None:
+    """Let configs, checkpoints and cards name what a module defines."""
+    _trusted.add(module)
+
+
+def is_trusted(module: str) -> bool:
+    """Whether the person who runs almeta has registered something of the module."""
+    return module in _trusted
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules of one's own, which register what they define, and trust them.
+
+    Raises:
+        AlmetaError: if one is not there.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise AlmetaError(
+                f"modules=[{name}] cannot be imported ({error}); it must be importable from here: install it, or set "
+                "PYTHONPATH to its folder"
+            ) from error
+        trust(name)

@@ -1,0 +1,126 @@
+"""What the commands are told: one frozen dataclass each, which checks itself. conf/*.yaml explain each knob."""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal, Self
+
+from almeta.build import read_part
+from almeta.checks import Count, Positive, Within, check_arguments, check_values
+from almeta.errors import AlmetaError
+from almeta.training.pretraining import pretrain_encoder
+
+Group = dict[str, Any]
+Several = Annotated[int, Within(2)]
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """What a command is told, read from plain values."""
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Return the config of plain values.
+
+        Raises:
+            AlmetaError: for a key that is unknown or missing, and a value of a wrong kind.
+        """
+        check_values(values, typing.get_type_hints(cls, include_extras=True))
+        for field in fields(cls):
+            if field.name not in values:
+                raise AlmetaError(f"the config has no key '{field.name}'; was it written by another version of almeta?")
+        return cls(**values)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the plain values, as a checkpoint holds them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainConfig(CommandConfig):
+    """What `train` is told; conf/train.yaml explains it."""
+
+    name: str
+    seed: int
+    device: str
+    threads: Count | None
+    matmul_precision: Literal["highest", "medium"]
+    modules: list[str]
+    dataset: Group
+    env: Group
+    inputs: Group | None
+    network: Group
+    agent: Group
+    learner: Group | None
+    oracle: Group | None
+    logger: Group
+    num_envs: Count
+    batches: Count
+    learning_rate: Positive
+    anneal_lr: bool
+    max_grad_norm: Positive | None
+    log_every: Count
+    evaluate_every: Count
+    evaluate_episodes: Count
+    final_episodes: Count
+    checkpoint_every: Count
+    resume: str | None
+    pretraining: Group
+
+    def __post_init__(self) -> None:
+        given = ("encoder", "sampler", "generator", "track")
+        check_arguments(pretrain_encoder, self.pretraining, "pretraining", given)
+        brought = {"network": ("inputs", "num_values"), "agent": ("network", "inputs"), "logger": ("folder", "config")}
+        for part in ("env", "inputs", "network", "agent", "learner", "oracle", "logger"):
+            if getattr(self, part):  # logger=none is empty
+                read_part(getattr(self, part), part, brought.get(part, ()))
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(CommandConfig):
+    """What `evaluate` is told; conf/evaluate.yaml explains it."""
+
+    policy: str
+    modules: list[str]
+    dataset: Group | None
+    seed: int
+    device: str
+    threads: Count | None
+    matmul_precision: Literal["highest", "medium"] | None
+    classes: Literal["test", "train", "all"]
+    episodes: Count
+    num_envs: Count
+    strategies: list[Any]
+    learner: Group | None
+    oracle: Group | None
+    repeats: Several
+    jobs: Count
+    env: Group
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig(CommandConfig):
+    """What `benchmark` is told; conf/benchmark.yaml explains it."""
+
+    strategies: list[Any]
+    policies: list[str]
+    modules: list[str]
+    datasets: list[str] | None
+    suite: str | None
+    options: Group
+    env: Group
+    learner: Group
+    oracle: Group
+    protocol: Any
+    budget: Count | None
+    repeats: Several
+    reference: str
+    area: Literal["mean", "trapezoid"]
+    jobs: Count
+    backend: str | None
+    backend_options: Group
+    threads: Count
+    seed: int
+    device: str
+    matmul_precision: Literal["highest", "medium"]
+    out: str

@@ -1,0 +1,84 @@
+"""The contract of a kind of problem: what is built, trained, judged and reported for it."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from almeta.envs.simulation import Simulation
+from almeta.errors import AlmetaError
+from almeta.inputs import Inputs
+from almeta.runs.config import EvaluateConfig, TrainConfig
+from almeta.training.agents import build_agent
+from almeta.training.trainer import Evaluate
+
+
+class Run(ABC):
+    """Training on some data, judged on others.
+
+    Args:
+        config: the run's.
+
+    Attributes:
+        kind: of the problem, as its options and its simulation say it.
+        score: the measure that chooses the best checkpoint, and that sweepers raise.
+        agent: who learns.
+        simulation: what it learns from.
+        evaluations: by the part of the data that they measure on, "train" and "test".
+    """
+
+    kind: ClassVar[str]
+    score: ClassVar[str] = "mean_return"
+    simulation: Simulation
+    evaluations: dict[str, Evaluate]
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.build()
+        agent = self.agent = build_agent(config.plain(), self.make_inputs())
+        if self.simulation.group < agent.min_group:
+            raise AlmetaError(
+                f"env.group is {self.simulation.group}, but {type(agent).__name__} compares episodes of one task; set "
+                f"env.group to {agent.min_group} or more"
+            )
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """Raise an AlmetaError unless what is particular to this kind has the right values; nothing is loaded."""
+        return
+
+    @abstractmethod
+    def build(self) -> None:
+        """Load the data, and make `simulation` and `evaluations`."""
+
+    @abstractmethod
+    def make_inputs(self) -> Inputs:
+        """Return what the agent reads."""
+
+    @abstractmethod
+    def described_data(self) -> str:
+        """Say what is trained on and judged on, for `describe`."""
+
+    def describe(self) -> str:
+        """Return what is trained on what, in a sentence."""
+        config, agent = self.config, self.agent
+        weights = sum(weight.numel() for weight in agent.parameters())
+        return (
+            f"training {config.name}: {type(agent).__name__} with {type(agent.network).__name__} ({weights:,} weights) "
+            f"for {config.batches:,} batches of {config.num_envs} episodes, on {self.described_data()}"
+        )
+
+    def prepare(self) -> None:
+        """Train what is to be trained before the first batch."""
+        return
+
+    @abstractmethod
+    def conclude(self, folder: Path) -> dict[str, Any]:
+        """Judge the trained agent, write, draw and print; return what `summary.json` holds.
+
+        `["train"][score]` is what sweepers raise.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
+        """Judge a trained policy as `evaluate` is told; write, draw and print, and return its summary."""

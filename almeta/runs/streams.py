@@ -1,0 +1,214 @@
+"""Runs on the one-shot stream."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from almeta.build import build
+from almeta.checks import Count, Share, check_arguments
+from almeta.data import Dataset, load_dataset
+from almeta.envs.stream import StreamOptions, StreamSimulation
+from almeta.errors import AlmetaError
+from almeta.evaluation.published import is_published_task
+from almeta.evaluation.report import compare, draw_training, print_results, write_results
+from almeta.evaluation.streams import evaluate
+from almeta.files import write_atomically
+from almeta.inputs import Images
+from almeta.runs.config import EvaluateConfig, TrainConfig
+from almeta.runs.run import Run
+from almeta.seeding import make_generator
+from almeta.tasks import split_classes
+from almeta.training.agents import Checkpoint, load_agent
+from almeta.training.checkpoint import check_data
+from almeta.training.compute import set_compute
+from almeta.training.loggers import read_json_lines
+from almeta.training.pretraining import pretrain_encoder
+from almeta.training.progress import Progress
+from almeta.training.trainer import Evaluate
+
+# Episodes that an evaluation plays at once.
+AT_ONCE = 250
+
+
+@dataclass(frozen=True)
+class SplitClasses:
+    """A data set whose classes are split, as `dataset` of a config names it.
+
+    Args:
+        name: of the data set.
+        train_classes: classes to train on, a number or a share; all others are for evaluation.
+        split_seed: names the split.
+    """
+
+    name: str
+    train_classes: Count | Share
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_arguments(SplitClasses, vars(self), "dataset")
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> "SplitClasses":
+        """Return it from a config's group; an unknown key is an AlmetaError."""
+        check_arguments(cls, values, "dataset")
+        return cls(**values)
+
+    def load(self) -> dict[str, Dataset]:
+        """Return the classes to train on and those to evaluate on, as "train" and "test"."""
+        train, test = split_classes(load_dataset(self.name), self.train_classes, self.split_seed)
+        return {"train": train, "test": test}
+
+
+class StreamRun(Run):
+    """Training on streams of some classes, judged on streams of others."""
+
+    kind = "stream"
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        SplitClasses.read(config.dataset)
+
+    def build(self) -> None:
+        config = self.config
+        self.classes = SplitClasses.read(config.dataset).load()
+        options: StreamOptions = build(config.env, "env")
+        generator = make_generator(config.seed, "env", config.device)
+        self.simulation: StreamSimulation = StreamSimulation(self.classes["train"], options, config.num_envs, generator)
+        self.judges = {
+            name: evaluation_streams(part, options, AT_ONCE, config.seed, config.device)
+            for name, part in self.classes.items()
+        }
+        self.evaluations = {name: self._measuring(streams) for name, streams in self.judges.items()}
+
+    def make_inputs(self) -> Images:
+        return Images(self.simulation.num_pixels, self.simulation.num_slots)
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        if self.agent.reveal != self.simulation.reveal:
+            raise AlmetaError(
+                f"{type(self.agent).__name__} plays streams with env.reveal={self.agent.reveal}, not "
+                f"{self.simulation.reveal}"
+            )
+
+    def described_data(self) -> str:
+        train, test = self.classes["train"], self.classes["test"]
+        return f"{train.num_classes:,} classes of {train.name}; judged on {test.num_classes:,} classes it never sees"
+
+    def _measuring(self, simulation: StreamSimulation) -> Evaluate:
+        """Return a function that measures an agent on the simulation's classes, on the same streams at each call."""
+        return lambda agent: evaluate(agent, simulation, self.config.evaluate_episodes, self.config.seed).summary()
+
+    def prepare(self) -> None:
+        """Train the network's image encoder on the training classes, if it has one."""
+        encoder = getattr(self.agent.network, "encoder", None)
+        if encoder is not None:
+            generator = make_generator(self.config.seed, "pretraining", self.config.device)
+            progress = Progress("image encoder")
+            pretrain_encoder(encoder, self.simulation.sampler, generator, track=progress, **self.config.pretraining)
+
+    def conclude(self, folder: Path) -> dict[str, Any]:
+        config, agent, judges = self.config, self.agent, self.judges
+        episodes, seed, classes = config.final_episodes, config.seed, config.dataset["name"]
+        published = is_published_task(classes, config.env)
+        results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
+        train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
+        title = f"{config.name} after {config.batches:,} batches, on classes of {classes} never trained on"
+        print_results(results, title, Console(), published)
+        paths = write_results(results, folder, published)
+        paths += draw_training(read_json_lines(folder / "metrics.jsonl"), results.baselines, folder, published)
+        print(f"wrote {', '.join(path.name for path in paths)} to {folder}")
+        return {
+            "policy": config.name,
+            "seed": seed,
+            "batches": config.batches,
+            "test": results.summary,
+            "train": train_summary,
+            "baselines": results.baselines,
+            "gain": asdict(results.gain) | {"over": results.best_baseline},
+            "scripted": results.scripted,
+        }
+
+    @staticmethod
+    def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
+        agent, checkpoint = load_agent(config.policy)
+        trained = checkpoint["config"]
+        set_compute(config.threads, config.device, config.matmul_precision or trained["matmul_precision"])
+        agent.to(config.device)
+        changes = {key: value for key, value in config.env.items() if value is not None}
+        options: StreamOptions = build({**trained["env"], **changes}, "env")
+        inputs: Any = agent.inputs
+        if options.classes > inputs.num_slots:
+            raise AlmetaError(
+                f"the policy tells {inputs.num_slots} classes apart; choose env.classes={inputs.num_slots} or fewer"
+            )
+        judged, tuning = choose_classes(checkpoint, config.dataset, config.classes)
+        simulation, tuning_simulation = (
+            evaluation_streams(part, options, config.num_envs, config.seed, config.device) for part in (judged, tuning)
+        )
+        if simulation.num_pixels != inputs.num_pixels:
+            raise AlmetaError(
+                f"the policy reads images of {inputs.num_pixels} pixels, those of '{judged.name}' have "
+                f"{simulation.num_pixels}"
+            )
+        seen = config.classes == "train" and judged.name in checkpoint["datasets"]
+        title = (
+            f"{trained['name']}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
+            f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}"
+        )
+        published = is_published_task(judged.name, asdict(options))
+        results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
+        print_results(results, title, Console(), published)
+        summary = {
+            "policy": config.policy,
+            "dataset": judged.name,
+            "classes": config.classes,
+            **results.summary,
+            "baselines": results.baselines,
+            "gain": asdict(results.gain) | {"over": results.best_baseline},
+            "scripted": results.scripted,
+        }
+        paths = write_results(results, folder, published)
+        write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
+        print(f"wrote {', '.join(path.name for path in paths)} and summary.json to {folder}")
+        return summary
+
+
+def evaluation_streams(
+    dataset: Dataset, options: StreamOptions, num_envs: int, seed: int, device: str
+) -> StreamSimulation:
+    """Return streams to evaluate on: every episode is a task of its own."""
+    generator = make_generator(seed, "evaluation", device)
+    return StreamSimulation(dataset, replace(options, group=1), num_envs, generator)
+
+
+def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:
+    """Return the classes to judge a trained agent on, and those on which baselines may choose their threshold.
+
+    The latter are the training part of the same data set: with `classes="all"` some of the judged ones, which favours
+    the baselines.
+
+    Args:
+        checkpoint: the agent's.
+        dataset: name, `train_classes` and `split_seed`; None for the data set it was trained on, split as it was.
+        classes: "test", "train" or "all".
+
+    Raises:
+        AlmetaError: if classes the agent was trained on would be mixed with others.
+    """
+    own = checkpoint["config"]["dataset"]
+    # A data set that is given by its name alone (`dataset=named`) is split as the own one.
+    chosen = SplitClasses.read(own | {key: value for key, value in (dataset or {}).items() if value is not None})
+    parts = chosen.load()
+    train = parts["train"]
+    if train.name in checkpoint["datasets"]:
+        if classes == "all" or {**asdict(chosen), "name": own["name"]} != own:
+            raise AlmetaError(
+                f"the policy was trained on classes of '{own['name']}' (train_classes={own['train_classes']}, "
+                f"split_seed={own['split_seed']}); to judge it there, choose classes=test (or train) of that split"
+            )
+        check_data(checkpoint, {"datasets": [train.name], "digest": train.fingerprint})
+    return (load_dataset(chosen.name) if classes == "all" else parts[classes]), train

@@ -1,0 +1,119 @@
+"""Training a run from a config, in a folder of its own, whatever its kind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from almeta.errors import AlmetaError, Interrupted
+from almeta.files import write_atomically
+from almeta.runs import run_of
+from almeta.runs.config import TrainConfig
+from almeta.seeding import make_generator
+from almeta.training.agents import check_agent
+from almeta.training.checkpoint import load_checkpoint, upgraded_config
+from almeta.training.compute import set_compute
+from almeta.training.loggers import build_loggers
+from almeta.training.progress import Progress
+from almeta.training.trainer import LAST, Schedule, Trainer
+
+CONFIG, SUMMARY = "config.yaml", "summary.json"
+
+# What may change when a run goes on: how long, how often, where and how fast, and the step size (a
+# run that diverged goes on with a smaller one); never what is learned.
+RESUMABLE = {
+    "batches", "checkpoint_every", "device", "evaluate_episodes", "evaluate_every", "final_episodes", "learning_rate",
+    "log_every", "logger", "matmul_precision", "max_grad_norm", "modules", "threads",
+}  # fmt: skip
+
+
+def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: str = "") -> dict[str, Any]:
+    """Train, evaluate, write and draw everything in `folder`; return the content of its `summary.json`.
+
+    Args:
+        config: as conf/train.yaml explains it.
+        folder: the run's; one that holds an unfinished run of this config is gone on with.
+        start: the checkpoint to go on from, where it is not the last one of the folder.
+        way_on: how to go on, told when the run is stopped.
+    """
+    kind = run_of(config)
+    kind.check(config)
+    check_agent(config.plain(), kind.kind)
+    if is_finished(config, folder) and (start is None or start.name == LAST):
+        print(f"{folder} is finished already: nothing to do")
+        return json.loads((folder / SUMMARY).read_text("utf-8"))
+    set_compute(config.threads, config.device, config.matmul_precision)
+    run = kind(config)
+    print(run.describe())
+    progress = Progress(config.name)
+    loggers = build_loggers(config.plain(), folder)
+    try:
+        trainer = Trainer(
+            agent=run.agent,
+            simulation=run.simulation,
+            optimizer=torch.optim.Adam(run.agent.parameters(), config.learning_rate, fused=True),
+            generator=make_generator(config.seed, "policy", config.device),
+            evaluations=run.evaluations,
+            folder=folder,
+            schedule=Schedule(config.batches, config.log_every, config.evaluate_every, config.checkpoint_every),
+            config=config.plain(),
+            anneal_lr=config.anneal_lr,
+            max_grad_norm=config.max_grad_norm,
+            loggers=[*loggers, progress],
+            track=progress,
+            score=run.score,
+        )
+        begin(trainer, start or folder / LAST)
+        if trainer.batch == 0:
+            run.prepare()
+        trainer.train()
+        summary = run.conclude(folder)
+        write_atomically(folder / SUMMARY, json.dumps(summary, indent=2))
+        print(f"wrote {SUMMARY} to {folder}")
+        return summary
+    except (Interrupted, KeyboardInterrupt) as stop:
+        end = way_on if (folder / LAST).exists() else "nothing was trained yet"
+        raise Interrupted(f"{str(stop) or 'stopped'}; {end}") from None
+    finally:
+        for logger in loggers:
+            logger.close()
+
+
+def is_finished(config: TrainConfig, folder: Path) -> bool:
+    """Whether the folder holds this very run with its results.
+
+    Raises:
+        AlmetaError: if it holds a run of another config: its files would be mixed up with this one's.
+    """
+    if not (folder / CONFIG).exists():
+        return False
+    there, here = upgraded_config(yaml.safe_load((folder / CONFIG).read_text("utf-8"))), config.plain()
+    if keys := differing_keys(here, there):
+        raise AlmetaError(
+            f"{folder} holds a run with another {', '.join(keys)}; choose another folder with "
+            "hydra.run.dir=... (hydra.sweep.dir=... for a sweep), or remove it"
+        )
+    same_end = all(here[key] == there[key] for key in ("batches", "final_episodes"))
+    return same_end and (folder / SUMMARY).exists()
+
+
+def differing_keys(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """Return the keys in which two runs of one folder may not differ, but do."""
+    fixed = {key for key in {*here, *there} if key not in RESUMABLE}
+    if here.get("anneal_lr"):  # the learning rate falls as the batches left do
+        fixed.add("batches")
+    return sorted(key for key in fixed if here.get(key) != there.get(key))
+
+
+def begin(trainer: Trainer, checkpoint: Path) -> None:
+    """Go on from a checkpoint if it is there, and leave in the folder what the run can be resumed with."""
+    if checkpoint.exists():
+        trainer.restore(load_checkpoint(checkpoint))
+        print(f"going on after batch {trainer.batch:,} of {checkpoint}")
+    if trainer.batch > trainer.schedule.batches:
+        raise AlmetaError(f"{checkpoint} is of batch {trainer.batch:,} already; choose batches={trainer.batch} or more")
+    (trainer.folder / SUMMARY).unlink(missing_ok=True)  # of an earlier, shorter run
+    write_atomically(trainer.folder / CONFIG, yaml.safe_dump(trainer.config, sort_keys=False, allow_unicode=True))
+    trainer.save(LAST)

@@ -1,0 +1,77 @@
+"""One-shot streams: what may be known at a step, and the examples that whoever acts may keep."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """What may be known at one step of E streams.
+
+    Attributes:
+        item: `[E, F]` float32, the current image, encoded by whoever `Encodes`, else as it is.
+        label: `[E, S]` float32, the label slot of the previous image one-hot if it was revealed, else zeros.
+        action_mask: `[E, S + 1]` bool, which actions are allowed; the last one is the request.
+        start: `[E]` bool, where an episode begins and memory must be empty; None when that is so nowhere.
+    """
+
+    item: Tensor
+    label: Tensor
+    action_mask: Tensor
+    start: Tensor | None = None
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Whoever turns all images of all steps into items before the first action.
+
+    So what does not depend on the actions is computed in one product.
+    """
+
+    @property
+    def encoder_version(self) -> int | None:
+        """Equal numbers mean that an image is encoded alike, so that its code may be kept; None: do not keep it."""
+        ...
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Turn images `[..., P]` in [0, 1] into items `[..., F]`."""
+        ...
+
+
+@dataclass
+class Examples:
+    """The images an actor has seen and the labels it was given: a ring of K places, changed in place.
+
+    Attributes:
+        items: `[E, K, F]` float32.
+        labels: `[E, K, S]` float32, one-hot, zeros where no label is known.
+        time: how many steps were remembered; the next one goes to place `time % K`.
+    """
+
+    items: Tensor
+    labels: Tensor
+    time: int = 0
+
+    @staticmethod
+    def none(num_envs: int, capacity: int, num_items: int, num_slots: int, like: Tensor) -> "Examples":
+        """Return an empty ring on the device and of the dtype of `like`."""
+        items = like.new_zeros(num_envs, capacity, num_items)
+        return Examples(items, like.new_zeros(num_envs, capacity, num_slots))
+
+    def remember(self, state: StreamState) -> None:
+        """Attach the label that has just arrived to the previous image and take the current one in."""
+        place = self.time % self.items.shape[1]
+        self.labels[:, place - 1] = state.label  # place 0 follows the last one
+        self.labels[:, place] = 0.0
+        self.items[:, place] = state.item
+        if state.start is not None:
+            self.labels.masked_fill_(state.start[:, None, None], 0.0)
+        self.time += 1
+
+    def slot_distances(self, item: Tensor) -> Tensor:
+        """Return the Euclidean distance `[E, S]` from `item` `[E, F]` to each slot's nearest example, inf if none."""
+        distances = torch.cdist(item[:, None], self.items).transpose(1, 2)  # [E, K, 1]
+        return distances.where(self.labels > 0, torch.inf).amin(1)

@@ -1,0 +1,106 @@
+"""From a config or a checkpoint to an agent."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from almeta.agents.agent import Agent
+from almeta.build import build, read_part
+from almeta.errors import AlmetaError
+from almeta.inputs import Inputs
+from almeta.seeding import seeded_weights
+from almeta.training.checkpoint import find_checkpoint, load_checkpoint
+
+Config = dict[str, Any]
+Checkpoint = dict[str, Any]
+
+
+def build_agent(config: Config, inputs: Inputs) -> Agent:
+    """Build the config's agent with fresh weights that depend on its seed alone.
+
+    Args:
+        config: with `agent`, `network`, `seed` and `device`.
+        inputs: what the agent reads.
+    """
+    with seeded_weights(config["seed"]):
+        network, options = read_part(config["network"], "network", ("inputs", "num_values"))
+        make_network = functools.partial(network, **options)
+        agent: Agent = build(config["agent"], "agent", network=make_network, inputs=inputs)
+    return agent.to(config["device"])
+
+
+def check_agent(config: Config, kind: str) -> None:
+    """Raise unless agent and network can act in problems of a kind.
+
+    Raises:
+        AlmetaError: naming the one that cannot.
+    """
+    network = read_part(config["network"], "network", ("inputs", "num_values"))[0]
+    agent = read_part(config["agent"], "agent", ("network", "inputs"))[0]
+    for part, kinds in (("network", (getattr(network, "kind", kind),)), ("agent", getattr(agent, "kinds", None))):
+        if kinds is not None and kind not in kinds:
+            raise AlmetaError(
+                f"{part}._target_ is '{config[part]['_target_']}', which is for problems of kind {' or '.join(kinds)}, "
+                f"but env is of kind {kind}; begin with a preset, such as experiment=pool/quickstart, or choose "
+                "env, network and agent of one kind"
+            )
+
+
+def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Checkpoint]:
+    """Return a trained agent and the content of its checkpoint, the config of its run among it.
+
+    Args:
+        path: a run's folder or a checkpoint.
+        device: where to put it.
+
+    Raises:
+        AlmetaError: if there is no checkpoint, or it is damaged, foreign, or of another version's networks.
+    """
+    content = load_checkpoint(find_checkpoint(path))
+    return rebuild_agent(content, content["agent"]).to(device).eval(), content
+
+
+def rebuild_agent(content: Checkpoint, weights: dict[str, torch.Tensor]) -> Agent:
+    """Build the agent that a checkpoint or a card describes, with its weights.
+
+    Raises:
+        AlmetaError: if it reads other inputs than it was trained on, or the weights are of another network.
+    """
+    inputs: Inputs = build(content["inputs"], "inputs")
+    if tuple(content["names"]) != inputs.names:
+        raise AlmetaError(
+            "the policy was trained on other inputs than those of this version of almeta; "
+            "train it anew, or use the version that trained it"
+        )
+    with torch.device("meta"):  # sizes that are not those of the weights cost no memory
+        agent = build_agent({**content["config"], "seed": 0, "device": "meta"}, inputs)
+    load_weights(agent, weights, assign=True)
+    return agent
+
+
+def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor], assign: bool = False) -> None:
+    """Put a checkpoint's weights into an agent.
+
+    Args:
+        agent: changed in place.
+        weights: by name.
+        assign: take the tensors themselves in place of copies.
+
+    Raises:
+        AlmetaError: if they are of another network, or not finite.
+    """
+    try:
+        agent.load_state_dict(weights, assign=assign)
+    except RuntimeError as error:
+        detail = str(error).strip().splitlines()[-1].strip()
+        raise AlmetaError(
+            f"the checkpoint's weights do not fit this {type(agent).__name__} ({detail}); "
+            "use the config that trained them"
+        ) from error
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise AlmetaError(
+                f"the weights '{name}' are not finite: the policy is damaged or has diverged; use another"
+            )

@@ -91,7 +91,11 @@ def find_target(target: str, name: str) -> Any:
 def as_config(thing: Any) -> Config:
     """Return the config that `build` makes an equal thing of: its class, and its fields if it is a dataclass."""
     kind = type(thing)
-    values = dataclasses.asdict(thing) if dataclasses.is_dataclass(thing) else {}
+    values = (
+        {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+        if dataclasses.is_dataclass(kind)
+        else {}
+    )
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
 
 

@@ -154,6 +154,7 @@ class StreamSimulation(Simulation):
         self.num_slots, self.length = self.sampler.num_slots, self.sampler.length
         self.time = self.length
         self.tasks: StreamTasks
+        self._items: tuple[Tensor, ...] | None = None
 
     @property
     def num_pixels(self) -> int:
@@ -206,7 +207,7 @@ class StreamSimulation(Simulation):
             )
         self.tasks = tasks
         self.time = 0
-        self._items: tuple[Tensor, ...] | None = None
+        self._items = None
         self._targets = tasks.targets.unbind()
         self._requests = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
         self._start = torch.ones(self.num_envs, dtype=torch.bool, device=device)

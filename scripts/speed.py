@@ -52,7 +52,7 @@ def one_shot(batches: int, repeats: int) -> None:
     generator = make_generator(0, "speed")
     options: StreamOptions = build(plain(PRESET.env), "env")
     simulation = StreamSimulation(data, options, ENVS, generator)
-    ours, plain = our_training(simulation, generator), plain_training(data)
+    ours, loop = our_training(simulation, generator), plain_training(data)
     # In turn, not one after the other, so that both meet the machine in the same moods.
     seconds: dict[str, list[float]] = {"preset": [], "float32": [], "plain": [], "matmul": []}
     for _ in range(repeats):
@@ -60,7 +60,7 @@ def one_shot(batches: int, repeats: int) -> None:
         seconds["preset"].append(time_per_call(ours, batches))
         set_matmul_precision("highest")
         seconds["float32"].append(time_per_call(ours, batches))
-        seconds["plain"].append(time_per_call(plain, max(1, batches // 3)))
+        seconds["plain"].append(time_per_call(loop, max(1, batches // 3)))
         seconds["matmul"].append(time_per_call(matmul, 20))
     rate = MATMUL_FLOP / median(seconds["matmul"])
     flop = training_flop()

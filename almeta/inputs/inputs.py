@@ -77,8 +77,8 @@ class PoolInputs:
     ) -> tuple[PoolView, bool]:
         """Read an observation of `PoolSelectionEnv` or its batch."""
         single = observation["candidates"].ndim == 2
-        mask = observation["action_mask"] if action_mask is None else np.asarray(action_mask)
-        parts = (observation["candidates"], observation["pool"], mask)
+        given = observation["action_mask"] if action_mask is None else np.asarray(action_mask)
+        parts = (observation["candidates"], observation["pool"], given)
         candidates, pool, allowed = (torch.as_tensor(part[None] if single else part, device=device) for part in parts)
         mask = check_mask(allowed, candidates.shape[:2])
         return PoolView(candidates, pool, mask, episode_starts(start, len(candidates), device)), single

@@ -277,7 +277,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     set_compute(config.threads, config.device, config.matmul_precision)
     datasets = [canonical_name(name) for name in chosen_datasets(config)]
     strategies = read_strategies(["random", *config.strategies])
-    contenders = [*strategies, *chosen_policies(config.policies, set(map(str, strategies)))]
+    contenders: list[Contender] = [*strategies, *chosen_policies(config.policies, set(map(str, strategies)))]
     setting = Setting(
         env=build(config.env, "env"),
         learner=build(config.learner, "learner"),

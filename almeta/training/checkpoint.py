@@ -11,7 +11,7 @@ import torch
 from almeta.build import as_config
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
-from almeta.inputs import Candidates, Images
+from almeta.inputs import Candidates, Images, Inputs
 
 _FORMAT, _FORMAT_BEFORE = "almeta-checkpoint-2", "almeta-checkpoint-1"
 
@@ -62,6 +62,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     kept = {
         key: value for key, value in content.items() if key not in ("dataset", "classes", "num_pixels", "num_slots")
     }
+    inputs: Inputs
     if "num_pixels" in content:
         inputs = Images(content["num_pixels"], content["num_slots"])
         kept |= {"kind": "stream", "datasets": [content["dataset"]], "names": inputs.names}

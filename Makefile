@@ -31,7 +31,7 @@ train: $(STAMP)
 
 # The tests read the real data sets of a folder beside the checkout where there is one (named in full, since some of
 # them run elsewhere). They do many small tensor operations, for which one thread is as fast as several.
-# tests/test_docs.py builds the site.
+# tests/docs builds the site.
 test: check
 	@if [ -z "$${ALMETA_DATA:-}" ] && [ -d ../shared/data ]; then \
 		ALMETA_DATA=$$(cd ../shared/data && pwd); export ALMETA_DATA; \
@@ -49,4 +49,4 @@ format: $(STAMP)
 	$(BIN)/python -m ruff check --fix .
 
 docs: $(STAMP)
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

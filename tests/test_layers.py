@@ -27,13 +27,16 @@ def imports_inside_functions(source: str) -> Iterator[tuple[int, str]]:
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
         for node in ast.walk(function):
-            if isinstance(node, ast.Import):
-                yield from ((node.lineno, alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                yield node.lineno, "." * node.level + (node.module or "")
-            elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                if ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-                    yield node.lineno, str(node.args[0].value)
+            match node:
+                case ast.Import():
+                    yield from ((node.lineno, alias.name) for alias in node.names)
+                case ast.ImportFrom():
+                    yield node.lineno, "." * node.level + (node.module or "")
+                case ast.Call(
+                    func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+                    args=[ast.Constant(value=str(name)), *_],
+                ):
+                    yield node.lineno, name
 
 
 # The links in almeta lead to the other four, so that each file is read once, as a part of almeta.

@@ -11,7 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCKS = [block for path in PAGES for block in re.findall(r"^```bash\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)]
+BLOCKS = [
+    block for path in PAGES for block in re.findall(r"^```bash\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+]
 COMMANDS = sorted({line for block in BLOCKS for line in block.splitlines() if line.startswith("python scripts/")})
 # A module or folder of the reader's is not here; a search is run by test_optuna.py; the others take no config.
 COMPOSED = [

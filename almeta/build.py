@@ -91,11 +91,8 @@ def find_target(target: str, name: str) -> Any:
 def as_config(thing: Any) -> Config:
     """Return the config that `build` makes an equal thing of: its class, and its fields if it is a dataclass."""
     kind = type(thing)
-    values = (
-        {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
-        if dataclasses.is_dataclass(kind)
-        else {}
-    )
+    names = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    values = {name: getattr(thing, name) for name in names}
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
 
 

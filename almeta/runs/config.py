@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
 from almeta.build import read_part
@@ -27,7 +27,7 @@ class CommandConfig:
         """
         check_values(values, typing.get_type_hints(cls, include_extras=True))
         for field in fields(cls):
-            if field.name not in values:
+            if field.name not in values and field.default is MISSING:
                 raise AlmetaError(f"the config has no key '{field.name}'; was it written by another version of almeta?")
         return cls(**values)
 
@@ -111,7 +111,6 @@ class BenchmarkConfig(CommandConfig):
     env: Group
     learner: Group
     oracle: Group
-    protocol: Any
     budget: Count | None
     repeats: Several
     reference: str
@@ -124,3 +123,4 @@ class BenchmarkConfig(CommandConfig):
     device: str
     matmul_precision: Literal["highest", "medium"]
     out: str
+    protocol: Any = None

@@ -14,7 +14,8 @@ import torch
 
 from almeta import files
 from almeta.errors import AlmetaError
-from almeta.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from almeta.files import write_atomically
+from almeta.training.checkpoint import load_checkpoint, save_checkpoint
 
 # torch says, beside refusing it, which pickle protocol a foreign file has
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -63,7 +64,7 @@ def zipped(**files):
 
 def test_comes_back_as_it_was(good, content):
     loaded = load_checkpoint(good)
-    assert loaded.pop("format") == "almeta-checkpoint-1"
+    assert loaded.pop("format") == "almeta-checkpoint-2"
     assert loaded.keys() == content.keys()
     torch.testing.assert_close(loaded["agent"], content["agent"], rtol=0, atol=0)
     generator = torch.Generator()

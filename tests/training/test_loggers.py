@@ -137,8 +137,10 @@ def test_not_installed(tmp_path, monkeypatch):
 
 
 def test_unknown_mode(tmp_path):
-    with pytest.raises(AlmetaError, match=r"logger\.mode is 'on'; choose 'online', 'offline' or 'disabled'"):
-        WandbLogger(tmp_path, {}, mode="on")  # type: ignore[arg-type]
+    chosen = config("wandb")
+    chosen["logger"]["mode"] = "on"
+    with pytest.raises(AlmetaError, match=r"logger\.mode is 'on'; it must be 'online' or 'offline' or 'disabled'"):
+        build_loggers(chosen, tmp_path)
 
 
 # ---- Weights & Biases

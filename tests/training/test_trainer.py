@@ -355,7 +355,7 @@ def test_diverged_weights_are_named_and_kept_out_of_the_checkpoint(tmp_path, mon
 
 def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
     trainer = make_trainer("QLearning", tmp_path, 12, evaluations={})
-    monkeypatch.setattr(trainer.agent, "loss", lambda rollout: (rollout.outputs.sum() * 0.0 + torch.inf, {}))
+    monkeypatch.setattr(trainer.agent, "loss", lambda rollout: (rollout.utilities.sum() * 0.0 + torch.inf, {}))
     with pytest.raises(AlmetaError, match="the loss is inf after batch 3: .*; lower learning_rate"):
         trainer.train()
 

@@ -3,14 +3,16 @@ import os
 import pytest
 
 from almeta.agents import LSTMNetwork
+from almeta.build import build
 from almeta.errors import AlmetaError
-from almeta.training.build import build, load_agent
+from almeta.inputs import Images
+from almeta.training.agents import load_agent
 from almeta.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def test_build_calls_with_arguments():
     network = build({"_target_": "almeta.agents.LSTMNetwork", "_partial_": True, "hidden_size": 5}, "network")
-    assert isinstance(network(num_pixels=4, num_slots=2, num_outputs=3), LSTMNetwork)
+    assert isinstance(network(inputs=Images(4, 2), num_values=1), LSTMNetwork)
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,7 @@ def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Agent:
     Raises:
         AlmetaError: if there is none of that name and no checkpoint, or it is damaged or foreign.
     """
-    path = Path(name_or_folder)
-    if _cards(name_or_folder) or (path.is_dir() and not (path / "last.pt").exists() and any(path.glob("*/last.pt"))):
-        return find_policy(name_or_folder).members[0].load(device)
-    return load_agent(_existing(name_or_folder), device)[0]
+    return _members(name_or_folder)[0].load(device)
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Member:
     @property
     def digest(self) -> str:
         """A text that changes with the file."""
-        files = [self.path, self.path.with_suffix(".safetensors")] if self.path.suffix == ".json" else [self.path]
+        files = [self.path, self.path.with_suffix(".safetensors")] if self.is_card else [self.path]
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
     def has_seen(self, dataset: str) -> bool:
@@ -65,15 +62,30 @@ class Member:
         return group_of(dataset) in {group_of(name) for name in self.trained_on}
 
     @property
+    def is_card(self) -> bool:
+        """Whether it was published, and is no checkpoint of a run."""
+        return self.path.suffix == ".json"
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What its card or checkpoint holds."""
+        return read_card(self.path) if self.is_card else load_checkpoint(self.path)
+
+    @property
+    def kind(self) -> str:
+        """The kind of problems that it was trained on."""
+        kind: str = self.content["kind"]
+        return kind
+
+    @property
     def config(self) -> dict[str, Any]:
         """What it was trained with."""
-        content = read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
-        config: dict[str, Any] = content["config"]
+        config: dict[str, Any] = self.content["config"]
         return config
 
     def load(self, device: str | torch.device) -> Agent:
         """Load the agent onto a device."""
-        if self.path.suffix == ".json":
+        if self.is_card:
             return load_published(self.path).to(device)
         return load_agent(self.path, str(device))[0]
 
@@ -130,20 +142,15 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
     Raises:
         AlmetaError: if there is no such policy, or it does not act on pools.
     """
-    if cards := _cards(name_or_folder):
-        return TrainedPolicy(name or str(name_or_folder), tuple(_members(cards)))
-    members, names = [], set()
-    for checkpoint in _checkpoints(name_or_folder):
-        content = load_checkpoint(checkpoint)
-        if content["kind"] != "pool":
+    members = _members(name_or_folder)
+    for member in members:
+        if member.kind != "pool":
             raise AlmetaError(
-                f"{checkpoint} was trained on problems of kind {content['kind']}; a benchmark of pools needs a policy "
-                "of pools"
+                f"{member.path} was trained on problems of kind {member.kind}; a benchmark of pools needs a policy of "
+                "pools"
             )
-        members.append(Member(checkpoint, frozenset(content["datasets"])))
-        names.add(content["config"]["name"])
-    members.sort(key=lambda member: -len(member.trained_on))
-    return TrainedPolicy(name or "+".join(sorted(names)), tuple(members))
+    own = str(name_or_folder) if members[0].is_card else "+".join(sorted({m.config["name"] for m in members}))
+    return TrainedPolicy(name or own, members)
 
 
 def kind_of(name_or_folder: str | Path) -> str:
@@ -152,11 +159,16 @@ def kind_of(name_or_folder: str | Path) -> str:
     Raises:
         AlmetaError: if there is no such policy.
     """
-    if cards := _cards(name_or_folder):
-        kind: str = read_card(cards[0])["kind"]
-    else:
-        kind = load_checkpoint(_checkpoints(name_or_folder)[0])["kind"]
-    return kind
+    return _members(name_or_folder)[0].kind
+
+
+def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
+    """The members of a policy, those who have seen most first."""
+    cards = _cards(name_or_folder)
+    members = [Member(path, frozenset(read_card(path)["trained_on"])) for path in cards] or [
+        Member(path, frozenset(load_checkpoint(path)["datasets"])) for path in _checkpoints(name_or_folder)
+    ]
+    return tuple(sorted(members, key=lambda member: -len(member.trained_on)))
 
 
 def _checkpoints(name_or_folder: str | Path) -> list[Path]:
@@ -173,12 +185,6 @@ def _cards(name: str | Path) -> list[Path]:
     cards = [Path(name)] if Path(name).suffix == ".json" else sorted(Path(name).glob("*.json"))
     # Other files end alike, such as those of a run.
     return [card for card in cards if card.with_suffix(".safetensors").exists()]
-
-
-def _members(cards: list[Path]) -> list[Member]:
-    """The members of the cards, those who have seen most first."""
-    members = [Member(card, frozenset(read_card(card)["trained_on"])) for card in cards]
-    return sorted(members, key=lambda member: -len(member.trained_on))
 
 
 def _existing(path: str | Path) -> Path:

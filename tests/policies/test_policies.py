@@ -270,10 +270,15 @@ def test_a_card_of_something_else_is_told(shipped):
     path = shipped / "fold0.json"
     card = json.loads(path.read_text())
     stream = {"_target_": "almeta.envs.make_simulation"}
-    for change, says in (({"agent": None}, "does not say what"), ({"env": stream}, "is of a policy of streams")):
+    for change, says in (({"agent": None}, "does not say what"), ({"env": stream}, "said to be of kind pool")):
         path.write_text(json.dumps(card | {"config": card["config"] | change}))
         with pytest.raises(AlmetaError, match=says):
-            find_policy("tiny").members[-1].load("cpu")
+            find_policy(path).members[0].load("cpu")
+    path.write_text(json.dumps(card | {"kind": "stream"}))
+    with pytest.raises(AlmetaError, match="said to be of kind stream, but"):
+        load_policy(path)
+    with pytest.raises(AlmetaError, match="was trained on problems of kind stream; a benchmark of pools needs"):
+        find_policy(path)
 
 
 def test_a_member_that_ships_without_its_weights_is_told(shipped):
@@ -287,8 +292,9 @@ def test_a_member_that_ships_without_its_weights_is_told(shipped):
 def test_a_published_policy_is_found_by_its_folder_and_its_card(shipped):
     names = [frozenset(member.trained_on) for member in find_policy("tiny").members]
     assert [member.trained_on for member in find_policy(shipped).members] == names
-    one = find_policy(shipped / "fold0.json")
-    assert [member.path for member in one.members] == [shipped / "fold0.json"]
+    path = shipped / "fold0.json"
+    one = find_policy(path)
+    assert [member.path for member in one.members] == [path]
     torch.testing.assert_close(
         utilities(load_policy(shipped / "fold0.json")),
         utilities(one.make("csv:other.csv", torch.Generator())),

@@ -76,7 +76,7 @@ def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, A
         if trainer.batch == 0:
             run.prepare()
         trainer.train()
-        summary = run.conclude(folder)
+        summary = {"kind": run.kind, **run.conclude(folder)}
         write_atomically(folder / SUMMARY, json.dumps(summary, indent=2))
         print(f"wrote {SUMMARY} to {folder}")
         return summary

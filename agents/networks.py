@@ -1,14 +1,14 @@
 """Networks of streams: utilities of the slots and the request."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
-from almeta.checks import Count
+from almeta.checks import Count, Within
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
 from almeta.stream import Examples, StreamState
@@ -75,7 +75,7 @@ class EpisodicNetwork(nn.Module):
         code_size: Count = 64,
         channels: Count = 32,
         hidden_size: Count = 64,
-        capacity: Count = 32,
+        capacity: Annotated[int, Within(1, 10_000)] = 32,
     ) -> None:
         super().__init__()
         side = math.isqrt(inputs.num_pixels)

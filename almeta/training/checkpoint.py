@@ -121,7 +121,9 @@ def check_entries(content: Mapping[str, Any], entries: Mapping[str, Any], path: 
         AlmetaError: naming the file and what it lacks.
     """
     for key, kind in entries.items():
-        if key not in content or not isinstance(content[key], kind):
+        value = content.get(key)
+        texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
+        if key not in content or not isinstance(value, kind) or not texts:
             raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
     config = content["config"]
     if missing := [key for key in CONFIG_KEYS if key not in config]:

@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal
 
 import hydra
 from omegaconf import DictConfig
+from rich.console import Console
 
 from almeta.checks import Count, Within, check_values
 from almeta.data import canonical_name
 from almeta.data.suites import suite
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Contender, Setting, StrategyByName
+from almeta.evaluation.writers import publish
 from almeta.policies import TrainedPolicy, find_policy
 from almeta.scripts.commands import output_folder, plain, told_in_one_line
 from almeta.scripts.pools import judge
@@ -68,7 +70,9 @@ def benchmark(config: Config, folder: Path) -> dict[str, Any]:
     options = {key: value for key, value in config["options"].items() if value is not None}
     setting = Setting(config, config["repeats"], options, config["threads"])
     judging = {key: config[key] for key in ("jobs", "backend", "backend_options", "reference", "area")}
-    return judge(datasets, contenders, setting, folder, **judging)
+    report = judge(datasets, contenders, setting, folder, **judging)
+    publish(report, folder, Console(), report.summary)
+    return dict(report.summary)
 
 
 def chosen_policies(paths: Sequence[str], taken: Collection[str] = ()) -> list[TrainedPolicy]:

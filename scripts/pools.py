@@ -1,7 +1,7 @@
 """What the commands do where the environment is pool selection."""
 
-import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Contender, Setting, StrategyByName, run_benchmark
-from almeta.evaluation.benchmark_report import report
-from almeta.evaluation.figures import gain_over_training
-from almeta.files import write_atomically
+from almeta.evaluation.pool_report import pool_report
+from almeta.evaluation.report import Report
+from almeta.evaluation.training_report import gain_over_training
+from almeta.evaluation.writers import publish
 from almeta.policies import TrainedPolicy, find_policy
 from almeta.seeding import make_generator
 from almeta.strategies import PoolActor, make_strategy
@@ -123,39 +124,42 @@ class PoolRun:
         summary: dict[str, Any] = {"policy": config["name"], "seed": config["seed"], "batches": config["batches"]}
         summary["train"] = self.evaluations["train"](agent)
         metrics = read_json_lines(folder / "metrics.jsonl")
+        figures = {}
         if any(line["kind"] == "evaluation" for line in metrics):
-            gain_over_training(metrics, folder / "gain_over_training.png", REFERENCE)
+            figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)
         if "test" not in self.evaluations:
-            print("no fold was held out: there is nothing to judge the policy on")
+            verdict = "No fold was held out: there is nothing to judge the policy on."
+            title = f"{config['name']} after {config['batches']:,} batches"
+            publish(Report(title, sentences=[verdict], figures=figures, config=config), folder, Console())
             return summary
         repeats = max(2, -(-config["final_episodes"] // len(self.names["test"])))
         policy = find_policy(folder / LAST, config["name"])
         contenders: list[Contender] = [*map(StrategyByName, STRATEGIES), policy]
         setting = Setting({**config, "env": {**config["env"], **WHOLE}}, repeats, {}, config["threads"] or 1)
         test = self.evaluations["test"](agent)
-        return summary | {"test": test, "benchmark": judge(self.names["test"], contenders, setting, folder)}
+        report = judge(self.names["test"], contenders, setting, folder)
+        publish(replace(report, figures={**figures, **report.figures}), folder, Console())
+        return summary | {"test": test, "benchmark": report.summary}
 
 
 def judge(
     datasets: Sequence[str], contenders: Sequence[Contender], setting: Setting, folder: Path, **options: Any
-) -> dict[str, Any]:
-    """Play all cells that `folder` does not hold yet, then print, write and draw what came of them.
+) -> Report:
+    """Play all cells that `folder` does not hold yet, and report what came of them.
 
     Args:
         datasets: names.
         contenders: strategies and policies.
         setting: what the cells share.
-        folder: for `cells.sqlite`, tables and figures.
+        folder: for `cells.sqlite`.
         options: `jobs`, `backend`, `reference` and `area`.
-
-    Returns:
-        The content of the benchmark's summary.
     """
     judging = {key: options[key] for key in ("reference", "area") if key in options}
     running = {key: options[key] for key in ("jobs", "backend", "backend_options") if key in options}
     progress = Progress("benchmark", unit="cell")
     curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, **running)
-    return report(curves, folder, Console(), measure=setting.config["env"].get("score", "accuracy"), **judging)
+    measure = setting.config["env"].get("score", "accuracy")
+    return pool_report(curves, measure=measure, config=setting.config, **judging)
 
 
 def judge_policy(config: Config, policy: TrainedPolicy, folder: Path) -> dict[str, Any]:
@@ -175,9 +179,9 @@ def judge_policy(config: Config, policy: TrainedPolicy, folder: Path) -> dict[st
     whole = {**config, **parts, "env": env, "matmul_precision": precision}
     setting = Setting(whole, config["repeats"], options, config["threads"] or 1)
     strategies = dict.fromkeys(("random", REFERENCE, *config["strategies"]))  # these two are always in the table
-    results = judge(datasets, [*map(StrategyByName, strategies), policy], setting, folder, jobs=config["jobs"])
-    summary = {"policy": str(config["policy"]), "datasets": list(datasets), "benchmark": results}
-    write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
+    report = judge(datasets, [*map(StrategyByName, strategies), policy], setting, folder, jobs=config["jobs"])
+    summary = {"policy": str(config["policy"]), "datasets": list(datasets), "benchmark": report.summary}
+    publish(report, folder, Console(), summary)
     return summary
 
 

@@ -1,8 +1,6 @@
 """What the commands do where the environment is the one-shot stream."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ from almeta.agents.agent import Agent
 from almeta.envs.stream import StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.published import is_published_task
-from almeta.evaluation.report import compare, draw_training, print_results, write_results
+from almeta.evaluation.stream_report import compare, stream_report
 from almeta.evaluation.streams import evaluate
-from almeta.files import write_atomically
+from almeta.evaluation.writers import publish
 from almeta.seeding import make_generator
 from almeta.training.build import (
     Config,
@@ -92,21 +90,17 @@ class StreamRun:
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
         classes = config["dataset"]["name"]
         title = f"{config['name']} after {config['batches']:,} batches, on classes of {classes} never trained on"
-        print_results(results, title, Console(), published)
-        paths = write_results(results, folder, published)
-        paths += draw_training(read_json_lines(folder / "metrics.jsonl"), results.baselines, folder, published)
-        summary = {
+        metrics = read_json_lines(folder / "metrics.jsonl")
+        report = stream_report(results, title, published, metrics, config)
+        publish(report, folder, Console())
+        return {
             "policy": config["name"],
             "seed": seed,
             "batches": config["batches"],
             "test": results.summary,
             "train": train_summary,
-            "baselines": results.baselines,
-            "gain": asdict(results.gain) | {"over": results.best_baseline},
-            "scripted": results.scripted,
+            **report.summary,
         }
-        print(f"wrote {', '.join(path.name for path in paths)} to {folder}")
-        return summary
 
 
 def judge_streams(config: Config, folder: Path) -> dict[str, Any]:
@@ -139,17 +133,13 @@ def judge_streams(config: Config, folder: Path) -> dict[str, Any]:
     )
     published = is_published_task(judged.name, streams["env"])
     results = compare(agent, trained["name"], simulation, tuning_simulation, config["episodes"], config["seed"])
-    print_results(results, title, Console(), published)
+    report = stream_report(results, title, published, config=streams)
     summary = {
         "policy": str(config["policy"]),
         "dataset": judged.name,
         "classes": config["classes"],
         **results.summary,
-        "baselines": results.baselines,
-        "gain": asdict(results.gain) | {"over": results.best_baseline},
-        "scripted": results.scripted,
+        **report.summary,
     }
-    paths = write_results(results, folder, published)
-    write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
-    print(f"wrote {', '.join(path.name for path in paths)} and summary.json to {folder}")
+    publish(report, folder, Console(), summary)
     return summary

@@ -16,7 +16,7 @@ from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.benchmark import Contender, Setting, StrategySpec, run_benchmark
+from almeta.evaluation.benchmark import Contender, Setting, StrategySpec, WithLearner, run_benchmark
 from almeta.evaluation.curves import Area
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report
@@ -29,6 +29,7 @@ from almeta.pool import PoolState
 from almeta.runs.config import BenchmarkConfig, EvaluateConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
+from almeta.specs import Spec
 from almeta.strategies import Actor, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute
@@ -283,6 +284,8 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     datasets = [canonical_name(name) for name in chosen_datasets(config)]
     strategies = read_strategies(["random", *config.strategies])
     contenders: list[Contender] = [*strategies, *chosen_policies(config.policies, set(map(str, strategies)))]
+    learners = [Spec.read(learner, "learner") for learner in config.learners]
+    contenders += [WithLearner(contender, learner) for learner in learners for contender in list(contenders)]
     setting = Setting(
         env=build(config.env, "env"),
         learner=build(config.learner, "learner"),

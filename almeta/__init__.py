@@ -6,10 +6,10 @@ does the import itself, also in a worker process.
 
 import gymnasium
 
-from almeta.data import load_dataset
+from almeta.data import load_dataset, register_dataset
 from almeta.policies import load_policy
 
-__all__ = ["__version__", "load_dataset", "load_policy"]
+__all__ = ["__version__", "load_dataset", "load_policy", "register_dataset"]
 
 __version__ = "0.1.0"
 

@@ -7,7 +7,7 @@ does the import itself, also in a worker process.
 import gymnasium
 
 from almeta.agents import register_agent, register_network
-from almeta.data import load_dataset
+from almeta.data import load_dataset, register_dataset
 from almeta.learners import register_learner
 from almeta.policies import load_policy
 from almeta.runs import register_kind
@@ -18,6 +18,7 @@ __all__ = [
     "load_dataset",
     "load_policy",
     "register_agent",
+    "register_dataset",
     "register_kind",
     "register_learner",
     "register_network",

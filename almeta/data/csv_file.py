@@ -5,8 +5,6 @@ from pathlib import Path
 from almeta.data.dataset import Dataset
 from almeta.data.frames import dataset_of, read_csv
 
-PREFIX = "csv"
-
 
 def load(path: str, target: str | None = None) -> Dataset:
     """The rows of a file of comma-separated values with a header; see `almeta.data.frames` for what it may hold.

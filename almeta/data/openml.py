@@ -20,7 +20,6 @@ from almeta.data.frames import dataset_of, read_csv
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
 
-PREFIX = "openml"
 FOLDER = "tabular"
 
 

@@ -12,8 +12,6 @@ from almeta.data.dataset import Dataset
 from almeta.data.files import catalogued, find_file, where_to_put
 from almeta.errors import AlmetaError
 
-NAMES = ("sst2", "subj", "trec")
-
 SOURCES = {
     "sst2": "Stanford Sentiment Treebank, positive and negative sentences (Socher et al., EMNLP 2013)",
     "subj": "Subjectivity data set v1.0 (Pang and Lee, ACL 2004)",

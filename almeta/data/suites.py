@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from almeta.data.names import canonical_name, family, names_at_openml
+from almeta.data.catalogue import FAMILIES, OPENML, canonical_name
 from almeta.errors import AlmetaError, did_you_mean
 
 # Sets that share rows, or were drawn from one source: who has seen one of a group knows something of the others.
@@ -23,7 +23,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     # No file and no network needed.
     "embedded": ("breast_cancer", "digits", "iris", "wine"),
     # The small tables; of iris and wine, scikit-learn's copy.
-    "tables": tuple(sorted((*family("tabular"), "iris", "wine"))),
+    "tables": tuple(sorted((*FAMILIES["tabular"], "iris", "wine"))),
     # Those of them with two classes.
     "two_class": (
         *("appendicitis", "australian", "banana", "banknote", "blood_transfusion", "breast_cancer_ljubljana"),
@@ -45,7 +45,7 @@ SUITES: dict[str, tuple[str, ...]] = {
         *("australian", "breast_cancer_wisconsin", "diabetes", "fertility", "fourclass", "german_numer", "haberman"),
         *("heart_statlog", "ilpd", "ionosphere", "liver_disorders", "planning_relax", "wdbc"),
     ),
-    "synthetic": family("synthetic"),
+    "synthetic": FAMILIES["synthetic"],
     "text": ("sst2", "subj", "trec"),
     "images": ("cifar10", "digits", "fashion-mnist", "mnist", "usps"),
 }
@@ -80,7 +80,7 @@ def _known_table(name: str) -> str:
     called = {"csv": Path(rest).name.split(".")[0], "openml": rest}.get(prefix)
     if called is None:
         return name
-    at_openml = {there.lower(): table for table, there in names_at_openml().items()}
+    at_openml = {there.lower(): table for table, (there, _, _) in OPENML.items()}
     table = called.lower().replace("-", "_")
     return at_openml.get(called.lower(), table if table in SUITES["tables"] else name)
 

@@ -28,7 +28,7 @@ def test_counts(data):
     assert load_dataset("trec", terms=2).columns == ("a", "bird")
 
 
-@pytest.mark.parametrize("name", sentences.NAMES)
+@pytest.mark.parametrize("name", sentences.SOURCES)
 def test_published(name, load_once):
     folder = published(f"text/{name}.tsv.gz", "text/catalogue.json") / "text"
     item = next(i for i in json.loads((folder / "catalogue.json").read_text("utf-8"))["datasets"] if i["name"] == name)

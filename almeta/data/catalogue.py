@@ -1,0 +1,202 @@
+"""Which data sets there are, and which module of this room loads each.
+
+A new data set is a file with `load() -> Dataset` and its name in `SINGLE`; a family is a file with `load(name)` and its
+names in `FAMILIES`. Modules are imported when one of their data sets is loaded: some need libraries that are slow to
+import. Users register their own by `register_dataset`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from almeta.data.dataset import Dataset
+from almeta.errors import AlmetaError, did_you_mean
+
+Loader = Callable[..., Dataset]
+
+# Modules called like their data set: `load()`.
+SINGLE = ("characters", "cifar10", "fashion-mnist", "mnist", "omniglot", "usps")
+
+# fmt: off
+# Modules that load several: `load(name)`. Iris and wine come with scikit-learn and are embedded.
+FAMILIES = {
+    "embedded": ("breast_cancer", "digits", "iris", "wine"),
+    "sentences": ("sst2", "subj", "trec"),
+    "synthetic": ("blobs", "checkerboard", "circles", "classification", "moons", "three-cluster"),
+    "tabular": (
+        "abalone", "appendicitis", "australian", "balance_scale", "banana", "banknote", "blood_transfusion",
+        "breast_cancer_ljubljana", "breast_cancer_wisconsin", "car", "clean1", "dermatology", "diabetes", "dna",
+        "ecoli", "fertility", "fourclass", "german_numer", "glass", "haberman", "hayes_roth", "heart_statlog",
+        "hepatitis", "house_votes", "ilpd", "ionosphere", "kr_vs_kp", "letter", "liver_disorders", "lymphography",
+        "magic", "mammographic_masses", "mushrooms", "new_thyroid", "optdigits", "page_blocks", "parkinsons",
+        "pendigits", "phishing", "phoneme", "planning_relax", "ring", "satimage", "seeds", "segment", "sonar",
+        "spambase", "splice", "tic_tac_toe", "twonorm", "vehicle", "vowel", "waveform", "wdbc", "wine_quality_red",
+        "wine_quality_white", "yeast", "zoo",
+    ),
+}
+# fmt: on
+
+# Modules that load whatever follows their prefix and a colon: `load(rest)`.
+PREFIXES = {"csv": "csv_file", "openml": "openml"}
+
+ALIASES = {
+    "austra": "australian",
+    "australian_credit": "australian",
+    "breast": "breast_cancer_wisconsin",
+    "breast_w": "breast_cancer_wisconsin",
+    "bupa": "liver_disorders",
+    "german": "german_numer",
+    "heart": "heart_statlog",
+    "livers": "liver_disorders",
+    "musk1": "clean1",
+    "pima": "diabetes",
+    "planning": "planning_relax",
+    "ringnorm": "ring",
+    "thyroid": "new_thyroid",
+    "tic": "tic_tac_toe",
+    "vote": "house_votes",
+}
+
+# What they are called at OpenML (version 1), and their rows and classes there: another table of the same name is
+# refused. Those left out are not there, or with other labels or columns.
+OPENML = {
+    "australian": ("Australian", 690, 2),
+    "balance_scale": ("balance-scale", 625, 3),
+    "banana": ("banana", 5300, 2),
+    "banknote": ("banknote-authentication", 1372, 2),
+    "blood_transfusion": ("blood-transfusion-service-center", 748, 2),
+    "breast_cancer_ljubljana": ("breast-cancer", 286, 2),
+    "breast_cancer_wisconsin": ("breast-w", 699, 2),
+    "car": ("car", 1728, 4),
+    "clean1": ("clean1", 476, 2),
+    "dermatology": ("dermatology", 366, 6),
+    "diabetes": ("diabetes", 768, 2),
+    "dna": ("dna", 3186, 3),
+    "ecoli": ("ecoli", 336, 8),
+    "fertility": ("fertility", 100, 2),
+    "glass": ("glass", 214, 6),
+    "haberman": ("haberman", 306, 2),
+    "hayes_roth": ("hayes-roth", 160, 3),
+    "heart_statlog": ("heart-statlog", 270, 2),
+    "hepatitis": ("hepatitis", 155, 2),
+    "house_votes": ("vote", 435, 2),
+    "ilpd": ("ilpd", 583, 2),
+    "ionosphere": ("ionosphere", 351, 2),
+    "iris": ("iris", 150, 3),
+    "kr_vs_kp": ("kr-vs-kp", 3196, 2),
+    "letter": ("letter", 20000, 26),
+    "lymphography": ("lymph", 148, 4),
+    "magic": ("MagicTelescope", 19020, 2),
+    "mushrooms": ("mushroom", 8124, 2),
+    "new_thyroid": ("thyroid-new", 215, 3),
+    "optdigits": ("optdigits", 5620, 10),
+    "page_blocks": ("page-blocks", 5473, 5),
+    "parkinsons": ("parkinsons", 195, 2),
+    "pendigits": ("pendigits", 10992, 10),
+    "phishing": ("PhishingWebsites", 11055, 2),
+    "phoneme": ("phoneme", 5404, 2),
+    "planning_relax": ("planning-relax", 182, 2),
+    "ring": ("ringnorm", 7400, 2),
+    "satimage": ("satimage", 6430, 6),
+    "seeds": ("seeds", 210, 3),
+    "segment": ("segment", 2310, 7),
+    "sonar": ("sonar", 208, 2),
+    "spambase": ("spambase", 4601, 2),
+    "tic_tac_toe": ("tic-tac-toe", 958, 2),
+    "twonorm": ("twonorm", 7400, 2),
+    "vehicle": ("vehicle", 846, 4),
+    "waveform": ("waveform-5000", 5000, 3),
+    "wdbc": ("wdbc", 569, 2),
+    "wine": ("wine", 178, 3),
+    "wine_quality_red": ("wine-quality-red", 1599, 6),
+    "wine_quality_white": ("wine-quality-white", 4898, 7),
+    "yeast": ("yeast", 1484, 10),
+    "zoo": ("zoo", 101, 7),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where the data set of a name comes from.
+
+    Attributes:
+        name: the one spelling that stands for all of them.
+        loader: the module of almeta.data that has the function `load`, or the function itself.
+        argument: what the function is called with: nothing, the name in a family, or what follows the prefix.
+    """
+
+    name: str
+    loader: str | Loader
+    argument: tuple[str, ...] = ()
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_ENTRIES = {
+    **{name: Entry(name, _key(name).replace("-", "_")) for name in SINGLE},
+    **{_key(name): Entry(name, module, (name,)) for module, names in FAMILIES.items() for name in names},
+}
+_ENTRIES |= {_key(alias): _ENTRIES[_key(name)] for alias, name in ALIASES.items()}
+
+
+def register_dataset(name: str, load: Loader) -> None:
+    """Let `load_dataset(name)`, and every place that takes the name of a data set, call a function of yours.
+
+    Each process must call this itself, the workers of a benchmark with `jobs=2` as well.
+
+    Args:
+        name: letters, digits, dots, hyphens and underscores; underscores and hyphens are the same.
+        load: called without positional arguments, returns a `Dataset`. Its keyword arguments are options of
+            `load_dataset`, checked against their annotations.
+
+    Raises:
+        AlmetaError: if the name has other signs, a shipped data set or another function has it, or `load` cannot be
+            called.
+    """
+    if not callable(load):
+        raise AlmetaError(f"data set {name!r}: load is {load!r}; it must be a function that returns a Dataset")
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise AlmetaError(
+            f"data set {name!r}: a name has letters, digits, dots, hyphens and underscores only; rename it"
+        )
+    taken = _ENTRIES.get(_key(name))
+    if taken is not None and not _same(taken.loader, load):
+        raise AlmetaError(f"the name {name!r} is taken by another data set, {taken.name!r}; choose another name")
+    _ENTRIES[_key(name)] = Entry(name, load)
+
+
+def _same(one: str | Loader, other: Loader) -> bool:
+    """Whether two loaders are one function, perhaps defined anew by a notebook's cell that ran again."""
+    place, again = ((getattr(load, "__module__", ""), getattr(load, "__qualname__", "<>")) for load in (one, other))
+    return one is other or (place == again and "<" not in place[1])  # all lambdas are called <lambda>
+
+
+def dataset_names() -> list[str]:
+    """Names that `load_dataset` takes, sorted: `["abalone", ..., "fashion-mnist", ...]`; aliases and prefixes apart."""
+    return sorted({entry.name for entry in _ENTRIES.values()})
+
+
+def canonical_name(name: str) -> str:
+    """The one spelling of a data set's name: `heart` -> `heart_statlog`, `fashion_mnist` -> `fashion-mnist`.
+
+    Raises:
+        AlmetaError: if there is no such data set.
+    """
+    return find(name).name
+
+
+def find(name: str) -> Entry:
+    """Where a data set comes from; underscores and hyphens are the same, but for what follows a prefix.
+
+    Raises:
+        AlmetaError: if there is no such data set.
+    """
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in PREFIXES and rest:
+        return Entry(name, PREFIXES[prefix], (rest,))
+    if entry := _ENTRIES.get(_key(name)):
+        return entry
+    known = [*dataset_names(), *(f"{prefix}:..." for prefix in PREFIXES)]
+    raise AlmetaError(did_you_mean(name, known, "data set"))

@@ -8,6 +8,7 @@ import. Users register their own by `register_dataset`.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError, did_you_mean
@@ -115,6 +116,33 @@ OPENML = {
 }
 
 
+# Their numbers at OpenML, those of other versions and of sets that share their rows: heart-c (49) has the patients of
+# heart_statlog, credit-approval (29) and credit-g (31) are the applicants of australian and german_numer.
+# fmt: off
+OPENML_IDS = {
+    3: "kr_vs_kp", 6: "letter", 8: "liver_disorders", 10: "lymphography", 11: "balance_scale",
+    13: "breast_cancer_ljubljana", 15: "breast_cancer_wisconsin", 21: "car", 24: "mushrooms", 28: "optdigits",
+    29: "australian", 30: "page_blocks", 31: "german_numer", 32: "pendigits", 35: "dermatology", 36: "segment",
+    37: "diabetes", 39: "ecoli", 40: "sonar", 41: "glass", 43: "haberman", 44: "spambase", 46: "splice",
+    49: "heart_statlog", 50: "tic_tac_toe", 53: "heart_statlog", 54: "vehicle", 55: "hepatitis", 56: "house_votes",
+    59: "ionosphere", 60: "waveform", 61: "iris", 62: "zoo", 181: "yeast", 182: "satimage", 183: "abalone", 187: "wine",
+    307: "vowel", 329: "hayes_roth", 554: "mnist", 1120: "magic", 1460: "banana", 1462: "banknote",
+    1464: "blood_transfusion", 1473: "fertility", 1480: "ilpd", 1488: "parkinsons", 1489: "phoneme",
+    1490: "planning_relax", 1496: "ring", 1499: "seeds", 1507: "twonorm", 1510: "wdbc", 4534: "phishing",
+    40498: "wine_quality_white", 40670: "dna", 40682: "new_thyroid", 40691: "wine_quality_red", 40927: "cifar10",
+    40975: "car", 40981: "australian", 40984: "segment", 40996: "fashion-mnist",
+}
+# fmt: on
+OPENML_NAMES = {
+    **{at_openml.lower(): name for name, (at_openml, _, _) in OPENML.items()},
+    "cifar_10": "cifar10",
+    "credit-approval": "australian",
+    "credit-g": "german_numer",
+    "heart-c": "heart_statlog",
+    "mnist_784": "mnist",
+}
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where the data set of a name comes from.
@@ -185,6 +213,25 @@ def canonical_name(name: str) -> str:
         AlmetaError: if there is no such data set.
     """
     return find(name).name
+
+
+def known_as(name: str) -> str:
+    """The data set of the catalogue that a file, or a table of OpenML, is by its name; any other name as it is.
+
+    `openml:40` and `csv:my/Sonar.csv` -> `sonar`, `csv:pima.csv` -> `diabetes`, `csv:mine.csv` -> the same.
+
+    Raises:
+        AlmetaError: if there is no such data set.
+    """
+    entry = find(name)
+    if entry.loader not in PREFIXES.values():
+        return entry.name
+    prefix, _, rest = entry.name.partition(":")
+    called = Path(rest).name.partition(".")[0] if prefix == "csv" else rest
+    if prefix == "openml":
+        called = OPENML_IDS.get(int(rest), rest) if rest.isdecimal() else OPENML_NAMES.get(rest.lower(), rest)
+    known = _ENTRIES.get(_key(called.lower()))
+    return known.name if known else entry.name
 
 
 def find(name: str) -> Entry:

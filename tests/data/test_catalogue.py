@@ -13,7 +13,7 @@ import almeta
 from almeta import data
 from almeta.checks import Count
 from almeta.data import Dataset, canonical_name, catalogue, dataset_names, load_dataset, register_dataset, tabular
-from almeta.data.catalogue import ALIASES, FAMILIES, PREFIXES, SINGLE
+from almeta.data.catalogue import ALIASES, FAMILIES, OPENML_IDS, OPENML_NAMES, PREFIXES, SINGLE
 from almeta.data.suites import folds, group_of
 from almeta.errors import AlmetaError, did_you_mean
 
@@ -42,6 +42,11 @@ def test_a_family_knows_its_names():
 def test_no_name_stands_for_two_data_sets():
     names = [*SINGLE, *(name for family in FAMILIES.values() for name in family), *ALIASES]
     assert Counter(name.replace("_", "-") for name in names).most_common(1)[0][1] == 1
+
+
+def test_what_is_known_at_openml_is_in_the_catalogue():
+    assert {*OPENML_IDS.values(), *OPENML_NAMES.values()} <= set(dataset_names())
+    assert all(name == name.lower() for name in OPENML_NAMES)
 
 
 @pytest.mark.parametrize("wrong, meant", [("omniglto", "omniglot"), ("MNIST", "mnist"), ("charcters", "characters")])

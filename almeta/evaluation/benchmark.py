@@ -45,16 +45,25 @@ Track = Callable[[range], Iterable[int]]
 class Contender(Protocol):
     """A strategy or a policy; its text is its name in tables."""
 
-    def digest(self, dataset: str) -> str:
-        """Return a text that is equal for those who act alike on a data set.
+    @property
+    def digest(self) -> str:
+        """A text that is equal for those who act alike."""
+        ...
+
+    def check(self, dataset: str) -> None:
+        """Raise an AlmetaError if it was trained on a data set of that name, and may not be judged there."""
+        ...
+
+    def on(self, dataset: Dataset) -> "Contender":
+        """Return the one who acts on a data set.
 
         Raises:
-            AlmetaError: if it may not be judged there, because it was trained on it.
+            AlmetaError: if it was trained on its rows.
         """
         ...
 
-    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
-        """Return the one who acts on a data set; `generator` draws for it, on the device of the pools."""
+    def make(self, generator: torch.Generator) -> Actor[PoolState]:
+        """Return whoever acts; `generator` draws for it, on the device of the pools."""
         ...
 
 
@@ -71,10 +80,17 @@ class StrategySpec(Spec):
         spec = Spec.read(given, kind)
         return cls(spec.name, spec.options)
 
-    def digest(self, dataset: str) -> str:
+    @property
+    def digest(self) -> str:
         return f"strategy {self} {closure_digest(strategy_class(self.name).__module__)}"
 
-    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
+    def check(self, dataset: str) -> None:
+        return
+
+    def on(self, dataset: Dataset) -> "StrategySpec":
+        return self
+
+    def make(self, generator: torch.Generator) -> Actor[PoolState]:
         return make_strategy(self, generator)
 
 
@@ -91,11 +107,18 @@ class WithLearner:
     def __str__(self) -> str:
         return f"{self.contender} with {self.learner}"
 
-    def digest(self, dataset: str) -> str:
-        return self.contender.digest(dataset)
+    @property
+    def digest(self) -> str:
+        return self.contender.digest
 
-    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
-        return self.contender.make(dataset, generator)
+    def check(self, dataset: str) -> None:
+        self.contender.check(dataset)
+
+    def on(self, dataset: Dataset) -> "WithLearner":
+        return replace(self, contender=self.contender.on(dataset))
+
+    def make(self, generator: torch.Generator) -> Actor[PoolState]:
+        return self.contender.make(generator)
 
 
 # What makes curves out of picks, beside the learner in use.
@@ -156,7 +179,7 @@ class Setting:
             dataset,
             content,
             str(contender),
-            contender.digest(dataset),
+            contender.digest,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -166,9 +189,10 @@ class Setting:
         options = replace(self.env, synthetic=0.0, group=1)
         return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle)
 
-    def seeds(self, dataset: str) -> list[int]:
-        """Return what draws the task of each repeat."""
-        return [task_seed(self.seed, dataset, repeat) for repeat in range(self.repeats)]
+    def seeds(self, dataset: Dataset) -> list[int]:
+        """Return what draws the task of each repeat: a file's depend on its content, not on how its path is spelled."""
+        known = dataset.content if dataset.name.startswith("csv:") else dataset.name
+        return [task_seed(self.seed, known, repeat) for repeat in range(self.repeats)]
 
 
 def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
@@ -195,18 +219,18 @@ def _computing(setting: Setting) -> Iterator[None]:
 
 def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
     generator = make_generator(setting.seed, f"{contender} on {dataset}", setting.device)
-    actor = contender.make(dataset, generator)
+    actor = contender.make(generator)
     curves: list[Tensor] = []
-    for simulation, tasks in _batches(load_dataset(dataset, **setting.options), dataset, setting):
+    for simulation, tasks in _batches(load_dataset(dataset, **setting.options), setting):
         curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
     # A budget of None empties the smallest pool of a batch; batches are cut to the shortest one.
     shortest = min(map(len, curves))
     return torch.cat([curve[:shortest] for curve in curves], 1).numpy()
 
 
-def _batches(dataset: Dataset, name: str, setting: Setting) -> Iterator[tuple[PoolSimulation, PoolTasks]]:
+def _batches(dataset: Dataset, setting: Setting) -> Iterator[tuple[PoolSimulation, PoolTasks]]:
     """Yield the repeats of a data set in batches of bounded memory, each with a simulation to play it in."""
-    seeds = setting.seeds(name)
+    seeds, name = setting.seeds(dataset), dataset.name
     one = setting.simulation(dataset, 1, "size").sampler.draw_seeded(seeds[:1])
     size = max(1, _BATCH // (one.x.numel() + one.test_x.numel()))
     for begin in range(0, len(seeds), size):
@@ -216,19 +240,14 @@ def _batches(dataset: Dataset, name: str, setting: Setting) -> Iterator[tuple[Po
         yield simulation, simulation.sampler.draw_seeded(batch)
 
 
-def _try_out(name: str, setting: Setting) -> str:
-    """Begin one task of a data set, so that what does not fit is told early, and return a digest of its rows."""
-    dataset = load_dataset(name, **setting.options)
+def _try_out(dataset: Dataset, setting: Setting) -> None:
+    """Begin one task of a data set, so that what does not fit is told early."""
     simulation = setting.simulation(dataset, 1, "trial")
-    simulation.reset(simulation.sampler.draw_seeded(setting.seeds(name)[:1]))
-    digest = hashlib.sha256(repr((dataset.x.shape, dataset.class_names, dict(dataset.categories))).encode())
-    for part in (dataset.x, dataset.y):
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
+    simulation.reset(simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:
-    """What draws the task of one repeat."""
+    """Return what draws the task of one repeat."""
     digest = hashlib.sha256(f"{seed}/{dataset}/{repeat}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
@@ -265,14 +284,20 @@ def run_benchmark(
     _check_names(datasets, contenders)
     for contender in contenders:
         for dataset in datasets:
-            contender.digest(dataset)  # raises where it may not be judged, before files are read
-    contents = {dataset: _try_out(dataset, setting) for dataset in datasets}
-    keys = {(d, str(c)): setting.key(d, contents[d], c) for d in datasets for c in contenders}
+            contender.check(dataset)  # before files are read
+    keys, players = {}, {}
+    for name in datasets:
+        loaded = load_dataset(name, **setting.options)
+        _try_out(loaded, setting)
+        for contender in contenders:
+            cell = (name, str(contender))
+            players[cell] = contender.on(loaded)
+            keys[cell] = setting.key(name, loaded.content, players[cell])
     workers = _make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
-        open_ = [(d, c) for d in datasets for c in contenders if keys[d, str(c)] not in cells]
+        open_ = [cell for cell in keys if keys[cell] not in cells]
         # Played in another process, where nothing is known of this one but what is handed over.
-        calls = [delayed(_play_named)(dataset, contender, setting) for dataset, contender in open_]
+        calls = [delayed(_play_named)(name, players[name, label], setting) for name, label in open_]
         # A backend that returns all results at once gets portions of the calls, so that finished cells are kept.
         portion = max(1, len(calls) if workers.return_generator else workers.n_jobs)
         results = itertools.chain.from_iterable(
@@ -280,7 +305,7 @@ def run_benchmark(
         )
         for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
             cells.keep(keys[dataset, name], dataset, name, curves)
-        return pd.concat([_long(d, str(c), cells.read(keys[d, str(c)])) for d in datasets for c in contenders])
+        return pd.concat([_long(*cell, cells.read(key)) for cell, key in keys.items()])
 
 
 def _make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:

@@ -80,9 +80,9 @@ def test_content_is_that_of_the_rows():
     assert content == small(x=x, name="other", source="elsewhere").content
     wanted = hashlib.sha256(b"((5, 4), ('a', 'b', 'c'), {})" + x.tobytes() + small().y.tobytes()).hexdigest()
     assert content == wanted
-    changes = [{"x": x + 1}, {"y": np.array([1, 2, 2, 1, 2])}, {"class_names": ("a", "b", "d")}]
+    changes: list[dict[str, Any]] = [{"x": x + 1}, {"y": np.array([1, 2, 2, 1, 2])}, {"class_names": ("a", "b", "d")}]
     assert len({content, *(small(**{"x": x} | change).content for change in changes)}) == 4
-    names = {"image_shape": None, "x": np.zeros((5, 4), np.float32)}
+    names: dict[str, Any] = {"image_shape": None, "x": np.zeros((5, 4), np.float32)}
     assert small(**names, categories={0: ("u",)}).content != small(**names, categories={0: ("v",)}).content
 
 

@@ -5,6 +5,7 @@ names in `FAMILIES`. Modules are imported when one of their data sets is loaded:
 import. Users register their own by `register_dataset`.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -209,6 +210,8 @@ def dataset_names() -> list[str]:
 def canonical_name(name: str) -> str:
     """The one spelling of a data set's name: `heart` -> `heart_statlog`, `fashion_mnist` -> `fashion-mnist`.
 
+    A file is called by its absolute path without links: `csv:./a.csv`, `csv:~/a.csv` -> `csv:/home/me/a.csv`.
+
     Raises:
         AlmetaError: if there is no such data set.
     """
@@ -242,7 +245,8 @@ def find(name: str) -> Entry:
     """
     prefix, colon, rest = name.partition(":")
     if colon and prefix in PREFIXES and rest:
-        return Entry(name, PREFIXES[prefix], (rest,))
+        one = os.path.realpath(os.path.expanduser(rest)) if prefix == "csv" else rest
+        return Entry(f"{prefix}:{one}", PREFIXES[prefix], (rest,))
     if entry := _ENTRIES.get(_key(name)):
         return entry
     known = [*dataset_names(), *(f"{prefix}:..." for prefix in PREFIXES)]

@@ -144,8 +144,8 @@ class PoolSimulation(Simulation):
         return {"datasets": names, "digest": digest, "rows": self._sketches}
 
     @functools.cached_property
-    def _sketches(self) -> dict[str, list[str]]:
-        return {dataset.name: sketch(dataset) for dataset in self.sampler.datasets}
+    def _sketches(self) -> dict[str, str]:
+        return {dataset.name: " ".join(sketch(dataset)) for dataset in self.sampler.datasets}
 
     def reset(self, tasks: PoolTasks | None = None) -> PoolState:
         """Begin new episodes and return what is known at the first step.

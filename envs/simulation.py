@@ -57,7 +57,7 @@ class Simulation(ABC):
         """What a checkpoint keeps of the tasks it was trained on.
 
         `datasets`, their names; `digest`, a text that changes with what is drawn from them; and, where copies are to be
-        told by their rows, `rows`: sketches by name (`almeta.data.rows.sketch`).
+        told by their rows, `rows`: by name, a sketch as one text (`almeta.data.rows.sketch`).
         """
 
     @abstractmethod

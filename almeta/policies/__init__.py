@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from almeta.data import Dataset
 from almeta.data.rows import share_of_rows, sketch
 from almeta.data.suites import group_of
 from almeta.errors import AlmetaError, did_you_mean
-from almeta.inputs import Candidates
 from almeta.policies.published import load_published, read_card
 from almeta.sources import closure_digest
 from almeta.training.agents import load_agent
@@ -55,12 +55,12 @@ class Member:
     Attributes:
         path: of its card or checkpoint.
         trained_on: names of the data sets that it has seen, near-duplicates of them included by group.
-        rows: of those data sets, by name, what `almeta.data.rows.sketch` says of their rows.
+        rows: of those data sets, by name, a sketch of their rows as one text.
     """
 
     path: Path
     trained_on: frozenset[str]
-    rows: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -74,13 +74,17 @@ class Member:
 
     def seen_rows(self, rows: list[str]) -> str | None:
         """Return the name of a data set it was trained on that has more than half of the rows of a sketch, or None."""
-        return next((name for name, own in self.rows.items() if share_of_rows(list(own), rows) > 0.5), None)
+        return next((name for name, own in self.rows.items() if share_of_rows(own.split(), rows) > 0.5), None)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The content of its card or checkpoint."""
+        return read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
 
     @property
     def config(self) -> dict[str, Any]:
         """What it was trained with."""
-        content = read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
-        config: dict[str, Any] = content["config"]
+        config: dict[str, Any] = self.content["config"]
         return config
 
     def load(self, device: str | torch.device) -> Agent:
@@ -138,9 +142,10 @@ class TrainedPolicy:
     @property
     def digest(self) -> str:
         """A text that is equal for policies that act alike: of their weights, and of the code that reads them."""
-        network = find_target(self.members[0].config["network"]["_target_"], "network")
-        code = closure_digest(network.__module__), closure_digest(Candidates.__module__)
-        return f"policy {'/'.join(member.digest for member in self.members)} {code}"
+        content = self.members[0].content
+        parts = (("network", content["config"]["network"]), ("inputs", content["inputs"]))
+        code = [closure_digest(find_target(part["_target_"], name).__module__) for name, part in parts]
+        return f"policy {[member.digest for member in self.members]} {code}"
 
     def make(self, generator: torch.Generator) -> Agent:
         """Return the agent of the first member, on the device of the generator."""

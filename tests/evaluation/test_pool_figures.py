@@ -13,6 +13,7 @@ from almeta.evaluation import pool_figures as figures
 from almeta.evaluation.comparison import compare
 from almeta.evaluation.curves import check_curves, curve_areas, split_curves
 from almeta.evaluation.style import looks, png
+from tests.evaluation.drawn import heights_of, x_of, y_of
 from tests.evaluation.paired_curves import areas_of, curves_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,12 +54,12 @@ def test_curves_and_bands_are_means_and_intervals():
     (figure,) = figures.learning_curves(blocks)
     mean, first, second, unused = figure.axes
     scores = blocks["set1"].scores[1]  # margin
-    assert second.get_lines()[1].get_ydata() == pytest.approx(scores.mean(axis=0))
-    band = second.collections[1].get_paths()[0].vertices[:, 1]
+    assert y_of(second.get_lines()[1]) == pytest.approx(scores.mean(axis=0))
+    band = heights_of(second.collections[1])
     half = 2.7764 * scores[:, 2].std(ddof=1) / 5**0.5
     assert np.abs(band - (scores[:, 2].mean() + half)).min() < 1e-4
-    middle = [np.asarray(axis.get_lines()[1].get_ydata()) for axis in (first, second)]
-    assert mean.get_lines()[1].get_ydata() == pytest.approx((middle[0] + middle[1]) / 2)
+    middle = [y_of(axis.get_lines()[1]) for axis in (first, second)]
+    assert y_of(mean.get_lines()[1]) == pytest.approx((middle[0] + middle[1]) / 2)
     assert [axis.get_title(loc="left") for axis in (mean, first)] == ["mean of 2 data sets", "set0"]
     assert not unused.get_visible()
 
@@ -68,11 +69,11 @@ def test_gains_are_paired_and_in_points():
     (figure,) = figures.gain_curves(blocks)
     mean, first, second, _ = figure.axes
     gains = [100 * (block.scores[1] - block.scores[0]).mean(axis=0) for block in blocks.values()]
-    assert first.get_lines()[1].get_ydata() == pytest.approx(gains[0])
-    assert set(second.get_lines()[0].get_ydata()) == {0.0}  # random
-    assert mean.get_lines()[1].get_ydata() == pytest.approx((gains[0] + gains[1]) / 2)
+    assert y_of(first.get_lines()[1]) == pytest.approx(gains[0])
+    assert set(y_of(second.get_lines()[0])) == {0.0}  # random
+    assert y_of(mean.get_lines()[1]) == pytest.approx((gains[0] + gains[1]) / 2)
     half = 12.7062 * abs(gains[0][0] - gains[1][0]) / 2  # over two data sets: t of 1 degree of freedom
-    band = mean.collections[1].get_paths()[0].vertices[:, 1]
+    band = heights_of(mean.collections[1])
     assert band.max() == pytest.approx((gains[0] + gains[1])[0] / 2 + half, rel=1e-4)
 
 
@@ -83,8 +84,8 @@ def test_different_budgets_are_averaged_over_shares_of_the_budget():
     mean = figure.axes[0]
     assert mean.get_title(loc="left") == "mean of 2, by share of the budget"
     line = mean.get_lines()[1]
-    assert line.get_xdata()[[0, -1]].tolist() == [0, 1]
-    assert line.get_ydata()[[0, 50, 100]].tolist() == pytest.approx([0.315, 0.515, 0.715])
+    assert x_of(line)[[0, -1]].tolist() == [0, 1]
+    assert y_of(line)[[0, 50, 100]].tolist() == pytest.approx([0.315, 0.515, 0.715])
 
 
 def test_many_data_sets_take_several_equal_pages():
@@ -114,7 +115,7 @@ def test_what_is_clear_is_bold():
     noise = np.array([-0.1, 0.1, 0.05, -0.05])
     areas = areas_of({"margin": np.array([[3.0], [0.0]]) + noise})
     figure = figures.gain_map(compare(areas))
-    weights = {text.get_text(): text.get_weight() for text in figure.axes[0].texts}
+    weights = {text.get_text(): text.get_fontweight() for text in figure.axes[0].texts}
     assert weights == {"+1.5": "normal", "+3.0": "bold", "+0.0": "normal"}
 
 
@@ -125,7 +126,7 @@ def test_rank_diagram_joins_what_is_not_told_apart():
     figure = figures.rank_diagram(comparison)
     axis = figure.axes[0]
     bars = [line for line in axis.get_lines() if line.get_linewidth() == 3]
-    ends = [sorted(float(rank) for rank in bar.get_xdata()) for bar in bars]
+    ends = [sorted(float(rank) for rank in x_of(bar)) for bar in bars]
     assert ends == [sorted(comparison.mean_ranks[["margin", "entropy"]])]
     assert {text.get_text().split()[0] for text in axis.texts} >= {"margin", "entropy"}
 
@@ -144,10 +145,10 @@ def test_markers_of_tied_ranks_stand_side_by_side():
     styles = looks(comparison.areas)
     markers = {}
     for line in axis.get_lines():
-        if list(line.get_ydata()) == [0]:
+        if list(y_of(line)) == [0]:
             (name,) = (name for name, style in styles.items() if style["color"] == line.get_color())
             assert line.get_marker() == styles[name]["marker"]
-            markers[name] = axis.transData.transform((line.get_xdata()[0], 0))[0] * 72 / figure.dpi
+            markers[name] = axis.transData.transform((x_of(line)[0], 0))[0] * 72 / figure.dpi
     assert list(markers) == ["core_set", "entropy", "margin", "random"]  # equal ones by name
     places = list(markers.values())
     assert np.diff(places).min() >= 6  # the width of a marker, in typographic points
@@ -227,8 +228,8 @@ def test_a_strategy_looks_the_same_in_every_figure():
             drawn = [(line.get_color(), line.get_marker()) for line in axis.get_lines()]
             assert drawn == [(style["color"], style["marker"]) for style in styles.values()]
     marked = figures.rank_diagram(comparison).axes[0].get_lines()
-    drawn = {(line.get_color(), line.get_marker()) for line in marked if list(line.get_ydata()) == [0]}
-    assert drawn == {(style["color"], style["marker"]) for style in styles.values()}
+    markers = {(line.get_color(), line.get_marker()) for line in marked if list(y_of(line)) == [0]}
+    assert markers == {(style["color"], style["marker"]) for style in styles.values()}
 
 
 def test_names_that_shorten_alike_are_left_whole():

@@ -27,11 +27,12 @@ def areas():
 
 @pytest.fixture(scope="module")
 def reported(areas, tmp_path_factory):
-    console = Console(width=80, file=io.StringIO())
+    file = io.StringIO()
+    console = Console(width=80, file=file)
     folder = tmp_path_factory.mktemp("report") / "new" / "folder"
     report = pool_report(curves_of(areas), config={"budget": 4})
     publish(report, folder, console, report.summary)
-    return report, folder, console.file.getvalue()
+    return report, folder, file.getvalue()
 
 
 def test_everything_is_written(reported):

@@ -5,6 +5,7 @@ import pytest
 
 from almeta.evaluation import training_report as figures
 from almeta.evaluation.style import looks, png
+from tests.evaluation.drawn import x_of, y_of
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +33,8 @@ def test_instances_over_training(metrics, published):
     figure = figures.instances_over_training(metrics, published)
     assert png(figure).startswith(b"\x89PNG")
     line = figure.axes[0].get_lines()[0]  # requests of the first instance, on training classes
-    assert list(line.get_xdata()) == [0, 10_000, 20_000, 30_000]
-    assert list(line.get_ydata()) == [0.1] * 4
+    assert list(x_of(line)) == [0, 10_000, 20_000, 30_000]
+    assert list(y_of(line)) == [0.1] * 4
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert any(label.startswith("published") for label in labels) == published
 
@@ -60,7 +61,7 @@ def test_learning_curve(metrics, make_summary):
         *("LSTM, training classes", "LSTM, test classes"),
         *("nearest labelled image: 7.0", "mine: 3.0", "request always: -1.5"),
     ]
-    assert list(lines["LSTM, test classes"].get_ydata()) == [0, 5, 10, 15]
+    assert list(y_of(lines["LSTM, test classes"])) == [0, 5, 10, 15]
     styles = looks(["LSTM", *baselines])
     for label, line in lines.items():
         assert line.get_color() == styles[label.partition(":")[0].partition(",")[0]]["color"]
@@ -75,8 +76,8 @@ def test_gain_over_training():
     figure = figures.gain_over_training(lines, "margin")
     assert png(figure).startswith(b"\x89PNG")
     test = figure.axes[0].get_lines()[1]
-    assert list(test.get_xdata()) == [1, 2, 3]
-    assert list(test.get_ydata()) == pytest.approx([0.1, 0.2, 0.3])  # in points
+    assert list(x_of(test)) == [1, 2, 3]
+    assert list(y_of(test)) == pytest.approx([0.1, 0.2, 0.3])  # in points
     assert figure.axes[0].get_ylabel() == "gain over margin, points of mean score"
 
 

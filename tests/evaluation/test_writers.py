@@ -52,7 +52,8 @@ def small_report(**changes) -> Report:
 
 
 def test_everything_is_written_and_named(tmp_path):
-    console = Console(file=io.StringIO(), width=80)
+    file = io.StringIO()
+    console = Console(file=file, width=80)
     report = small_report()
     paths = publish(report, tmp_path / "new" / "folder", console, report.summary)
     assert [path.name for path in paths] == [*WRITTEN, "summary.json"]
@@ -60,7 +61,7 @@ def test_everything_is_written_and_named(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(paths[0]), report.tables[0].numbers)
     assert paths[4].read_bytes() == png(report.figures["a_figure"])
     assert json.loads(paths[-1].read_text("utf-8")) == {"gain": 0.015}
-    last = console.file.getvalue().splitlines()[-1]
+    last = file.getvalue().splitlines()[-1]
     assert last == f"wrote {', '.join([*WRITTEN, 'summary.json'])} to {tmp_path / 'new' / 'folder'}"
 
 
@@ -75,17 +76,19 @@ def test_files_come_before_words(tmp_path):
             assert (tmp_path / "report.html").exists() and (tmp_path / "summary.json").exists()
             return super().write(text)
 
-    console = Console(file=Watching(), width=80)
+    file = Watching()
+    console = Console(file=file, width=80)
     publish(small_report(), tmp_path, console, {})
-    assert "A title with <tags>" in console.file.getvalue()
+    assert "A title with <tags>" in file.getvalue()
 
 
 def test_words_come_although_files_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    console = Console(file=io.StringIO(), width=80)
+    file = io.StringIO()
+    console = Console(file=file, width=80)
     with pytest.raises(AlmetaError, match="could not make the folder .*file/folder.* choose another one"):
         publish(small_report(), tmp_path / "file" / "folder", console)
-    text = console.file.getvalue()
+    text = file.getvalue()
     assert "First & foremost." in text and "wrote" not in text
 
 

@@ -10,7 +10,6 @@ import torch
 
 from almeta.data.suites import group_of, suite
 from almeta.errors import AlmetaError
-from almeta.evaluation.figures import gain_over_training
 from almeta.evaluation.sweep import pool_table, sweep_table
 from almeta.policies import find_policy
 from almeta.scripts import train
@@ -133,6 +132,7 @@ def test_a_run_without_a_fold_is_not_judged(tmp_path):
     assert set(summary) == {"policy", "seed", "batches", "train"}
     assert find_policy(tmp_path).members[0].trained_on == {"iris", "wine"}
     assert not (tmp_path / "curves.csv").exists()
+    assert "No fold was held out" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("quick_figures")
@@ -144,18 +144,6 @@ def test_a_run_leaves_its_tables_and_figures(tmp_path):
     names = {row["strategy"] for row in summary["benchmark"]["strategies"]}
     assert names == {"random", "margin", "entropy", "information_density", "core_set", "pool_quickstart"}
     assert set(summary["test"]) == {"aulc", "aulc_of_margin", "gain", "better", "mean_return", "episodes"}
-
-
-def test_the_gain_is_drawn_along_training(tmp_path):
-    lines = [
-        {"kind": "evaluation", "batch": batch, "classes": part, "gain": 0.001 * batch}
-        for batch in (1, 2, 3)
-        for part in ("train", "test")
-    ]
-    path = gain_over_training(lines, tmp_path / "gain.png", "margin")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="no evaluation to draw"):
-        gain_over_training([{"kind": "train", "batch": 1}], tmp_path / "none.png", "margin")
 
 
 # ---- sweeps
@@ -174,8 +162,9 @@ def test_a_sweep_over_folds_ends_in_a_table_and_is_one_policy(command):
         assert float(row["gain"]) == pytest.approx(test["gain"])
         assert float(row["aulc"]) == pytest.approx(test["aulc"])
     assert not Path("sweep/table.csv").exists()
-    assert result.out.rstrip().endswith("wrote pools.csv to sweep")
-    assert "missing: fold=null was judged on no 'test' data in sweep/" in result.out
+    assert result.out.rstrip().endswith("wrote pools.csv, table.md, report.html to sweep")
+    told = Path("sweep/table.md").read_text("utf-8")
+    assert "missing: fold=null was judged on no 'test' data in sweep/" in told
     policy = find_policy("sweep")
     assert (policy.name, len(policy.members)) == ("mine", 3)
     assert policy.members[0].trained_on == {"iris", "wine"}

@@ -1,7 +1,7 @@
 """Trained policies, ready to act: those that ship with almeta, by name, and those of your own runs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from almeta.checks import check_arguments
+from almeta.checks import check_arguments, check_call
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.registry import is_trusted, trust
 from almeta.specs import Spec
@@ -41,8 +42,6 @@ _CONF = Path(__file__).parent / "conf"
 def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
     """Call what a config's `_target_` names, with its other keys and `kwargs` as arguments.
 
-    With `_partial_: true`, return a function that will call it once the missing arguments are known.
-
     Args:
         config: `_target_`, a dotted name in almeta, and arguments.
         name: the part of a config, such as "env".
@@ -51,18 +50,26 @@ def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
     Raises:
         AlmetaError: if the target is not of the part's own room, is not there, or does not take the arguments.
     """
-    target, options = read_part(config, name, kwargs)
-    if config.get("_partial_", False):
-        return functools.partial(target, **options, **kwargs)
-    return target(**options, **kwargs)
+    return prepare(config, name, kwargs)(**kwargs)
+
+
+def prepare(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> Callable[..., Any]:
+    """Return what `build` calls, with a config's arguments; it is to be called with the arguments `given`, by name.
+
+    Raises:
+        AlmetaError: as `build` does.
+    """
+    target, options = read_part(config, name, given)
+    check_call(target, options, f"{name} ({config['_target_']})", given)
+    return functools.partial(target, **options)
 
 
 def read_part(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> tuple[Any, Config]:
     """Return what a config's `_target_` names, and its arguments, both checked and nothing called; see `build`."""
     if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
-        raise AlmetaError(f"{name} is {config!r}; it must be a group of keys with a '_target_'")
+        raise AlmetaError(f"{name} is {reprlib.repr(config)}; it must be a group of keys with a '_target_'")
     target = find_target(config["_target_"], name)
-    options = {key: value for key, value in config.items() if key not in ("_target_", "_partial_")}
+    options = {key: value for key, value in config.items() if key != "_target_"}
     check_arguments(target, options, name, given)
     return target, options
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from almeta.build import build
-from almeta.checks import Count, Within, check_arguments
+from almeta.checks import Count, Within, check_arguments, check_call
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
@@ -35,7 +35,7 @@ from almeta.specs import Spec
 from almeta.strategies import Actor, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute
-from almeta.training.loggers import read_json_lines
+from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
 from almeta.training.rollout import learning_curves
 from almeta.training.trainer import LAST, Evaluate
@@ -71,7 +71,7 @@ class SplitSuite:
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "SplitSuite":
         """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_arguments(cls, values, "dataset")
+        check_call(cls, values, "dataset")
         return cls(**values)
 
     def split(self) -> dict[str, tuple[str, ...]]:
@@ -157,7 +157,7 @@ class PoolRun(Run):
         config, agent = self.config, self.agent
         summary: dict[str, Any] = {"policy": config.name, "seed": config.seed, "batches": config.batches}
         summary["train"] = self.evaluations["train"](agent)
-        metrics = read_json_lines(folder / "metrics.jsonl")
+        metrics = read_json_lines(folder / METRICS)
         figures = {}
         if any(line["kind"] == "evaluation" for line in metrics):
             figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)

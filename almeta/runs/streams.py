@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from almeta.build import build
-from almeta.checks import Count, Share, check_arguments
+from almeta.checks import Count, Share, check_arguments, check_call
 from almeta.data import Dataset, load_dataset
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
@@ -29,7 +29,7 @@ from almeta.tasks import split_classes
 from almeta.training.agents import Checkpoint, load_agent
 from almeta.training.checkpoint import check_data
 from almeta.training.compute import set_compute
-from almeta.training.loggers import read_json_lines
+from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.pretraining import pretrain_encoder
 from almeta.training.progress import Progress
 from almeta.training.trainer import Evaluate
@@ -58,7 +58,7 @@ class SplitClasses:
     @classmethod
     def read(cls, values: dict[str, Any]) -> "SplitClasses":
         """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_arguments(cls, values, "dataset")
+        check_call(cls, values, "dataset")
         return cls(**values)
 
     def load(self) -> dict[str, Dataset]:
@@ -122,7 +122,7 @@ class StreamRun(Run):
         results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
         title = f"{config.name} after {config.batches:,} batches, on classes of {classes} never trained on"
-        metrics = read_json_lines(folder / "metrics.jsonl")
+        metrics = read_json_lines(folder / METRICS)
         report = stream_report(results, title, published, metrics, config.plain())
         publish(report, folder, Console())
         return {
@@ -142,7 +142,9 @@ class StreamRun(Run):
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         agent, checkpoint = load_agent(config.policy)
         trained = checkpoint["config"]
-        set_compute(config.threads, config.device, config.matmul_precision or trained["matmul_precision"])
+        set_compute(
+            config.threads, config.device, config.matmul_precision or trained.get("matmul_precision", "highest")
+        )
         agent.to(config.device)
         changes = {key: value for key, value in config.env.items() if value is not None}
         options: StreamOptions = build({**trained["env"], **changes}, "env")

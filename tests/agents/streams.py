@@ -13,10 +13,11 @@ import almeta.agents.networks
 from almeta.agents import Agent
 from almeta.agents.agent import MakeNetwork, Rollout
 from almeta.data.dataset import Dataset
-from almeta.envs.stream import StreamSimulation, make_simulation
+from almeta.envs.stream import StreamOptions, StreamSimulation
+from almeta.inputs import Images
 from almeta.seeding import make_generator, seeded_weights
-from almeta.strategies.stream import Memory, StreamState
-from almeta.training.rollout import play
+from almeta.strategies.actor import Memory
+from almeta.stream import StreamState
 
 PIXELS, SLOTS = 16, 4
 
@@ -31,9 +32,9 @@ def glyphs(num_classes: int = 6, per_class: int = 8, noise: float = 0.2) -> Data
 
 
 def make_streams(seed: int = 0, num_envs: int = 5, dataset: Dataset | None = None, **options: Any) -> StreamSimulation:
-    """Return streams of three classes of glyphs, 8 steps long; `options` are those of `make_simulation`."""
-    settings = {"classes": 3, "slots": SLOTS, "length": 8, "rotations": False} | options
-    return make_simulation(dataset or glyphs(), num_envs, make_generator(seed, "env"), **settings)
+    """Return streams of three classes of glyphs, 8 steps long; `options` are those of `StreamOptions`."""
+    settings: dict[str, Any] = {"classes": 3, "slots": SLOTS, "length": 8, "rotations": False} | options
+    return StreamSimulation(dataset or glyphs(), StreamOptions(**settings), num_envs, make_generator(seed, "env"))
 
 
 def public_classes(module: Any, base: type) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def forgetful(name: str, **options: Any) -> MakeNetwork:
 def make_agent(name: str, network: MakeNetwork | None = None, seed: int = 0, **options: Any) -> Any:
     """Return a fresh agent of the named class for `make_streams`, its weights drawn from the seed."""
     with seeded_weights(seed):
-        return AGENTS[name](network or small_network(), num_pixels=PIXELS, num_slots=SLOTS, **options)
+        return AGENTS[name](network or small_network(), Images(PIXELS, SLOTS), **options)
 
 
 def stream_options(name: str) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from almeta.build import choose, named_config
+from almeta.build import choose, config_names
 from almeta.checks import check_arguments
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
 from almeta.learners.mlp import MLP
@@ -44,10 +44,12 @@ def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
         AlmetaError: for an unknown name or option, and for a thing that is no classifier.
     """
     options = {"name": learner} if isinstance(learner, str) else dict(learner) if isinstance(learner, Mapping) else {}
-    if options.get("name") in _REGISTERED:
-        name = options.pop("name")
+    name = options.pop("name", None)
+    if name in _REGISTERED:
         check_arguments(_REGISTERED.find(name), options, f"learner {name}")
         return make_learner(_REGISTERED.find(name)(**options))
+    if name is not None and name not in config_names("learner"):
+        raise AlmetaError(did_you_mean(str(name), [*config_names("learner"), *_REGISTERED.names], "learner"))
     if hasattr(learner, "get_params") and not isinstance(learner, type):
         return Scikit(learner, {})
     made: Learner = choose(learner, "learner", Learner)
@@ -64,10 +66,7 @@ def register_learner(name: str, make: Callable[..., Any]) -> None:
     Raises:
         AlmetaError: if the name is taken.
     """
-    try:
-        named_config("learner", name)
-    except AlmetaError:
-        _REGISTERED.add(name, make)
-        trust(make.__module__)
-    else:
+    if name in config_names("learner"):
         raise AlmetaError(f"there is another learner '{name}' already; choose another name")
+    _REGISTERED.add(name, make)
+    trust(make.__module__)

@@ -1,8 +1,5 @@
-import pytest
 import torch
 
-from almeta.seeding import make_generator
-from almeta.strategies.pool import PoolStrategy
 from tests.strategies.pools import make_pools
 
 
@@ -27,8 +24,3 @@ def test_no_picks_are_no_rows():
     x, labels, weight = make_pools(labelled=(0, 0)).state.labelled_rows()
     assert x.shape == (2, 0, 3)
     assert labels.shape == weight.shape == (2, 0)
-
-
-def test_a_strategy_has_to_score():
-    with pytest.raises(NotImplementedError):
-        PoolStrategy().utilities(make_pools().state, make_generator(0, "test"))

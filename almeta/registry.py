@@ -38,12 +38,12 @@ class Table(Generic[T]):
         Raises:
             AlmetaError: if there is none.
         """
-        if name not in self:
+        if name not in self._entries:
             raise AlmetaError(did_you_mean(str(name), self._entries, self._kind))
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names  # a list, so that a value that cannot be hashed is no name, and no TypeError
+        return name in self._entries
 
     @property
     def names(self) -> list[str]:

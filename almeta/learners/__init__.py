@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from almeta.build import choose, config_names
+from almeta.build import build, choose, config_names, named_config
 from almeta.checks import check_arguments
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners.learner import Learner, Model
@@ -13,6 +13,7 @@ from almeta.learners.prototype import Prototype
 from almeta.learners.ridge import Ridge
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
 from almeta.registry import Table, trust
+from almeta.specs import Spec
 
 __all__ = [
     "MLP",
@@ -33,7 +34,7 @@ __all__ = [
 _REGISTERED: Table[Callable[..., Any]] = Table("learner")
 
 
-def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
+def make_learner(learner: str | Mapping[str, Any] | Spec | Any, /) -> Learner:
     """Make a learner of a name, such as "svc", of `{"name": "svc", "C": 10}`, or of what somebody brings along.
 
     Args:
@@ -43,13 +44,15 @@ def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
     Raises:
         AlmetaError: for an unknown name or option, and for a thing that is no classifier.
     """
-    options = {"name": learner} if isinstance(learner, str) else dict(learner) if isinstance(learner, Mapping) else {}
-    name = options.pop("name", None)
-    if name in _REGISTERED:
+    if isinstance(learner, str | Mapping | Spec):
+        spec = Spec.read(learner, "learner")
+        name, options = spec.name, dict(spec.options)
+        if name in config_names("learner"):
+            return build(named_config("learner", name) | options, "learner")
+        if name not in _REGISTERED:
+            raise AlmetaError(did_you_mean(name, [*config_names("learner"), *_REGISTERED.names], "learner"))
         check_arguments(_REGISTERED.find(name), options, f"learner {name}")
         return make_learner(_REGISTERED.find(name)(**options))
-    if name is not None and name not in config_names("learner"):
-        raise AlmetaError(did_you_mean(str(name), [*config_names("learner"), *_REGISTERED.names], "learner"))
     if hasattr(learner, "get_params") and not isinstance(learner, type):
         return Scikit(learner, {})
     made: Learner = choose(learner, "learner", Learner)

@@ -17,6 +17,7 @@ from almeta.envs import PoolSelectionVectorEnv
 from almeta.errors import AlmetaError
 from almeta.learners import LogisticRegression, Prototype, Ridge, Scikit, make_learner, register_learner, svc
 from almeta.registry import Table
+from almeta.specs import Spec
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def shrunken(temperature: Positive = 2.0) -> Prototype:
 
 def test_by_name_and_with_options():
     assert make_learner("svc") == svc() == Scikit("sklearn.svm.SVC", {"C": 1.0, "gamma": "auto", "kernel": "rbf"})
-    assert make_learner({"name": "svc", "C": 10}) == svc(C=10)
+    assert make_learner({"name": "svc", "C": 10}) == make_learner(Spec("svc", (("C", 10),))) == svc(C=10)
     assert make_learner("ridge") == Ridge()
     assert make_learner({"name": "logistic_regression", "C": 0.5}) == LogisticRegression(C=0.5)
 
@@ -58,8 +59,8 @@ MISTAKES = {
     "name": ("scv", r"unknown learner 'scv'; did you mean 'svc'\? Known: .*logistic_regression.*shrunken"),
     "name of one's own": ("shrunk", "unknown learner 'shrunk'; did you mean 'shrunken'?"),
     "name in a mapping": ({"name": "rigde"}, "unknown learner 'rigde'; did you mean 'ridge'?"),
-    "name that is none": ({"name": ["svc"]}, r"unknown learner \"\['svc'\]\""),
-    "no name": ({"C": 10}, r"learner is {'C': 10}; give its name, as in {name: \.\.\.}, and options"),
+    "name that is none": ({"name": ["svc"]}, r"{'name': \['svc'\]} names no learner; write its name"),
+    "no name": ({"C": 10}, r"{'C': 10} names no learner; write its name, or {name: NAME, OPTION: VALUE}"),
     "option": ({"name": "svc", "c": 1}, "unknown key of learner 'c'; Known: C, gamma, kernel"),
     "value": ({"name": "svc", "C": -1}, "learner.C is -1; it must be a number above 0"),
     "option of one's own": ({"name": "shrunken", "heat": 1}, "unknown key of learner shrunken 'heat'"),

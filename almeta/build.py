@@ -112,16 +112,20 @@ def trust_targets(config: Mapping[str, Any]) -> None:
             trust(target.rpartition(".")[0])
 
 
+def config_names(group: str) -> list[str]:
+    """The choices that `conf/GROUP` has, sorted."""
+    return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
+
+
 def named_config(group: str, name: str) -> Config:
     """Return the YAML `conf/GROUP/NAME.yaml` as plain values, with those that its defaults name below it.
 
     Raises:
         AlmetaError: if there is no such choice.
     """
-    path = _CONF / group / f"{name}.yaml"
-    if not path.is_file():
-        raise AlmetaError(did_you_mean(str(name), (found.stem for found in path.parent.glob("*.yaml")), group))
-    content = yaml.safe_load(path.read_text("utf-8"))
+    if name not in config_names(group):
+        raise AlmetaError(did_you_mean(str(name), config_names(group), group))
+    content = yaml.safe_load((_CONF / group / f"{name}.yaml").read_text("utf-8"))
     bases = [base for base in content.pop("defaults", []) if base != "_self_"]
     merged: Config = {}
     for base in bases:

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import chisquare
 
 from almeta.data import Dataset, dataset_names, load_dataset
-from almeta.training.build import set_matmul_precision
+from almeta.training.compute import set_matmul_precision
 
 
 @pytest.fixture(scope="session")

@@ -228,9 +228,9 @@ def test_seeds():
 def test_options_of_reset():
     env = vector(2)
     env.reset(seed=0, options={"reset_mask": np.ones(2, dtype=bool)})
-    with pytest.raises(ValueError, match="reset_mask"):
+    with pytest.raises(AlmetaError, match="reset_mask"):
         env.reset(options={"reset_mask": np.array([True, False])})
-    with pytest.raises(ValueError, match="unknown option of reset 'task'; did you mean 'tasks'"):
+    with pytest.raises(AlmetaError, match="unknown option of reset 'task'; did you mean 'tasks'"):
         env.reset(options={"task": None})
     tasks = env.simulation.sampler.draw_seeded([1, 2])
     env.reset(options={"tasks": tasks})

@@ -280,10 +280,10 @@ def test_only_whole_resets(vector):
     env = vector(3)
     env.reset(seed=0, options={"reset_mask": np.array([True, True, True])})
     for mask in ([True, False, True], [False, False, False], [True, True]):
-        with pytest.raises(ValueError, match=r"reset_mask.* same length and begin together.* True 3 times"):
+        with pytest.raises(AlmetaError, match=r"reset_mask.* same length and begin together.* True 3 times"):
             env.reset(options={"reset_mask": np.array(mask)})
     env.step([0, 0, 0])  # a refused reset changes nothing
-    with pytest.raises(ValueError, match="unknown option of reset 'task'; did you mean 'tasks'"):
+    with pytest.raises(AlmetaError, match="unknown option of reset 'task'; did you mean 'tasks'"):
         env.reset(options={"task": None})
 
 

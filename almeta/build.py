@@ -13,6 +13,7 @@ import yaml
 from almeta.checks import check_arguments
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.registry import is_trusted, trust
+from almeta.specs import Spec
 
 Config = dict[str, Any]
 
@@ -132,13 +133,9 @@ def choose(choice: Any, group: str, expected: type | None = None) -> Any:
     Raises:
         AlmetaError: for an unknown name or option, and for a thing of another class.
     """
-    if isinstance(choice, str):
-        return build(named_config(group, choice), group)
-    if isinstance(choice, Mapping):
-        options = dict(choice)
-        if "name" not in options:
-            raise AlmetaError(f"{group} is {choice!r}; give its name, as in {{name: ...}}, and options")
-        return build(named_config(group, options.pop("name")) | options, group)
+    if isinstance(choice, str | Mapping | Spec):
+        spec = Spec.read(choice, group)
+        return build(named_config(group, spec.name) | dict(spec.options), group)
     if (expected is not None and not isinstance(choice, expected)) or inspect.isclass(choice):
         raise AlmetaError(f"{group} is {choice!r}; give a name of conf/{group}, or an object of the kind")
     return choice

@@ -25,12 +25,13 @@ from almeta.data import Dataset, load_dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.cells import CellStore
-from almeta.learners import Learner
+from almeta.learners import Learner, make_learner
 from almeta.oracles import Oracle
 from almeta.pool import PoolState
 from almeta.seeding import make_generator
 from almeta.sources import closure_digest, source_digest
-from almeta.strategies import Actor, Spec, make_strategy, strategy_class
+from almeta.specs import Spec
+from almeta.strategies import Actor, make_strategy, strategy_class
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute, set_matmul_precision
 from almeta.training.rollout import learning_curves
@@ -77,6 +78,26 @@ class StrategySpec(Spec):
         return make_strategy(self, generator)
 
 
+@dataclass(frozen=True)
+class WithLearner:
+    """A contender that plays with a learner of its own, in place of the setting's."""
+
+    contender: Contender
+    learner: Spec
+
+    def __post_init__(self) -> None:
+        make_learner(self.learner)  # an unknown one is told at once
+
+    def __str__(self) -> str:
+        return f"{self.contender} with {self.learner}"
+
+    def digest(self, dataset: str) -> str:
+        return self.contender.digest(dataset)
+
+    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
+        return self.contender.make(dataset, generator)
+
+
 # What makes curves out of picks, beside the learner in use.
 _CORE = (
     "almeta.data.preparation",
@@ -118,13 +139,18 @@ class Setting:
     options: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
 
+    def learner_of(self, contender: Contender) -> Learner:
+        """Return the learner that a contender plays with."""
+        return make_learner(contender.learner) if isinstance(contender, WithLearner) else self.learner
+
     def key(self, dataset: str, content: str, contender: Contender) -> str:
         """Return a digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
+        learner = self.learner_of(contender)
         facts = [
             source_digest(*_CORE),
-            closure_digest(type(self.learner).__module__),
+            closure_digest(type(learner).__module__),
             asdict(self.env),
-            joblib.hash(self.learner),
+            joblib.hash(learner),
             repr(self.oracle),
             [self.repeats, self.seed, self.device, self.matmul_precision, self.options],
             dataset,
@@ -152,7 +178,7 @@ def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarra
         AlmetaError: if the data set cannot be had, or does not fit the setting.
     """
     with _computing(setting):
-        return _play(dataset, contender, setting)
+        return _play(dataset, contender, replace(setting, learner=setting.learner_of(contender)))
 
 
 @contextmanager

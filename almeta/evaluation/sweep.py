@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
+from almeta.errors import AlmetaError
 from almeta.evaluation.published import is_published_task
-from almeta.evaluation.tables import Summary, rich_table, table_of_policies, write_table
-from almeta.files import write_atomically
+from almeta.evaluation.report import Report, Table
+from almeta.evaluation.stream_tables import Summary, shown_table, table_of_policies
+from almeta.evaluation.writers import publish
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Job:
         overrides: what was asked for on the command line, without the seed.
         seed: "seed=1", or empty where none was asked for.
         group: equal for jobs that differ in the seed alone.
-        results: the content of ``summary.json``, or None where the job has not finished.
+        results: the content of `summary.json`, or None where the job has not finished.
         is_published_task: whether its streams are those of Woodward & Finn.
     """
 
@@ -49,15 +52,15 @@ def sweep_table(
     """One table of all jobs of a sweep; jobs that differ only in their seed share a row.
 
     Args:
-        job_folders: each holds Hydra's ``.hydra/config.yaml`` and ``.hydra/overrides.yaml`` and, at its end,
-            ``summary.json``: ``{"policy": label, split: summary, "baselines": {label: summary}, ...}``.
+        job_folders: each holds Hydra's `.hydra/config.yaml` and `.hydra/overrides.yaml` and, at its end,
+            `summary.json`: `{"policy": label, split: summary, "baselines": {label: summary}, ...}`.
         split: the key of the summary that is shown, "test" or "train".
         published: also the rows of Table 1 of Woodward & Finn; None adds them where a job has their task.
 
     Returns:
-        The table of :func:`~almeta.evaluation.tables.table_of_policies`, where a label is followed by the
-        overrides in which jobs differ (a baseline that scores the same in all has one row, without them); and
-        a line for each job that left no such summary, because it failed or is still running.
+        The table of `table_of_policies`, where a label is followed by the overrides in which jobs differ (a baseline
+        that scores the same in all has one row, without them); and a line for each job that left no such summary,
+        because it failed or is still running.
     """
     jobs = [_read_job(Path(folder)) for folder in job_folders]
     settings = _settings(jobs)
@@ -80,8 +83,8 @@ def pool_table(job_folders: Iterable[Path | str], split: str = "test") -> pd.Dat
     """One row for each finished job on pools, judged on the data sets that its training held back.
 
     Returns:
-        Columns ``policy`` (label and overrides in which jobs differ), ``seed``, ``aulc``, ``gain`` over the reference
-        strategy (mean over the tasks, in units of the score) and ``better`` (share of data sets with a gain).
+        Columns `policy` (label and overrides in which jobs differ), `seed`, `aulc`, `gain` over the reference
+        strategy (mean over the tasks, in units of the score) and `better` (share of data sets with a gain).
     """
     jobs = [_read_job(Path(folder)) for folder in job_folders]
     settings = _settings(jobs)
@@ -98,41 +101,88 @@ def pool_table(job_folders: Iterable[Path | str], split: str = "test") -> pd.Dat
 
 
 def find_jobs(sweep_folder: Path | str) -> list[Path]:
-    """The folders below ``sweep_folder`` in which Hydra ran a job, by name; numbers by value: 2, 10."""
+    """The folders below `sweep_folder` in which Hydra ran a job, by name; numbers by value: 2, 10."""
     found = Path(sweep_folder).glob("**/.hydra")
     folders = [path.parent for path in found if path.parent.parent.name != "resumed"]  # notes of a resumed job
     return sorted(folders, key=lambda path: (float(path.name) if path.name.isdigit() else math.inf, path))
 
 
-class SweepTable(Callback):
-    """Prints one table of all jobs at the end of a sweep, and writes it to its folder as CSV and Markdown.
+def sweep_report(folder: Path, published: bool | None = None, config: dict[str, Any] | None = None) -> Report:
+    """Make a report of all jobs below a folder: `table` of those on streams, `pools` of those on pools.
 
-    Hydra calls it where ``hydra.callbacks`` names it; a sweep in which a job failed ends before that.
+    Args:
+        folder: of the sweep.
+        published: as for `sweep_table`.
+        config: plain values that the report shows.
+    """
+    jobs = find_jobs(folder)
+    numbers, missing = sweep_table(jobs, published=published)
+    pools = pool_table(jobs)
+    tables = []
+    if len(pools):
+        shown = pools.map(lambda value: f"{value:.4f}" if isinstance(value, float) else str(value))
+        note = "On data sets never trained on: the mean score along the curve, and its gain over the reference."
+        tables.append(Table("pools", pools, shown, title="Policies of pools", note=note))
+    if len(numbers) or not tables:
+        tables.append(shown_table("table", numbers))
+    sentences = [f"missing: {line}" for line in missing]
+    return Report(f"All jobs of {folder}", "table", tables, sentences, config=config)
+
+
+class FailedJobs(Callback):
+    """Ends a sweep with an error that names the jobs that failed; `hydra.callbacks` names it.
+
+    A job failed if it ran in this sweep and left no `summary.json`.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[Path, int] = {}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note which jobs of earlier sweeps lie in the folder of this one."""
+        self._before = _begun(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Leave with exit status 1 if a job failed: Hydra turns any other error of a callback into a warning."""
+        folder = Path(config.hydra.sweep.dir)
+        ran = [job for job, begun in _begun(folder).items() if self._before.get(job) != begun]
+        jobs = [_read_job(job) for job in find_jobs(folder)]
+        settings = _settings(jobs)
+        failed = [_named(job, settings[job.group]) for job in jobs if job.folder in ran and job.results is None]
+        if failed:
+            message = f"{len(failed)} of {len(ran)} jobs failed: {'; '.join(failed)}"
+            print(f"error: {message}; mend what is told above and start the same sweep again", file=sys.stderr)
+            raise SystemExit(1)
+
+
+class SweepTable(FailedJobs):
+    """Publishes one table of all jobs at the end of a sweep, then does as `FailedJobs`.
 
     Args:
         published: also the rows of Table 1 of Woodward & Finn; None adds them where a job has their task.
     """
 
     def __init__(self, published: bool | None = None) -> None:
+        super().__init__()
         self.published = published
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print and write the table of ``config.hydra.sweep.dir``."""
+        """Write the report of the folder `config.hydra.sweep.dir` to it and print it."""
         folder = Path(config.hydra.sweep.dir)
-        table, missing = sweep_table(find_jobs(folder), published=self.published)
-        console = Console()
-        pools = pool_table(find_jobs(folder))
-        written: list[str] = []
-        if len(pools):
-            console.print(pools.to_string(index=False, float_format="{:.4f}".format), markup=False, highlight=False)
-            write_atomically(folder / "pools.csv", pools.to_csv(index=False).encode())
-            written.append("pools.csv")
-        if len(table) or not len(pools):
-            console.print(rich_table(table, title=f"All jobs of {folder}"))
-            written += [path.name for path in write_table(table, folder)]
-        for line in missing:
-            console.print(f"missing: {line}", markup=False, soft_wrap=True)
-        console.print(f"wrote {', '.join(written)} to {folder}", markup=False, soft_wrap=True)
+        shared: Any = OmegaConf.to_container(config, resolve=False)
+        asked = {key: value for key, value in shared.items() if key != "hydra"}
+        try:
+            publish(sweep_report(folder, self.published, asked), folder, Console())
+        except AlmetaError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        super().on_multirun_end(config, **kwargs)
+
+
+def _begun(folder: Path) -> dict[Path, int]:
+    """When each job below a folder was last begun: Hydra writes its overrides then."""
+    notes = {job: job / ".hydra" / "overrides.yaml" for job in find_jobs(folder)}
+    return {job: note.stat().st_mtime_ns for job, note in notes.items() if note.exists()}
 
 
 def _read_job(folder: Path) -> Job:
@@ -205,6 +255,11 @@ def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, li
         else:
             rows |= {_label(name, setting): summaries for setting, summaries in by_setting.items()}
     return rows
+
+
+def _named(job: Job, setting: str) -> str:
+    what = ", ".join(part for part in (setting, job.seed) if part) or "a job"
+    return f"{what} in {job.folder}"
 
 
 def _describe(job: Job, setting: str, split: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from almeta.build import choose, named_config
+from almeta.build import build, choose, named_config
 from almeta.checks import check_arguments
 from almeta.errors import AlmetaError
 from almeta.learners.learner import Learner, Model
@@ -13,6 +13,7 @@ from almeta.learners.prototype import Prototype
 from almeta.learners.ridge import Ridge
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
 from almeta.registry import Table, trust
+from almeta.specs import Spec
 
 __all__ = [
     "MLP",
@@ -33,7 +34,7 @@ __all__ = [
 _REGISTERED: Table[Callable[..., Any]] = Table("learner")
 
 
-def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
+def make_learner(learner: str | Mapping[str, Any] | Spec | Any, /) -> Learner:
     """Make a learner of a name, such as "svc", of `{"name": "svc", "C": 10}`, or of what somebody brings along.
 
     Args:
@@ -43,11 +44,12 @@ def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
     Raises:
         AlmetaError: for an unknown name or option, and for a thing that is no classifier.
     """
-    options = {"name": learner} if isinstance(learner, str) else dict(learner) if isinstance(learner, Mapping) else {}
-    if options.get("name") in _REGISTERED:
-        name = options.pop("name")
-        check_arguments(_REGISTERED.find(name), options, f"learner {name}")
-        return make_learner(_REGISTERED.find(name)(**options))
+    if isinstance(learner, str | Mapping | Spec):
+        spec = Spec.read(learner, "learner")
+        if spec.name not in _REGISTERED:
+            return build(named_config("learner", spec.name) | dict(spec.options), "learner")
+        check_arguments(_REGISTERED.find(spec.name), dict(spec.options), f"learner {spec.name}")
+        return make_learner(_REGISTERED.find(spec.name)(**dict(spec.options)))
     if hasattr(learner, "get_params") and not isinstance(learner, type):
         return Scikit(learner, {})
     made: Learner = choose(learner, "learner", Learner)

@@ -104,6 +104,7 @@ class BenchmarkConfig(CommandConfig):
 
     strategies: list[Any]
     policies: list[str]
+    learners: list[Any]
     modules: list[str]
     datasets: list[str] | None
     suite: str | None

@@ -1,6 +1,5 @@
 """Runs on the one-shot stream."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from almeta.data import Dataset, load_dataset
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.published import is_published_task
-from almeta.evaluation.report import compare, draw_training, print_results, write_results
+from almeta.evaluation.stream_report import compare, stream_report
 from almeta.evaluation.streams import evaluate
-from almeta.files import write_atomically
+from almeta.evaluation.writers import publish
 from almeta.inputs import Images
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.run import Run
@@ -117,19 +116,16 @@ class StreamRun(Run):
         results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
         title = f"{config.name} after {config.batches:,} batches, on classes of {classes} never trained on"
-        print_results(results, title, Console(), published)
-        paths = write_results(results, folder, published)
-        paths += draw_training(read_json_lines(folder / "metrics.jsonl"), results.baselines, folder, published)
-        print(f"wrote {', '.join(path.name for path in paths)} to {folder}")
+        metrics = read_json_lines(folder / "metrics.jsonl")
+        report = stream_report(results, title, published, metrics, config.plain())
+        publish(report, folder, Console())
         return {
             "policy": config.name,
             "seed": seed,
             "batches": config.batches,
             "test": results.summary,
             "train": train_summary,
-            "baselines": results.baselines,
-            "gain": asdict(results.gain) | {"over": results.best_baseline},
-            "scripted": results.scripted,
+            **report.summary,
         }
 
     @staticmethod
@@ -161,19 +157,15 @@ class StreamRun(Run):
         )
         published = is_published_task(judged.name, asdict(options))
         results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
-        print_results(results, title, Console(), published)
+        report = stream_report(results, title, published, config=config.plain() | {"env": asdict(options)})
         summary = {
             "policy": config.policy,
             "dataset": judged.name,
             "classes": config.classes,
             **results.summary,
-            "baselines": results.baselines,
-            "gain": asdict(results.gain) | {"over": results.best_baseline},
-            "scripted": results.scripted,
+            **report.summary,
         }
-        paths = write_results(results, folder, published)
-        write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
-        print(f"wrote {', '.join(path.name for path in paths)} and summary.json to {folder}")
+        publish(report, folder, Console(), summary)
         return summary
 
 

@@ -15,15 +15,15 @@ import torch
 from almeta.checks import check_arguments
 from almeta.errors import AlmetaError
 from almeta.registry import Table
+from almeta.specs import Spec
 from almeta.strategies.actor import Actor, Memory, Outputs
-from almeta.strategies.strategy import PoolStrategy, Spec
+from almeta.strategies.strategy import PoolStrategy
 
 __all__ = [
     "Actor",
     "Memory",
     "Outputs",
     "PoolStrategy",
-    "Spec",
     "make_strategy",
     "register_strategy",
     "strategy_class",

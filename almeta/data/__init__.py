@@ -14,7 +14,7 @@ from almeta.checks import check_arguments
 from almeta.data.dataset import Dataset
 from almeta.data.names import canonical_name, dataset_names, find
 
-__all__ = ["Dataset", "canonical_name", "dataset_names", "load_dataset"]
+__all__ = ["Dataset", "canonical_name", "dataset_names", "load_dataset", "takes_option"]
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
@@ -39,3 +39,16 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         check_arguments(load, options, f"data set {entry.name}", given)
     dataset: Dataset = load(*entry.argument, **options)
     return dataset
+
+
+def takes_option(name: str, option: str) -> bool:
+    """Whether the loader of a data set takes an option: `csv:PATH` takes "target", and iris takes none.
+
+    Raises:
+        AlmetaError: if the name is unknown.
+    """
+    entry = find(name)
+    module = importlib.import_module(f"{__name__}.{entry.module}")
+    if hasattr(module, "options_of"):  # where its signature does not tell
+        return option in module.options_of(*entry.argument)
+    return option in list(inspect.signature(module.load).parameters)[len(entry.argument) :]

@@ -5,26 +5,25 @@ the same first labels, however many repeats there are, and with that the same or
 """
 
 import hashlib
-import importlib
-import itertools
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import joblib
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from torch import Tensor
 
-from almeta.data import Dataset, load_dataset
+from almeta.data import Dataset, load_dataset, takes_option
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.cells import CellStore
+from almeta.evaluation.workers import in_workers, make_workers
 from almeta.learners import Learner, make_learner
 from almeta.oracles import Oracle
 from almeta.pool import PoolState
@@ -40,6 +39,7 @@ from almeta.training.rollout import learning_curves
 _BATCH = 1 << 28
 
 Track = Callable[[range], Iterable[int]]
+_log = logging.getLogger(__name__)
 
 
 class Contender(Protocol):
@@ -125,7 +125,7 @@ class Setting:
         seed: draws the tasks.
         device: where pools lie.
         matmul_precision: of matrix products.
-        options: of `load_dataset`.
+        options: of `load_dataset`; each data set gets those that its loader takes.
         threads: CPU threads of a cell.
     """
 
@@ -143,6 +143,10 @@ class Setting:
         """Return the learner that a contender plays with."""
         return make_learner(contender.learner) if isinstance(contender, WithLearner) else self.learner
 
+    def options_of(self, dataset: str) -> dict[str, Any]:
+        """Return the options that a data set's loader takes."""
+        return {key: value for key, value in self.options.items() if takes_option(dataset, key)}
+
     def key(self, dataset: str, content: str, contender: Contender) -> str:
         """Return a digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
         learner = self.learner_of(contender)
@@ -152,7 +156,7 @@ class Setting:
             asdict(self.env),
             joblib.hash(learner),
             repr(self.oracle),
-            [self.repeats, self.seed, self.device, self.matmul_precision, self.options],
+            [self.repeats, self.seed, self.device, self.matmul_precision, self.options_of(dataset)],
             dataset,
             content,
             str(contender),
@@ -197,7 +201,7 @@ def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
     generator = make_generator(setting.seed, f"{contender} on {dataset}", setting.device)
     actor = contender.make(dataset, generator)
     curves: list[Tensor] = []
-    for simulation, tasks in _batches(load_dataset(dataset, **setting.options), dataset, setting):
+    for simulation, tasks in _batches(load_dataset(dataset, **setting.options_of(dataset)), dataset, setting):
         curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
     # A budget of None empties the smallest pool of a batch; batches are cut to the shortest one.
     shortest = min(map(len, curves))
@@ -216,15 +220,31 @@ def _batches(dataset: Dataset, name: str, setting: Setting) -> Iterator[tuple[Po
         yield simulation, simulation.sampler.draw_seeded(batch)
 
 
-def _try_out(name: str, setting: Setting) -> str:
-    """Begin one task of a data set, so that what does not fit is told early, and return a digest of its rows."""
-    dataset = load_dataset(name, **setting.options)
+class Trial(NamedTuple):
+    """What one task of a data set tells of it.
+
+    Attributes:
+        described: name and number of rows.
+        content: a digest of the rows.
+        is_cut: whether a task leaves rows out, because a pool may have so many only.
+    """
+
+    described: str
+    content: str
+    is_cut: bool
+
+
+def _try_out(name: str, setting: Setting) -> Trial:
+    """Begin one task of a data set, so that what does not fit is told early."""
+    dataset = load_dataset(name, **setting.options_of(name))
     simulation = setting.simulation(dataset, 1, "trial")
-    simulation.reset(simulation.sampler.draw_seeded(setting.seeds(name)[:1]))
+    simulation.reset(tasks := simulation.sampler.draw_seeded(setting.seeds(name)[:1]))
     digest = hashlib.sha256(repr((dataset.x.shape, dataset.class_names, dict(dataset.categories))).encode())
     for part in (dataset.x, dataset.y):
         digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
+    rows, used = len(dataset.x), tasks.x.shape[1] + tasks.test_x.shape[1]
+    is_cut = tasks.x.shape[1] == setting.env.pool_size and used < rows
+    return Trial(f"{name} ({rows:,} rows)", digest.hexdigest(), is_cut)
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:
@@ -242,6 +262,7 @@ def run_benchmark(
     backend: str | None = None,
     backend_options: dict[str, Any] | None = None,
     track: Track = iter,
+    say: Callable[[str], None] = _log.info,
 ) -> pd.DataFrame:
     """Play all cells that are not finished yet, several at once, and return all curves.
 
@@ -254,6 +275,7 @@ def run_benchmark(
         backend: joblib's, such as "loky" (processes), "dask" or "ray"; None for its default.
         backend_options: of that, such as `scheduler_host` of dask.
         track: wraps the range of cells still to come, to show how far it is.
+        say: told what is worth knowing: pools that are cut from larger data sets, damaged cells.
 
     Returns:
         Columns `dataset, strategy, repeat, queries, score`.
@@ -266,39 +288,21 @@ def run_benchmark(
     for contender in contenders:
         for dataset in datasets:
             contender.digest(dataset)  # raises where it may not be judged, before files are read
-    contents = {dataset: _try_out(dataset, setting) for dataset in datasets}
-    keys = {(d, str(c)): setting.key(d, contents[d], c) for d in datasets for c in contenders}
-    workers = _make_workers(min(jobs, len(keys)), backend, backend_options or {})
+    check_options(datasets, setting.options)
+    trials = {dataset: _try_out(dataset, setting) for dataset in datasets}
+    if cut := [trial.described for trial in trials.values() if trial.is_cut]:
+        say(f"pools of {setting.env.pool_size} rows at most (env.pool_size) are drawn from {', '.join(cut)}")
+    keys = {(d, str(c)): setting.key(d, trials[d].content, c) for d in datasets for c in contenders}
+    workers = make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
+        if damaged := sum(map(cells.is_damaged, keys.values())):
+            say(f"{damaged} of {len(keys)} cells in {store} are damaged: they are played again")
         open_ = [(d, c) for d in datasets for c in contenders if keys[d, str(c)] not in cells]
         # Played in another process, where nothing is known of this one but what is handed over.
-        calls = [delayed(_play_named)(dataset, contender, setting) for dataset, contender in open_]
-        # A backend that returns all results at once gets portions of the calls, so that finished cells are kept.
-        portion = max(1, len(calls) if workers.return_generator else workers.n_jobs)
-        results = itertools.chain.from_iterable(
-            workers(calls[begin : begin + portion]) for begin in range(0, len(calls), portion)
-        )
+        results = in_workers(workers, _play_named, [(dataset, contender, setting) for dataset, contender in open_])
         for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
             cells.keep(keys[dataset, name], dataset, name, curves)
         return pd.concat([_long(d, str(c), cells.read(keys[d, str(c)])) for d in datasets for c in contenders])
-
-
-def _make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
-    """Joblib's pool of workers; results come as they are finished, where the backend can.
-
-    Raises:
-        AlmetaError: if there is no such backend here.
-    """
-    try:
-        if backend == "ray":  # an optional package, which tells joblib of itself when it is asked to
-            importlib.import_module(f"{backend}.util.joblib").register_ray()
-        workers = Parallel(n_jobs=jobs, backend=backend, **options)
-        unordered = {"return_as": "generator_unordered"} if workers._backend.supports_return_generator else {}
-        return Parallel(n_jobs=jobs, backend=backend, **unordered, **options)
-    except (ImportError, TypeError, ValueError) as error:
-        raise AlmetaError(
-            f"backend '{backend}' cannot be used here ({error}); choose loky, or install and start what it needs"
-        ) from error
 
 
 def _play_named(dataset: str, contender: Contender, setting: Setting) -> tuple[str, str, np.ndarray]:
@@ -311,6 +315,13 @@ def _check_names(datasets: Sequence[str], contenders: Sequence[Contender]) -> No
             raise AlmetaError(f"no {kind} is named; a benchmark needs at least one")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise AlmetaError(f"the {kind} '{twice[0]}' is named twice; name it once")
+
+
+def check_options(datasets: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise an AlmetaError for an option that no data set's loader takes."""
+    for key, value in options.items():
+        if not any(takes_option(dataset, key) for dataset in datasets):
+            load_dataset(datasets[0], **{key: value})  # raises, and says what it takes
 
 
 def _long(dataset: str, strategy: str, curves: np.ndarray) -> pd.DataFrame:

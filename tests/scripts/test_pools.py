@@ -10,8 +10,9 @@ import torch
 
 from almeta.data.suites import group_of, suite
 from almeta.errors import AlmetaError
-from almeta.evaluation.figures import gain_over_training
+from almeta.evaluation.style import png
 from almeta.evaluation.sweep import pool_table, sweep_table
+from almeta.evaluation.training_report import gain_over_training
 from almeta.policies import find_policy
 from almeta.runs import run_of, training
 from almeta.runs.config import TrainConfig
@@ -171,16 +172,15 @@ def test_a_run_leaves_its_tables_and_figures(tmp_path):
     assert set(summary["test"]) == {"aulc", "aulc_of_margin", "gain", "better", "mean_return", "episodes"}
 
 
-def test_the_gain_is_drawn_along_training(tmp_path):
+def test_the_gain_is_drawn_along_training():
     lines = [
         {"kind": "evaluation", "batch": batch, "classes": part, "gain": 0.001 * batch}
         for batch in (1, 2, 3)
         for part in ("train", "test")
     ]
-    path = gain_over_training(lines, tmp_path / "gain.png", "margin")
-    assert path.read_bytes().startswith(b"\x89PNG")
+    assert png(gain_over_training(lines, "margin")).startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="no evaluation to draw"):
-        gain_over_training([{"kind": "train", "batch": 1}], tmp_path / "none.png", "margin")
+        gain_over_training([{"kind": "train", "batch": 1}], "margin")
 
 
 # ---- sweeps

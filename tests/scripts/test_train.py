@@ -92,7 +92,9 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(command):
 def test_main_returns_the_mean_return_on_training_classes(command):
     command(train, *SMALL, "hydra.run.dir=run")
     config = OmegaConf.create({"resume": "run", "modules": []})
-    hydra = OmegaConf.create({"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}}})
+    hydra = OmegaConf.create(
+        {"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}, "job": {}}}
+    )
     HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
     try:
         score = train.main(config)

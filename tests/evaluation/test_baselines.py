@@ -3,7 +3,7 @@ import pytest
 
 from almeta.data import Dataset
 from almeta.envs import make_simulation
-from almeta.evaluation.baselines import QUANTILES, make_baselines, nearest_by_threshold, summaries
+from almeta.evaluation.baselines import QUANTILES, make_baselines, measure, nearest_by_threshold, summary_of
 from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
 from almeta.strategies.stream import NearestLabelled
@@ -22,6 +22,11 @@ def streams():
         return make_simulation(dataset, 50, make_generator(0, "env"), **{"length": 12, **options})
 
     return make
+
+
+def summaries(actors, simulation, episodes, seed):
+    found = measure(actors, simulation, episodes, seed)
+    return {name: summary_of(actors[name], measures) for name, measures in found.items()}
 
 
 def test_the_baselines_are_there(streams):

@@ -21,7 +21,7 @@ from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
 
 FILES = {
     *("aulc.csv", "cells.sqlite", "curves.csv", "summary.csv", "summary.json", "summary.md", "tests.csv"),
-    *("gain_curves.png", "gains.png", "learning_curves.png"),
+    *("gain_curves.png", "gains.png", "learning_curves.png", "report.html"),
 }
 TINY = ("budget=3", "repeats=2", "env.pool_size=15", "env.max_test=20", "strategies=[random,margin]", "out=out")
 TRAIN = (*SMALL, *SMALL_POOLS, "experiment=pool/quickstart", "batches=1", "evaluate_every=9", "final_episodes=4")

@@ -42,6 +42,8 @@ def test_the_measures_are_printed_and_written(command, run):
         "summary.json",
         "table.csv",
         "table.md",
+        "instances.csv",
+        "report.html",
         "accuracy_against_requests.png",
         "requests_along_script.png",
     }

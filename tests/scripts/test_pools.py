@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,15 @@ import torch
 
 from almeta.data.suites import group_of, suite
 from almeta.errors import AlmetaError
-from almeta.evaluation.style import png
 from almeta.evaluation.sweep import pool_table, sweep_table
-from almeta.evaluation.training_report import gain_over_training
 from almeta.policies import find_policy
 from almeta.runs import run_of, training
 from almeta.runs.config import TrainConfig
 from almeta.runs.pools import PoolRun, SplitSuite
 from almeta.scripts import train
-from almeta.scripts.commands import name_datasets
 from almeta.strategies import Outputs
 from almeta.training.agents import check_agent
-from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
+from tests.small_config import SMALL, SMALL_POOLS, small_config
 
 TRAIN = (*SMALL, *SMALL_POOLS, "experiment=pool/quickstart", "batches=2", "final_episodes=4")
 
@@ -159,6 +155,7 @@ def test_a_run_without_a_fold_is_not_judged(tmp_path):
     assert set(summary) == {"policy", "seed", "batches", "train"}
     assert find_policy(tmp_path).members[0].trained_on == {"iris", "wine"}
     assert not (tmp_path / "curves.csv").exists()
+    assert "No fold was held out" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("quick_figures")
@@ -170,17 +167,6 @@ def test_a_run_leaves_its_tables_and_figures(tmp_path):
     names = {row["strategy"] for row in summary["benchmark"]["strategies"]}
     assert names == {"random", "margin", "entropy", "information_density", "core_set", "pool_quickstart"}
     assert set(summary["test"]) == {"aulc", "aulc_of_margin", "gain", "better", "mean_return", "episodes"}
-
-
-def test_the_gain_is_drawn_along_training():
-    lines = [
-        {"kind": "evaluation", "batch": batch, "classes": part, "gain": 0.001 * batch}
-        for batch in (1, 2, 3)
-        for part in ("train", "test")
-    ]
-    assert png(gain_over_training(lines, "margin")).startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="no evaluation to draw"):
-        gain_over_training([{"kind": "train", "batch": 1}], "margin")
 
 
 # ---- sweeps
@@ -199,8 +185,9 @@ def test_a_sweep_over_folds_ends_in_a_table_and_is_one_policy(command):
         assert float(row["gain"]) == pytest.approx(test["gain"])
         assert float(row["aulc"]) == pytest.approx(test["aulc"])
     assert not Path("sweep/table.csv").exists()
-    assert result.out.rstrip().endswith("wrote pools.csv to sweep")
-    assert "missing: fold=null was judged on no 'test' data in sweep/" in result.out
+    assert result.out.rstrip().endswith("wrote pools.csv, table.md, report.html to sweep")
+    told = Path("sweep/table.md").read_text("utf-8")
+    assert "missing: fold=null was judged on no 'test' data in sweep/" in told
     policy = find_policy("sweep")
     assert (policy.name, len(policy.members)) == ("mine", 3)
     assert policy.members[0].trained_on == {"iris", "wine"}
@@ -227,30 +214,3 @@ def test_the_table_of_pools_leaves_out_streams_and_unfinished_jobs(tmp_path):
         "a job has no finished summary.json",
     ]
     assert list(pool_table([]).columns) == ["policy", "seed", "aulc", "gain", "better"]
-
-
-# ---- names on the command line
-
-
-@pytest.mark.parametrize(
-    ("given", "becomes"),
-    [
-        ("dataset=csv:my.csv", ["dataset=named", "dataset.name='csv:my.csv'"]),
-        ("dataset=iris", ["dataset=named", "dataset.name='iris'"]),
-        ("dataset=heart", ["dataset=named", "dataset.name='heart'"]),
-        ("dataset=openml:61", ["dataset=named", "dataset.name='openml:61'"]),
-        ("dataset=csv:it's.csv", ["dataset=named", r"dataset.name='csv:it\'s.csv'"]),
-        ("dataset=csv:a=b.csv", ["dataset=named", "dataset.name='csv:a=b.csv'"]),
-        ("dataset=omniglot", ["dataset=omniglot"]),
-        ("dataset=tables", ["dataset=tables"]),
-        ("dataset.name=iris", ["dataset.name=iris"]),
-        ("policy=iris", ["policy=iris"]),
-    ],
-)
-def test_any_name_may_stand_for_a_data_set(monkeypatch, given, becomes):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", "policy=x", given, "seed=1"])
-    name_datasets()
-    assert sys.argv == ["evaluate.py", "policy=x", *becomes, "seed=1"]
-    if "named" in becomes[0]:
-        name = compose_config(*sys.argv[1:], command="evaluate")["dataset"]["name"]
-        assert name == given.removeprefix("dataset=")

@@ -21,6 +21,8 @@ LEFT = {
     "summary.json",
     "table.csv",
     "table.md",
+    "instances.csv",
+    "report.html",
     "accuracy_against_requests.png",
     "requests_along_script.png",
     "instances_over_training.png",
@@ -60,7 +62,7 @@ def test_a_run_leaves_its_files_and_says_what_it_did(command):
     assert "woodward_finn after 4 batches, on classes of omniglot never trained on" in result.out
     for name in ("request always", "never request: guess", "nearest labelled image", "published: Supervised"):
         assert name in result.out
-    assert "learning_curve.png to run\n" in result.out
+    assert "learning_curve.png, report.html to run\n" in result.out
     assert "batch 4 of 4" in result.err  # progress does not mix with the tables
     summary = json.loads(Path("run/summary.json").read_text())
     assert {"policy", "seed", "batches", "test", "train", "baselines", "scripted"} <= set(summary)

@@ -9,8 +9,6 @@ from almeta.checks import Count, Positive, Share, Weight, Within, check_values
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError
 
-NAMES = ("blobs", "checkerboard", "circles", "classification", "moons", "three-cluster")
-
 Made = tuple[np.ndarray, np.ndarray]  # x [n, d] float64 and y [n] int64
 Several = Annotated[int, Within(2)]
 Rows = Annotated[int, Within(10)]

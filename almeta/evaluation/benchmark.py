@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import joblib
 import numpy as np
@@ -39,22 +39,32 @@ from almeta.training.rollout import learning_curves
 _BATCH = 1 << 28
 
 Track = Callable[[range], Iterable[int]]
+Cell = tuple[str, str]  # the names of a data set and of a contender
 _log = logging.getLogger(__name__)
 
 
 class Contender(Protocol):
     """A strategy or a policy; its text is its name in tables."""
 
-    def digest(self, dataset: str) -> str:
-        """Return a text that is equal for those who act alike on a data set.
+    @property
+    def digest(self) -> str:
+        """A text that is equal for those who act alike."""
+        ...
+
+    def check(self, dataset: str) -> None:
+        """Raise an AlmetaError if it was trained on a data set of that name, and may not be judged there."""
+        ...
+
+    def on(self, dataset: Dataset) -> "Contender":
+        """Return the one who acts on a data set.
 
         Raises:
-            AlmetaError: if it may not be judged there, because it was trained on it.
+            AlmetaError: if it was trained on its rows.
         """
         ...
 
-    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
-        """Return the one who acts on a data set; `generator` draws for it, on the device of the pools."""
+    def make(self, generator: torch.Generator) -> Actor[PoolState]:
+        """Return whoever acts; `generator` draws for it, on the device of the pools."""
         ...
 
 
@@ -71,10 +81,17 @@ class StrategySpec(Spec):
         spec = Spec.read(given, kind)
         return cls(spec.name, spec.options)
 
-    def digest(self, dataset: str) -> str:
+    @property
+    def digest(self) -> str:
         return f"strategy {self} {closure_digest(strategy_class(self.name).__module__)}"
 
-    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
+    def check(self, dataset: str) -> None:
+        return
+
+    def on(self, dataset: Dataset) -> "StrategySpec":
+        return self
+
+    def make(self, generator: torch.Generator) -> Actor[PoolState]:
         return make_strategy(self, generator)
 
 
@@ -91,11 +108,18 @@ class WithLearner:
     def __str__(self) -> str:
         return f"{self.contender} with {self.learner}"
 
-    def digest(self, dataset: str) -> str:
-        return self.contender.digest(dataset)
+    @property
+    def digest(self) -> str:
+        return self.contender.digest
 
-    def make(self, dataset: str, generator: torch.Generator) -> Actor[PoolState]:
-        return self.contender.make(dataset, generator)
+    def check(self, dataset: str) -> None:
+        self.contender.check(dataset)
+
+    def on(self, dataset: Dataset) -> "WithLearner":
+        return replace(self, contender=self.contender.on(dataset))
+
+    def make(self, generator: torch.Generator) -> Actor[PoolState]:
+        return self.contender.make(generator)
 
 
 # What makes curves out of picks, beside the learner in use.
@@ -160,7 +184,7 @@ class Setting:
             dataset,
             content,
             str(contender),
-            contender.digest(dataset),
+            contender.digest,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -170,9 +194,10 @@ class Setting:
         options = replace(self.env, synthetic=0.0, group=1)
         return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle)
 
-    def seeds(self, dataset: str) -> list[int]:
-        """Return what draws the task of each repeat."""
-        return [task_seed(self.seed, dataset, repeat) for repeat in range(self.repeats)]
+    def seeds(self, dataset: Dataset) -> list[int]:
+        """Return what draws the task of each repeat: a file's depend on its content, not on how its path is spelled."""
+        known = dataset.content if dataset.name.startswith("csv:") else dataset.name
+        return [task_seed(self.seed, known, repeat) for repeat in range(self.repeats)]
 
 
 def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
@@ -199,18 +224,18 @@ def _computing(setting: Setting) -> Iterator[None]:
 
 def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
     generator = make_generator(setting.seed, f"{contender} on {dataset}", setting.device)
-    actor = contender.make(dataset, generator)
+    actor = contender.make(generator)
     curves: list[Tensor] = []
-    for simulation, tasks in _batches(load_dataset(dataset, **setting.options_of(dataset)), dataset, setting):
+    for simulation, tasks in _batches(load_dataset(dataset, **setting.options_of(dataset)), setting):
         curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
     # A budget of None empties the smallest pool of a batch; batches are cut to the shortest one.
     shortest = min(map(len, curves))
     return torch.cat([curve[:shortest] for curve in curves], 1).numpy()
 
 
-def _batches(dataset: Dataset, name: str, setting: Setting) -> Iterator[tuple[PoolSimulation, PoolTasks]]:
+def _batches(dataset: Dataset, setting: Setting) -> Iterator[tuple[PoolSimulation, PoolTasks]]:
     """Yield the repeats of a data set in batches of bounded memory, each with a simulation to play it in."""
-    seeds = setting.seeds(name)
+    seeds, name = setting.seeds(dataset), dataset.name
     one = setting.simulation(dataset, 1, "size").sampler.draw_seeded(seeds[:1])
     size = max(1, _BATCH // (one.x.numel() + one.test_x.numel()))
     for begin in range(0, len(seeds), size):
@@ -220,35 +245,16 @@ def _batches(dataset: Dataset, name: str, setting: Setting) -> Iterator[tuple[Po
         yield simulation, simulation.sampler.draw_seeded(batch)
 
 
-class Trial(NamedTuple):
-    """What one task of a data set tells of it.
-
-    Attributes:
-        described: name and number of rows.
-        content: a digest of the rows.
-        is_cut: whether a task leaves rows out, because a pool may have so many only.
-    """
-
-    described: str
-    content: str
-    is_cut: bool
-
-
-def _try_out(name: str, setting: Setting) -> Trial:
-    """Begin one task of a data set, so that what does not fit is told early."""
-    dataset = load_dataset(name, **setting.options_of(name))
+def _try_out(dataset: Dataset, setting: Setting) -> bool:
+    """Begin one task of a data set, so that what does not fit is told early; return whether it leaves out rows."""
     simulation = setting.simulation(dataset, 1, "trial")
-    simulation.reset(tasks := simulation.sampler.draw_seeded(setting.seeds(name)[:1]))
-    digest = hashlib.sha256(repr((dataset.x.shape, dataset.class_names, dict(dataset.categories))).encode())
-    for part in (dataset.x, dataset.y):
-        digest.update(np.ascontiguousarray(part).data)
-    rows, used = len(dataset.x), tasks.x.shape[1] + tasks.test_x.shape[1]
-    is_cut = tasks.x.shape[1] == setting.env.pool_size and used < rows
-    return Trial(f"{name} ({rows:,} rows)", digest.hexdigest(), is_cut)
+    simulation.reset(tasks := simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
+    pool, tests = tasks.x.shape[1], tasks.test_x.shape[1]
+    return pool == setting.env.pool_size and pool + tests < len(dataset.x)
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:
-    """What draws the task of one repeat."""
+    """Return what draws the task of one repeat."""
     digest = hashlib.sha256(f"{seed}/{dataset}/{repeat}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
@@ -284,25 +290,43 @@ def run_benchmark(
         AlmetaError: if a name stands twice, a policy was trained on a data set, or a data set cannot be had or does not
             fit the setting, before anything is played; if a cell cannot be played, and finished ones are kept.
     """
-    _check_names(datasets, contenders)
-    for contender in contenders:
-        for dataset in datasets:
-            contender.digest(dataset)  # raises where it may not be judged, before files are read
-    check_options(datasets, setting.options)
-    trials = {dataset: _try_out(dataset, setting) for dataset in datasets}
-    if cut := [trial.described for trial in trials.values() if trial.is_cut]:
-        say(f"pools of {setting.env.pool_size} rows at most (env.pool_size) are drawn from {', '.join(cut)}")
-    keys = {(d, str(c)): setting.key(d, trials[d].content, c) for d in datasets for c in contenders}
+    keys, players = _open(datasets, contenders, setting, say)
     workers = make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
         if damaged := sum(map(cells.is_damaged, keys.values())):
             say(f"{damaged} of {len(keys)} cells in {store} are damaged: they are played again")
-        open_ = [(d, c) for d in datasets for c in contenders if keys[d, str(c)] not in cells]
+        open_ = [cell for cell in keys if keys[cell] not in cells]
         # Played in another process, where nothing is known of this one but what is handed over.
-        results = in_workers(workers, _play_named, [(dataset, contender, setting) for dataset, contender in open_])
+        calls = [(name, players[name, label], setting) for name, label in open_]
+        results = in_workers(workers, _play_named, calls)
         for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
             cells.keep(keys[dataset, name], dataset, name, curves)
-        return pd.concat([_long(d, str(c), cells.read(keys[d, str(c)])) for d in datasets for c in contenders])
+        return pd.concat([_long(*cell, cells.read(key)) for cell, key in keys.items()])
+
+
+def _open(
+    datasets: Sequence[str], contenders: Sequence[Contender], setting: Setting, say: Callable[[str], None]
+) -> tuple[dict[Cell, str], dict[Cell, Contender]]:
+    """Return the key of each cell and who plays it, after checking all that can be told before anything is played."""
+    _check_names(datasets, contenders)
+    for contender in contenders:
+        for dataset in datasets:
+            contender.check(dataset)  # before files are read
+    check_options(datasets, setting.options)
+    keys: dict[Cell, str] = {}
+    players: dict[Cell, Contender] = {}
+    cut: list[str] = []
+    for name in datasets:
+        loaded = load_dataset(name, **setting.options_of(name))
+        if _try_out(loaded, setting):
+            cut.append(f"{name} ({len(loaded.x):,} rows)")
+        for contender in contenders:
+            cell = (name, str(contender))
+            players[cell] = contender.on(loaded)
+            keys[cell] = setting.key(name, loaded.content, players[cell])
+    if cut:
+        say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
+    return keys, players
 
 
 def _play_named(dataset: str, contender: Contender, setting: Setting) -> tuple[str, str, np.ndarray]:

@@ -1,16 +1,22 @@
 """Trained policies, ready to act: those that ship with almeta, by name, and those of your own runs."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from almeta.agents.agent import Agent
+from almeta.build import find_target
+from almeta.data import Dataset
+from almeta.data.rows import share_of_rows, sketch
 from almeta.data.suites import group_of
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.policies.published import load_published, read_card
+from almeta.sources import closure_digest
 from almeta.training.agents import load_agent
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
@@ -49,10 +55,12 @@ class Member:
     Attributes:
         path: of its card or checkpoint.
         trained_on: names of the data sets that it has seen, near-duplicates of them included by group.
+        rows: of those data sets, by name, a sketch of their rows as one text.
     """
 
     path: Path
     trained_on: frozenset[str]
+    rows: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -64,11 +72,19 @@ class Member:
         """Whether a data set, or a near-duplicate of it, was among those it was trained on."""
         return group_of(dataset) in {group_of(name) for name in self.trained_on}
 
+    def seen_rows(self, rows: list[str]) -> str | None:
+        """Return the name of a data set it was trained on that has more than half of the rows of a sketch, or None."""
+        return next((name for name, own in self.rows.items() if share_of_rows(own.split(), rows) > 0.5), None)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The content of its card or checkpoint."""
+        return read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
+
     @property
     def config(self) -> dict[str, Any]:
         """What it was trained with."""
-        content = read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
-        config: dict[str, Any] = content["config"]
+        config: dict[str, Any] = self.content["config"]
         return config
 
     def load(self, device: str | torch.device) -> Agent:
@@ -96,27 +112,44 @@ class TrainedPolicy:
     def __str__(self) -> str:
         return self.name
 
-    def member(self, dataset: str) -> Member:
-        """Who acts on a data set.
+    def check(self, dataset: str) -> None:
+        """Raise an AlmetaError if all members were trained on a data set of that name or group."""
+        self._unseen(dataset)
+
+    def on(self, dataset: Dataset) -> "TrainedPolicy":
+        """Return the policy with the one member that acts on a data set.
 
         Raises:
-            AlmetaError: if all members were trained on it.
+            AlmetaError: if all members were trained on it, whatever it is called.
         """
-        for member in self.members:
-            if not member.has_seen(dataset):
-                return member
+        members, rows = self._unseen(dataset.name), sketch(dataset)
+        for member in members:
+            if (seen := member.seen_rows(rows)) is None:
+                return replace(self, members=(member,))
+        raise AlmetaError(
+            f"the policy '{self.name}' was trained on '{seen}', whose rows data set '{dataset.name}' has; judge it on "
+            "other data sets, or name a folder with runs of all folds"
+        )
+
+    def _unseen(self, dataset: str) -> list[Member]:
+        if members := [member for member in self.members if not member.has_seen(dataset)]:
+            return members
         raise AlmetaError(
             f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{group_of(dataset)}'); "
             "judge it on other data sets, or name a folder with runs of all folds"
         )
 
-    def digest(self, dataset: str) -> str:
-        """A text that is equal for those who act alike on a data set."""
-        return f"policy {self.member(dataset).digest}"
+    @property
+    def digest(self) -> str:
+        """A text that is equal for policies that act alike: of their weights, and of the code that reads them."""
+        content = self.members[0].content
+        parts = (("network", content["config"]["network"]), ("inputs", content["inputs"]))
+        code = [closure_digest(find_target(part["_target_"], name).__module__) for name, part in parts]
+        return f"policy {[member.digest for member in self.members]} {code}"
 
-    def make(self, dataset: str, generator: torch.Generator) -> Agent:
-        """Return the one who acts on a data set, on the device of the generator."""
-        return self.member(dataset).load(generator.device)
+    def make(self, generator: torch.Generator) -> Agent:
+        """Return the agent of the first member, on the device of the generator."""
+        return self.members[0].load(generator.device)
 
 
 def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:
@@ -140,7 +173,7 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
                 f"{checkpoint} was trained on problems of kind {content['kind']}; a benchmark of pools needs a policy "
                 "of pools"
             )
-        members.append(Member(checkpoint, frozenset(content["datasets"])))
+        members.append(Member(checkpoint, frozenset(content["datasets"]), content.get("rows", {})))
         names.add(content["config"]["name"])
     members.sort(key=lambda member: -len(member.trained_on))
     return TrainedPolicy(name or "+".join(sorted(names)), tuple(members))
@@ -177,7 +210,8 @@ def _cards(name: str | Path) -> list[Path]:
 
 def _members(cards: list[Path]) -> list[Member]:
     """The members of the cards, those who have seen most first."""
-    members = [Member(card, frozenset(read_card(card)["trained_on"])) for card in cards]
+    read = {card: read_card(card) for card in cards}
+    members = [Member(path, frozenset(card["trained_on"]), card.get("rows", {})) for path, card in read.items()]
     return sorted(members, key=lambda member: -len(member.trained_on))
 
 

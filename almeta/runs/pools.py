@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -18,8 +19,9 @@ from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Contender, Setting, StrategySpec, WithLearner, run_benchmark
 from almeta.evaluation.curves import Area
+from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
-from almeta.evaluation.report import Report
+from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.writers import publish
 from almeta.inputs import Candidates, PoolInputs
@@ -181,6 +183,19 @@ class PoolRun(Run):
         report = compare(self.names["test"], contenders, setting, folder, config.plain())
         publish(replace(report, figures={**figures, **report.figures}), folder, Console())
         return summary | {"test": test, "benchmark": report.summary}
+
+    @classmethod
+    def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
+        """Return a row for each job that was judged on data sets which its training held back."""
+        measures = ("aulc", "gain", "better")
+        rows = [
+            {"policy": job.label, "seed": job.results["seed"], **{key: job.results["test"][key] for key in measures}}
+            for job in jobs
+            if job.results and "test" in job.results
+        ]
+        numbers = pd.DataFrame(rows, columns=["policy", "seed", *measures])
+        note = "On data sets never trained on: the mean score along the curve, and its gain over the reference."
+        return [Table("pools", numbers, numbers.map(shown_cell), title="Policies of pools", note=note)]
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Runs on the one-shot stream."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from almeta.build import build
@@ -11,8 +14,11 @@ from almeta.checks import Count, Share, check_arguments
 from almeta.data import Dataset, load_dataset
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
+from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
+from almeta.evaluation.report import Table
 from almeta.evaluation.stream_report import compare, stream_report
+from almeta.evaluation.stream_tables import shown_table, table_of_jobs
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.writers import publish
 from almeta.inputs import Images
@@ -128,6 +134,10 @@ class StreamRun(Run):
             **report.summary,
         }
 
+    @classmethod
+    def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
+        return [shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs))))]
+
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         agent, checkpoint = load_agent(config.policy)
@@ -167,6 +177,14 @@ class StreamRun(Run):
         }
         publish(report, folder, Console(), summary)
         return summary
+
+
+def _has_published_task(job: Job) -> bool:
+    try:
+        env = OmegaConf.to_container(OmegaConf.create(job.config["env"]), resolve=True)
+        return is_published_task(job.config["dataset"]["name"], env)  # type: ignore[arg-type]
+    except (KeyError, TypeError, OmegaConfBaseException):
+        return False
 
 
 def evaluation_streams(

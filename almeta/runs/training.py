@@ -69,7 +69,7 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
         if trainer.batch == 0:
             run.prepare()
         trainer.train()
-        summary = run.conclude(folder)
+        summary = {"kind": run.kind, **run.conclude(folder)}
         write_atomically(folder / SUMMARY, json.dumps(summary, indent=2))
         print(f"wrote {SUMMARY} to {folder}")
         return summary

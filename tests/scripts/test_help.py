@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -20,12 +21,11 @@ def test_help_shows_each_knob_with_its_sentence_and_fits_100_columns(command, co
     assert module.__doc__.strip() in outcome.out
     page = outcome.out.replace(module.__doc__.strip(), "")
     assert max(len(line) for line in page.splitlines() if "=[" not in line) <= 100
-    text = (conf.__path__[0] + f"/{command_name}.yaml", "utf-8")
-    content = yaml.safe_load(open(text[0], encoding=text[1]))
+    text = Path(conf.__path__[0], f"{command_name}.yaml").read_text("utf-8")
     words = " ".join(page.split())
-    for key in set(content) - {"defaults", "hydra"}:
+    for key in set(yaml.safe_load(text)) - {"defaults", "hydra"}:
         assert re.search(rf"^  {key}[=.\s]", page, re.M), key
-    comments = re.findall(r"^# (.*\.)\n(?=[a-z_]+:)", open(text[0], encoding=text[1]).read(), re.M)
+    comments = re.findall(r"^# (.*\.)\n(?=[a-z_]+:)", text, re.M)
     assert len(comments) > 8
     for comment in comments:
         assert comment in words

@@ -80,13 +80,13 @@ def is_trusted(module: str) -> bool:
     return module in _trusted
 
 
-def import_modules(names: Iterable[str]) -> None:
+def import_modules(names: str | Iterable[str]) -> None:
     """Import modules of one's own, which register what they define, and trust them.
 
     Raises:
         AlmetaError: if one is not there.
     """
-    for name in names:
+    for name in [names] if isinstance(names, str) else names:
         try:
             importlib.import_module(name)
         except ImportError as error:

@@ -10,7 +10,7 @@ from almeta.data.catalogue import canonical_name, dataset_names, find, register_
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError
 
-__all__ = ["Dataset", "canonical_name", "dataset_names", "load_dataset", "register_dataset"]
+__all__ = ["Dataset", "canonical_name", "dataset_names", "load_dataset", "register_dataset", "takes_option"]
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
@@ -38,3 +38,18 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     if not isinstance(dataset, Dataset):
         raise AlmetaError(f"data set {entry.name!r}: its loader returned {type(dataset).__name__}; return a Dataset")
     return dataset if dataset.name == entry.name else dataclasses.replace(dataset, name=entry.name)
+
+
+def takes_option(name: str, option: str) -> bool:
+    """Whether the loader of a data set takes an option: `csv:PATH` takes "target", and iris takes none.
+
+    Raises:
+        AlmetaError: if the name is unknown.
+    """
+    entry = find(name)
+    module = None if callable(entry.loader) else importlib.import_module(f"{__name__}.{entry.loader}")
+    if hasattr(module, "options_of"):  # where the signature does not tell
+        return option in module.options_of(*entry.argument)
+    parameters = inspect.signature(entry.loader if module is None else module.load).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return takes_any or option in list(parameters)[len(entry.argument) :]

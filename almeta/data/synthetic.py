@@ -25,11 +25,15 @@ def load(name: str, **options: Any) -> Dataset:
     Raises:
         AlmetaError: for unknown options, values out of range, and values that do not go together.
     """
-    hints = get_type_hints(FAMILIES[name], include_extras=True)
-    known = {key: hint for key, hint in hints.items() if key not in ("rng", "return")}
-    check_values(options, {**known, "n": Rows, "seed": Seed}, f"data set {name}")
+    check_values(options, options_of(name), f"data set {name}")
     settings = {"n": 600, "seed": 0, **options}
     return _dataset(name, np.random.default_rng(settings.pop("seed")), settings.pop("n"), settings)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """Return the options of a family, with the type of each."""
+    hints = get_type_hints(FAMILIES[name], include_extras=True)
+    return {key: hint for key, hint in hints.items() if key not in ("rng", "return")} | {"n": Rows, "seed": Seed}
 
 
 def draw_synthetic(rng: np.random.Generator, n: int = 400) -> Dataset:

@@ -5,9 +5,8 @@ the same first labels, however many repeats there are, and with that the same or
 """
 
 import hashlib
-import importlib
-import itertools
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -18,13 +17,13 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from torch import Tensor
 
-from almeta.data import Dataset, load_dataset
+from almeta.data import Dataset, load_dataset, takes_option
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.cells import CellStore
+from almeta.evaluation.workers import in_workers, make_workers
 from almeta.learners import Learner, make_learner
 from almeta.oracles import Oracle
 from almeta.pool import PoolState
@@ -40,6 +39,8 @@ from almeta.training.rollout import learning_curves
 _BATCH = 1 << 28
 
 Track = Callable[[range], Iterable[int]]
+Cell = tuple[str, str]  # the names of a data set and of a contender
+_log = logging.getLogger(__name__)
 
 
 class Contender(Protocol):
@@ -148,7 +149,7 @@ class Setting:
         seed: draws the tasks.
         device: where pools lie.
         matmul_precision: of matrix products.
-        options: of `load_dataset`.
+        options: of `load_dataset`; each data set gets those that its loader takes.
         threads: CPU threads of a cell.
     """
 
@@ -166,6 +167,10 @@ class Setting:
         """Return the learner that a contender plays with."""
         return make_learner(contender.learner) if isinstance(contender, WithLearner) else self.learner
 
+    def options_of(self, dataset: str) -> dict[str, Any]:
+        """Return the options that a data set's loader takes."""
+        return {key: value for key, value in self.options.items() if takes_option(dataset, key)}
+
     def key(self, dataset: str, content: str, contender: Contender) -> str:
         """Return a digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
         learner = self.learner_of(contender)
@@ -175,7 +180,7 @@ class Setting:
             asdict(self.env),
             joblib.hash(learner),
             repr(self.oracle),
-            [self.repeats, self.seed, self.device, self.matmul_precision, self.options],
+            [self.repeats, self.seed, self.device, self.matmul_precision, self.options_of(dataset)],
             dataset,
             content,
             str(contender),
@@ -221,7 +226,7 @@ def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
     generator = make_generator(setting.seed, f"{contender} on {dataset}", setting.device)
     actor = contender.make(generator)
     curves: list[Tensor] = []
-    for simulation, tasks in _batches(load_dataset(dataset, **setting.options), setting):
+    for simulation, tasks in _batches(load_dataset(dataset, **setting.options_of(dataset)), setting):
         curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
     # A budget of None empties the smallest pool of a batch; batches are cut to the shortest one.
     shortest = min(map(len, curves))
@@ -240,10 +245,12 @@ def _batches(dataset: Dataset, setting: Setting) -> Iterator[tuple[PoolSimulatio
         yield simulation, simulation.sampler.draw_seeded(batch)
 
 
-def _try_out(dataset: Dataset, setting: Setting) -> None:
-    """Begin one task of a data set, so that what does not fit is told early."""
+def _try_out(dataset: Dataset, setting: Setting) -> bool:
+    """Begin one task of a data set, so that what does not fit is told early; return whether it leaves out rows."""
     simulation = setting.simulation(dataset, 1, "trial")
-    simulation.reset(simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
+    simulation.reset(tasks := simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
+    pool, tests = tasks.x.shape[1], tasks.test_x.shape[1]
+    return pool == setting.env.pool_size and pool + tests < len(dataset.x)
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:
@@ -261,6 +268,7 @@ def run_benchmark(
     backend: str | None = None,
     backend_options: dict[str, Any] | None = None,
     track: Track = iter,
+    say: Callable[[str], None] = _log.info,
 ) -> pd.DataFrame:
     """Play all cells that are not finished yet, several at once, and return all curves.
 
@@ -273,6 +281,7 @@ def run_benchmark(
         backend: joblib's, such as "loky" (processes), "dask" or "ray"; None for its default.
         backend_options: of that, such as `scheduler_host` of dask.
         track: wraps the range of cells still to come, to show how far it is.
+        say: told what is worth knowing: pools that are cut from larger data sets, damaged cells.
 
     Returns:
         Columns `dataset, strategy, repeat, queries, score`.
@@ -281,49 +290,43 @@ def run_benchmark(
         AlmetaError: if a name stands twice, a policy was trained on a data set, or a data set cannot be had or does not
             fit the setting, before anything is played; if a cell cannot be played, and finished ones are kept.
     """
-    _check_names(datasets, contenders)
-    for contender in contenders:
-        for dataset in datasets:
-            contender.check(dataset)  # before files are read
-    keys, players = {}, {}
-    for name in datasets:
-        loaded = load_dataset(name, **setting.options)
-        _try_out(loaded, setting)
-        for contender in contenders:
-            cell = (name, str(contender))
-            players[cell] = contender.on(loaded)
-            keys[cell] = setting.key(name, loaded.content, players[cell])
-    workers = _make_workers(min(jobs, len(keys)), backend, backend_options or {})
+    keys, players = _open(datasets, contenders, setting, say)
+    workers = make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
+        if damaged := sum(map(cells.is_damaged, keys.values())):
+            say(f"{damaged} of {len(keys)} cells in {store} are damaged: they are played again")
         open_ = [cell for cell in keys if keys[cell] not in cells]
         # Played in another process, where nothing is known of this one but what is handed over.
-        calls = [delayed(_play_named)(name, players[name, label], setting) for name, label in open_]
-        # A backend that returns all results at once gets portions of the calls, so that finished cells are kept.
-        portion = max(1, len(calls) if workers.return_generator else workers.n_jobs)
-        results = itertools.chain.from_iterable(
-            workers(calls[begin : begin + portion]) for begin in range(0, len(calls), portion)
-        )
+        calls = [(name, players[name, label], setting) for name, label in open_]
+        results = in_workers(workers, _play_named, calls)
         for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
             cells.keep(keys[dataset, name], dataset, name, curves)
         return pd.concat([_long(*cell, cells.read(key)) for cell, key in keys.items()])
 
 
-def _make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
-    """Joblib's pool of workers; results come as they are finished, where the backend can.
-
-    Raises:
-        AlmetaError: if there is no such backend here.
-    """
-    try:
-        if backend == "ray":  # an optional package, which tells joblib of itself when it is asked to
-            importlib.import_module(f"{backend}.util.joblib").register_ray()
-        workers = Parallel(n_jobs=jobs, backend=backend, **options)
-        unordered = {"return_as": "generator_unordered"} if workers._backend.supports_return_generator else {}
-        return Parallel(n_jobs=jobs, backend=backend, **unordered, **options)
-    except (ImportError, TypeError, ValueError) as error:
-        raise AlmetaError(
-            f"backend '{backend}' cannot be used here ({error}); choose loky, or install and start what it needs"
-        ) from error
+def _open(
+    datasets: Sequence[str], contenders: Sequence[Contender], setting: Setting, say: Callable[[str], None]
+) -> tuple[dict[Cell, str], dict[Cell, Contender]]:
+    """Return the key of each cell and who plays it, after checking all that can be told before anything is played."""
+    _check_names(datasets, contenders)
+    for contender in contenders:
+        for dataset in datasets:
+            contender.check(dataset)  # before files are read
+    check_options(datasets, setting.options)
+    keys: dict[Cell, str] = {}
+    players: dict[Cell, Contender] = {}
+    cut: list[str] = []
+    for name in datasets:
+        loaded = load_dataset(name, **setting.options_of(name))
+        if _try_out(loaded, setting):
+            cut.append(f"{name} ({len(loaded.x):,} rows)")
+        for contender in contenders:
+            cell = (name, str(contender))
+            players[cell] = contender.on(loaded)
+            keys[cell] = setting.key(name, loaded.content, players[cell])
+    if cut:
+        say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
+    return keys, players
 
 
 def _play_named(dataset: str, contender: Contender, setting: Setting) -> tuple[str, str, np.ndarray]:
@@ -336,6 +339,13 @@ def _check_names(datasets: Sequence[str], contenders: Sequence[Contender]) -> No
             raise AlmetaError(f"no {kind} is named; a benchmark needs at least one")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise AlmetaError(f"the {kind} '{twice[0]}' is named twice; name it once")
+
+
+def check_options(datasets: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise an AlmetaError for an option that no data set's loader takes."""
+    for key, value in options.items():
+        if not any(takes_option(dataset, key) for dataset in datasets):
+            load_dataset(datasets[0], **{key: value})  # raises, and says what it takes
 
 
 def _long(dataset: str, strategy: str, curves: np.ndarray) -> pd.DataFrame:

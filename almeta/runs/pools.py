@@ -268,7 +268,7 @@ def compare(
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
     """
     progress = Progress("benchmark", unit="cell")
-    curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, **running)
+    curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, say=print, **running)
     return pool_report(curves, reference, area=area, measure=setting.env.score, config=config)
 
 

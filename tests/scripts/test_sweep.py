@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from almeta.scripts import evaluate, streams, train
+from almeta.runs import run as runs
+from almeta.scripts import evaluate, train
 from almeta.scripts.commands import register_resolvers
 from almeta.training.rollout import play
 from tests.small_config import SMALL
@@ -82,8 +83,8 @@ def test_a_job_that_fails_does_not_stop_the_others(command, monkeypatch):
             raise ZeroDivisionError("a fault of almeta")
         return build(config, *args)
 
-    build = streams.build_agent
-    monkeypatch.setattr(streams, "build_agent", faulty)
+    build = runs.build_agent
+    monkeypatch.setattr(runs, "build_agent", faulty)
     result = command(train, *SWEEP, "env.classes=3,9999,4", "seed=0,1")
     assert result.status == 1
     assert result.err.count("error: env.classes=9999, but this part of data set 'omniglot' has 1200 classes") == 2

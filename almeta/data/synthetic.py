@@ -187,10 +187,15 @@ def classification(
     x[:, :informative] = signal
     x[:, informative : informative + redundant] = signal @ rng.uniform(-1, 1, (informative, redundant))
     x[:, informative + redundant :] = rng.normal(size=(n, features - informative - redundant))
-    noisy = rng.random(n) < label_noise
-    noisy[np.unique(y, return_index=True)[1]] = False  # one row of each class keeps its label
-    y[noisy] = rng.integers(classes, size=noisy.sum())
+    _add_noise(rng, y, classes, label_noise)
     return x[:, rng.permutation(features)], y
+
+
+def _add_noise(rng: np.random.Generator, y: np.ndarray, classes: int, share: float) -> None:
+    """Draw the labels of a share of the rows anew, in place; one row of each class keeps its label."""
+    noisy = rng.random(len(y)) < share
+    noisy[np.unique(y, return_index=True)[1]] = False
+    y[noisy] = rng.integers(classes, size=noisy.sum())
 
 
 def _labels(n: int, weights: np.ndarray) -> np.ndarray:

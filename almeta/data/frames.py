@@ -246,7 +246,7 @@ def _finite(columns: list[Feature], where: str) -> np.ndarray:
         rows = np.flatnonzero(infinite[:, column])
         raise AlmetaError(
             f"{where}: column {columns[column].name!r} has {len(rows)} values that are infinite or too large, "
-            f"the first in row {rows[0] + 1} ({values[rows[0], column]:g}); leave the cell empty if the value is not known"
+            f"the first in row {rows[0] + 1} ({values[rows[0], column]:g}); leave the cell empty if it is not known"
         )
     return x
 

@@ -181,12 +181,10 @@ def classification(
     cluster = y * clusters + rng.integers(clusters, size=n)
     corners = _corners(rng, classes * clusters, informative)
     shapes = rng.uniform(-1, 1, (classes * clusters, informative, informative))
-    x = np.empty((n, features))
-    signal = rng.normal(size=(n, informative))
-    signal = np.einsum("ni,nij->nj", signal, shapes[cluster]) + separation * corners[cluster]
-    x[:, :informative] = signal
-    x[:, informative : informative + redundant] = signal @ rng.uniform(-1, 1, (informative, redundant))
-    x[:, informative + redundant :] = rng.normal(size=(n, features - informative - redundant))
+    signal = np.einsum("ni,nij->nj", rng.normal(size=(n, informative)), shapes[cluster]) + separation * corners[cluster]
+    repeats = signal @ rng.uniform(-1, 1, (informative, redundant))
+    noise = rng.normal(size=(n, features - informative - redundant))
+    x = np.concatenate([signal, repeats, noise], 1)
     _add_noise(rng, y, classes, label_noise)
     return x[:, rng.permutation(features)], y
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from almeta.build import build
 from almeta.checks import Count, Share, check_arguments, check_call
 from almeta.data import Dataset, load_dataset
+from almeta.data.rows import share_of_rows, sketch
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.jobs import Job
@@ -223,4 +224,11 @@ def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, class
                 f"split_seed={own['split_seed']}); to judge it there, choose classes=test (or train) of that split"
             )
         check_data(checkpoint, {"datasets": [train.name], "digest": train.fingerprint})
-    return (load_dataset(chosen.name) if classes == "all" else parts[classes]), train
+        return parts[classes], train
+    judged, trained_on = load_dataset(chosen.name) if classes == "all" else parts[classes], checkpoint.get("rows", {})
+    for name, rows in trained_on.items():  # files of version 0.1 have none
+        if share_of_rows(rows.split(), sketch(judged)) > 0:
+            raise AlmetaError(
+                f"the policy was trained on images of '{name}' that data set '{judged.name}' has, too; judge it on others"
+            )
+    return judged, train

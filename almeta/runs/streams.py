@@ -229,6 +229,6 @@ def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, class
     for name, rows in trained_on.items():  # files of version 0.1 have none
         if share_of_rows(rows.split(), sketch(judged)) > 0:
             raise AlmetaError(
-                f"the policy was trained on images of '{name}' that data set '{judged.name}' has, too; judge it on others"
+                f"the policy was trained on images of '{name}' that '{judged.name}' has, too; judge it on others"
             )
     return judged, train

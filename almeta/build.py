@@ -14,6 +14,7 @@ import yaml
 from almeta.checks import check_arguments, check_call
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.registry import is_trusted, trust
+from almeta.specs import Spec
 
 Config = dict[str, Any]
 
@@ -110,16 +111,20 @@ def trust_targets(config: Mapping[str, Any]) -> None:
             trust(target.rpartition(".")[0])
 
 
+def config_names(group: str) -> list[str]:
+    """The choices that `conf/GROUP` has, sorted."""
+    return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
+
+
 def named_config(group: str, name: str) -> Config:
     """Return the YAML `conf/GROUP/NAME.yaml` as plain values, with those that its defaults name below it.
 
     Raises:
         AlmetaError: if there is no such choice.
     """
-    path = _CONF / group / f"{name}.yaml"
-    if not path.is_file():
-        raise AlmetaError(did_you_mean(str(name), (found.stem for found in path.parent.glob("*.yaml")), group))
-    content = yaml.safe_load(path.read_text("utf-8"))
+    if name not in config_names(group):
+        raise AlmetaError(did_you_mean(str(name), config_names(group), group))
+    content = yaml.safe_load((_CONF / group / f"{name}.yaml").read_text("utf-8"))
     bases = [base for base in content.pop("defaults", []) if base != "_self_"]
     merged: Config = {}
     for base in bases:
@@ -138,13 +143,9 @@ def choose(choice: Any, group: str, expected: type | None = None) -> Any:
     Raises:
         AlmetaError: for an unknown name or option, and for a thing of another class.
     """
-    if isinstance(choice, str):
-        return build(named_config(group, choice), group)
-    if isinstance(choice, Mapping):
-        options = dict(choice)
-        if "name" not in options:
-            raise AlmetaError(f"{group} is {choice!r}; give its name, as in {{name: ...}}, and options")
-        return build(named_config(group, options.pop("name")) | options, group)
+    if isinstance(choice, str | Mapping | Spec):
+        spec = Spec.read(choice, group)
+        return build(named_config(group, spec.name) | dict(spec.options), group)
     if (expected is not None and not isinstance(choice, expected)) or inspect.isclass(choice):
         raise AlmetaError(f"{group} is {choice!r}; give a name of conf/{group}, or an object of the kind")
     return choice

@@ -1,16 +1,21 @@
 """Trained policies, ready to act: those that ship with almeta, by name, and those of your own runs."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from almeta.agents.agent import Agent
+from almeta.build import find_target
+from almeta.data import Dataset
+from almeta.data.rows import share_of_rows, sketch
 from almeta.data.suites import group_of
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.policies.published import load_published, read_card
+from almeta.sources import closure_digest
 from almeta.training.agents import load_agent
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
@@ -45,11 +50,37 @@ class Member:
 
     Attributes:
         path: of its card or checkpoint.
-        trained_on: names of the data sets that it has seen, near-duplicates of them included by group.
     """
 
     path: Path
-    trained_on: frozenset[str]
+
+    def __reduce__(self) -> tuple[type["Member"], tuple[Path]]:
+        return Member, (self.path,)  # without the content: another process reads it anew
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What its card or checkpoint holds."""
+        return read_card(self.path) if self.is_card else load_checkpoint(self.path)
+
+    @property
+    def is_card(self) -> bool:
+        """Whether it was published, and is no checkpoint of a run."""
+        return self.path.suffix == ".json"
+
+    @property
+    def kind(self) -> str:
+        """The kind of problems that it was trained on."""
+        return str(self.content["kind"])
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """Names of the data sets that it has seen, near-duplicates of them included by group."""
+        return frozenset(self.content["trained_on" if self.is_card else "datasets"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was trained with."""
+        return dict(self.content["config"])
 
     @property
     def digest(self) -> str:
@@ -61,27 +92,10 @@ class Member:
         """Whether a data set, or a near-duplicate of it, was among those it was trained on."""
         return group_of(dataset) in {group_of(name) for name in self.trained_on}
 
-    @property
-    def is_card(self) -> bool:
-        """Whether it was published, and is no checkpoint of a run."""
-        return self.path.suffix == ".json"
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """What its card or checkpoint holds."""
-        return read_card(self.path) if self.is_card else load_checkpoint(self.path)
-
-    @property
-    def kind(self) -> str:
-        """The kind of problems that it was trained on."""
-        kind: str = self.content["kind"]
-        return kind
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was trained with."""
-        config: dict[str, Any] = self.content["config"]
-        return config
+    def seen_rows(self, rows: list[str]) -> str | None:
+        """Return the name of a data set it was trained on that has more than half of the rows of a sketch, or None."""
+        known = self.content.get("rows", {})  # files of version 0.1 have none
+        return next((name for name, own in known.items() if share_of_rows(own.split(), rows) > 0.5), None)
 
     def load(self, device: str | torch.device) -> Agent:
         """Load the agent onto a device."""
@@ -108,27 +122,44 @@ class TrainedPolicy:
     def __str__(self) -> str:
         return self.name
 
-    def member(self, dataset: str) -> Member:
-        """Who acts on a data set.
+    def check(self, dataset: str) -> None:
+        """Raise an AlmetaError if all members were trained on a data set of that name or group."""
+        self._unseen(dataset)
+
+    def on(self, dataset: Dataset) -> "TrainedPolicy":
+        """Return the policy with the one member that acts on a data set.
 
         Raises:
-            AlmetaError: if all members were trained on it.
+            AlmetaError: if all members were trained on it, whatever it is called.
         """
-        for member in self.members:
-            if not member.has_seen(dataset):
-                return member
+        members, rows = self._unseen(dataset.name), sketch(dataset)
+        for member in members:
+            if (seen := member.seen_rows(rows)) is None:
+                return replace(self, members=(member,))
+        raise AlmetaError(
+            f"the policy '{self.name}' was trained on '{seen}', whose rows data set '{dataset.name}' has; judge it on "
+            "other data sets, or name a folder with runs of all folds"
+        )
+
+    def _unseen(self, dataset: str) -> list[Member]:
+        if members := [member for member in self.members if not member.has_seen(dataset)]:
+            return members
         raise AlmetaError(
             f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{group_of(dataset)}'); "
             "judge it on other data sets, or name a folder with runs of all folds"
         )
 
-    def digest(self, dataset: str) -> str:
-        """A text that is equal for those who act alike on a data set."""
-        return f"policy {self.member(dataset).digest}"
+    @property
+    def digest(self) -> str:
+        """A text that is equal for policies that act alike: of their weights, and of the code that reads them."""
+        content = self.members[0].content
+        parts = (("network", content["config"]["network"]), ("inputs", content["inputs"]))
+        code = [closure_digest(find_target(part["_target_"], name).__module__) for name, part in parts]
+        return f"policy {[member.digest for member in self.members]} {code}"
 
-    def make(self, dataset: str, generator: torch.Generator) -> Agent:
-        """Return the one who acts on a data set, on the device of the generator."""
-        return self.member(dataset).load(generator.device)
+    def make(self, generator: torch.Generator) -> Agent:
+        """Return the agent of the first member, on the device of the generator."""
+        return self.members[0].load(generator.device)
 
 
 def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:
@@ -164,10 +195,7 @@ def kind_of(name_or_folder: str | Path) -> str:
 
 def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
     """The members of a policy, those who have seen most first."""
-    cards = _cards(name_or_folder)
-    members = [Member(path, frozenset(read_card(path)["trained_on"])) for path in cards] or [
-        Member(path, frozenset(load_checkpoint(path)["datasets"])) for path in _checkpoints(name_or_folder)
-    ]
+    members = map(Member, _cards(name_or_folder) or _checkpoints(name_or_folder))
     return tuple(sorted(members, key=lambda member: -len(member.trained_on)))
 
 

@@ -43,6 +43,7 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         "trained_on": content["datasets"],
         "inputs": content["inputs"],
         "names": list(content["names"]),
+        "rows": content.get("rows", {}),
         "batches": content["batch"],
         **facts,
         "config": {key: content["config"][key] for key in CONFIG_KEYS},

@@ -1,22 +1,27 @@
 """Runs on the one-shot stream."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from almeta.build import build
 from almeta.checks import Count, Share, check_arguments, check_call
 from almeta.data import Dataset, load_dataset
+from almeta.data.rows import share_of_rows, sketch
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
+from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
-from almeta.evaluation.report import compare, draw_training, print_results, write_results
+from almeta.evaluation.report import Table
+from almeta.evaluation.stream_report import compare, stream_report
+from almeta.evaluation.stream_tables import shown_table, table_of_jobs
 from almeta.evaluation.streams import evaluate
-from almeta.files import write_atomically
+from almeta.evaluation.writers import publish
 from almeta.inputs import Images
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.run import Run
@@ -118,20 +123,21 @@ class StreamRun(Run):
         results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
         title = f"{config.name} after {config.batches:,} batches, on classes of {classes} never trained on"
-        print_results(results, title, Console(), published)
-        paths = write_results(results, folder, published)
-        paths += draw_training(read_json_lines(folder / METRICS), results.baselines, folder, published)
-        print(f"wrote {', '.join(path.name for path in paths)} to {folder}")
+        metrics = read_json_lines(folder / METRICS)
+        report = stream_report(results, title, published, metrics, config.plain())
+        publish(report, folder, Console())
         return {
             "policy": config.name,
             "seed": seed,
             "batches": config.batches,
             "test": results.summary,
             "train": train_summary,
-            "baselines": results.baselines,
-            "gain": asdict(results.gain) | {"over": results.best_baseline},
-            "scripted": results.scripted,
+            **report.summary,
         }
+
+    @classmethod
+    def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
+        return [shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs))))]
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
@@ -164,21 +170,25 @@ class StreamRun(Run):
         )
         published = is_published_task(judged.name, asdict(options))
         results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
-        print_results(results, title, Console(), published)
+        report = stream_report(results, title, published, config=config.plain() | {"env": asdict(options)})
         summary = {
             "kind": StreamRun.kind,
             "policy": config.policy,
             "dataset": judged.name,
             "classes": config.classes,
             **results.summary,
-            "baselines": results.baselines,
-            "gain": asdict(results.gain) | {"over": results.best_baseline},
-            "scripted": results.scripted,
+            **report.summary,
         }
-        paths = write_results(results, folder, published)
-        write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
-        print(f"wrote {', '.join(path.name for path in paths)} and summary.json to {folder}")
+        publish(report, folder, Console(), summary)
         return summary
+
+
+def _has_published_task(job: Job) -> bool:
+    try:
+        env = OmegaConf.to_container(OmegaConf.create(job.config["env"]), resolve=True)
+        return is_published_task(job.config["dataset"]["name"], env)  # type: ignore[arg-type]
+    except (KeyError, TypeError, OmegaConfBaseException):
+        return False
 
 
 def evaluation_streams(
@@ -215,4 +225,11 @@ def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, class
                 f"split_seed={own['split_seed']}); to judge it there, choose classes=test (or train) of that split"
             )
         check_data(checkpoint, {"datasets": [train.name], "digest": train.fingerprint})
-    return (load_dataset(chosen.name) if classes == "all" else parts[classes]), train
+        return parts[classes], train
+    judged, trained_on = load_dataset(chosen.name) if classes == "all" else parts[classes], checkpoint.get("rows", {})
+    for name, rows in trained_on.items():  # files of version 0.1 have none
+        if share_of_rows(rows.split(), sketch(judged)) > 0:
+            raise AlmetaError(
+                f"the policy was trained on images of '{name}' that '{judged.name}' has, too; judge it on others"
+            )
+    return judged, train

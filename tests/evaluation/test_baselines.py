@@ -3,7 +3,7 @@ import pytest
 
 from almeta.data import Dataset
 from almeta.envs.stream import StreamOptions, StreamSimulation
-from almeta.evaluation.baselines import QUANTILES, make_baselines, nearest_by_threshold, summaries
+from almeta.evaluation.baselines import QUANTILES, make_baselines, measure, nearest_by_threshold, summary_of
 from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
 from almeta.strategies.stream import NearestLabelled
@@ -23,6 +23,11 @@ def streams():
         return StreamSimulation(dataset, settings, 50, make_generator(0, "env"))
 
     return make
+
+
+def summaries(actors, simulation, episodes, seed):
+    found = measure(actors, simulation, episodes, seed)
+    return {name: summary_of(actors[name], measures) for name, measures in found.items()}
 
 
 def test_the_baselines_are_there(streams):

@@ -82,6 +82,23 @@ def utilities(agent, name="wine"):
     return outputs.utilities.detach().masked_fill(~state_of(name).available, -torch.inf)
 
 
+def member_of(path, *names):
+    """A member that was trained on data sets of these names; there is no file of it."""
+    member = Member(Path(path))
+    member.__dict__["content"] = {"kind": "pool", "datasets": list(names), "rows": {}}
+    return member
+
+
+def acting(policy, name):
+    """Who acts on a data set."""
+    (member,) = policy.on(load_dataset(name)).members
+    return member
+
+
+def made(policy, name):
+    return policy.on(load_dataset(name)).make(torch.Generator())
+
+
 # ---- runs
 
 
@@ -98,20 +115,21 @@ def test_a_run_is_a_policy_of_its_own_name(run):
 def test_a_policy_is_judged_only_where_it_was_not_trained(run):
     policy = find_policy(run)
     (seen,) = policy.members[0].trained_on
-    assert policy.member(held_out(run)) == policy.members[0]
-    for use in (policy.member, policy.digest, lambda name: policy.make(name, torch.Generator())):
+    assert acting(policy, held_out(run)) == policy.members[0]
+    policy.check(held_out(run))
+    for use in (policy.check, lambda name: acting(policy, name), lambda name: made(policy, name)):
         with pytest.raises(AlmetaError, match=f"the policy 'pool_quickstart' was trained on '{seen}'"):
             use(seen)
 
 
 def test_near_duplicates_and_other_spellings_count_as_seen():
-    member = Member(Path("nowhere"), frozenset({"wdbc", "digits", "heart_statlog"}))
+    member = member_of("nowhere", "wdbc", "digits", "heart_statlog")
     policy = TrainedPolicy("mine", (member,))
     spellings = ("heart", "openml:breast-w", "openml:WDBC", "csv:my/heart_statlog.csv", "csv:optdigits.csv.gz")
     for name in ("wdbc", "breast_cancer", "breast_cancer_wisconsin", "optdigits", *spellings):
         assert member.has_seen(name)
     with pytest.raises(AlmetaError, match=r"trained on 'breast_cancer' or a near-duplicate of it \('breast tumours"):
-        policy.member("breast_cancer")
+        policy.check("breast_cancer")
     assert not member.has_seen("iris")
     assert not member.has_seen("csv:my.csv")
 
@@ -121,18 +139,19 @@ def test_of_several_folds_the_one_acts_that_has_not_seen_the_data_set(runs):
     assert len(policy.members) == 2
     for fold in (0, 1):
         name = held_out(runs / f"fold_{fold}")
-        assert policy.member(name).path == runs / f"fold_{fold}" / "last.pt"
+        assert acting(policy, name).path == runs / f"fold_{fold}" / "last.pt"
         own = load_policy(runs / f"fold_{fold}")
-        torch.testing.assert_close(utilities(policy.make(name, torch.Generator())), utilities(own), rtol=0, atol=0)
-    assert policy.digest("iris") != policy.digest("wine")
-    assert policy.digest("digits") in (policy.digest("iris"), policy.digest("wine"))
+        torch.testing.assert_close(utilities(made(policy, name)), utilities(own), rtol=0, atol=0)
+    digests = {name: policy.on(load_dataset(name)).digest for name in ("iris", "wine", "digits")}
+    assert digests["iris"] != digests["wine"]
+    assert digests["digits"] in (digests["iris"], digests["wine"])
 
 
 def test_those_who_have_seen_most_come_first(runs):
-    few, many = (Member(Path(name), frozenset(seen)) for name, seen in (("few", ["iris"]), ("many", ["wine", "zoo"])))
+    few, many = member_of("few", "iris"), member_of("many", "wine", "breast_cancer")
     policy = TrainedPolicy("mine", (many, few))
-    assert policy.member("digits") == many
-    assert policy.member("zoo") == few
+    assert acting(policy, "digits") == many
+    assert acting(policy, "wine") == few
     sizes = [len(member.trained_on) for member in find_policy(runs).members]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -155,8 +174,9 @@ def test_a_policy_that_is_not_there_is_told_with_those_that_are(shipped):
 @pytest.mark.parametrize("name", ["last.pt", "other.pt", "policy.json"])
 def test_a_foreign_file_is_told(tmp_path, name):
     (tmp_path / name).write_bytes(b"something else")
+    says = "is no readable card of a policy" if name.endswith(".json") else "is damaged or no checkpoint"
     for use in (find_policy, load_policy):
-        with pytest.raises(AlmetaError, match=f"{name} is damaged or no checkpoint"):
+        with pytest.raises(AlmetaError, match=f"{name} {says}"):
             use(tmp_path / name)
 
 
@@ -191,11 +211,11 @@ def test_policies_that_ship_are_found_by_name(shipped, runs):
     assert policy.name == "tiny"
     own = find_policy(runs)
     for name in ("iris", "wine"):
-        assert policy.member(name).trained_on == own.member(name).trained_on
-        assert policy.member(name).config["dataset"]["num_folds"] == 2
-        made = utilities(policy.make(name, torch.Generator()), name)
-        torch.testing.assert_close(made, utilities(own.make(name, torch.Generator()), name), rtol=0, atol=0)
-    assert policy.digest("iris") != policy.digest("wine")
+        assert acting(policy, name).trained_on == acting(own, name).trained_on
+        assert acting(policy, name).config["dataset"]["num_folds"] == 2
+        found = utilities(made(policy, name), name)
+        torch.testing.assert_close(found, utilities(made(own, name), name), rtol=0, atol=0)
+    assert policy.on(load_dataset("iris")).digest != policy.on(load_dataset("wine")).digest
     agent = load_policy("tiny")
     torch.testing.assert_close(utilities(agent), utilities(policy.members[0].load("cpu")), rtol=0, atol=0)
     torch.testing.assert_close(utilities(almeta.load_policy("tiny")), utilities(agent), rtol=0, atol=0)
@@ -297,7 +317,7 @@ def test_a_published_policy_is_found_by_its_folder_and_its_card(shipped):
     assert [member.path for member in one.members] == [path]
     torch.testing.assert_close(
         utilities(load_policy(shipped / "fold0.json")),
-        utilities(one.make("csv:other.csv", torch.Generator())),
+        utilities(one.make(torch.Generator())),
         rtol=0,
         atol=0,
     )
@@ -346,7 +366,7 @@ def test_a_policy_acts_in_the_environments(shipped, num_envs):
 
 def test_a_member_changes_with_its_file(runs, tmp_path):
     shutil.copy(runs / "fold_0" / "last.pt", tmp_path / "one.pt")
-    member = Member(tmp_path / "one.pt", frozenset())
+    member = Member(tmp_path / "one.pt")
     before = member.digest
     assert replace(member).digest == before
     shutil.copy(runs / "fold_1" / "last.pt", tmp_path / "one.pt")

@@ -1,6 +1,6 @@
 """Runs on the one-shot stream."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,10 @@ class SplitClasses:
         check_arguments(SplitClasses, vars(self), "dataset")
 
     @classmethod
-    def read(cls, values: dict[str, Any]) -> "SplitClasses":
-        """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_call(cls, values, "dataset")
-        return cls(**values)
+    def read(cls, values: Mapping[str, Any] | None) -> "SplitClasses":
+        """Return it from a config's group; an unknown or missing key is an AlmetaError."""
+        check_call(cls, values or {}, "dataset")
+        return cls(**(values or {}))
 
     def load(self) -> dict[str, Dataset]:
         """Return the classes to train on and those to evaluate on, as "train" and "test"."""
@@ -118,7 +118,7 @@ class StreamRun(Run):
 
     def conclude(self, folder: Path) -> dict[str, Any]:
         config, agent, judges = self.config, self.agent, self.judges
-        episodes, seed, classes = config.final_episodes, config.seed, config.dataset["name"]
+        episodes, seed, classes = config.final_episodes, config.seed, SplitClasses.read(config.dataset).name
         published = is_published_task(classes, config.env)
         results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
@@ -172,6 +172,7 @@ class StreamRun(Run):
         results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
         report = stream_report(results, title, published, config=config.plain() | {"env": asdict(options)})
         summary = {
+            "kind": StreamRun.kind,
             "policy": config.policy,
             "dataset": judged.name,
             "classes": config.classes,

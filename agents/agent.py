@@ -52,32 +52,39 @@ class Rollout:
         return replace(self, utilities=utilities, values=values, behaviour=played)
 
 
+@dataclass(eq=False, repr=False)
 class Agent(nn.Module):
     """A policy and the rule by which it learns; subclasses add `explore` and `loss`.
 
+    A subclass is a dataclass: its options are fields with a type, bounds and a default.
+
     Args:
-        network: makes the network, called with `inputs` and `num_values`.
+        network: makes the network, called with `inputs` and `num_values`; afterwards the network itself.
         inputs: what the network reads of a state.
 
     Attributes:
         kinds: the kinds of problems it can learn from; None for all.
-        epochs: how often the loss is taken from one batch; before each further time the network is run over the
-            recorded batch again.
         num_values: 1 for a rule that needs a state value from the network, else 0.
         min_group: episodes per task, at least, that it needs to learn anything.
         reveal: the streams it plays, `env.reveal`.
     """
 
-    kinds: ClassVar[tuple[str, ...] | None] = None
-    epochs = 1
-    num_values = 0
-    min_group = 1
-    reveal: Literal["requested", "always"] = "requested"
+    network: Any
+    inputs: Inputs
 
-    def __init__(self, network: MakeNetwork, inputs: Inputs) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.network: Any = network(inputs=inputs, num_values=self.num_values)
+    kinds: ClassVar[tuple[str, ...] | None] = None
+    num_values: ClassVar[int] = 0
+    min_group: ClassVar[int] = 1
+    reveal: ClassVar[Literal["requested", "always"]] = "requested"
+
+    def __post_init__(self) -> None:
+        super().__init__()  # keeps the fields, which are set already
+        self.network = self.network(inputs=self.inputs, num_values=self.num_values)
+
+    @property
+    def epochs(self) -> int:
+        """How often the loss is taken from one batch."""
+        return 1
 
     @property
     def encoder_version(self) -> int | None:

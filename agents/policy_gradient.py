@@ -1,11 +1,12 @@
 """Policy gradients for every kind of problem, with memory and action masks: REINFORCE, actor-critic, PPO."""
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from almeta.agents.agent import Agent, MakeNetwork, Rollout
+from almeta.agents.agent import Agent, Rollout
 from almeta.agents.losses import (
     clipped_surrogate,
     discounted_returns,
@@ -16,23 +17,22 @@ from almeta.agents.losses import (
     normalised,
 )
 from almeta.checks import Count, Positive, Share, Weight
-from almeta.inputs import Inputs
 from almeta.strategies.choosing import sample_action
 
+Loss = tuple[Tensor, dict[str, Tensor]]
 
+
+@dataclass(eq=False, repr=False)
 class _PolicyGradient(Agent):
     """Utilities are logits; the agent acts by sampling.
 
     Args:
-        network: makes the network.
-        inputs: what the network reads.
         gamma: discount.
         ent_coef: weight of the entropy bonus.
     """
 
-    def __init__(self, network: MakeNetwork, inputs: Inputs, gamma: Share = 0.5, ent_coef: Weight = 0.01) -> None:
-        super().__init__(network, inputs)
-        self.gamma, self.ent_coef = gamma, ent_coef
+    gamma: Share = 0.5
+    ent_coef: Weight = 0.01
 
     def explore(self, utilities: Tensor, action_mask: Tensor, target: Any, generator: torch.Generator) -> Tensor:
         return sample_action(utilities, action_mask, generator)
@@ -44,6 +44,7 @@ class _PolicyGradient(Agent):
         return taken, masked_entropy(log_probs, rollout.masks)
 
 
+@dataclass(eq=False, repr=False)
 class GroupReinforce(_PolicyGradient):
     """REINFORCE (Williams 1992) that compares an action with those of the other episodes of its task.
 
@@ -51,28 +52,17 @@ class GroupReinforce(_PolicyGradient):
     what earlier actions have gained.
 
     Args:
-        network: makes the network.
-        inputs: what the network reads.
-        gamma: discount.
-        ent_coef: weight of the entropy bonus.
         returns: what an action is to raise: "curve", the later points of the curve of summed rewards, each of which
             counts (on pools that is the learning curve); or "rewards", their sum.
     """
 
-    min_group = 2
+    min_group: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        network: MakeNetwork,
-        inputs: Inputs,
-        gamma: Share = 0.9,
-        ent_coef: Weight = 0.003,
-        returns: Literal["curve", "rewards"] = "curve",
-    ) -> None:
-        super().__init__(network, inputs, gamma, ent_coef)
-        self.returns = returns
+    gamma: Share = 0.9
+    ent_coef: Weight = 0.003
+    returns: Literal["curve", "rewards"] = "curve"
 
-    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, rollout: Rollout) -> Loss:
         log_probs, entropy = self._read(rollout)
         curve = rollout.rewards.cumsum(0)
         returns = discounted_returns(curve if self.returns == "curve" else rollout.rewards, self.gamma)
@@ -81,69 +71,43 @@ class GroupReinforce(_PolicyGradient):
         return loss, {"entropy": entropy.mean().detach()}
 
 
+@dataclass(eq=False, repr=False)
 class Reinforce(_PolicyGradient):
     """REINFORCE (Williams 1992) with a learned state value as baseline.
 
     Args:
-        network: makes the network.
-        inputs: what the network reads.
-        gamma: discount.
-        ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value's squared error.
     """
 
-    num_values = 1
+    num_values: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        network: MakeNetwork,
-        inputs: Inputs,
-        gamma: Share = 0.5,
-        ent_coef: Weight = 0.01,
-        vf_coef: Weight = 0.5,
-    ) -> None:
-        super().__init__(network, inputs, gamma, ent_coef)
-        self.vf_coef = vf_coef
+    vf_coef: Weight = 0.5
 
-    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, rollout: Rollout) -> Loss:
         log_probs, entropy = self._read(rollout)
         values = _values(rollout)
         returns = discounted_returns(rollout.rewards, self.gamma)
         policy_loss = -(log_probs * (returns - values.detach())).mean()
         return self._total(policy_loss, (values - returns).square().mean(), entropy)
 
-    def _total(self, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _total(self, policy_loss: Tensor, value_loss: Tensor, entropy: Tensor) -> Loss:
         loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy.mean()
         return loss, {"entropy": entropy.mean().detach(), "value_loss": value_loss.detach()}
 
 
+@dataclass(eq=False, repr=False)
 class ActorCritic(Reinforce):
     """Advantage actor-critic with generalised advantages.
 
     Args:
-        network: makes the network.
-        inputs: what the network reads.
-        gamma: discount.
-        ent_coef: weight of the entropy bonus.
-        vf_coef: weight of the value's squared error.
         gae_lambda: how far advantages look ahead before they trust the value.
         norm_adv: scale the advantages of a batch to mean 0 and standard deviation 1.
     """
 
-    def __init__(
-        self,
-        network: MakeNetwork,
-        inputs: Inputs,
-        gamma: Share = 0.5,
-        ent_coef: Weight = 0.01,
-        vf_coef: Weight = 0.5,
-        gae_lambda: Share = 0.95,
-        norm_adv: bool = True,
-    ) -> None:
-        super().__init__(network, inputs, gamma, ent_coef, vf_coef)
-        self.gae_lambda, self.norm_adv = gae_lambda, norm_adv
+    gae_lambda: Share = 0.95
+    norm_adv: bool = True
 
-    def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, rollout: Rollout) -> Loss:
         log_probs, entropy = self._read(rollout)
         values = _values(rollout)
         played = rollout if rollout.behaviour is None else rollout.behaviour
@@ -160,35 +124,22 @@ class ActorCritic(Reinforce):
         return -(log_probs * advantages).mean()
 
 
+@dataclass(eq=False, repr=False)
 class PPO(ActorCritic):
     """Actor-critic with PPO's clipping (Schulman et al. 2017), several epochs a batch.
 
     Args:
-        network: makes the network.
-        inputs: what the network reads.
-        gamma: discount.
-        gae_lambda: how far advantages look ahead before they trust the value.
         clip_coef: how far the probability ratio may move from 1.
         update_epochs: passes over each batch.
-        ent_coef: weight of the entropy bonus.
-        vf_coef: weight of the value's squared error.
-        norm_adv: scale the advantages of a batch to mean 0 and standard deviation 1.
     """
 
-    def __init__(
-        self,
-        network: MakeNetwork,
-        inputs: Inputs,
-        gamma: Share = 0.5,
-        gae_lambda: Share = 0.95,
-        clip_coef: Positive = 0.2,
-        update_epochs: Count = 3,
-        ent_coef: Weight = 0.01,
-        vf_coef: Weight = 0.5,
-        norm_adv: bool = True,
-    ) -> None:
-        super().__init__(network, inputs, gamma, ent_coef, vf_coef, gae_lambda, norm_adv)
-        self.clip_coef, self.epochs = clip_coef, update_epochs
+    clip_coef: Positive = 0.2
+    update_epochs: Count = 3
+
+    @property
+    def epochs(self) -> int:
+        """How often the loss is taken from one batch."""
+        return self.update_epochs
 
     def _policy_loss(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:
         return clipped_surrogate(log_probs - old_log_probs, advantages, self.clip_coef).mean()

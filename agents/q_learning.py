@@ -1,47 +1,44 @@
 """Recurrent Q-learning, as in Woodward & Finn, "Active One-shot Learning", arXiv 1702.06559 (2017), section 3."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from almeta.agents.agent import Agent, MakeNetwork, Rollout
+from almeta.agents.agent import Agent, Rollout
 from almeta.agents.losses import td_errors
 from almeta.checks import Share
 from almeta.errors import AlmetaError
-from almeta.inputs import Inputs
 from almeta.strategies.choosing import best_action
 
 
+@dataclass(eq=False, repr=False)
 class QLearning(Agent):
-    """On-policy recurrent Q-learning without replay or target network. The defaults are the paper.
+    """On-policy recurrent Q-learning without replay or target network. Utilities are Q-values; the defaults the paper.
 
     Args:
-        network: makes the network; its utilities are the Q-values.
-        inputs: what the network reads.
         gamma: discount.
         epsilon: probability of an exploring step.
         exploration: what an exploring step does. "balanced" (the paper, streams only): the correct slot, a wrong slot
             or a request, a third each; "uniform" (the authors' code): any allowed action.
         through_target: gradient through the bootstrap target too (paper and code); False is ordinary Q-learning.
         last_step: "skipped" (paper and code): the last step carries no term; "terminal": its target is its reward.
+
+    Raises:
+        AlmetaError: for balanced exploration of anything but streams.
     """
 
-    def __init__(
-        self,
-        network: MakeNetwork,
-        inputs: Inputs,
-        gamma: Share = 0.5,
-        epsilon: Share = 0.05,
-        exploration: Literal["balanced", "uniform"] = "balanced",
-        through_target: bool = True,
-        last_step: Literal["skipped", "terminal"] = "skipped",
-    ) -> None:
-        super().__init__(network, inputs)
-        if exploration == "balanced" and inputs.kind != "stream":
+    gamma: Share = 0.5
+    epsilon: Share = 0.05
+    exploration: Literal["balanced", "uniform"] = "balanced"
+    through_target: bool = True
+    last_step: Literal["skipped", "terminal"] = "skipped"
+
+    def __post_init__(self) -> None:
+        if self.exploration == "balanced" and self.inputs.kind != "stream":
             raise AlmetaError("agent.exploration=balanced looks at the true slot of a stream; choose uniform")
-        self.gamma, self.epsilon, self.exploration = gamma, epsilon, exploration
-        self.through_target, self.last_step = through_target, last_step
+        super().__post_init__()
 
     def explore(
         self, utilities: Tensor, action_mask: Tensor, target: Tensor | None, generator: torch.Generator

@@ -4,15 +4,17 @@ import dataclasses
 import functools
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from almeta.checks import check_arguments
+from almeta.checks import check_arguments, check_call
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.registry import is_trusted, trust
+from almeta.specs import Spec
 
 Config = dict[str, Any]
 
@@ -40,8 +42,6 @@ _CONF = Path(__file__).parent / "conf"
 def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
     """Call what a config's `_target_` names, with its other keys and `kwargs` as arguments.
 
-    With `_partial_: true`, return a function that will call it once the missing arguments are known.
-
     Args:
         config: `_target_`, a dotted name in almeta, and arguments.
         name: the part of a config, such as "env".
@@ -50,18 +50,26 @@ def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
     Raises:
         AlmetaError: if the target is not of the part's own room, is not there, or does not take the arguments.
     """
-    target, options = read_part(config, name, kwargs)
-    if config.get("_partial_", False):
-        return functools.partial(target, **options, **kwargs)
-    return target(**options, **kwargs)
+    return prepare(config, name, kwargs)(**kwargs)
+
+
+def prepare(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> Callable[..., Any]:
+    """Return what `build` calls, with a config's arguments; it is to be called with the arguments `given`, by name.
+
+    Raises:
+        AlmetaError: as `build` does.
+    """
+    target, options = read_part(config, name, given)
+    check_call(target, options, f"{name} ({config['_target_']})", given)
+    return functools.partial(target, **options)
 
 
 def read_part(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> tuple[Any, Config]:
     """Return what a config's `_target_` names, and its arguments, both checked and nothing called; see `build`."""
     if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
-        raise AlmetaError(f"{name} is {config!r}; it must be a group of keys with a '_target_'")
+        raise AlmetaError(f"{name} is {reprlib.repr(config)}; it must be a group of keys with a '_target_'")
     target = find_target(config["_target_"], name)
-    options = {key: value for key, value in config.items() if key not in ("_target_", "_partial_")}
+    options = {key: value for key, value in config.items() if key != "_target_"}
     check_arguments(target, options, name, given)
     return target, options
 
@@ -104,16 +112,20 @@ def trust_targets(config: Mapping[str, Any]) -> None:
             trust(target.rpartition(".")[0])
 
 
+def config_names(group: str) -> list[str]:
+    """The choices that `conf/GROUP` has, sorted."""
+    return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
+
+
 def named_config(group: str, name: str) -> Config:
     """Return the YAML `conf/GROUP/NAME.yaml` as plain values, with those that its defaults name below it.
 
     Raises:
         AlmetaError: if there is no such choice.
     """
-    path = _CONF / group / f"{name}.yaml"
-    if not path.is_file():
-        raise AlmetaError(did_you_mean(str(name), (found.stem for found in path.parent.glob("*.yaml")), group))
-    content = yaml.safe_load(path.read_text("utf-8"))
+    if name not in config_names(group):
+        raise AlmetaError(did_you_mean(str(name), config_names(group), group))
+    content = yaml.safe_load((_CONF / group / f"{name}.yaml").read_text("utf-8"))
     bases = [base for base in content.pop("defaults", []) if base != "_self_"]
     merged: Config = {}
     for base in bases:
@@ -132,13 +144,9 @@ def choose(choice: Any, group: str, expected: type | None = None) -> Any:
     Raises:
         AlmetaError: for an unknown name or option, and for a thing of another class.
     """
-    if isinstance(choice, str):
-        return build(named_config(group, choice), group)
-    if isinstance(choice, Mapping):
-        options = dict(choice)
-        if "name" not in options:
-            raise AlmetaError(f"{group} is {choice!r}; give its name, as in {{name: ...}}, and options")
-        return build(named_config(group, options.pop("name")) | options, group)
+    if isinstance(choice, str | Mapping | Spec):
+        spec = Spec.read(choice, group)
+        return build(named_config(group, spec.name) | dict(spec.options), group)
     if (expected is not None and not isinstance(choice, expected)) or inspect.isclass(choice):
         raise AlmetaError(f"{group} is {choice!r}; give a name of conf/{group}, or an object of the kind")
     return choice

@@ -20,6 +20,7 @@ from almeta.build import choose
 from almeta.checks import Count, Share, check_value
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
+from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
@@ -139,9 +140,14 @@ class PoolSimulation(Simulation):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The names of the data sets, and a digest of them."""
+        """The names of the data sets, a digest of them, and sketches of their rows."""
         names = sorted(self.sampler.names)
-        return {"datasets": names, "digest": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]}
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        return {"datasets": names, "digest": digest, "rows": self._sketches}
+
+    @functools.cached_property
+    def _sketches(self) -> dict[str, str]:
+        return {dataset.name: " ".join(sketch(dataset)) for dataset in self.sampler.datasets}
 
     def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> PoolState:
         """Begin new episodes and return what is known at the first step.

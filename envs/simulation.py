@@ -60,7 +60,8 @@ class Simulation(ABC):
     def identity(self) -> dict[str, Any]:
         """What a checkpoint keeps of the tasks it was trained on.
 
-        `datasets`, their names, and `digest`, a text that changes with what is drawn from them.
+        `datasets`, their names; `digest`, a text that changes with what is drawn from them; and, where copies are to be
+        told by their rows, `rows`: by name, a sketch as one text (`almeta.data.rows.sketch`).
         """
 
     @abstractmethod

@@ -1,11 +1,12 @@
 """The rules that every agent of the one-shot stream is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from almeta.envs.stream import StreamSimulation
+from almeta.evaluation.measures import StreamMeasures
 from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
 from almeta.strategies.actor import Actor
@@ -55,12 +56,14 @@ def nearest_by_threshold(simulation: StreamSimulation, seed: int) -> list[Neares
     return [NearestLabelled(simulation.num_slots, value, simulation.length) for value in thresholds.tolist()]
 
 
-def summaries(
-    actors: dict[str, StreamActor], simulation: StreamSimulation, episodes: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    """Evaluate each actor on the same streams and return its summary by name, with its threshold if it has one."""
-    results = {}
-    for name, actor in actors.items():
-        threshold = {"threshold": actor.threshold} if isinstance(actor, NearestLabelled) else {}
-        results[name] = evaluate(actor, simulation, episodes, seed).summary() | threshold
-    return results
+def measure(
+    actors: Mapping[str, StreamActor], simulation: StreamSimulation, episodes: int, seed: int
+) -> dict[str, StreamMeasures]:
+    """Evaluate each actor on the same streams and return its measures by name."""
+    return {name: evaluate(actor, simulation, episodes, seed) for name, actor in actors.items()}
+
+
+def summary_of(actor: StreamActor, measures: StreamMeasures) -> dict[str, Any]:
+    """Return the summary of an actor's measures, with its threshold if it has one."""
+    threshold = {"threshold": actor.threshold} if isinstance(actor, NearestLabelled) else {}
+    return measures.summary() | threshold

@@ -74,7 +74,7 @@ class Comparison:
     Attributes:
         areas: a row a (data set, repeat), a column a strategy: the AULC.
         reference: the strategy that all are compared with beside random; it may be missing.
-        strategies: best mean rank first.
+        strategies: best mean rank first; of equal ones the higher mean, then the name in alphabetical order.
         pairs: every pair once, the better ranked one first.
     """
 
@@ -145,7 +145,7 @@ class Comparison:
             Columns `strategy`, `aulc` (mean over data sets) and `aulc_interval` (half of a 95 % interval over
             units), `mean_rank`; then for random, and under `reference` for the reference, `gain_over_random`
             and `gain_over_random_interval` (paired), `wins_random`, `ties_random`, `losses_random` (units),
-            `clear_wins_random` and `clear_losses_random` (data sets, see :meth:`clear_on`), `p_random` (Holm)
+            `clear_wins_random` and `clear_losses_random` (data sets, see `clear_on`), `p_random` (Holm)
             and `is_clear_random`. Missing where a strategy would be compared with itself, or a unit is alone.
         """
         units = self.units
@@ -162,7 +162,7 @@ class Comparison:
         return table
 
     def tests(self) -> pd.DataFrame:
-        """One row a pair, with the attributes of :class:`Pair` as columns."""
+        """One row a pair, with the attributes of `Pair` as columns."""
         columns = list(Pair.__dataclass_fields__)
         table = pd.DataFrame([asdict(pair) for pair in self.pairs.values()], columns=columns)
         return table.astype(dict.fromkeys(("half_width", "statistic", "p_value", "p_holm"), float))
@@ -186,7 +186,7 @@ def compare(areas: pd.DataFrame, reference: str = "margin") -> Comparison:
     """Compare strategies on paired data sets and repeats.
 
     Args:
-        areas: a row a (data set, repeat), a column a strategy, as :func:`~almeta.evaluation.curves.curve_areas`
+        areas: a row a (data set, repeat), a column a strategy, as `curve_areas`
             returns it; "random" among them.
         reference: a strategy to compare all others with, beside random.
 
@@ -199,7 +199,7 @@ def compare(areas: pd.DataFrame, reference: str = "margin") -> Comparison:
         )
     units = _units(areas)
     mean_ranks = _mean_ranks(units)
-    strategies = sorted(units, key=lambda name: (mean_ranks[name], -units[name].mean()))
+    strategies = sorted(units, key=lambda name: (mean_ranks[name], -units[name].mean(), name))
     names = list(itertools.combinations(strategies, 2))
     tests = [signed_rank_test(units[first] - units[second]) for first, second in names]
     adjusted = holm([np.nan if test is None else test.p_value for test in tests])

@@ -1,4 +1,4 @@
-"""Learning curves as a table: checked for gaps, kept as CSV, cut into arrays, summed up as areas.
+"""Learning curves as a table: checked for gaps, cut into arrays, summed up as areas.
 
 Index letters here: S strategies, R repeats, Q scores along a curve, the first one before any query.
 """
@@ -6,14 +6,12 @@ Index letters here: S strategies, R repeats, Q scores along a curve, the first o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from almeta.errors import AlmetaError
-from almeta.files import write_atomically
 
 COLUMNS = ("dataset", "strategy", "repeat", "queries", "score")
 
@@ -67,35 +65,8 @@ def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def write_curves(curves: pd.DataFrame, path: Path | str) -> Path:
-    """Write the columns of learning curves as CSV with all digits, whole or not at all.
-
-    Raises:
-        AlmetaError: if the file cannot be written.
-    """
-    write_atomically(Path(path), curves[list(COLUMNS)].to_csv(index=False).encode())
-    return Path(path)
-
-
-def read_curves(path: Path | str) -> pd.DataFrame:
-    """Read and check what :func:`write_curves` wrote.
-
-    Raises:
-        AlmetaError: if there is no such file, it is no CSV, or as :func:`check_curves` says.
-    """
-    names = {"dataset": str, "strategy": str}
-    try:
-        # Without its default list of words for "missing", a data set may be called "null".
-        table = pd.read_csv(path, dtype=names, keep_default_na=False)
-    except FileNotFoundError:
-        raise AlmetaError(f"no learning curves at {path}; name a curves.csv that a benchmark left") from None
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise AlmetaError(f"{path} holds no learning curves ({error}); name a curves.csv of a benchmark") from error
-    return check_curves(table)
-
-
 def split_curves(curves: pd.DataFrame) -> dict[str, Curves]:
-    """Cut checked curves (:func:`check_curves`) into one block of arrays a data set, by name."""
+    """Cut checked curves (`check_curves`) into one block of arrays a data set, by name."""
     strategies = list(curves["strategy"].unique())
     blocks = {}
     for name, block in curves.groupby("dataset", sort=False):
@@ -109,7 +80,7 @@ def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:
     """Sum each curve up in one number, the area under the learning curve (AULC), in units of the score.
 
     Args:
-        blocks: from :func:`split_curves`.
+        blocks: from `split_curves`.
         area: "mean": the mean of the scores along the curve, the one after the first labels included; with one
             label a query it is the mean over 0 to budget queries. "trapezoid": the integral of the curve over
             the queries by the trapezoid rule, divided by their range, known as area under the budget curve (Lu,

@@ -1,7 +1,7 @@
 """What is measured on recorded one-shot streams: accuracy, requests, return, and all of it by k-th instance.
 
 The measures are those of Table 1 and Figure 2 of Woodward & Finn, "Active One-shot Learning", arXiv
-1702.06559 (2017). Index letters: ``T`` steps, ``E`` episodes, ``S`` label slots.
+1702.06559 (2017). Index letters: `T` steps, `E` episodes, `S` label slots.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class StreamMeasures:
     """Measures of one-shot streams, accumulated over any number of batches of episodes of one length.
 
     Only sums are kept, and one return an episode (float64, on the device of the first batch), so memory stays small,
-    and :meth:`add` never waits for the device.
+    and `add` never waits for the device.
 
     Args:
-        num_slots: label slots ``S``; action ``S`` is the request.
+        num_slots: label slots `S`; action `S` is the request.
         labels_free: True for the supervised stream, where every label is revealed without asking: its request
             rate is reported as 1.
-        max_instance: last ``k`` of ``by_instance``; later instances count in the totals only.
+        max_instance: last `k` of `by_instance`; later instances count in the totals only.
 
     Raises:
-        ValueError: if ``num_slots`` or ``max_instance`` is below 1.
+        ValueError: if `num_slots` or `max_instance` is below 1.
 
     Example:
         >>> actions, targets = torch.tensor([[3], [0]]), torch.tensor([[0], [0]])
@@ -59,10 +59,10 @@ class StreamMeasures:
         """Count a batch of whole episodes.
 
         Args:
-            actions: int64 ``[T, E]``, 0..S-1 predict that slot, S requests the label.
-            targets: int64 ``[T, E]``, the true slot, 0..S-1.
-            rewards: float32 ``[T, E]``.
-            instances: int64 ``[T, E]``, 1 where a class comes for the first time in its episode, 2 next.
+            actions: int64 `[T, E]`, 0..S-1 predict that slot, S requests the label.
+            targets: int64 `[T, E]`, the true slot, 0..S-1.
+            rewards: float32 `[T, E]`.
+            instances: int64 `[T, E]`, 1 where a class comes for the first time in its episode, 2 next.
 
         Returns:
             The object itself.
@@ -92,12 +92,12 @@ class StreamMeasures:
         """The measures of all episodes added so far, ready for JSON.
 
         Returns:
-            ``prediction_accuracy`` (correct predictions / predictions), ``request_rate`` (requests / steps),
-            ``accuracy`` (correct predictions / steps, so that a request counts as wrong), all in [0, 1];
-            ``mean_return``, the undiscounted sum of rewards of an episode; ``intervals``, the half-width of
+            `prediction_accuracy` (correct predictions / predictions), `request_rate` (requests / steps),
+            `accuracy` (correct predictions / steps, so that a request counts as wrong), all in [0, 1];
+            `mean_return`, the undiscounted sum of rewards of an episode; `intervals`, the half-width of
             the 95 % interval of each of these four, with the episode as the independent unit;
-            ``by_instance``, a list for k = 1..max_instance of ``instance``, ``count`` and the three rates;
-            ``episodes``, ``steps`` (of all episodes together) and ``num_slots``. None stands for a ratio over
+            `by_instance`, a list for k = 1..max_instance of `instance`, `count` and the three rates;
+            `episodes`, `steps` (of all episodes together) and `num_slots`. None stands for a ratio over
             nothing (an accuracy of predictions where there was none) and for the interval of a single
             episode.
 
@@ -128,7 +128,7 @@ class StreamMeasures:
 
     @property
     def step_request_rates(self) -> list[float]:
-        """Share of episodes that request at each of the ``T`` steps, each in [0, 1].
+        """Share of episodes that request at each of the `T` steps, each in [0, 1].
 
         Raises:
             ValueError: if no episode was added.
@@ -180,9 +180,9 @@ def _ratio(top: float, bottom: float) -> float | None:
 
 
 def _half_width(totals: list[float], products: list[list[float]], top: int, bottom: int) -> float | None:
-    """Half the 95 % interval of ``sum(a) / sum(b)`` over episodes, by linearisation (the delta method).
+    """Half the 95 % interval of `sum(a) / sum(b)` over episodes, by linearisation (the delta method).
 
-    With ``r`` the ratio and ``n`` episodes its variance is ``n / (n - 1) * sum((a - r b)^2) / sum(b)^2``
+    With `r` the ratio and `n` episodes its variance is `n / (n - 1) * sum((a - r b)^2) / sum(b)^2`
     (Cochran, Sampling Techniques, 1977, section 6.3); with b = 1 it is the usual variance of a mean.
     """
     count = round(totals[EPISODES])

@@ -2,7 +2,7 @@
 
 Source: Mark Woodward and Chelsea Finn, "Active One-shot Learning", arXiv 1702.06559 (2017): Table 1, Figure 2
 and Figure 3. Their task: Omniglot, 3 classes and 30 images an episode, rewards -0.05 for a request, +1 for a
-correct prediction and ``R_inc`` for an incorrect one. Each row is one run; no spread was published. All rates
+correct prediction and `R_inc` for an incorrect one. Each row is one run; no spread was published. All rates
 are shares in [0, 1].
 """
 
@@ -34,7 +34,7 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedPoint:
-    """One point of Figure 2 (``R_inc`` -1): the k-th instance of a class after some training batches.
+    """One point of Figure 2 (`R_inc` -1): the k-th instance of a class after some training batches.
 
     Attributes:
         classes: "train" or "test".
@@ -50,6 +50,8 @@ class PublishedPoint:
     request_rate: float
     accuracy: float | None
 
+
+SOURCE = "Woodward & Finn 2017"
 
 # The rows "RL" and "RL Prediction" of R_inc -1 are one model counted in two ways, hence one row here. Its
 # mean return follows from the other three numbers.

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 from scipy.stats import friedmanchisquare, rankdata, ttest_rel, wilcoxon
+from statsmodels.stats.multitest import multipletests
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval, ``mean +- half_width``.
+    """A mean and its 95 % interval, `mean +- half_width`.
 
     Attributes:
         mean: the mean, or None where there was nothing to average.
@@ -27,7 +28,7 @@ class Estimate:
 
 
 def t_factor(count: int) -> float:
-    """Standard errors in half a 95 % interval: Student's t with ``count - 1`` degrees of freedom.
+    """Standard errors in half a 95 % interval: Student's t with `count - 1` degrees of freedom.
 
     Args:
         count: number of independent values, at least 2.
@@ -36,7 +37,7 @@ def t_factor(count: int) -> float:
         12.706 for 2 values, 4.303 for 3, 1.960 for very many.
 
     Raises:
-        ValueError: if ``count`` is below 2.
+        ValueError: if `count` is below 2.
     """
     if count < 2:
         raise ValueError(f"an interval needs at least 2 values, got {count}")
@@ -182,19 +183,16 @@ def signed_rank_test(differences: ArrayLike) -> SignedRank | None:
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Adjust p-values for being several (Holm, Scand. J. Statist. 6, 1979): below .05 is still clear at 5 %.
 
-    The smallest of m is multiplied by m, the next one by m - 1, and so on; none may fall below one before it.
-
     Args:
         p_values: `[m]`; NaN (no test) stays NaN and does not count.
 
     Returns:
         `[m]` in [0, 1], in the order given.
     """
-    p_values = np.asarray(p_values, dtype=float)
-    order = np.argsort(p_values)  # NaN last
-    factors = np.count_nonzero(~np.isnan(p_values)) - np.arange(len(p_values))
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
+    adjusted = np.array(p_values, dtype=float)
+    known = ~np.isnan(adjusted)
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
     return adjusted
 
 

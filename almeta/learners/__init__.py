@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from almeta.build import choose, named_config
+from almeta.build import build, choose, config_names, named_config
 from almeta.checks import check_arguments
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
 from almeta.learners.mlp import MLP
@@ -13,6 +13,7 @@ from almeta.learners.prototype import Prototype
 from almeta.learners.ridge import Ridge
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
 from almeta.registry import Table, trust
+from almeta.specs import Spec
 
 __all__ = [
     "MLP",
@@ -33,7 +34,7 @@ __all__ = [
 _REGISTERED: Table[Callable[..., Any]] = Table("learner")
 
 
-def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
+def make_learner(learner: str | Mapping[str, Any] | Spec | Any, /) -> Learner:
     """Make a learner of a name, such as "svc", of `{"name": "svc", "C": 10}`, or of what somebody brings along.
 
     Args:
@@ -43,9 +44,13 @@ def make_learner(learner: str | Mapping[str, Any] | Any, /) -> Learner:
     Raises:
         AlmetaError: for an unknown name or option, and for a thing that is no classifier.
     """
-    options = {"name": learner} if isinstance(learner, str) else dict(learner) if isinstance(learner, Mapping) else {}
-    if options.get("name") in _REGISTERED:
-        name = options.pop("name")
+    if isinstance(learner, str | Mapping | Spec):
+        spec = Spec.read(learner, "learner")
+        name, options = spec.name, dict(spec.options)
+        if name in config_names("learner"):
+            return build(named_config("learner", name) | options, "learner")
+        if name not in _REGISTERED:
+            raise AlmetaError(did_you_mean(name, [*config_names("learner"), *_REGISTERED.names], "learner"))
         check_arguments(_REGISTERED.find(name), options, f"learner {name}")
         return make_learner(_REGISTERED.find(name)(**options))
     if hasattr(learner, "get_params") and not isinstance(learner, type):
@@ -64,10 +69,7 @@ def register_learner(name: str, make: Callable[..., Any]) -> None:
     Raises:
         AlmetaError: if the name is taken.
     """
-    try:
-        named_config("learner", name)
-    except AlmetaError:
-        _REGISTERED.add(name, make)
-        trust(make.__module__)
-    else:
+    if name in config_names("learner"):
         raise AlmetaError(f"there is another learner '{name}' already; choose another name")
+    _REGISTERED.add(name, make)
+    trust(make.__module__)

@@ -1,26 +1,29 @@
 """Runs on pools, and benchmarks of strategies and policies."""
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from almeta.build import build
-from almeta.checks import Count, Within, check_arguments
+from almeta.checks import Count, Within, check_arguments, check_call
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.benchmark import Contender, Setting, StrategySpec, run_benchmark
-from almeta.evaluation.benchmark_report import report
-from almeta.evaluation.figures import gain_over_training
-from almeta.files import write_atomically
+from almeta.evaluation.benchmark import Contender, Setting, StrategySpec, WithLearner, run_benchmark
+from almeta.evaluation.curves import Area
+from almeta.evaluation.jobs import Job
+from almeta.evaluation.pool_report import pool_report
+from almeta.evaluation.report import Report, Table, shown_cell
+from almeta.evaluation.training_report import gain_over_training
+from almeta.evaluation.writers import publish
 from almeta.inputs import Candidates, PoolInputs
 from almeta.learners import make_learner
 from almeta.policies import TrainedPolicy, find_policy
@@ -28,10 +31,11 @@ from almeta.pool import PoolState
 from almeta.runs.config import BenchmarkConfig, EvaluateConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
+from almeta.specs import Spec
 from almeta.strategies import Actor, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute
-from almeta.training.loggers import read_json_lines
+from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
 from almeta.training.rollout import learning_curves
 from almeta.training.trainer import LAST, Evaluate
@@ -67,7 +71,7 @@ class SplitSuite:
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "SplitSuite":
         """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_arguments(cls, values, "dataset")
+        check_call(cls, values, "dataset")
         return cls(**values)
 
     def split(self) -> dict[str, tuple[str, ...]]:
@@ -153,11 +157,14 @@ class PoolRun(Run):
         config, agent = self.config, self.agent
         summary: dict[str, Any] = {"policy": config.name, "seed": config.seed, "batches": config.batches}
         summary["train"] = self.evaluations["train"](agent)
-        metrics = read_json_lines(folder / "metrics.jsonl")
+        metrics = read_json_lines(folder / METRICS)
+        figures = {}
         if any(line["kind"] == "evaluation" for line in metrics):
-            gain_over_training(metrics, folder / "gain_over_training.png", REFERENCE)
+            figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)
         if "test" not in self.evaluations:
-            print("no fold was held out: there is nothing to judge the policy on")
+            verdict = "No fold was held out: there is nothing to judge the policy on."
+            title = f"{config.name} after {config.batches:,} batches"
+            publish(Report(title, sentences=[verdict], figures=figures, config=config.plain()), folder, Console())
             return summary
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
         policy = find_policy(folder / LAST, config.name)
@@ -173,7 +180,22 @@ class PoolRun(Run):
         )
         test = self.evaluations["test"](agent)
         contenders: list[Contender] = [*map(StrategySpec.read, STRATEGIES), policy]
-        return summary | {"test": test, "benchmark": compare(self.names["test"], contenders, setting, folder)}
+        report = compare(self.names["test"], contenders, setting, folder, config.plain())
+        publish(replace(report, figures={**figures, **report.figures}), folder, Console())
+        return summary | {"test": test, "benchmark": report.summary}
+
+    @classmethod
+    def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
+        """Return a row for each job that was judged on data sets which its training held back."""
+        measures = ("aulc", "gain", "better")
+        rows = [
+            {"policy": job.label, "seed": job.results["seed"], **{key: job.results["test"][key] for key in measures}}
+            for job in jobs
+            if job.results and "test" in job.results
+        ]
+        numbers = pd.DataFrame(rows, columns=["policy", "seed", *measures])
+        note = "On data sets never trained on: the mean score along the curve, and its gain over the reference."
+        return [Table("pools", numbers, numbers.map(shown_cell), title="Policies of pools", note=note)]
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
@@ -201,9 +223,9 @@ class PoolRun(Run):
         )
         set_compute(setting.threads, setting.device, setting.matmul_precision)
         strategies = read_strategies(["random", REFERENCE, *config.strategies])  # the first two always
-        results = compare(datasets, [*strategies, policy], setting, folder, jobs=config.jobs)
-        summary = {"policy": config.policy, "datasets": list(datasets), "benchmark": results}
-        write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
+        report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
+        summary = {"policy": config.policy, "datasets": list(datasets), "benchmark": report.summary}
+        publish(report, folder, Console(), summary)
         return summary
 
 
@@ -227,28 +249,27 @@ def compare(
     contenders: Sequence[Contender],
     setting: Setting,
     folder: Path,
+    config: dict[str, Any],
     *,
     reference: str = REFERENCE,
-    area: Any = "mean",
+    area: Area = "mean",
     **running: Any,
-) -> dict[str, Any]:
-    """Play all cells that `folder` does not hold yet, then write, draw and print what came of them.
+) -> Report:
+    """Play all cells that `folder` does not hold yet, and report what came of them.
 
     Args:
         datasets: names.
         contenders: strategies and policies.
         setting: what the cells share.
-        folder: for `cells.sqlite`, tables and figures.
+        folder: for `cells.sqlite`.
+        config: plain values that the report shows.
         reference: the strategy that others are compared with beside random.
         area: under a learning curve, "mean" or "trapezoid".
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
-
-    Returns:
-        The content of the benchmark's summary.
     """
     progress = Progress("benchmark", unit="cell")
-    curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, **running)
-    return report(curves, folder, Console(), reference, area=area, measure=setting.env.score)
+    curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, say=print, **running)
+    return pool_report(curves, reference, area=area, measure=setting.env.score, config=config)
 
 
 def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
@@ -278,6 +299,8 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     datasets = [canonical_name(name) for name in chosen_datasets(config)]
     strategies = read_strategies(["random", *config.strategies])
     contenders: list[Contender] = [*strategies, *chosen_policies(config.policies, set(map(str, strategies)))]
+    learners = [Spec.read(learner, "learner") for learner in config.learners]
+    contenders += [WithLearner(contender, learner) for learner in learners for contender in list(contenders)]
     setting = Setting(
         env=build(config.env, "env"),
         learner=build(config.learner, "learner"),
@@ -289,8 +312,10 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         options={key: value for key, value in config.options.items() if value is not None},
         threads=config.threads,
     )
-    running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
-    return compare(datasets, contenders, setting, folder, reference=config.reference, area=config.area, **running)
+    others = {key: getattr(config, key) for key in ("reference", "area", "jobs", "backend", "backend_options")}
+    report = compare(datasets, contenders, setting, folder, config.plain(), **others)
+    publish(report, folder, Console(), report.summary)
+    return dict(report.summary)
 
 
 def chosen_policies(paths: Sequence[str], taken: Collection[str] = ()) -> list[TrainedPolicy]:

@@ -1,21 +1,26 @@
 """Runs on the one-shot stream."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from almeta.build import build
-from almeta.checks import Count, Share, check_arguments
+from almeta.checks import Count, Share, check_arguments, check_call
 from almeta.data import Dataset, load_dataset
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
+from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
-from almeta.evaluation.report import compare, draw_training, print_results, write_results
+from almeta.evaluation.report import Table
+from almeta.evaluation.stream_report import compare, stream_report
+from almeta.evaluation.stream_tables import shown_table, table_of_jobs
 from almeta.evaluation.streams import evaluate
-from almeta.files import write_atomically
+from almeta.evaluation.writers import publish
 from almeta.inputs import Images
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.run import Run
@@ -24,7 +29,7 @@ from almeta.tasks import split_classes
 from almeta.training.agents import Checkpoint, load_agent
 from almeta.training.checkpoint import check_data
 from almeta.training.compute import set_compute
-from almeta.training.loggers import read_json_lines
+from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.pretraining import pretrain_encoder
 from almeta.training.progress import Progress
 from almeta.training.trainer import Evaluate
@@ -53,7 +58,7 @@ class SplitClasses:
     @classmethod
     def read(cls, values: dict[str, Any]) -> "SplitClasses":
         """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_arguments(cls, values, "dataset")
+        check_call(cls, values, "dataset")
         return cls(**values)
 
     def load(self) -> dict[str, Dataset]:
@@ -117,26 +122,29 @@ class StreamRun(Run):
         results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
         title = f"{config.name} after {config.batches:,} batches, on classes of {classes} never trained on"
-        print_results(results, title, Console(), published)
-        paths = write_results(results, folder, published)
-        paths += draw_training(read_json_lines(folder / "metrics.jsonl"), results.baselines, folder, published)
-        print(f"wrote {', '.join(path.name for path in paths)} to {folder}")
+        metrics = read_json_lines(folder / METRICS)
+        report = stream_report(results, title, published, metrics, config.plain())
+        publish(report, folder, Console())
         return {
             "policy": config.name,
             "seed": seed,
             "batches": config.batches,
             "test": results.summary,
             "train": train_summary,
-            "baselines": results.baselines,
-            "gain": asdict(results.gain) | {"over": results.best_baseline},
-            "scripted": results.scripted,
+            **report.summary,
         }
+
+    @classmethod
+    def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
+        return [shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs))))]
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         agent, checkpoint = load_agent(config.policy)
         trained = checkpoint["config"]
-        set_compute(config.threads, config.device, config.matmul_precision or trained["matmul_precision"])
+        set_compute(
+            config.threads, config.device, config.matmul_precision or trained.get("matmul_precision", "highest")
+        )
         agent.to(config.device)
         changes = {key: value for key, value in config.env.items() if value is not None}
         options: StreamOptions = build({**trained["env"], **changes}, "env")
@@ -161,20 +169,24 @@ class StreamRun(Run):
         )
         published = is_published_task(judged.name, asdict(options))
         results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
-        print_results(results, title, Console(), published)
+        report = stream_report(results, title, published, config=config.plain() | {"env": asdict(options)})
         summary = {
             "policy": config.policy,
             "dataset": judged.name,
             "classes": config.classes,
             **results.summary,
-            "baselines": results.baselines,
-            "gain": asdict(results.gain) | {"over": results.best_baseline},
-            "scripted": results.scripted,
+            **report.summary,
         }
-        paths = write_results(results, folder, published)
-        write_atomically(folder / "summary.json", json.dumps(summary, indent=2))
-        print(f"wrote {', '.join(path.name for path in paths)} and summary.json to {folder}")
+        publish(report, folder, Console(), summary)
         return summary
+
+
+def _has_published_task(job: Job) -> bool:
+    try:
+        env = OmegaConf.to_container(OmegaConf.create(job.config["env"]), resolve=True)
+        return is_published_task(job.config["dataset"]["name"], env)  # type: ignore[arg-type]
+    except (KeyError, TypeError, OmegaConfBaseException):
+        return False
 
 
 def evaluation_streams(

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from almeta.evaluation.sweep import SweepTable, find_jobs, sweep_table
+from almeta.evaluation.sweep import FailedJobs, SweepTable, find_jobs, sweep_report, sweep_table
 
 
 @pytest.fixture
@@ -129,13 +130,72 @@ def test_jobs_are_found_in_the_order_of_their_numbers(add_job, tmp_path):
     assert [folder.name for folder in find_jobs(tmp_path)] == ["1", "2", "10"]
 
 
-def test_callback_prints_and_writes_the_table(add_job, tmp_path, capsys):
+# ---- callbacks
+
+
+@pytest.fixture
+def config(tmp_path):
+    return OmegaConf.create({"seed": "0,1", "hydra": {"sweep": {"dir": str(tmp_path)}}})
+
+
+def test_callback_prints_and_writes_the_report(add_job, tmp_path, capsys, config):
     add_job(0, -1, 0, 1.0)
-    add_job(1, -1, 1)
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
-    SweepTable().on_multirun_end(config, config_name="train")
-    text = capsys.readouterr().out
-    assert "LSTM" in text
-    assert f"missing: seed=1 has no finished summary.json in {tmp_path / '1'}\n" in text
+    add_job(1, -1, 1, 3.0)
+    add_job(2, -1, 2)
+    with pytest.raises(SystemExit) as stop:
+        SweepTable().on_multirun_end(config, config_name="train")
+    assert stop.value.code == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(f"All jobs of {tmp_path}\n") and "LSTM" in out
+    assert err == (
+        f"error: 1 of 3 jobs failed: seed=2 in {tmp_path / '2'}; "
+        "mend what is told above and start the same sweep again\n"
+    )
     assert pd.read_csv(tmp_path / "table.csv").iloc[0].to_dict()["policy"] == "LSTM"
-    assert (tmp_path / "table.md").read_text(encoding="utf-8").startswith("| policy |")
+    markdown = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert f"- missing: seed=2 has no finished summary.json in {tmp_path / '2'}\n" in markdown
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>All jobs of" in page and ">LSTM<" in page and "seed: 0,1" in page
+
+
+def test_a_whole_sweep_ends_well(add_job, config, capsys):
+    add_job(0, -1, 0, 1.0)
+    SweepTable().on_multirun_end(config)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("callback", [SweepTable, FailedJobs])
+def test_jobs_that_failed_in_an_earlier_sweep_are_not_this_ones_fault(callback, add_job, config, capsys):
+    old = add_job(0, -1, 0)
+    again = callback()
+    again.on_multirun_start(config)
+    add_job(1, -1, 1, 1.0)
+    again.on_multirun_end(config)
+    assert capsys.readouterr().err == ""
+    again.on_multirun_start(config)
+    notes = old / ".hydra" / "overrides.yaml"
+    os.utime(notes, ns=(0, notes.stat().st_mtime_ns + 10**6))  # Hydra writes it when the job is begun again
+    with pytest.raises(SystemExit):
+        again.on_multirun_end(config)
+    assert capsys.readouterr().err.startswith(f"error: 1 of 1 jobs failed: seed=0 in {old};")
+
+
+def test_policies_of_pools_have_their_own_table(add_job, tmp_path):
+    for number, gain in ((0, 0.01), (1, 0.02)):
+        results = {"policy": "mine", "seed": 0, "benchmark": {}, "test": {"aulc": 0.75, "gain": gain, "better": 0.5}}
+        (add_job(number, -number, 0) / "summary.json").write_text(json.dumps(results))
+    (table,) = sweep_report(tmp_path).tables
+    assert table.name == "pools"
+    assert table.numbers["gain"].tolist() == [0.01, 0.02]
+    assert table.shown is not None
+    assert table.shown.to_numpy().tolist()[1] == ["mine (incorrect=-1)", "0", "0.7500", "0.0200", "0.5000"]
+
+
+def test_a_report_that_cannot_be_written_ends_the_sweep_in_one_line(add_job, config, tmp_path, capsys):
+    add_job(0, -1, 0, 1.0)
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(SystemExit):
+        SweepTable().on_multirun_end(config)
+    out, err = capsys.readouterr()
+    assert "LSTM" in out
+    assert err.startswith(f"error: could not write {tmp_path / 'table.csv'}") and err.count("\n") == 1

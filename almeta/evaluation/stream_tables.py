@@ -1,23 +1,19 @@
-"""Result tables in the form of Table 1 of Woodward & Finn (2017): for the terminal, for a file, for a README.
+"""Tables of one-shot streams in the form of Table 1 of Woodward & Finn (2017).
 
-A table is first a data frame of plain numbers (what the CSV holds); :func:`rich_table` and
-:func:`markdown_table` show the same frame with percents and intervals.
+A table is first a data frame of plain numbers, which the CSV file holds; `shown_table` makes text of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
+from almeta.evaluation.jobs import Job, labelled
 from almeta.evaluation.published import TABLE_1, PublishedRow
+from almeta.evaluation.report import Table
 from almeta.evaluation.statistics import Estimate, mean_interval
-from almeta.files import write_atomically
 
 Summary = Mapping[str, Any]  # what StreamMeasures.summary() returns
 Policies = Mapping[str, Summary | Sequence[Summary]]  # by label: one summary, or one for each seed
@@ -37,17 +33,16 @@ def table_of_policies(policies: Policies, baselines: Policies | None = None, pub
     """One row a policy: the four measures, each with its 95 % interval.
 
     Args:
-        policies: label to the summary of :meth:`StreamMeasures.summary`, or to several, one for each seed.
-        The
-            interval is over the seeds where there are several, else over episodes. Equal summaries are one
-            measurement, not two (a baseline without chance, judged once for each seed on the same episodes).
+        policies: label to the summary of `StreamMeasures.summary`, or to several, one for each seed. The interval is
+            over the seeds where there are several, else over episodes. Equal summaries are one measurement, not two
+            (a baseline without chance, judged once for each seed on the same episodes).
         baselines: the same, for the rows below.
         published: also the rows of Table 1 of Woodward & Finn (no intervals were published).
 
     Returns:
-        Columns ``kind`` ("policy", "baseline" or "published"), ``policy`` (label), then for ``accuracy``,
-        ``prediction_accuracy``, ``request_rate`` (shares in [0, 1]) and ``mean_return`` the value and its
-        ``..._interval`` (half-width; NaN where there is none), and ``interval_over`` ("3 seeds", "10,000
+        Columns `kind` ("policy", "baseline" or "published"), `policy` (label), then for `accuracy`,
+        `prediction_accuracy`, `request_rate` (shares in [0, 1]) and `mean_return` the value and its
+        `..._interval` (half-width; NaN where there is none), and `interval_over` ("3 seeds", "10,000
         episodes", or "" for published rows).
 
     Raises:
@@ -62,14 +57,47 @@ def table_of_policies(policies: Policies, baselines: Policies | None = None, pub
     return table.astype(dict.fromkeys(columns, float))
 
 
+def table_of_jobs(jobs: Sequence[Job], published: bool = False) -> pd.DataFrame:
+    """Return one table of a sweep's jobs; jobs that differ only in their seed share a row.
+
+    Args:
+        jobs: those that left results: `{"policy": label, "test": summary, "baselines": {label: summary}, ...}`.
+        published: also the rows of Table 1 of Woodward & Finn.
+
+    Returns:
+        The table of `table_of_policies`, where a label is followed by the overrides in which jobs differ. A baseline
+        that scores the same in all jobs has one row, without them.
+    """
+    policies: dict[str, list[Summary]] = {}
+    baselines: dict[str, dict[str, list[Summary]]] = {}
+    for job in jobs:
+        if job.results and "test" in job.results:
+            policies.setdefault(job.label, []).append(job.results["test"])
+            for name, summary in job.results.get("baselines", {}).items():
+                baselines.setdefault(name, {}).setdefault(job.setting, []).append(summary)
+    return table_of_policies(policies, _merge_equal(baselines), published)
+
+
+def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, list[Summary]]:
+    """Return a row for each baseline; one for each setting of a baseline that does not score the same in all."""
+    rows: dict[str, list[Summary]] = {}
+    for name, by_setting in baselines.items():
+        longest = max(by_setting.values(), key=len)
+        if all(summary in longest for summaries in by_setting.values() for summary in summaries):
+            rows[name] = longest
+        else:
+            rows |= {labelled(name, setting): summaries for setting, summaries in by_setting.items()}
+    return rows
+
+
 def table_of_instances(summary: Summary) -> pd.DataFrame:
     """One row for each k-th instance of a class, as in Figure 2 of Woodward & Finn.
 
     Args:
-        summary: what :meth:`StreamMeasures.summary` returns.
+        summary: what `StreamMeasures.summary` returns.
 
     Returns:
-        Columns ``instance``, ``count``, ``accuracy``, ``prediction_accuracy``, ``request_rate``; NaN where a
+        Columns `instance`, `count`, `accuracy`, `prediction_accuracy`, `request_rate`; NaN where a
         rate is not known.
     """
     rates = ["accuracy", "prediction_accuracy", "request_rate"]
@@ -77,53 +105,16 @@ def table_of_instances(summary: Summary) -> pd.DataFrame:
     return table.astype(dict.fromkeys(rates, float))
 
 
-def rich_table(table: pd.DataFrame, title: str = "") -> Table:
-    """The table for the terminal, with a line between policies, baselines and published rows.
+def shown_table(name: str, numbers: pd.DataFrame, title: str = "") -> Table:
+    """Return a table for a report: shares in percent, value and interval in one cell, a dash for what is not known.
 
     Args:
-        table: from :func:`table_of_policies` or :func:`table_of_instances`.
-        title: printed above.
-
-    Returns:
-        What ``rich.print`` shows.
+        name: stem of its CSV file.
+        numbers: from `table_of_policies` or `table_of_instances`.
+        title: what stands above it.
     """
-    shown = _shown(table)
-    kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
-    result = Table(title=escape(title) or None, caption=_note(table) or None, box=SIMPLE_HEAD)
-    result.collapse_padding, result.pad_edge = True, False
-    result.title_justify = result.caption_justify = "left"
-    for heading in shown.columns:
-        if heading in ("policy", "interval over"):
-            result.add_column(heading, min_width=12 if heading == "policy" else 8, overflow="fold")
-        else:
-            result.add_column(heading, justify="right", no_wrap=True)
-    for (_, cells), last in zip(shown.iterrows(), kinds != kinds.shift(-1), strict=True):
-        result.add_row(*map(escape, cells), end_section=bool(last))
-    return result
-
-
-def markdown_table(table: pd.DataFrame) -> str:
-    """The table in Markdown, ending in a newline; arguments as for :func:`rich_table`."""
-    shown = _shown(table)
-    headings = [heading.replace("\n", " ") for heading in shown.columns]
-    lines = [headings, ["---"] * len(headings), *shown.to_numpy().tolist()]
-    text = "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
-    return f"{text}\n{note}\n" if (note := _note(table)) else text
-
-
-def write_table(table: pd.DataFrame, folder: Path | str, name: str = "table") -> list[Path]:
-    """Write ``name.csv`` (plain numbers) and ``name.md`` (as shown) into a folder that exists.
-
-    Returns:
-        The two paths.
-
-    Raises:
-        AlmetaError: if the folder cannot be written to.
-    """
-    csv, markdown = Path(folder) / f"{name}.csv", Path(folder) / f"{name}.md"
-    write_atomically(csv, table.to_csv(index=False).encode())
-    write_atomically(markdown, markdown_table(table).encode())
-    return [csv, markdown]
+    groups = list(numbers["kind"]) if "kind" in numbers else []
+    return Table(name, numbers, _shown(numbers), title=title, note=_note(numbers), groups=groups)
 
 
 def _row(kind: str, label: str, summaries: Summary | Sequence[Summary]) -> dict[str, Any]:
@@ -157,7 +148,6 @@ def _note(table: pd.DataFrame) -> str:
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text: shares in percent, value and interval in one cell, a dash for what is not known."""
     columns: dict[str, list[str]] = {}
     for name in table.columns.drop("kind", errors="ignore"):
         if name in HEADINGS:

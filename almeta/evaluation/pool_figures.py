@@ -1,14 +1,12 @@
-"""Figures of a benchmark over pools, as PNG files: learning curves, gains over random, ranks, gains by data set.
+"""Figures of learning curves on pools: the curves, gains over random, ranks, gains by data set.
 
-Drawn with matplotlib's objects alone, so that no window, no global figure and no display is needed. Margins are
-computed in inches from the texts: that is many times faster than an automatic layout of many panels.
+Margins are computed in inches from the texts: that is many times faster than an automatic layout of many panels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,18 +17,18 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 from scikit_posthocs import critical_difference_diagram
+from scipy.optimize import isotonic_regression
 
 from almeta.evaluation.comparison import RANDOM, Comparison
 from almeta.evaluation.curves import Curves
-from almeta.evaluation.figures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, _save, _style
 from almeta.evaluation.statistics import half_widths
+from almeta.evaluation.style import BLACK, dress, looks
 from almeta.evaluation.verdict import count_text, shorten
 
-COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY)
-DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # where colours come again
 PANELS_A_PAGE = 20
 CHARACTER = 0.072  # inches, the mean width of one at FONT points
 FONT = 9
+MARKER = 3.5
 SHARES = np.linspace(0, 1, 101)  # of the budget, where data sets have different ones
 
 
@@ -43,47 +41,39 @@ class Panel(NamedTuple):
     widths: np.ndarray
 
 
-def learning_curves(blocks: Mapping[str, Curves], path: Path | str, measure: str = "accuracy") -> list[Path]:
+def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
     """Draw the learning curves of each data set, their mean over data sets first.
 
     Bands are pointwise 95 % t-intervals over repeats: how far a mean may move with other splits of the same data
-    sets. They are wider than what tells two strategies apart, which met the same splits: see :func:`gain_curves`.
+    sets. They are wider than what tells two strategies apart, which met the same splits: see `gain_curves`.
 
     Args:
-        blocks: from :func:`~almeta.evaluation.curves.split_curves`.
-        path: the PNG file; with more than 20 panels, the next pages are files with `_2`, `_3`, ... in their names.
+        blocks: from `split_curves`.
         measure: what the score is called.
 
     Returns:
-        The paths.
-
-    Raises:
-        AlmetaError: if a file cannot be written.
+        A figure a page of 20 panels.
     """
     panels = [_panel(name, block.queries, block.scores) for name, block in blocks.items()]
     if len(panels) > 1:
         title, x, means, widths = _on_one_axis(panels)
         width = np.sqrt(np.square(widths).sum(axis=0)) / len(panels)  # repeats of different data sets are independent
         panels.insert(0, Panel(title, x, means.mean(axis=0), width))
-    return _draw_pages(panels, _strategies(blocks), path, measure, _bands_note(_over_repeats(blocks)))
+    return _draw_pages(panels, _strategies(blocks), measure, _bands_note(_over_repeats(blocks)))
 
 
-def gain_curves(blocks: Mapping[str, Curves], path: Path | str, measure: str = "accuracy") -> list[Path]:
+def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
     """Draw the gain over random along the learning curves, in points, its mean over data sets first.
 
     Bands are pointwise 95 % t-intervals of the gain, which is taken repeat by repeat: over repeats for a data set,
     over data sets for their mean.
 
     Args:
-        blocks: as for :func:`learning_curves`, random among the strategies.
-        path: as for :func:`learning_curves`.
+        blocks: as for `learning_curves`, random among the strategies.
         measure: what the score is called.
 
     Returns:
-        The paths.
-
-    Raises:
-        AlmetaError: if a file cannot be written.
+        A figure a page of 20 panels.
     """
     random = _strategies(blocks).index(RANDOM)
     panels = [
@@ -95,59 +85,57 @@ def gain_curves(blocks: Mapping[str, Curves], path: Path | str, measure: str = "
         panels.insert(0, Panel(title, x, means.mean(axis=0), half_widths(means)))
         over.append("in the first panel over data sets")
     note = f"Gain over random in the same repeat, in points of {measure}. {_bands_note(over)}"
-    return _draw_pages(panels, _strategies(blocks), path, "gain, points", note)
+    return _draw_pages(panels, _strategies(blocks), "gain, points", note)
 
 
-def rank_diagram(comparison: Comparison, path: Path | str) -> Path:
+def rank_diagram(comparison: Comparison) -> Figure:
     """Draw the mean ranks on a line, with bars over strategies that the tests do not tell apart.
 
     The critical-difference diagram of Demšar (JMLR 7, 2006) with Holm-corrected Wilcoxon tests of each pair in
-    the place of one critical difference.
+    the place of one critical difference. Markers that would cover each other stand side by side.
 
     Args:
         comparison: of at least two strategies.
-        path: the PNG file.
-
-    Returns:
-        The path.
 
     Raises:
         ValueError: if there is a single strategy.
-        AlmetaError: if the file cannot be written.
     """
     names = comparison.strategies
     if len(names) < 2:
         raise ValueError("a rank diagram needs at least two strategies")
-    labels = _labels(names)
-    clear = pd.DataFrame(False, index=labels.values(), columns=labels.values())
-    for pair in comparison.pairs.values():
-        first, second = labels[pair.first], labels[pair.second]
-        clear.loc[first, second] = clear.loc[second, first] = pair.is_clear
-    ranks = list(comparison.mean_ranks)
+    labels, styles, ranks = list(_labels(names).values()), looks(comparison.areas), comparison.mean_ranks.to_numpy()
+    width = max(3.0, 0.7 * (len(names) - 1))
+    a_rank = width / (len(names) - 1)  # inches
+    places = _side_by_side(ranks, 0.12 / a_rank)
     figure = Figure()
     axis = figure.add_subplot()
+    # Strategies go by their number: the diagram keeps them in sets, whose order by text changes from run to run.
     drawn = critical_difference_diagram(
-        dict(zip(labels.values(), ranks, strict=True)),
-        clear.map(lambda is_clear: 0.0 if is_clear else 1.0),  # drawn as the corrected tests decided
+        dict(enumerate(places)),
+        pd.DataFrame([[float(not _is_clear(comparison, one, two)) for two in names] for one in names]),
         ax=axis,
-        color_palette={labels[name]: style["color"] for name, style in _styles(comparison.areas).items()},
+        color_palette={number: styles[name]["color"] for number, name in enumerate(names)},
         text_h_margin=0.02 * (len(names) - 1),
-        label_fmt_left="{label}  {rank:.2f}",
-        label_fmt_right="{rank:.2f}  {label}",
+        label_fmt_left="{label}",
+        label_fmt_right="{label}",
         label_props={"fontsize": FONT},
-        marker_props={"clip_on": False},
+        marker_props={"s": 0},
         elbow_props={"clip_on": False},
         crossbar_props={"marker": "o", "markersize": 4, "linewidth": 3, "color": "0.4", "clip_on": False},
     )
+    for place, name in zip(places, names, strict=True):
+        marker, colour = styles[name]["marker"], styles[name]["color"]
+        axis.plot(place, 0, marker, color=colour, markersize=6, markeredgewidth=0, clip_on=False, zorder=4)
+    for text in drawn["labels"]:
+        number, is_left = int(text.get_text()), text.get_ha() == "right"
+        label, rank = labels[number], f"{ranks[number]:.2f}"
+        text.set_text(f"{label}  {rank}" if is_left else f"{rank}  {label}")
+        text.set_x(text.get_position()[0] + (-0.05 if is_left else 0.05) / a_rank)  # off the end of its line
     axis.set(xlim=(1, len(names)), xticks=range(1, len(names) + 1))
-    width = max(3.0, 0.7 * (len(names) - 1))
-    a_rank = width / (len(names) - 1)  # inches
-    for label in drawn["labels"]:  # off the end of its line
-        label.set_x(label.get_position()[0] + (0.05 if label.get_ha() == "left" else -0.05) / a_rank)
     half = (len(names) + 1) // 2
-    lengths = [0.4 + _inches(f"0.00  {label}") for label in labels.values()]
-    left = max(0.5, max(lengths[:half]) - a_rank * (ranks[0] - 1))
-    right = max(0.5, max(lengths[half:]) - a_rank * (len(names) - ranks[-1]))
+    lengths = [0.4 + _inches(f"0.00  {label}") for label in labels]
+    left = max(0.5, max(lengths[:half]) - a_rank * (places[0] - 1))
+    right = max(0.5, max(lengths[half:]) - a_rank * (len(names) - places[-1]))
     _place(figure, axis, width, 0.25 * -axis.get_ylim()[0], left, right, top=0.85)
     figure.text(
         (left + width / 2) / figure.get_figwidth(),
@@ -158,39 +146,34 @@ def rank_diagram(comparison: Comparison, path: Path | str) -> Path:
         va="top",
         fontsize=FONT,
     )
-    return _save(figure, path)
+    return figure
 
 
-def gain_map(comparison: Comparison, path: Path | str) -> Path:
+def _is_clear(comparison: Comparison, one: str, two: str) -> bool:
+    return one != two and comparison.pair(one, two).is_clear
+
+
+def _side_by_side(ranks: np.ndarray, gap: float) -> np.ndarray:
+    """Move ranks, in ascending order, as little as possible so that neighbours are a gap or more apart."""
+    steps = gap * np.arange(len(ranks))
+    return isotonic_regression(ranks - steps).x + steps
+
+
+def gain_map(comparison: Comparison) -> Figure:
     """Draw the gain in AULC over random as a table of colours: a row a data set, a column a strategy, in points.
 
     Rows and columns go down from the largest mean gain; the first row is the mean over data sets. Bold numbers are
-    clear by themselves (:meth:`Comparison.clear_on`).
+    clear by themselves (`Comparison.clear_on`).
 
     Args:
         comparison: of at least two strategies.
-        path: the PNG file.
-
-    Returns:
-        The path.
 
     Raises:
         ValueError: if there is no strategy but random.
-        AlmetaError: if the file cannot be written.
     """
     if len(comparison.strategies) < 2:
         raise ValueError("there is no gain to draw: random is the only strategy")
-    gains = 100 * comparison.by_dataset.sub(comparison.by_dataset[RANDOM], axis=0).drop(columns=RANDOM)
-    gains = gains[gains.mean().sort_values(ascending=False, kind="stable").index]
-    gains = gains.loc[gains.mean(axis=1).sort_values(ascending=False, kind="stable").index]
-    bold = comparison.clear_on(RANDOM).loc[gains.index, gains.columns] != 0
-    if len(gains) > 1:
-        mean = pd.DataFrame(
-            {name: [values.mean()] for name, values in gains.items()}, index=[f"mean of {len(gains):,} data sets"]
-        )
-        clear = {name: [comparison.pair(name, RANDOM).is_clear] for name in gains}
-        gains, bold = pd.concat([mean, gains]), pd.concat([pd.DataFrame(clear, index=mean.index), bold])
-
+    gains, bold = _gains(comparison)
     figure = Figure()
     axis = figure.add_subplot()
     limit = max(1e-9, float(np.quantile(gains.abs(), 0.98)))  # one outlier must not pale all others
@@ -226,7 +209,21 @@ def gain_map(comparison: Comparison, path: Path | str) -> Path:
     figure.colorbar(image, cax=bar, orientation="horizontal", extend=beyond)
     bar.tick_params(labelsize=8)
     bar.set_xlabel("gain in AULC over random, points; bold: clear by itself", fontsize=FONT)
-    return _save(figure, path)
+    return figure
+
+
+def _gains(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The gains over random in points, sorted, their mean first; and which of them are clear by themselves."""
+    gains = 100 * comparison.by_dataset.sub(comparison.by_dataset[RANDOM], axis=0).drop(columns=RANDOM)
+    gains = gains[gains.mean().sort_values(ascending=False, kind="stable").index]
+    gains = gains.loc[gains.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+    is_clear = comparison.clear_on(RANDOM).loc[gains.index, gains.columns] != 0
+    if len(gains) == 1:
+        return gains, is_clear
+    first = [f"mean of {len(gains):,} data sets"]
+    mean = pd.DataFrame({name: [values.mean()] for name, values in gains.items()}, index=first)
+    clear = pd.DataFrame({name: [comparison.pair(name, RANDOM).is_clear] for name in gains}, index=first)
+    return pd.concat([mean, gains]), pd.concat([clear, is_clear])
 
 
 def _labels(names: Iterable[str]) -> dict[str, str]:
@@ -281,34 +278,23 @@ def _strategies(blocks: Mapping[str, Curves]) -> list[str]:
     return next(iter(blocks.values())).strategies
 
 
-def _styles(strategies: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour and dashes of each strategy, the same in all figures: random black, the others in their order."""
-    strategies = list(strategies)
-    others = [name for name in strategies if name != RANDOM]
-    styles = {
-        name: {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place // len(COLOURS) % len(DASHES)]}
-        for place, name in enumerate(others)
-    }
-    return {name: styles.get(name, {"color": BLACK, "linestyle": "-"}) for name in strategies}
-
-
-def _draw_pages(panels: list[Panel], strategies: list[str], path: Path | str, label: str, note: str) -> list[Path]:
-    first = Path(path)
+def _draw_pages(panels: list[Panel], strategies: list[str], label: str, note: str) -> list[Figure]:
     size = math.ceil(len(panels) / math.ceil(len(panels) / PANELS_A_PAGE))  # equal pages, none of a few leftovers
     pages = [panels[start : start + size] for start in range(0, len(panels), size)]
-    paths = [first, *(first.with_stem(f"{first.stem}_{number}") for number in range(2, len(pages) + 1))]
-    for number, (page, name) in enumerate(zip(pages, paths, strict=True), 1):
-        of = f" Page {number} of {len(pages)}." if len(pages) > 1 else ""
-        _draw_page(page, strategies, name, label, note + of)
-    return paths
+    if len(pages) == 1:
+        return [_draw_page(panels, strategies, label, note)]
+    return [
+        _draw_page(page, strategies, label, f"{note} Page {number} of {len(pages)}.")
+        for number, page in enumerate(pages, 1)
+    ]
 
 
-def _draw_page(panels: list[Panel], strategies: list[str], path: Path, label: str, note: str) -> None:
+def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str) -> Figure:
     columns = min(4, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
     width, height = (6.0, 4.0) if len(panels) == 1 else (3.6, 2.5) if len(panels) <= 4 else (2.9, 2.0)
     same_queries = all(np.array_equal(panel.x, panels[0].x) for panel in panels)
-    figure, styles = Figure(), _styles(strategies)
+    figure, styles = Figure(), looks(strategies)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=same_queries)
     for place, axis in enumerate(grid.flat):
         if place >= len(panels):
@@ -321,7 +307,7 @@ def _draw_page(panels: list[Panel], strategies: list[str], path: Path, label: st
             axis.set_xlabel("labels asked for", fontsize=FONT)
             axis.tick_params(labelbottom=True)
     _lay_out(figure, styles, note, (rows, columns), (width, height), gap=0.35 if same_queries else 0.5)
-    _save(figure, path)
+    return figure
 
 
 def _lay_out(
@@ -337,20 +323,21 @@ def _lay_out(
     left, right, top, beside = 0.75, 0.2, 0.35, 0.55
     total = left + columns * width + (columns - 1) * beside + right
     labels = list(_labels(styles).values())
-    per_row = max(1, min(len(labels), int((total - 0.2) / (0.65 + max(map(_inches, labels))))))
+    per_row = max(1, min(len(labels), int((total - 0.2) / (0.9 + max(map(_inches, labels))))))
     bottom = 0.85 + 0.2 * math.ceil(len(labels) / per_row)
     tall = top + rows * height + (rows - 1) * gap + bottom
     figure.set_size_inches(total, tall)
     edges = {"left": left / total, "right": 1 - right / total, "bottom": bottom / tall, "top": 1 - top / tall}
     figure.subplots_adjust(**edges, wspace=beside / width, hspace=gap / height)
     figure.legend(
-        [Line2D([], [], linewidth=1.8, **style) for style in styles.values()],
+        [Line2D([], [], linewidth=1.3, markersize=MARKER, **style) for style in styles.values()],
         labels,
         ncols=per_row,
         loc="lower center",
         bbox_to_anchor=(0.5, 0.28 / tall),
         frameon=False,
         fontsize=FONT,
+        handlelength=4,
         borderaxespad=0,
         borderpad=0,
     )
@@ -358,11 +345,12 @@ def _lay_out(
 
 
 def _draw_panel(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    _style(axis)
+    dress(axis)
     alpha = min(0.2, 0.7 / len(styles))
-    for style, means, widths in zip(styles.values(), panel.means, panel.widths, strict=True):
-        marker = "." if len(panel.x) == 1 else None  # a line of one point cannot be seen
-        axis.plot(panel.x, means, linewidth=1.3, marker=marker, zorder=3, **style)
+    between = max(1, len(panel.x) // 5)  # points from one marker to the next
+    for place, (style, means, widths) in enumerate(zip(styles.values(), panel.means, panel.widths, strict=True)):
+        shift = place * between // len(styles)  # so that markers of curves that agree do not cover each other
+        axis.plot(panel.x, means, linewidth=1.3, markersize=MARKER, markevery=(shift, between), zorder=3, **style)
         axis.fill_between(panel.x, means - widths, means + widths, color=style["color"], alpha=alpha, linewidth=0)
     axis.set_title(title, fontsize=FONT, loc="left")
     axis.tick_params(labelsize=8)

@@ -1,0 +1,210 @@
+"""What learning curves on pools say: the report of a benchmark."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from almeta.evaluation.comparison import Comparison, compare
+from almeta.evaluation.curves import Area, Curves, check_curves, curve_areas, split_curves
+from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
+from almeta.evaluation.report import Report, Table
+from almeta.evaluation.verdict import count_text, p_text, shorten, verdict
+
+AREAS = {"mean": "the mean score along the curve", "trapezoid": "the area under the curve over its width"}
+
+
+def pool_report(
+    curves: pd.DataFrame,
+    reference: str = "margin",
+    *,
+    area: Area = "mean",
+    measure: str = "accuracy",
+    config: dict[str, Any] | None = None,
+    title: str | None = None,
+) -> Report:
+    """Judge strategies by their learning curves.
+
+    The tables are `summary` (`Comparison.summary`), `aulc` (a row a data set, a column a strategy), `tests`
+    (`Comparison.tests`) and `curves`. The figures are `learning_curves` and `gain_curves` (more pages `..._2` where
+    there are many data sets), `ranks` and `gains`. Data sets that are files are called by their stem in what people
+    read, and by their whole name in the CSV files.
+
+    Args:
+        curves: columns `dataset`, `strategy`, `repeat`, `queries`, `score`; see `check_curves`.
+        reference: a strategy that all are compared with beside random; the verdict says it if it is missing.
+        area: how a curve is summed up, see `curve_areas`.
+        measure: what the score is called.
+        config: plain values that the report shows.
+        title: of the report; None counts strategies, data sets and repeats.
+
+    Returns:
+        The report. Its `summary` holds `measure`, `area`, `datasets` (by name, with `repeats` and `budget`), `unit`
+        ("data set" or "repeat"), `reference`, `strategies` and `tests` (rows of the tables), `friedman`, `verdict`
+        (sentences) and `figures` (file names). None stands for what is not known.
+
+    Raises:
+        AlmetaError: if the curves have gaps, or random is not among the strategies.
+    """
+    table = check_curves(curves)
+    whole = split_curves(table)
+    blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
+    comparison = compare(curve_areas(blocks, area), reference)
+    sentences = verdict(comparison)
+    figures = _figures(blocks, comparison, measure)
+    summary = {
+        "measure": measure,
+        "area": area,
+        "datasets": {
+            name: {"repeats": len(block.repeats), "budget": int(block.queries[-1])} for name, block in whole.items()
+        },
+        "unit": comparison.unit,
+        "reference": reference,
+        "strategies": _plain_rows(comparison.summary()),
+        "tests": _plain_rows(comparison.tests()),
+        "friedman": comparison.friedman._asdict() if comparison.friedman else None,
+        "verdict": sentences,
+        "figures": [f"{stem}.png" for stem in figures],
+    }
+    aulc = comparison.by_dataset.set_axis(pd.Index(whole, name="dataset"))
+    tables = [
+        Table("curves", table),
+        Table("aulc", aulc.reset_index(), shown_areas(comparison), title="AULC of each data set", is_detail=True),
+        Table(
+            "summary",
+            comparison.summary(),
+            shown_summary(comparison),
+            narrow=shown_summary(comparison, narrow=True),
+            note=_note(comparison, area, measure),
+        ),
+        Table("tests", comparison.tests(), shown_tests(comparison), title="All pairs", is_detail=True),
+    ]
+    return Report(title or _title(comparison), "summary", tables, sentences, figures, summary, config)
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return how people call each data set: a file by its stem, `my` for `csv:/long/path/my.csv.gz`.
+
+    A file whose stem is also the name or the stem of another data set keeps its whole name.
+    """
+    stems = {name: _stem(name) for name in names}
+    count = Counter(stems.values())
+    return {name: stem if count[stem] == 1 else name for name, stem in stems.items()}
+
+
+def _stem(name: str) -> str:
+    if not name.startswith("csv:"):
+        return name
+    file = PurePath(name.removeprefix("csv:"))
+    return (file.with_suffix("") if file.suffix.lower() == ".gz" else file).stem
+
+
+# ---- tables for people
+
+
+def shown_summary(comparison: Comparison, narrow: bool = False) -> pd.DataFrame:
+    """Return the summary as text: points with half-widths, counts, a star where a difference is clear.
+
+    A narrow one fits a terminal of 80 columns. It lacks the interval of the AULC, which says how different the data
+    sets are rather than the strategies, and the counts of clear data sets, which the verdict tells.
+    """
+    table = comparison.summary()
+    widths = [float("nan")] * len(table) if narrow else table["aulc_interval"]
+    shown = {
+        "strategy": list(table["strategy"]),
+        "AULC,\npoints": [_cell(mean, width, "") for mean, width in zip(table["aulc"], widths, strict=True)],
+        "mean\nrank": [f"{rank:.2f}" for rank in table["mean_rank"]],
+    }
+    rows = table.to_dict("records")
+    for key, opponent in comparison.opponents.items():
+        name = shorten(opponent, 20)
+        shown[f"gain over\n{name}"] = [_gain(row, key) for row in rows]
+        shown[f"against\n{name}"] = [_counts(row, key, ("wins", "ties", "losses")) for row in rows]
+        if comparison.unit == "data set" and not narrow:
+            shown[f"clear against\n{name}"] = [_counts(row, key, ("clear_wins", "clear_losses")) for row in rows]
+    return pd.DataFrame(shown)
+
+
+def shown_areas(comparison: Comparison) -> pd.DataFrame:
+    """Return the mean AULC of each strategy on each data set as text, in points; the best strategy is the first."""
+    points = comparison.by_dataset[comparison.strategies].map(lambda mean: _cell(mean, float("nan"), ""))
+    return points.rename_axis("data set").reset_index()
+
+
+def shown_tests(comparison: Comparison) -> pd.DataFrame:
+    """Return the tests of all pairs as text."""
+    pairs = comparison.pairs.values()
+    columns = ["first", "second", "difference,\npoints", "better / equal /\nworse", "p", "p,\nHolm"]
+    rows = [
+        (
+            pair.first,
+            pair.second,
+            _cell(pair.mean, pair.half_width, "+") + "*" * pair.is_clear,
+            f"{pair.wins}/{pair.ties}/{pair.losses}",
+            *(
+                "–" if p is None else p_text(p).removeprefix("p ").removeprefix("= ")
+                for p in (pair.p_value, pair.p_holm)
+            ),
+        )
+        for pair in pairs
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _title(comparison: Comparison) -> str:
+    repeats = comparison.areas.groupby("dataset").size()
+    low, high = repeats.min(), repeats.max()
+    times = count_text(low, "repeat") if low == high else f"{low:,} to {high:,} repeats"
+    datasets = count_text(len(repeats), "data set")
+    return f"{count_text(len(comparison.strategies), 'strategy')} on {datasets}, {times} each"
+
+
+def _note(comparison: Comparison, area: Area, measure: str) -> str:
+    unit = comparison.unit
+    text = f"AULC: {AREAS[area]}, here of {measure}; a point is 0.01. ±: half of a 95 % interval over {unit}s. "
+    text += f"Against: {unit}s better / equal / worse. "
+    text += f"*: clear at 5 % by the paired Wilcoxon test over {unit}s, Holm-corrected over all pairs."
+    if unit == "data set":
+        text += " Clear against, in the files: data sets clearly better / worse by the paired t-test over repeats, "
+        text += "Holm-corrected over data sets."
+    return text
+
+
+def _cell(mean: float, width: float | None, sign: str) -> str:
+    """A mean and, if known, its half-width, in points."""
+    text = f"{round(100 * mean, 2) + 0.0:{sign}.2f}"
+    return text if width is None or pd.isna(width) else f"{text} ± {100 * width:.2f}"
+
+
+def _gain(row: Mapping[Hashable, Any], key: str) -> str:
+    gain, width, is_clear = (row[name.format(key)] for name in ("gain_over_{}", "gain_over_{}_interval", "is_clear_{}"))
+    if pd.isna(gain):
+        return "–"
+    return _cell(gain, width, "+") + ("*" if is_clear else "")
+
+
+def _counts(row: Mapping[Hashable, Any], key: str, names: Sequence[str]) -> str:
+    counts = [row[f"{name}_{key}"] for name in names]
+    return "–" if pd.isna(counts[0]) else "/".join(str(count) for count in counts)
+
+
+def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str) -> dict[str, Figure]:
+    pages = {"learning_curves": learning_curves(blocks, measure)}
+    if len(comparison.strategies) > 1:
+        pages["gain_curves"] = gain_curves(blocks, measure)
+        pages |= {"ranks": [rank_diagram(comparison)], "gains": [gain_map(comparison)]}
+    return {
+        f"{stem}_{number}" if number > 1 else stem: figure
+        for stem, figures in pages.items()
+        for number, figure in enumerate(figures, 1)
+    }
+
+
+def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of plain values, None for what is missing."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")

@@ -1,0 +1,165 @@
+"""What an agent does on one-shot streams beside its baselines: the report of training and of evaluate."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from almeta.agents.agent import Agent
+from almeta.envs.stream import StreamSimulation
+from almeta.errors import AlmetaError
+from almeta.evaluation.baselines import make_baselines, measure, nearest_by_threshold, summary_of
+from almeta.evaluation.report import Report
+from almeta.evaluation.statistics import Difference, paired_difference
+from almeta.evaluation.stream_figures import accuracy_against_requests, requests_along_script
+from almeta.evaluation.stream_tables import shown_table, table_of_instances, table_of_policies
+from almeta.evaluation.streams import evaluate
+from almeta.evaluation.training_report import instances_over_training, learning_curve
+
+# Figure 3 of Woodward & Finn: five or ten images of one class, then one of another; and the same without the new one.
+SCRIPTS = {
+    "AAAAAB": [[0, 5], [1, 1]],
+    "AAAAAA": [[0, 6]],
+    "AAAAAAAAAAB": [[0, 10], [1, 1]],
+    "AAAAAAAAAAA": [[0, 11]],
+}
+
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """An agent and its baselines on the same streams.
+
+    Attributes:
+        policy: what the agent is called.
+        summary: its measures.
+        baselines: theirs, by name.
+        best_baseline: the name of the one that returns most.
+        gain: in return over that one, episode by episode.
+        thresholds: measures of the nearest-example rule, one for each threshold.
+        scripted: request rates along scripted episodes.
+    """
+
+    policy: str
+    summary: Summary
+    baselines: dict[str, Summary]
+    best_baseline: str
+    gain: Difference
+    thresholds: list[Summary]
+    scripted: list[dict[str, Any]]
+
+
+def compare(
+    agent: Agent,
+    policy: str,
+    simulation: StreamSimulation,
+    tuning: StreamSimulation,
+    episodes: int,
+    seed: int,
+    say: Callable[[str], None] = print,
+) -> Results:
+    """Measure an agent and all baselines on the same streams.
+
+    Args:
+        agent: greedy from here on.
+        policy: what it is called.
+        simulation: streams of the classes it is judged on.
+        tuning: streams of training classes, on which baselines choose their threshold.
+        episodes: how many streams each plays; a quarter of it for thresholds and scripts.
+        seed: draws the streams.
+        say: told what is being done.
+    """
+    some = max(1, episodes // 4)
+    say(f"evaluating {policy} on {episodes:,} episodes of {simulation.sampler.name}")
+    own = evaluate(agent, simulation, episodes, seed)
+    say("evaluating the baselines on the same episodes")
+    rules = make_baselines(tuning, some, seed)
+    theirs = measure(rules, simulation, episodes, seed)
+    baselines = {name: summary_of(rules[name], measures) for name, measures in theirs.items()}
+    best = max(baselines, key=lambda name: baselines[name]["mean_return"])
+    gain = paired_difference(own.returns.tolist(), theirs[best].returns.tolist())
+    curve = nearest_by_threshold(tuning, seed)
+    thresholds = [evaluate(actor, simulation, some, seed).summary() for actor in curve]
+    return Results(
+        policy, own.summary(), baselines, best, gain, thresholds, _play_scripts(agent, simulation, some, seed)
+    )
+
+
+def _play_scripts(agent: Agent, simulation: StreamSimulation, episodes: int, seed: int) -> list[dict[str, Any]]:
+    """Request rates along the scripts that the stream allows: none if labels come without a request."""
+    if simulation.reveal == "always":
+        return []
+    results = []
+    for script, runs in SCRIPTS.items():
+        try:
+            scripted = simulation.scripted(runs)
+        except AlmetaError:  # too few classes or images for this script: one panel less
+            continue
+        rates = evaluate(agent, scripted, episodes, seed).step_request_rates
+        results.append({"script": script, "request_rates": rates})
+    return results
+
+
+def stream_report(
+    results: Results,
+    title: str,
+    published: bool,
+    metrics: Sequence[Mapping[str, Any]] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Report:
+    """Make a report of an agent and its baselines.
+
+    The tables are `table` (all policies) and `instances` (the agent by k-th image of a class). The figures are
+    `accuracy_against_requests`, `requests_along_script` where scripts were played, and `instances_over_training` and
+    `learning_curve` where `metrics` holds an evaluation.
+
+    Args:
+        results: from `compare`.
+        title: what was done.
+        published: whether to show what Woodward & Finn published beside the results.
+        metrics: lines of the run's `metrics.jsonl`.
+        config: plain values that the report shows.
+
+    Returns:
+        The report. Its `summary` holds `baselines`, `gain` and `scripted`, which every `summary.json` on streams has.
+    """
+    policy, own = results.policy, results.summary
+    rules: dict[str, Summary | list[Summary]] = {
+        **results.baselines,
+        "nearest labelled image, all thresholds": results.thresholds,
+    }
+    figures = {"accuracy_against_requests": accuracy_against_requests({policy: own}, published, rules)}
+    if results.scripted:
+        figures["requests_along_script"] = requests_along_script(results.scripted, published)
+    if any(line["kind"] == "evaluation" for line in metrics or ()):
+        figures["instances_over_training"] = instances_over_training(metrics or (), published)
+        figures["learning_curve"] = learning_curve(metrics or (), results.baselines, policy)
+    tables = [
+        shown_table("table", table_of_policies({policy: own}, results.baselines, published)),
+        shown_table("instances", table_of_instances(own), f"{policy}, by k-th image of a class"),
+    ]
+    summary = {
+        "baselines": results.baselines,
+        "gain": asdict(results.gain) | {"over": results.best_baseline},
+        "scripted": results.scripted,
+    }
+    return Report(title, "table", tables, [verdict(results)], figures, summary, config)
+
+
+def verdict(results: Results) -> str:
+    """Return in words whether the agent is better than the best baseline."""
+    gain, best = results.gain, f"'{results.best_baseline}', the best baseline"
+    if not gain.is_clear:
+        return f"{results.policy} is not clearly better or worse than {best}: {_test(gain)}."
+    more = "more" if gain.mean > 0 else "less"
+    return f"{results.policy} returns {abs(gain.mean):.2f} {more} than {best}: {_test(gain)}."
+
+
+def _test(gain: Difference) -> str:
+    interval = "" if gain.half_width is None else f" ± {gain.half_width:.2f}"
+    test = (
+        ""
+        if gain.p_value is None
+        else f", paired t-test p {f'= {gain.p_value:.3f}' if gain.p_value >= 0.001 else '< 0.001'}"
+    )
+    return f"difference {gain.mean:.2f}{interval} over {gain.count:,} episodes played by both{test}"

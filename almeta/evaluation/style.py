@@ -1,0 +1,103 @@
+"""How figures look: one set of colours, dashes and markers, one legend, one way to become a PNG.
+
+A strategy looks the same in every figure of every run. Its look comes from its place: the strategies of almeta have
+fixed places, others take free ones (`looks`). Figures are made from matplotlib's objects alone, so that they need no
+window, no display and nothing global.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# The palette of Okabe & Ito, told apart with any colour vision, and five colours far from it and from each other.
+BLACK, BLUE, RED, ORANGE = "#000000", "#0072B2", "#D55E00", "#E69F00"
+GREEN, PINK, SKY, WINE = "#009E73", "#CC79A7", "#56B4E9", "#882255"
+VIOLET, GREY, BROWN, LIME = "#6A3DC8", "#8A8A8A", "#7A5C1E", "#9DB300"
+
+# By place: 12 of each.
+COLOURS = (BLACK, BLUE, RED, ORANGE, GREEN, PINK, SKY, WINE, VIOLET, GREY, BROWN, LIME)
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (6, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1, 1, 1)),
+    (0, (2.5, 1)),
+    (0, (9, 1.5, 1, 1.5)),
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (1, 2.5)),
+    (0, (11, 1.5)),
+    (0, (5, 4)),
+    (0, (9, 1.5, 3, 1.5)),
+    (0, (3, 1, 3, 1, 1, 1)),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p", "d")
+
+_OF_POOLS = (
+    "random",
+    "margin",
+    "entropy",
+    "least_confident",
+    "information_density",
+    "core_set",
+    "vote_entropy",
+    "mean_kl",
+)
+_OF_STREAMS = (
+    "never request: guess",
+    "request always",
+    "request at random, 10%",
+    "request at random, 50%",
+    "nearest labelled image",
+    "nearest labelled image, all thresholds",
+)
+# No figure shows both kinds, so that they may share places.
+PLACES = {name: place for names in (_OF_POOLS, _OF_STREAMS) for place, name in enumerate(names)}
+
+
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Give each strategy or policy its look: `color`, `linestyle` and `marker`, keywords of `Axes.plot`.
+
+    A strategy in `PLACES` always has the look of its place. The others take free places in the order of `names`: first
+    those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names differ in
+    colour, in dashes and in markers; from the 13th on colours come again with other dashes and markers.
+    """
+    names = list(dict.fromkeys(names))
+    taken = {PLACES[name] for name in names if name in PLACES}
+    count, known = len(COLOURS), len(_OF_POOLS)
+    order = itertools.chain(range(known, count), range(known), itertools.count(count))
+    free = (place for place in order if place not in taken)
+    return {name: _look(PLACES[name] if name in PLACES else next(free)) for name in names}
+
+
+def _look(place: int) -> dict[str, Any]:
+    turn, seat = divmod(place, len(COLOURS))
+    dashes, marker = DASHES[(seat + turn) % len(DASHES)], MARKERS[(seat + 2 * turn) % len(MARKERS)]
+    return {"color": COLOURS[seat], "linestyle": dashes, "marker": marker}
+
+
+def dress(axis: Axes) -> None:
+    """Give an axis light grid lines, and no frame above and on the right."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color="0.9", linewidth=0.8)
+    axis.set_axisbelow(True)
+
+
+def legend(figure: Figure, axes: Iterable[Axes], **place: Any) -> None:
+    """Draw one legend for all panels, with each label once and the published ones last."""
+    pairs = [pair for axis in axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
+    handles = {label: handle for handle, label in pairs}
+    labels = sorted(handles, key=lambda label: label.startswith("published"))
+    figure.legend([handles[label] for label in labels], labels, frameon=False, title_fontsize="small", **place)
+
+
+def png(figure: Figure) -> bytes:
+    """Return the content of the figure's PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, format="png")
+    return buffer.getvalue()

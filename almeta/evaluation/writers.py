@@ -1,0 +1,205 @@
+"""Draw a report: on the console, as Markdown, as one HTML file, as a folder of all of it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, Any
+
+import jinja2
+import pandas as pd
+import yaml
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from almeta.errors import AlmetaError
+from almeta.evaluation.report import Report, Table, is_numeric
+from almeta.evaluation.style import png
+from almeta.files import write_atomically
+
+# For terminals that lack these signs.
+_PLAIN = str.maketrans({"±": "+-", "–": "-", "…": "...", "─": "-"})
+
+
+def publish(
+    report: Report, folder: Path | str, console: Console, summary: Mapping[str, Any] | None = None
+) -> list[Path]:
+    """Write a report to a folder, then print it.
+
+    The files are written first: whatever happens to the console, they are there. If they cannot be written, the report
+    is printed all the same. A console whose encoding lacks a sign gets another sign; a closed pipe is ignored.
+
+    Args:
+        report: what to write.
+        folder: made if it is missing.
+        console: printed to.
+        summary: what to leave as `summary.json`, such as `report.summary`; None leaves no such file.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        AlmetaError: if a file cannot be written.
+    """
+    folder = Path(folder)
+    paths: list[Path] = []
+    try:
+        paths = write_folder(report, folder)
+        if summary is not None:
+            paths.append(write_summary(summary, folder))
+    finally:
+        wrote = f"wrote {', '.join(path.name for path in paths)} to {folder}" if paths else ""
+        if not console.quiet:
+            _show(console_text(report, console, wrote), console.file, folder)
+    return paths
+
+
+def write_folder(report: Report, folder: Path) -> list[Path]:
+    """Write a CSV file a table, the Markdown file, a PNG file a figure, and `report.html`; return the paths.
+
+    Raises:
+        AlmetaError: if the folder cannot be made or a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AlmetaError(f"could not make the folder {folder}: {error.strerror}; choose another one") from error
+    images = {stem: png(figure) for stem, figure in report.figures.items()}
+    contents: dict[str, bytes | str] = {
+        **{f"{table.name}.csv": table.numbers.to_csv(index=False) for table in report.tables},
+        f"{report.name}.md": markdown(report),
+        **{f"{stem}.png": image for stem, image in images.items()},
+        "report.html": html(report, images),
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def write_summary(summary: Mapping[str, Any], folder: Path) -> Path:
+    """Write `summary.json`; return its path.
+
+    Raises:
+        AlmetaError: if it cannot be written.
+    """
+    path = folder / "summary.json"
+    write_atomically(path, json.dumps(summary, indent=2))
+    return path
+
+
+# ---- console
+
+
+def console_text(report: Report, like: Console, last: str = "") -> str:
+    """Return what a console shows of a report: title, tables, verdict, and a last line that is not wrapped.
+
+    Args:
+        report: what to draw.
+        like: the console whose width and colours are taken.
+        last: the last line.
+    """
+    buffer = io.StringIO()  # and not `like.capture()`, which writes to the console, too
+    colours: Any = like.color_system
+    console = Console(
+        file=buffer, width=like.width, force_terminal=like.is_terminal, color_system=colours, no_color=like.no_color
+    )
+    console.print(report.title, markup=False, highlight=False, style="bold")
+    for table in report.tables:
+        if table.shown is not None and not table.is_detail:
+            console.print(rich_table(table))
+            if table.note:
+                console.print(f"{table.note}\n", markup=False, highlight=False)
+    for sentence in report.sentences:
+        console.print(f"- {sentence}", markup=False, highlight=False)
+    if last:
+        console.print(f"\n{last}", markup=False, highlight=False, soft_wrap=True)
+    return buffer.getvalue()
+
+
+def rich_table(table: Table) -> RichTable:
+    """Return the table for the terminal: the narrow form, with a line between groups."""
+    shown = table.shown if table.narrow is None else table.narrow
+    assert shown is not None
+    result = RichTable(title=escape(table.title) or None, box=SIMPLE_HEAD, title_justify="left")
+    result.collapse_padding, result.pad_edge = True, False
+    for heading, cells in shown.items():
+        if is_numeric(cells):
+            result.add_column(str(heading), justify="right", no_wrap=True)
+        else:
+            result.add_column(str(heading), min_width=8, overflow="fold")
+    groups = list(table.groups) or [""] * len(shown)
+    ends = [group != following for group, following in zip(groups, [*groups[1:], None], strict=True)]
+    for cells, end in zip(shown.to_numpy(), ends, strict=True):
+        result.add_row(*map(escape, cells), end_section=end)
+    return result
+
+
+def _show(text: str, file: IO[str], folder: Path) -> None:
+    """Write text to a console, as far as it takes it."""
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_PLAIN).encode(encoding, errors="replace").decode(encoding)
+    try:
+        file.write(text)
+        file.flush()
+    except OSError as error:
+        if file is sys.stdout:  # what waits in its buffer would fail again when Python ends
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+        if not isinstance(error, BrokenPipeError):  # nobody reads a closed pipe, and nobody misses it
+            print(f"could not print the results ({error.strerror}); they are in {folder}", file=sys.stderr)
+
+
+# ---- Markdown
+
+
+def markdown(report: Report) -> str:
+    """Return the report in Markdown: title, verdict, tables."""
+    parts = [f"# {report.title}\n"]
+    if report.sentences:
+        parts.append("".join(f"- {sentence}\n" for sentence in report.sentences))
+    for table in report.tables:
+        if table.shown is not None and not table.is_detail:
+            parts += [f"## {table.title}\n"] if table.title else []
+            parts.append(markdown_table(table.shown))
+            parts += [f"{table.note}\n"] if table.note else []
+    return "\n".join(parts)
+
+
+def markdown_table(shown: pd.DataFrame) -> str:
+    """Return a table of text in Markdown, ending in a newline."""
+    headings = [str(heading).replace("\n", " ") for heading in shown.columns]
+    lines = [headings, ["---"] * len(headings), *shown.to_numpy().tolist()]
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+
+
+# ---- HTML
+
+
+def html(report: Report, images: Mapping[str, bytes]) -> str:
+    """Return the report as one HTML file that needs no network.
+
+    Args:
+        report: what to draw.
+        images: the content of the PNG file of each figure, by stem.
+    """
+    template = files("almeta.evaluation").joinpath("report.html").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(
+        report=report,
+        tables=[table for table in report.tables if table.shown is not None],
+        is_numeric=is_numeric,
+        figures={stem.replace("_", " "): base64.b64encode(image).decode() for stem, image in images.items()},
+        config=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True) if report.config else "",
+    )

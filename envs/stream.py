@@ -390,6 +390,7 @@ class OneShotStreamVectorEnv(BatchEnv):
         check_dataset(dataset)
         check_value("env.train_classes", train_classes, int | float)
         check_value("env.split_seed", split_seed, int)
+        check_value("env.part", part, str)
         shown = _part(dataset, train_classes, split_seed, part)
         self._shape = shown.image_shape or (1, -1)
         simulation = StreamSimulation(shown, StreamOptions(**options), num_envs)

@@ -162,6 +162,23 @@ def test_no_gradient_flows_into_what_was_played(name, network):
     assert rollout.utilities.grad is None and torch.equal(rollout.utilities, played)
 
 
+@pytest.mark.parametrize("name, network", [pair for pair in PAIRS if pair[0] != "Reinforce"])
+@pytest.mark.usefixtures("recorded_views")
+def test_each_small_step_down_lowers_the_loss_of_the_batch(name, network):
+    """Several epochs, as the trainer has them; not Reinforce's, whose baseline moves with the weights."""
+    agent = make_actor(name, network)
+    rollout = play_exploring(make_problem(name, network, num_envs=16), agent)
+    optimizer = torch.optim.SGD([p for p in agent.parameters() if p.requires_grad], 1e-4)
+    losses = [agent.loss(rollout)[0]]
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+        losses.append(agent.loss(replay(rollout, agent))[0])
+    values = torch.stack(losses).detach()
+    assert (values.diff() < 0).all(), values
+
+
 def test_without_a_second_epoch_nothing_is_recorded():
     rollout = play_exploring(make_streams(), make_agent("Reinforce"))
     assert rollout.views is None and rollout.images is None

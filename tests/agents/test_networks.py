@@ -163,6 +163,7 @@ def test_kept_codes_follow_the_encoder(monkeypatch):
 def test_an_encoder_that_learns_is_run_again_in_each_epoch():
     agent = make_agent("PPO")
     rollout = play_exploring(make_streams(), agent)
+    assert rollout.views is not None
     with torch.no_grad():
         agent.network.memory.early_weight.mul_(2)
     expected = agent.encode(rollout.images)  # not the items that were recorded

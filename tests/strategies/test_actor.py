@@ -1,5 +1,7 @@
 """One contract for whoever acts: strategies, rules of streams and agents, on pools and on streams."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,27 +14,23 @@ from tests.agents.pools import make_pools
 from tests.agents.streams import SLOTS, make_streams
 
 ENVS = 6
-RULES = {
+RULES: dict[str, Any] = {
     "AlwaysRequest": lambda: AlwaysRequest(SLOTS),
     "NeverRequest": lambda: NeverRequest(SLOTS),
     "RandomRequest": lambda: RandomRequest(SLOTS, 0.5, make_generator(0, "requests")),
     "NearestLabelled": lambda: NearestLabelled(SLOTS, 0.5, 8),
 }
-ACTORS = {
-    **{
-        f"strategy {name}": lambda name=name: (make_strategy(name), make_pools(num_envs=ENVS))
-        for name in strategy_names()
-    },
-    **{f"rule {name}": lambda make=make: (make(), make_streams(num_envs=ENVS)) for name, make in RULES.items()},
-    **{
-        f"agent {name} {network}": lambda name=name, network=network: (
-            make_actor(name, network),
-            make_problem(name, network, num_envs=ENVS),
-        )
-        for name, network in PAIRS
-    },
-}
-every_actor = pytest.mark.parametrize("name", ACTORS)
+CASES = [("strategy", name) for name in strategy_names()] + [("rule", name) for name in RULES] + PAIRS
+every_actor = pytest.mark.parametrize("case", CASES, ids="-".join)
+
+
+def make(case: tuple[str, str]) -> tuple[Any, Any]:
+    """Return who acts, and a problem for it."""
+    if case[0] == "strategy":
+        return make_strategy(case[1]), make_pools(num_envs=ENVS)
+    if case[0] == "rule":
+        return RULES[case[1]](), make_streams(num_envs=ENVS)
+    return make_actor(*case), make_problem(*case, num_envs=ENVS)
 
 
 def shapes_in(memory):
@@ -42,8 +40,8 @@ def shapes_in(memory):
 
 
 @every_actor
-def test_it_begins_with_a_memory_and_steps_from_memory_to_memory(name):
-    actor, problem = ACTORS[name]()
+def test_it_begins_with_a_memory_and_steps_from_memory_to_memory(case):
+    actor, problem = make(case)
     problem.reset()
     problem.show_to(actor)
     memory, shapes = actor.initial(ENVS), []
@@ -57,13 +55,13 @@ def test_it_begins_with_a_memory_and_steps_from_memory_to_memory(name):
         shapes.append(shapes_in(memory))
         problem.step(outputs.utilities.masked_fill(~state.action_mask, -torch.inf).argmax(1))
     assert shapes[0] == shapes[1] and all(shape[0] == ENVS for shape in shapes[0])  # E comes first
-    if name.startswith("strategy"):
+    if case[0] == "strategy":
         assert memory == actor.initial(ENVS) == () and outputs.value is None and outputs.view is None
 
 
 @every_actor
-def test_the_same_rollout_plays_them_all(name):
-    actor, problem = ACTORS[name]()
+def test_the_same_rollout_plays_them_all(case):
+    actor, problem = make(case)
     steps = list(play(problem, actor, greedy(make_generator(0, "ties"))))
     assert len(steps) == problem.length and problem.finished
     for step in steps:

@@ -176,7 +176,7 @@ def test_each_small_step_down_lowers_the_loss_of_the_batch(name, network):
     agent = make_actor(name, network)
     rollout = play_exploring(make_problem(name, network, num_envs=16), agent)
     baseline = None if rollout.values is None else rollout.values.detach()
-    optimizer = torch.optim.SGD([p for p in agent.parameters() if p.requires_grad], 1e-4)
+    optimizer = torch.optim.SGD([p for p in agent.parameters() if p.requires_grad], 3e-3)
     losses = [loss_now()]
     for _ in range(3):
         optimizer.zero_grad()

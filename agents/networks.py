@@ -1,14 +1,15 @@
 """Networks of streams: utilities of the slots and the request."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
-from almeta.checks import Count
+from almeta.checks import Count, Within
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
 from almeta.stream import Examples, StreamState
@@ -17,6 +18,7 @@ from almeta.stream import Examples, StreamState
 StreamStep = tuple[Tensor, Tensor | None, Any]
 
 
+@dataclass(eq=False, repr=False)
 class LSTMNetwork(nn.Module):
     """The network of Woodward & Finn 2017 (section 4.1): an LSTM on [label, image], and a linear layer.
 
@@ -26,14 +28,18 @@ class LSTMNetwork(nn.Module):
         hidden_size: LSTM units H.
     """
 
-    kind = "stream"
-    encoder_version = None
+    kind: ClassVar[str] = "stream"
+    encoder_version: ClassVar[None] = None
 
-    def __init__(self, inputs: Images, num_values: int = 0, hidden_size: Count = 200) -> None:
-        super().__init__()
-        self.num_actions = inputs.num_slots + 1
-        self.memory = LSTM(inputs.num_pixels, inputs.num_slots, hidden_size)
-        self.head = nn.Linear(hidden_size, self.num_actions + num_values)
+    inputs: Images
+    num_values: int = 0
+    hidden_size: Count = 200
+
+    def __post_init__(self) -> None:
+        super().__init__()  # keeps the fields, which are set already
+        self.num_actions = self.inputs.num_slots + 1
+        self.memory = LSTM(self.inputs.num_pixels, self.inputs.num_slots, self.hidden_size)
+        self.head = nn.Linear(self.hidden_size, self.num_actions + self.num_values)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -49,6 +55,7 @@ class LSTMNetwork(nn.Module):
         return *_split(self.head(memory[0]), self.num_actions), memory
 
 
+@dataclass(eq=False, repr=False)
 class EpisodicNetwork(nn.Module):
     """Codes of the images seen, the labels given for them, and a small network that reads their distances.
 
@@ -66,28 +73,28 @@ class EpisodicNetwork(nn.Module):
             episode the oldest labels are forgotten.
     """
 
-    kind = "stream"
+    kind: ClassVar[str] = "stream"
 
-    def __init__(
-        self,
-        inputs: Images,
-        num_values: int = 0,
-        code_size: Count = 64,
-        channels: Count = 32,
-        hidden_size: Count = 64,
-        capacity: Count = 32,
-    ) -> None:
+    inputs: Images
+    num_values: int = 0
+    code_size: Count = 64
+    channels: Count = 32
+    hidden_size: Count = 64
+    capacity: Annotated[int, Within(1, 10_000)] = 32
+
+    def __post_init__(self) -> None:
         super().__init__()
-        side = math.isqrt(inputs.num_pixels)
-        if side * side != inputs.num_pixels:
-            raise AlmetaError(f"the encoder needs square images; {inputs.num_pixels} pixels are none")
-        self.num_slots, self.capacity, self.code_size = inputs.num_slots, capacity, code_size
-        self.encoder = ConvEncoder(side, code_size, channels).requires_grad_(False).eval()
+        pixels, hidden_size = self.inputs.num_pixels, self.hidden_size
+        side = math.isqrt(pixels)
+        if side * side != pixels:
+            raise AlmetaError(f"the encoder needs square images; {pixels} pixels are none")
+        self.num_slots = self.inputs.num_slots
+        self.encoder = ConvEncoder(side, self.code_size, self.channels).requires_grad_(False).eval()
         self.read = nn.Sequential(
             nn.Linear(_SLOT_INPUTS, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size), nn.ReLU()
         )
         self.slot_head = nn.Linear(2 * hidden_size, 1)
-        self.other_head = nn.Linear(hidden_size, 1 + num_values)
+        self.other_head = nn.Linear(hidden_size, 1 + self.num_values)
 
     @property
     def encoder_version(self) -> int:

@@ -1,6 +1,7 @@
 """Networks of pools: utilities of the rows, whatever their number."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from almeta.strategies.actor import Memory
 PRIORS = {"margin": ("margin", -1.0), "entropy": ("entropy", 1.0)}
 
 
+@dataclass(eq=False, repr=False)
 class PoolScorer(nn.Module):
     """The same small network for every candidate, which also sees the mean of all candidates' codes.
 
@@ -32,18 +34,17 @@ class PoolScorer(nn.Module):
         AlmetaError: if the inputs lack the prior's.
     """
 
-    kind = "pool"
+    kind: ClassVar[str] = "pool"
 
-    def __init__(
-        self,
-        inputs: PoolInputs,
-        num_values: int = 0,
-        hidden_size: Count = 64,
-        prior: Literal["margin", "entropy", "none"] = "margin",
-        prior_weight: Weight = 30.0,
-    ) -> None:
-        super().__init__()
-        size = len(inputs.names)
+    inputs: PoolInputs
+    num_values: int = 0
+    hidden_size: Count = 64
+    prior: Literal["margin", "entropy", "none"] = "margin"
+    prior_weight: Weight = 30.0
+
+    def __post_init__(self) -> None:
+        super().__init__()  # keeps the fields, which are set already
+        size, hidden_size, names = len(self.inputs.names), self.hidden_size, self.inputs.candidate_names
         self.embed = nn.Sequential(nn.Linear(size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size))
         self.candidate_part = nn.Linear(hidden_size, hidden_size)
         self.context_part = nn.Linear(hidden_size, hidden_size, bias=False)
@@ -52,11 +53,11 @@ class PoolScorer(nn.Module):
         for head in (self.score, self.value):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-        name, sign = PRIORS.get(prior, (None, 0.0))
-        if name is not None and name not in inputs.candidate_names:
-            raise AlmetaError(f"network.prior is '{prior}', but the inputs have no '{name}'; set network.prior=none")
-        self._prior_column = None if name is None else inputs.candidate_names.index(name)
-        self._prior_weight = sign * prior_weight
+        name, sign = PRIORS.get(self.prior, (None, 0.0))
+        if name is not None and name not in names:
+            raise AlmetaError(f"network.prior is '{self.prior}', but the inputs have no '{name}'; set it to none")
+        self._prior_column = None if name is None else names.index(name)
+        self._prior_weight = sign * self.prior_weight
 
     def initial(self, num_envs: int) -> Memory:
         """Return the empty memory: there is none."""
@@ -83,27 +84,13 @@ class PoolScorer(nn.Module):
         return self._prior_weight * view.candidates[..., self._prior_column] + scores
 
 
+@dataclass(eq=False, repr=False)
 class RecurrentPoolScorer(PoolScorer):
-    """A scorer that remembers: an LSTM carries what it saw of the pool from query to query.
+    """A scorer that remembers: an LSTM of H units carries what it saw of the pool from query to query."""
 
-    Args:
-        inputs: what it reads.
-        num_values: not used; it has a state value in any case.
-        hidden_size: units H of each layer and of the LSTM.
-        prior: the heuristic to start from, "margin", "entropy" or "none".
-        prior_weight: how sharply a softmax over the prior tells candidates apart.
-    """
-
-    def __init__(
-        self,
-        inputs: PoolInputs,
-        num_values: int = 0,
-        hidden_size: Count = 64,
-        prior: Literal["margin", "entropy", "none"] = "margin",
-        prior_weight: Weight = 30.0,
-    ) -> None:
-        super().__init__(inputs, num_values, hidden_size, prior, prior_weight)
-        self.memory = LSTM(hidden_size, len(inputs.pool_names), hidden_size)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.memory = LSTM(self.hidden_size, len(self.inputs.pool_names), self.hidden_size)
 
     def initial(self, num_envs: int) -> LSTMState:
         return self.memory.initial(num_envs)

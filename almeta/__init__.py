@@ -4,20 +4,25 @@ Importing almeta registers its environments with Gymnasium; `gymnasium.make("alm
 does the import itself, also in a worker process.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 import gymnasium
 
-from almeta.agents import register_agent, register_network
-from almeta.data import load_dataset
-from almeta.learners import register_learner
-from almeta.policies import load_policy
-from almeta.runs import register_kind
-from almeta.strategies import register_strategy
+if TYPE_CHECKING:  # the same as _HOMES, for readers of types
+    from almeta.agents import register_agent, register_network
+    from almeta.data import load_dataset, register_dataset
+    from almeta.learners import register_learner
+    from almeta.policies import load_policy
+    from almeta.runs import register_kind
+    from almeta.strategies import register_strategy
 
 __all__ = [
     "__version__",
     "load_dataset",
     "load_policy",
     "register_agent",
+    "register_dataset",
     "register_kind",
     "register_learner",
     "register_network",
@@ -35,3 +40,26 @@ ENVIRONMENTS = {
 for _id, (_single, _vector) in ENVIRONMENTS.items():
     if _id not in gymnasium.registry:  # a second registration would warn
         gymnasium.register(_id, entry_point=_single, vector_entry_point=_vector)
+
+# The room of each name above. It is imported when the name is first asked for: torch takes seconds to import, and a
+# command tells of a misspelt key before that.
+_HOMES = {
+    "load_dataset": "almeta.data",
+    "load_policy": "almeta.policies",
+    "register_agent": "almeta.agents",
+    "register_dataset": "almeta.data",
+    "register_kind": "almeta.runs",
+    "register_learner": "almeta.learners",
+    "register_network": "almeta.agents",
+    "register_strategy": "almeta.strategies",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'almeta' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,8 +1,9 @@
 """What people add to almeta from outside: things by name, and modules whose classes configs may name."""
 
 import importlib
+import pkgutil
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from almeta.errors import AlmetaError, did_you_mean
 
@@ -31,6 +32,14 @@ class Table(Generic[T]):
         if self._entries.setdefault(name, entry) is not entry and not _same_source(self._entries[name], entry):
             raise AlmetaError(f"there is another {self._kind} '{name}' already; choose another name")
         self._entries[name] = entry
+
+    def add_classes(self, package: str, base: type, attribute: str) -> Self:
+        """Add all classes below `base`, by the name in their own `attribute`, that the modules of a package define."""
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            for value in vars(importlib.import_module(f"{package}.{module.name}")).values():
+                if isinstance(value, type) and issubclass(value, base) and attribute in vars(value):
+                    self.add(getattr(value, attribute), value)  # type: ignore[arg-type]
+        return self
 
     def find(self, name: str) -> T:
         """Return the thing of a name.
@@ -71,13 +80,13 @@ def is_trusted(module: str) -> bool:
     return module in _trusted
 
 
-def import_modules(names: Iterable[str]) -> None:
+def import_modules(names: str | Iterable[str]) -> None:
     """Import modules of one's own, which register what they define, and trust them.
 
     Raises:
         AlmetaError: if one is not there.
     """
-    for name in names:
+    for name in [names] if isinstance(names, str) else names:
         try:
             importlib.import_module(name)
         except ImportError as error:

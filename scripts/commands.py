@@ -1,30 +1,74 @@
-"""What the commands share: plain configs, folders, and errors told in one line."""
+"""What the commands share: from a command line to a job, in the folder it was started in, with errors in one line."""
 
 import contextlib
+import functools
 import hashlib
+import math
+import multiprocessing
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from almeta import conf
-from almeta.build import trust_targets
-from almeta.errors import AlmetaError, Interrupted, did_you_mean
-from almeta.registry import import_modules
-from almeta.runs.config import TrainConfig
-from almeta.runs.training import RESUMABLE, differing_keys
-from almeta.training.checkpoint import find_checkpoint, load_checkpoint
+from almeta.errors import AlmetaError, Interrupted
+from almeta.processes import end_with
+from almeta.scripts.errors import one_line
+from almeta.scripts.help import help_text
+from almeta.scripts.output import kept_output, warnings_in_one_line
+from almeta.scripts.overrides import literal, read_arguments
+
+Job = Callable[[DictConfig], Any]
+
+
+def command(name: str) -> Callable[[Job], Callable[..., Any]]:
+    """Make a command of a function that takes the composed config `conf/NAME.yaml`; as a decorator.
+
+    The modules at the top of a command's file are light, and the function imports what it runs: a wrong key is told
+    before torch is imported, which takes seconds.
+    """
+
+    def decorate(job: Job) -> Callable[..., Any]:
+        @functools.wraps(job)
+        def run(config: DictConfig) -> Any:
+            result: Any = math.nan  # of a sweep's job that failed, for sweepers
+            with told_in_one_line():
+                if multiprocessing.current_process().name.startswith("Loky"):  # a job of hydra/launcher=joblib
+                    end_with(os.getppid())
+                if HydraConfig.get().job.get("chdir"):
+                    os.chdir(HydraConfig.get().runtime.cwd)  # relative paths are those of the command line
+                result = job(config)
+            return result
+
+        compose = hydra.main(version_base="1.3", config_path="pkg://almeta.conf", config_name=name)(run)
+
+        @functools.wraps(job)
+        def main(config: DictConfig | None = None) -> Any:
+            if config is not None:
+                return run(config)
+            with kept_output():
+                if {"--help", "-h"} & set(sys.argv[1:]):
+                    print(help_text(name, _program(), sys.modules[job.__module__].__doc__ or ""))
+                    return None
+                sys.argv[1:] = read_arguments(name, sys.argv[1:])
+                with told_in_one_line():
+                    return compose()
+
+        return main
+
+    return decorate
+
 
 # ---- folders
 
@@ -37,11 +81,11 @@ def register_resolvers() -> None:
 
 def _run_folder(resume: str | None, folder: str) -> str:
     """Where Hydra keeps its files: `folder`, or below the run that is resumed."""
-    try:
-        run = find_checkpoint(str(resume)).parent if resume is not None else None
-    except AlmetaError:  # told when the run is read
-        run = None
-    return folder if run is None else str(run / "resumed" / Path(folder).name)
+    path = Path(str(resume))
+    run = path if path.is_dir() else path.parent
+    if resume is None or not path.exists():  # what is not there is told when the run is read
+        return folder
+    return str(run / "resumed" / Path(folder).name)
 
 
 def _job_folder(overrides: str) -> str:
@@ -87,49 +131,7 @@ def plain(config: DictConfig | ListConfig) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise AlmetaError(str(error).splitlines()[0]) from error
-
-
-def name_datasets() -> None:
-    """Let `dataset=csv:my.csv`, or any name that has no file of its own in conf/dataset, stand on the command line.
-
-    It is short for `dataset=named dataset.name=csv:my.csv`.
-    """
-    choices = {path.stem for path in (Path(str(conf.__file__)).parent / "dataset").glob("*.yaml")}
-    for place, argument in enumerate(sys.argv):
-        key, equals, name = argument.partition("=")
-        if key == "dataset" and equals and name not in (*choices, "null"):
-            quoted = name.replace("\\", "\\\\").replace("'", "\\'")
-            sys.argv[place : place + 1] = ["dataset=named", f"dataset.name='{quoted}'"]
-
-
-def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
-    """Return the run's config, its folder and the checkpoint to go on from: of a new run, or of one to be resumed."""
-    if config.resume is None:
-        told = plain(config)
-        import_modules(told.get("modules") or [])
-        trust_targets(told)  # a checkpoint's are not: whoever wrote it may be a stranger
-        return TrainConfig.read(told), output_folder(), None
-    checkpoint = find_checkpoint(str(config.resume))
-    import_modules(config.modules)
-    before = load_checkpoint(checkpoint)["config"]
-    resumed = OmegaConf.create(before)
-    for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-        part = key.partition(".")[0]
-        if part in RESUMABLE:
-            OmegaConf.update(resumed, part, OmegaConf.select(config, part), merge=False)
-        elif key != "resume":
-            raise AlmetaError(
-                f"{override} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
-            )
-    changed = plain(resumed)
-    if differing_keys(changed, before):
-        raise AlmetaError(
-            f"batches={changed['batches']} cannot change when a run with anneal_lr=true is resumed: its learning rate "
-            f"falls to zero over batches={before['batches']}; start a new run"
-        )
-    return TrainConfig.read(changed), checkpoint.parent, checkpoint
+        raise AlmetaError(one_line(error)) from error
 
 
 # ---- errors
@@ -144,12 +146,12 @@ def told_in_one_line() -> Iterator[None]:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes errors on instead of printing them in its own way
     try:
-        with _sigterm_as_ctrl_c():
+        with _sigterm_as_ctrl_c(), warnings_in_one_line():
             yield
     except (Interrupted, KeyboardInterrupt) as stop:
         _leave(str(stop) or "stopped", 130)
     except Exception as error:
-        line = _one_line(error)
+        line = one_line(error)
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
             print(f"error: {line}" if line else traceback.format_exc(), file=sys.stderr)
         elif line is None:
@@ -159,11 +161,16 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def how_to_go_on(folder: Path) -> str:
-    """The command that continues the run of a folder."""
+    """The command that continues the run of a folder, as a shell takes it."""
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return "to go on, start the same sweep again"
-    program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
-    return f"to go on: {program} resume={folder}"
+    return f"to go on: {_program()} {shlex.quote(f'resume={literal(str(folder))}')}"
+
+
+def _program() -> str:
+    """How this command was called, as a shell takes it."""
+    path = sys.argv[0]
+    return f"python {shlex.quote(path)}" if path.endswith(".py") else shlex.quote(Path(path).name)
 
 
 def _leave(message: str, status: int) -> None:
@@ -185,33 +192,3 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _one_line(error: Exception) -> str | None:
-    """What to tell of an error of the input or the surroundings; None for any other, which is a fault of almeta."""
-    if isinstance(error, AlmetaError):
-        return str(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_choice(error.missing_cfg_file)
-    cause = error.__cause__
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
-        where = str(cause.full_key).rpartition(".")[0]
-        known = [str(key) for key in cause.parent_node if key != "hydra"]
-        return did_you_mean(str(cause.key), known, f"key of {where}" if where else "key")
-    if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return f"{what}; make room, or choose another folder with hydra.run.dir=..."
-    if isinstance(error, OmegaConfBaseException):
-        return str(error).splitlines()[0]
-    if "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
-        begin = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
-        return begin + "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return None
-
-
-def _unknown_choice(missing: str) -> str:
-    """The line for a config such as "experiment/one_shot/quick" that is not there."""
-    group, _, choice = missing.partition("/")
-    folder = Path(str(conf.__file__)).parent / group
-    known = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
-    return did_you_mean(choice, known, group)

@@ -6,27 +6,23 @@ python scripts/train.py -m experiment=one_shot/woodward_finn env.reward.incorrec
 python scripts/train.py resume=runs/woodward_finn/DATE
 """
 
-import math
-
-import hydra
 from omegaconf import DictConfig
 
-from almeta.runs import run_of
-from almeta.runs.training import train
-from almeta.scripts.commands import how_to_go_on, read_run, register_resolvers, told_in_one_line
+from almeta.scripts.commands import command, how_to_go_on, register_resolvers
 
 register_resolvers()
 
 
-@told_in_one_line()
-@hydra.main(version_base="1.3", config_path="pkg://almeta.conf", config_name="train")
+@command("train")
 def main(config: DictConfig) -> float:
     """Train as the config says; return the score on training classes or data sets, for sweepers to raise."""
-    score = math.nan
-    with told_in_one_line():
-        run, folder, start = read_run(config)
-        summary = train(run, folder, start, how_to_go_on(folder))
-        score = summary["train"][run_of(run).score]
+    from almeta.runs import run_of
+    from almeta.runs.training import train
+    from almeta.scripts.resume import read_run
+
+    run, folder, start = read_run(config)
+    summary = train(run, folder, start, how_to_go_on(folder))
+    score: float = summary["train"][run_of(run).score]
     return score
 
 

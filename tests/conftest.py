@@ -4,7 +4,7 @@ import torch
 from scipy.stats import chisquare
 
 from almeta.data import Dataset, dataset_names, load_dataset
-from almeta.training.build import set_matmul_precision
+from almeta.training.compute import set_matmul_precision
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def tiny_data(make_images, monkeypatch):
             kept[name] = make_images([12] * 1230, side=5 if name == "mnist" else 4, seed=len(name), name=name)
         return kept[name]
 
-    monkeypatch.setattr("almeta.training.build.load_dataset", load)
+    monkeypatch.setattr("almeta.runs.streams.load_dataset", load)
     return load
 
 

@@ -1,20 +1,16 @@
-"""Data sets by name.
+"""Data sets by name; `almeta.data.catalogue` lists them."""
 
-A data set is a module of this folder that defines `load() -> Dataset`; its name is the module's name. A module with
-a literal `NAMES = ("one", "two")` loads several, by `load(name)`, and may have `ALIASES = {"uno": "one"}`; one with a
-literal `PREFIX = "csv"` loads whatever follows that and a colon, by `load(rest)`. Further arguments of `load` are
-options. Adding a data set, or a family of them, is adding that one file.
-"""
-
+import dataclasses
 import importlib
 import inspect
 from typing import Any
 
 from almeta.checks import check_arguments
+from almeta.data.catalogue import canonical_name, dataset_names, find, register_dataset
 from almeta.data.dataset import Dataset
-from almeta.data.names import canonical_name, dataset_names, find
+from almeta.errors import AlmetaError
 
-__all__ = ["Dataset", "canonical_name", "dataset_names", "load_dataset"]
+__all__ = ["Dataset", "canonical_name", "dataset_names", "load_dataset", "register_dataset", "takes_option"]
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
@@ -29,13 +25,31 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         options: of its loader, as `target="label"` of `csv:PATH`, or `n=1000` of the synthetic ones.
 
     Raises:
-        AlmetaError: if the name or an option is unknown, or the files cannot be had or are damaged.
+        AlmetaError: if the name or an option is unknown, the files cannot be had or are damaged, or a registered
+            function returns no `Dataset`.
     """
     entry = find(name)
-    load = importlib.import_module(f"{__name__}.{entry.module}").load
+    load = entry.loader if callable(entry.loader) else importlib.import_module(f"{__name__}.{entry.loader}").load
     parameters = inspect.signature(load).parameters.values()
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):  # else it checks for itself
         given = [parameter.name for parameter in parameters][: len(entry.argument)]
         check_arguments(load, options, f"data set {entry.name}", given)
-    dataset: Dataset = load(*entry.argument, **options)
-    return dataset
+    dataset = load(*entry.argument, **options)
+    if not isinstance(dataset, Dataset):
+        raise AlmetaError(f"data set {entry.name!r}: its loader returned {type(dataset).__name__}; return a Dataset")
+    return dataset if dataset.name == entry.name else dataclasses.replace(dataset, name=entry.name)
+
+
+def takes_option(name: str, option: str) -> bool:
+    """Whether the loader of a data set takes an option: `csv:PATH` takes "target", and iris takes none.
+
+    Raises:
+        AlmetaError: if the name is unknown.
+    """
+    entry = find(name)
+    module = None if callable(entry.loader) else importlib.import_module(f"{__name__}.{entry.loader}")
+    if hasattr(module, "options_of"):  # where the signature does not tell
+        return option in module.options_of(*entry.argument)
+    parameters = inspect.signature(entry.loader if module is None else module.load).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return takes_any or option in list(parameters)[len(entry.argument) :]

@@ -1,23 +1,28 @@
 """A table of your own: `csv:PATH`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from almeta.data.dataset import Dataset
-from almeta.data.frames import dataset_of, read_csv
+from almeta.data.frames import dataset_of
+from almeta.data.reading import read_csv
 
-PREFIX = "csv"
 
-
-def load(path: str, target: str | None = None) -> Dataset:
-    """The rows of a file of comma-separated values with a header; see `almeta.data.frames` for what it may hold.
+def load(
+    path: str, target: str | None = None, keep: Sequence[str] = (), missing: Sequence[str] | None = None
+) -> Dataset:
+    """The rows of a file of comma-separated values with a header; see `almeta.data.reading` for what it may hold.
 
     Args:
         path: of the file, `.csv` or `.csv.gz`.
         target: name of the column with the labels; None for the last one called "target", "label" or "class".
+        keep: columns to use even if they seem to repeat the labels, to count the rows or to be identifiers.
+        missing: cells that stand for a missing value, besides empty ones; None for the usual signs and words.
 
     Raises:
         AlmetaError: naming the file, and the column and the value where there is one.
     """
     file = Path(path).expanduser()
-    frame, found = read_csv(file, target)
-    return dataset_of(frame, found, f"csv:{path}", f"the file {path}, with the labels in column {found!r}", str(file))
+    frame, found = read_csv(file, target, missing)
+    source = f"the file {path}, with the labels in column {found!r}"
+    return dataset_of(frame, found, f"csv:{path}", source, str(file), keep)

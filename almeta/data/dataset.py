@@ -1,8 +1,10 @@
 """What every loader returns: features, labels, and where they came from."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,7 +21,8 @@ class Dataset:
     Attributes:
         name: what `load_dataset` calls it.
         x: features `[n, d]`, float32, finite but for missing values. Images are flattened, in [0, 1], and where
-            they are drawings, ink is high on zero. Of text: how often each term occurs.
+            they are drawings, ink is high on zero. Of text: how often each term occurs. float64 is taken, too, and
+            becomes float32, see `as_float32`.
         y: labels `[n]`, int64, in 0 .. C-1.
         class_names: C different names; `class_names[y[i]]` is what row i shows.
         source: where the data came from: paper and URL.
@@ -48,6 +51,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.image_shape is not None:
             object.__setattr__(self, "kind", "image")
+        if self.x.dtype == np.float64 and self.x.ndim == 2:
+            object.__setattr__(self, "x", as_float32(self.x) if self.kind == "table" else self.x.astype(np.float32))
         for ok, problem in self._checks():
             if not ok:  # lazily: a later check may rely on an earlier one
                 raise AlmetaError(f"data set {self.name!r}: {problem}")
@@ -55,7 +60,7 @@ class Dataset:
     def _checks(self) -> Iterator[tuple[bool, str]]:
         x, y, names, shape = self.x, self.y, self.class_names, self.image_shape
         yield x.ndim == 2 and x.size > 0, f"x must be [n, d] with n, d > 0, not of shape {x.shape}"
-        yield x.dtype == np.float32, f"x must be float32, not {x.dtype}"
+        yield x.dtype == np.float32, f"x must be float32 or float64, not {x.dtype}"
         yield y.shape == x.shape[:1], f"y must be [n] = {x.shape[:1]}, not of shape {y.shape}"
         yield y.dtype == np.int64, f"y must be int64, not {y.dtype}"
         bad = x.size - np.isfinite(x).sum()
@@ -90,7 +95,35 @@ class Dataset:
         text = "\n".join((self.name, *self.class_names))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @cached_property
+    def content(self) -> str:
+        """A sha256, in hexadecimal, of rows, labels, class names and categories, whatever the data set is called."""
+        digest = hashlib.sha256(repr((self.x.shape, self.class_names, dict(self.categories))).encode())
+        for part in (self.x, self.y):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
     @property
     def class_counts(self) -> np.ndarray:
         """Rows of each class, `[C]`, int64."""
         return np.bincount(self.y, minlength=self.num_classes)
+
+
+def as_float32(x: np.ndarray) -> np.ndarray:
+    """Columns `[n, d]` float64 as float32; where that would make different values equal, relative to a round number.
+
+    Coordinates such as 5412345.1 and 5412345.2, and times in seconds since 1970, are the same number in float32. The
+    number that is taken off lies near the median and is a multiple of a power of two, so that nothing is lost by it.
+    A column that varies as much as it is large is never changed.
+    """
+    with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value
+        low, high = np.nanmin(x, 0), np.nanmax(x, 0)
+        span = high - low
+        numbers = x.astype(np.float32)
+        for column in np.flatnonzero((span > 0) & (np.maximum(high, -low) > 2 * span) & np.isfinite(span)):
+            values = x[:, column]
+            if len(np.unique(numbers[:, column])) < len(np.unique(values)):
+                unit = 2.0 ** np.floor(np.log2(span[column]) - 2)
+                numbers[:, column] = values - np.rint(np.nanmedian(values) / unit) * unit
+    return numbers

@@ -9,8 +9,6 @@ from sklearn import datasets
 
 from almeta.data.dataset import Dataset
 
-NAMES = ("breast_cancer", "digits", "iris", "wine")
-
 SOURCES = {
     "breast_cancer": "UCI: Breast Cancer Wisconsin (Diagnostic) (Wolberg, Street and Mangasarian 1995)",
     "digits": "UCI: Optical Recognition of Handwritten Digits, test part (Alpaydin and Kaynak 1998)",

@@ -1,9 +1,11 @@
 """Where the files of data sets are found, and where what was made from them is kept."""
 
+import gzip
 import hashlib
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from almeta.errors import AlmetaError
 from almeta.files import write_atomically
 
 Arrays = dict[str, np.ndarray]
+
+LARGEST = 4 << 30  # bytes that a compressed file may unpack to
+GZIP_RATIO = 1032  # a gzip file unpacks to at most so many times its size
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class RemoteFile:
             AlmetaError: if `$ALMETA_DATA` is no folder, or the file is nowhere and cannot be downloaded.
         """
         root = data_folder()
-        if root and (root / self.folder / self.name).exists():
+        if root and is_there(root / self.folder / self.name):
             return root / self.folder / self.name
         return self._download(cache_folder() / self.folder)
 
@@ -98,7 +103,19 @@ def find_file(folder: str, name: str) -> Path | None:
         AlmetaError: if `$ALMETA_DATA` is no folder.
     """
     roots = [root for root in (data_folder(), cache_folder()) if root]
-    return next((root / folder / name for root in roots if (root / folder / name).exists()), None)
+    return next((root / folder / name for root in roots if is_there(root / folder / name)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        AlmetaError: if its folder may not be searched.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise unreadable(path) from error
 
 
 def where_to_put(folder: str, name: str) -> str:
@@ -144,6 +161,8 @@ def catalogued(path: Path) -> dict[str, Any]:
             record = {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         place = own if own.exists() else shared
+        if isinstance(error, PermissionError):
+            raise unreadable(place) from error
         raise AlmetaError(f"{place} cannot be read ({error}); replace it, or remove it to do without") from error
     if "sha256" in record:
         check_digest(path, "sha256", record["sha256"])
@@ -164,6 +183,47 @@ def check_digest(path: Path, algorithm: str, expected: str) -> None:
         )
 
 
+def unreadable(path: Path) -> AlmetaError:
+    """The error for a file that is there, perhaps whole, but that this user may not read."""
+    return AlmetaError(f"{path} may not be read by this user (permission denied); change its permissions, or copy it")
+
+
+def check_unpacked(path: Path) -> None:
+    """Raise if a gzip-compressed file would fill the memory: if it unpacks to more than `LARGEST` bytes.
+
+    Raises:
+        AlmetaError: if it does.
+        OSError, EOFError, zlib.error: if it is damaged.
+    """
+    if path.suffix.lower() != ".gz" or path.stat().st_size * GZIP_RATIO <= LARGEST:
+        return
+    with gzip.open(path) as file:
+        size = 0
+        while block := file.read(1 << 20):
+            size += len(block)
+            if size > LARGEST:
+                raise AlmetaError(
+                    f"{path} ({path.stat().st_size} bytes) unpacks to more than {LARGEST >> 30} GiB, like a file "
+                    f"that is made to fill the memory; if it is yours, unpack it and name the unpacked file"
+                )
+
+
+def check_members(path: Path, largest: int = LARGEST) -> None:
+    """Raise if the members of a zip archive say that they unpack to more than `largest` bytes in all.
+
+    Raises:
+        AlmetaError: if they do.
+        OSError, zipfile.BadZipFile: if it cannot be read, or is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > largest:
+        raise AlmetaError(
+            f"{path} ({path.stat().st_size} bytes) unpacks to {size} bytes, like a file that is made to fill the "
+            f"memory; replace it by a whole copy"
+        )
+
+
 def md5_of(path: Path) -> str:
     """The file's md5 in hexadecimal; raises as `digest_of`."""
     return digest_of(path, "md5")
@@ -178,6 +238,8 @@ def digest_of(path: Path, algorithm: str) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
+    except PermissionError as error:
+        raise unreadable(path) from error
     except OSError as error:
         raise AlmetaError(f"{path} cannot be read: {error}") from error
 
@@ -191,15 +253,21 @@ def cached_arrays(stem: str, key: str, build: Callable[[], Arrays]) -> Arrays:
     """What `build()` returns, kept as an npz in the cache folder under `stem` and `key`.
 
     The key must name everything that the arrays depend on. A cached file that cannot be read is built anew; a
-    cache that cannot be written is a warning, since the arrays themselves are there.
+    cache that cannot be written is a warning, since the arrays themselves are there. Two processes that build the same
+    at once both end well: each writes a file of its own and renames it.
     """
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = cache_folder() / "arrays" / f"{stem}-{digest}.npz"
     try:
+        check_members(path, path.stat().st_size)  # they are not compressed
         with np.load(path, allow_pickle=False) as stored:  # every member carries a CRC, so damage is noticed
             return {name: stored[name] for name in stored.files}
     except (FileNotFoundError, NotADirectoryError):
         pass
+    except PermissionError:
+        warnings.warn(
+            f"{path} may not be read by this user (permission denied); its arrays are built anew", stacklevel=2
+        )
     except Exception as error:  # a damaged zip may raise nearly anything
         warnings.warn(f"{path} is damaged ({error}) and is built anew", stacklevel=2)
     arrays = build()

@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from almeta.data.dataset import Dataset
-from almeta.data.files import Arrays, RemoteFile, cached_arrays, code_of, md5_of
+from almeta.data.files import Arrays, RemoteFile, cached_arrays, check_members, code_of, md5_of
 
 URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 SIDE = 28
 DRAWINGS = 20
+LARGEST = 1 << 30  # bytes that an archive may unpack to
 # [28, 105]: how much of each of the 105 pixels lies in each of the 28, in quarters (105 * 4 = 28 * 15)
 OVERLAP = np.eye(SIDE, dtype=np.float32).repeat(15, axis=1).reshape(SIDE, 105, 4).sum(2)
 
@@ -74,6 +75,7 @@ def read_archive(archive: RemoteFile, path: Path) -> dict[str, bytes]:
     """
     expected = f"md5 {archive.md5} or content digest {ARCHIVES[archive]}"
     try:
+        check_members(path, LARGEST)
         with zipfile.ZipFile(path) as opened:
             pngs = {name: opened.read(name) for name in sorted(opened.namelist()) if name.endswith(".png")}
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:

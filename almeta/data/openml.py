@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from sklearn.datasets import fetch_openml
 
 from almeta.data.dataset import Dataset
 from almeta.data.files import cache_folder, catalogued, find_file, where_to_put
-from almeta.data.frames import dataset_of, read_csv
+from almeta.data.frames import dataset_of
+from almeta.data.reading import read_csv
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
 
-PREFIX = "openml"
 FOLDER = "tabular"
 
 
-def load(which: str, target: str | None = None) -> Dataset:
+def load(
+    which: str, target: str | None = None, keep: Sequence[str] = (), missing: Sequence[str] | None = None
+) -> Dataset:
     """A table by its number, or by its name (then the oldest version that is active).
 
     It is kept as `tabular/openml-WHICH.csv.gz`, with another target as `openml-WHICH=TARGET.csv.gz`, see `load_stored`.
@@ -32,13 +35,15 @@ def load(which: str, target: str | None = None) -> Dataset:
     Args:
         which: "61" or "iris".
         target: the column with the labels; None for the one that OpenML names.
+        keep: columns to use even if they seem to repeat the labels, to count the rows or to be identifiers.
+        missing: cells that stand for a missing value, besides empty ones; None for the usual signs and words.
 
     Raises:
         AlmetaError: if it cannot be had, is damaged, or is not for classification.
     """
     parts = [re.sub(r"[^\w.()+-]", "_", part) for part in (f"openml-{which}", target or "") if part]
     query = {"data_id": int(which)} if which.isdecimal() else {"name": which}
-    return load_stored("=".join(parts), f"openml:{which}", query, target)
+    return load_stored("=".join(parts), f"openml:{which}", query, target, keep=keep, missing=missing)
 
 
 def load_stored(
@@ -47,6 +52,8 @@ def load_stored(
     query: dict[str, Any] | None,
     target: str | None = None,
     shape: tuple[int, int] | None = None,
+    keep: Sequence[str] = (),
+    missing: Sequence[str] | None = None,
 ) -> Dataset:
     """The table in `tabular/STEM.csv.gz`, looked for in the data folder and in the cache, else fetched from OpenML.
 
@@ -59,6 +66,8 @@ def load_stored(
         query: `data_id` or `name` for OpenML; None if the table is not there.
         target: the column with the labels at OpenML; None for the one that it names.
         shape: rows and classes that the table must have at OpenML; None to take any.
+        keep: as of `load`.
+        missing: as of `load`.
 
     Raises:
         AlmetaError: if the file is damaged, or is nowhere and cannot be fetched.
@@ -71,11 +80,11 @@ def load_stored(
             )
         path = _fetch(stem, query, target, shape)
     record = catalogued(path)
-    frame, found = read_csv(path, "target")
+    frame, found = read_csv(path, "target", missing)
     columns = record.get("columns") or []  # what they mean, where the file only numbers them
     if len(set(columns)) == frame.shape[1] - 1 and frame.columns[-1] == found:
         frame.columns = pd.Index([*columns, found])
-    return dataset_of(frame, found, name, record.get("origin", f"the file {path}"), str(path))
+    return dataset_of(frame, found, name, record.get("origin", f"the file {path}"), str(path), keep)
 
 
 def _fetch(stem: str, query: dict[str, Any], target: str | None, shape: tuple[int, int] | None) -> Path:

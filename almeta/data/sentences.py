@@ -9,10 +9,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from almeta.checks import Count
 from almeta.data.dataset import Dataset
-from almeta.data.files import catalogued, find_file, where_to_put
+from almeta.data.files import catalogued, check_unpacked, find_file, unreadable, where_to_put
 from almeta.errors import AlmetaError
-
-NAMES = ("sst2", "subj", "trec")
 
 SOURCES = {
     "sst2": "Stanford Sentiment Treebank, positive and negative sentences (Socher et al., EMNLP 2013)",
@@ -64,7 +62,10 @@ def read_sentences(path: Path) -> tuple[list[str], list[str]]:
         AlmetaError: if the file is not that, or not whole.
     """
     try:
+        check_unpacked(path)
         lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+    except PermissionError as error:
+        raise unreadable(path) from error
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise AlmetaError(f"{path} cannot be read: {error}; replace it by a whole copy") from error
     rows = [line.split("\t") for line in lines if line]

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from almeta.data.names import canonical_name, family, names_at_openml
+from almeta.data.catalogue import FAMILIES, canonical_name, known_as
 from almeta.errors import AlmetaError, did_you_mean
 
 # Sets that share rows, or were drawn from one source: who has seen one of a group knows something of the others.
@@ -23,7 +22,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     # No file and no network needed.
     "embedded": ("breast_cancer", "digits", "iris", "wine"),
     # The small tables; of iris and wine, scikit-learn's copy.
-    "tables": tuple(sorted((*family("tabular"), "iris", "wine"))),
+    "tables": tuple(sorted((*FAMILIES["tabular"], "iris", "wine"))),
     # Those of them with two classes.
     "two_class": (
         *("appendicitis", "australian", "banana", "banknote", "blood_transfusion", "breast_cancer_ljubljana"),
@@ -45,7 +44,7 @@ SUITES: dict[str, tuple[str, ...]] = {
         *("australian", "breast_cancer_wisconsin", "diabetes", "fertility", "fourclass", "german_numer", "haberman"),
         *("heart_statlog", "ilpd", "ionosphere", "liver_disorders", "planning_relax", "wdbc"),
     ),
-    "synthetic": family("synthetic"),
+    "synthetic": FAMILIES["synthetic"],
     "text": ("sst2", "subj", "trec"),
     "images": ("cifar10", "digits", "fashion-mnist", "mnist", "usps"),
 }
@@ -65,24 +64,14 @@ def suite(name: str) -> tuple[str, ...]:
 def group_of(name: str) -> str:
     """The group of near-duplicates that a data set is in; its own name where it has none.
 
-    A table of a suite counts as itself by its name at OpenML, and as a file that is called like it, too.
+    A data set counts as itself by its name or number at OpenML, and as a file that is called like it, too. One under
+    another name is told by its rows alone, see `almeta.data.rows`.
 
     Raises:
         AlmetaError: if there is no such data set.
     """
-    known = _known_table(canonical_name(name))
+    known = known_as(name)
     return next((group for group, members in GROUPS.items() if known in members), known)
-
-
-def _known_table(name: str) -> str:
-    """`openml:breast-w` -> `breast_cancer_wisconsin`, `csv:my/sonar.csv` -> `sonar`; any other name as it is."""
-    prefix, _, rest = name.partition(":")
-    called = {"csv": Path(rest).name.split(".")[0], "openml": rest}.get(prefix)
-    if called is None:
-        return name
-    at_openml = {there.lower(): table for table, there in names_at_openml().items()}
-    table = called.lower().replace("-", "_")
-    return at_openml.get(called.lower(), table if table in SUITES["tables"] else name)
 
 
 def folds(names: Sequence[str], num_folds: int = 5, seed: int = 0) -> list[tuple[str, ...]]:

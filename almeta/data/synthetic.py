@@ -9,8 +9,6 @@ from almeta.checks import Count, Positive, Share, Weight, Within, check_values
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError
 
-NAMES = ("blobs", "checkerboard", "circles", "classification", "moons", "three-cluster")
-
 Made = tuple[np.ndarray, np.ndarray]  # x [n, d] float64 and y [n] int64
 Several = Annotated[int, Within(2)]
 Rows = Annotated[int, Within(10)]
@@ -27,11 +25,15 @@ def load(name: str, **options: Any) -> Dataset:
     Raises:
         AlmetaError: for unknown options, values out of range, and values that do not go together.
     """
-    hints = get_type_hints(FAMILIES[name], include_extras=True)
-    known = {key: hint for key, hint in hints.items() if key not in ("rng", "return")}
-    check_values(options, {**known, "n": Rows, "seed": Seed}, f"data set {name}")
+    check_values(options, options_of(name), f"data set {name}")
     settings = {"n": 600, "seed": 0, **options}
     return _dataset(name, np.random.default_rng(settings.pop("seed")), settings.pop("n"), settings)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """Return the options of a family, with the type of each."""
+    hints = get_type_hints(FAMILIES[name], include_extras=True)
+    return {key: hint for key, hint in hints.items() if key not in ("rng", "return")} | {"n": Rows, "seed": Seed}
 
 
 def draw_synthetic(rng: np.random.Generator, n: int = 400) -> Dataset:
@@ -183,16 +185,19 @@ def classification(
     cluster = y * clusters + rng.integers(clusters, size=n)
     corners = _corners(rng, classes * clusters, informative)
     shapes = rng.uniform(-1, 1, (classes * clusters, informative, informative))
-    x = np.empty((n, features))
-    signal = rng.normal(size=(n, informative))
-    signal = np.einsum("ni,nij->nj", signal, shapes[cluster]) + separation * corners[cluster]
-    x[:, :informative] = signal
-    x[:, informative : informative + redundant] = signal @ rng.uniform(-1, 1, (informative, redundant))
-    x[:, informative + redundant :] = rng.normal(size=(n, features - informative - redundant))
-    noisy = rng.random(n) < label_noise
-    noisy[np.unique(y, return_index=True)[1]] = False  # one row of each class keeps its label
-    y[noisy] = rng.integers(classes, size=noisy.sum())
+    signal = np.einsum("ni,nij->nj", rng.normal(size=(n, informative)), shapes[cluster]) + separation * corners[cluster]
+    repeats = signal @ rng.uniform(-1, 1, (informative, redundant))
+    noise = rng.normal(size=(n, features - informative - redundant))
+    x = np.concatenate([signal, repeats, noise], 1)
+    _add_noise(rng, y, classes, label_noise)
     return x[:, rng.permutation(features)], y
+
+
+def _add_noise(rng: np.random.Generator, y: np.ndarray, classes: int, share: float) -> None:
+    """Draw the labels of a share of the rows anew, in place; one row of each class keeps its label."""
+    noisy = rng.random(len(y)) < share
+    noisy[np.unique(y, return_index=True)[1]] = False
+    y[noisy] = rng.integers(classes, size=noisy.sum())
 
 
 def _labels(n: int, weights: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from almeta.data.csv_file import PREFIX
 from almeta.evaluation.comparison import Comparison, compare
 from almeta.evaluation.curves import Area, Curves, check_curves, curve_areas, split_curves
 from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
@@ -99,9 +98,9 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _stem(name: str) -> str:
-    if not name.startswith(f"{PREFIX}:"):
+    if not name.startswith("csv:"):
         return name
-    file = PurePath(name.removeprefix(f"{PREFIX}:"))
+    file = PurePath(name.removeprefix("csv:"))
     return (file.with_suffix("") if file.suffix.lower() == ".gz" else file).stem
 
 

@@ -75,6 +75,11 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=versions)
 
 
+def shown_cell(value: object) -> str:
+    """Return a value as text, a number with 4 decimals."""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def is_numeric(cells: Iterable[str]) -> bool:
     """Whether a column of text holds numbers alone: "1,200", "+2.47 ± 2.33*", "3/0/1", "< .001", or "–" for none."""
     return all(NUMBER.fullmatch(cell) for cell in cells)

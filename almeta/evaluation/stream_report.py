@@ -124,7 +124,10 @@ def stream_report(
         The report. Its `summary` holds `baselines`, `gain` and `scripted`, which every `summary.json` on streams has.
     """
     policy, own = results.policy, results.summary
-    rules: dict[str, Any] = {**results.baselines, "nearest labelled image, all thresholds": results.thresholds}
+    rules: dict[str, Summary | list[Summary]] = {
+        **results.baselines,
+        "nearest labelled image, all thresholds": results.thresholds,
+    }
     figures = {"accuracy_against_requests": accuracy_against_requests({policy: own}, published, rules)}
     if results.scripted:
         figures["requests_along_script"] = requests_along_script(results.scripted, published)

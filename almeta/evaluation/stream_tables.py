@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from almeta.evaluation.jobs import Job, labelled
 from almeta.evaluation.published import TABLE_1, PublishedRow
 from almeta.evaluation.report import Table
 from almeta.evaluation.statistics import Estimate, mean_interval
@@ -54,6 +55,39 @@ def table_of_policies(policies: Policies, baselines: Policies | None = None, pub
     columns = [name for measure in HEADINGS for name in (measure, f"{measure}_interval")]
     table = pd.DataFrame(rows, columns=["kind", "policy", *columns, "interval_over"])
     return table.astype(dict.fromkeys(columns, float))
+
+
+def table_of_jobs(jobs: Sequence[Job], published: bool = False) -> pd.DataFrame:
+    """Return one table of a sweep's jobs; jobs that differ only in their seed share a row.
+
+    Args:
+        jobs: those that left results: `{"policy": label, "test": summary, "baselines": {label: summary}, ...}`.
+        published: also the rows of Table 1 of Woodward & Finn.
+
+    Returns:
+        The table of `table_of_policies`, where a label is followed by the overrides in which jobs differ. A baseline
+        that scores the same in all jobs has one row, without them.
+    """
+    policies: dict[str, list[Summary]] = {}
+    baselines: dict[str, dict[str, list[Summary]]] = {}
+    for job in jobs:
+        if job.results and "test" in job.results:
+            policies.setdefault(job.label, []).append(job.results["test"])
+            for name, summary in job.results.get("baselines", {}).items():
+                baselines.setdefault(name, {}).setdefault(job.setting, []).append(summary)
+    return table_of_policies(policies, _merge_equal(baselines), published)
+
+
+def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, list[Summary]]:
+    """Return a row for each baseline; one for each setting of a baseline that does not score the same in all."""
+    rows: dict[str, list[Summary]] = {}
+    for name, by_setting in baselines.items():
+        longest = max(by_setting.values(), key=len)
+        if all(summary in longest for summaries in by_setting.values() for summary in summaries):
+            rows[name] = longest
+        else:
+            rows |= {labelled(name, setting): summaries for setting, summaries in by_setting.items()}
+    return rows
 
 
 def table_of_instances(summary: Summary) -> pd.DataFrame:

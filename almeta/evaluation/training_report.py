@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from almeta.evaluation import published as paper
 from almeta.evaluation.stream_tables import Summary
@@ -45,8 +45,8 @@ def gain_over_training(metrics: Metrics, reference: str) -> Figure:
         gains = [100 * line["gain"] for line in lines]
         axis.plot([line["batch"] for line in lines], gains, **style, markevery=_between(lines), label=name)
     axis.axhline(0.0, color=GREY, linewidth=1)
-    axis.set(xlabel="training batches", ylabel=f"gain over {reference}, points of mean score", xlim=(0, None))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set(ylabel=f"gain over {reference}, points of mean score", xlim=(0, None))
+    _count_batches(axis)
     legend(figure, [axis], loc="outside lower center", ncols=2)
     return figure
 
@@ -77,8 +77,8 @@ def learning_curve(metrics: Metrics, baselines: Mapping[str, Summary] | None = N
     for label, summary in sorted((baselines or {}).items(), key=lambda item: -item[1]["mean_return"]):
         height = summary["mean_return"]
         axis.plot([0, last or 1], [height] * 2, **styles[label], label=f"{label}: {height:.1f}")
-    axis.set(xlabel="training batches", ylabel="mean return of an episode", xlim=(0, None))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set(ylabel="mean return of an episode", xlim=(0, None))
+    _count_batches(axis)
     legend(figure, [axis], loc="outside right upper")
     return figure
 
@@ -114,13 +114,12 @@ def instances_over_training(metrics: Metrics, published: bool = True) -> Figure:
             _published_instances(axis, measure, classes, last)
         axis.set(xlim=(0, last or 1), ylim=(-0.03, 1.03))
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     for axis, classes in zip(grid[0], CLASSES, strict=True):
         axis.set_title(f"{'training' if classes == 'train' else 'test'} classes")
     for axis, name in zip(grid[:, 0], PANELS.values(), strict=True):
         axis.set_ylabel(f"instances {name}")
     for axis in grid[1]:
-        axis.set_xlabel("training batches")
+        _count_batches(axis)
     source = f"published: known values of Figure 2 of {paper.SOURCE}" if published else None
     legend(figure, grid.flat, loc="outside lower center", ncols=4, fontsize="small", title=source)
     return figure
@@ -131,6 +130,12 @@ def _evaluations(metrics: Metrics) -> list[Mapping[str, Any]]:
     if not evaluations:
         raise ValueError("no evaluation to draw: metrics holds no line of kind 'evaluation'")
     return evaluations
+
+
+def _count_batches(axis: Axes) -> None:
+    axis.set_xlabel("training batches")
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _between(lines: Sequence[Any]) -> int:

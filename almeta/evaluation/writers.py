@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import sys
@@ -57,7 +58,8 @@ def publish(
             paths.append(write_summary(summary, folder))
     finally:
         wrote = f"wrote {', '.join(path.name for path in paths)} to {folder}" if paths else ""
-        _show(console_text(report, console, wrote), console.file, folder)
+        if not console.quiet:
+            _show(console_text(report, console, wrote), console.file, folder)
     return paths
 
 
@@ -97,20 +99,30 @@ def write_summary(summary: Mapping[str, Any], folder: Path) -> Path:
 # ---- console
 
 
-def console_text(report: Report, console: Console, last: str = "") -> str:
-    """Return what the console shows of a report: title, tables, verdict, and a last line that is not wrapped."""
-    with console.capture() as capture:
-        console.print(report.title, markup=False, highlight=False, style="bold")
-        for table in report.tables:
-            if table.shown is not None and not table.is_detail:
-                console.print(rich_table(table))
-                if table.note:
-                    console.print(f"{table.note}\n", markup=False, highlight=False)
-        for sentence in report.sentences:
-            console.print(f"- {sentence}", markup=False, highlight=False)
-        if last:
-            console.print(f"\n{last}", markup=False, highlight=False, soft_wrap=True)
-    return capture.get()
+def console_text(report: Report, like: Console, last: str = "") -> str:
+    """Return what a console shows of a report: title, tables, verdict, and a last line that is not wrapped.
+
+    Args:
+        report: what to draw.
+        like: the console whose width and colours are taken.
+        last: the last line.
+    """
+    buffer = io.StringIO()  # and not `like.capture()`, which writes to the console, too
+    colours: Any = like.color_system
+    console = Console(
+        file=buffer, width=like.width, force_terminal=like.is_terminal, color_system=colours, no_color=like.no_color
+    )
+    console.print(report.title, markup=False, highlight=False, style="bold")
+    for table in report.tables:
+        if table.shown is not None and not table.is_detail:
+            console.print(rich_table(table))
+            if table.note:
+                console.print(f"{table.note}\n", markup=False, highlight=False)
+    for sentence in report.sentences:
+        console.print(f"- {sentence}", markup=False, highlight=False)
+    if last:
+        console.print(f"\n{last}", markup=False, highlight=False, soft_wrap=True)
+    return buffer.getvalue()
 
 
 def rich_table(table: Table) -> RichTable:

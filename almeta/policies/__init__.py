@@ -1,16 +1,21 @@
 """Trained policies, ready to act: those that ship with almeta, by name, and those of your own runs."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from almeta.agents.agent import Agent
+from almeta.build import find_target
+from almeta.data import Dataset
+from almeta.data.rows import share_of_rows, sketch
 from almeta.data.suites import group_of
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.policies.published import load_published, read_card
+from almeta.sources import closure_digest
 from almeta.training.agents import load_agent
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
@@ -36,10 +41,7 @@ def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Agent:
     Raises:
         AlmetaError: if there is none of that name and no checkpoint, or it is damaged or foreign.
     """
-    path = Path(name_or_folder)
-    if _cards(name_or_folder) or (path.is_dir() and not (path / "last.pt").exists() and any(path.glob("*/last.pt"))):
-        return find_policy(name_or_folder).members[0].load(device)
-    return load_agent(_existing(name_or_folder), device)[0]
+    return _members(name_or_folder)[0].load(device)
 
 
 @dataclass(frozen=True)
@@ -48,32 +50,56 @@ class Member:
 
     Attributes:
         path: of its card or checkpoint.
-        trained_on: names of the data sets that it has seen, near-duplicates of them included by group.
     """
 
     path: Path
-    trained_on: frozenset[str]
+
+    def __reduce__(self) -> tuple[type["Member"], tuple[Path]]:
+        return Member, (self.path,)  # without the content: another process reads it anew
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What its card or checkpoint holds."""
+        return read_card(self.path) if self.is_card else load_checkpoint(self.path)
+
+    @property
+    def is_card(self) -> bool:
+        """Whether it was published, and is no checkpoint of a run."""
+        return self.path.suffix == ".json"
+
+    @property
+    def kind(self) -> str:
+        """The kind of problems that it was trained on."""
+        return str(self.content["kind"])
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """Names of the data sets that it has seen, near-duplicates of them included by group."""
+        return frozenset(self.content["trained_on" if self.is_card else "datasets"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was trained with."""
+        return dict(self.content["config"])
 
     @property
     def digest(self) -> str:
         """A text that changes with the file."""
-        files = [self.path, self.path.with_suffix(".safetensors")] if self.path.suffix == ".json" else [self.path]
+        files = [self.path, self.path.with_suffix(".safetensors")] if self.is_card else [self.path]
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
     def has_seen(self, dataset: str) -> bool:
         """Whether a data set, or a near-duplicate of it, was among those it was trained on."""
         return group_of(dataset) in {group_of(name) for name in self.trained_on}
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was trained with."""
-        content = read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
-        config: dict[str, Any] = content["config"]
-        return config
+    def seen_rows(self, rows: list[str]) -> str | None:
+        """Return the name of a data set it was trained on that has more than half of the rows of a sketch, or None."""
+        known = self.content.get("rows", {})  # files of version 0.1 have none
+        return next((name for name, own in known.items() if share_of_rows(own.split(), rows) > 0.5), None)
 
     def load(self, device: str | torch.device) -> Agent:
         """Load the agent onto a device."""
-        if self.path.suffix == ".json":
+        if self.is_card:
             return load_published(self.path).to(device)
         return load_agent(self.path, str(device))[0]
 
@@ -96,27 +122,44 @@ class TrainedPolicy:
     def __str__(self) -> str:
         return self.name
 
-    def member(self, dataset: str) -> Member:
-        """Who acts on a data set.
+    def check(self, dataset: str) -> None:
+        """Raise an AlmetaError if all members were trained on a data set of that name or group."""
+        self._unseen(dataset)
+
+    def on(self, dataset: Dataset) -> "TrainedPolicy":
+        """Return the policy with the one member that acts on a data set.
 
         Raises:
-            AlmetaError: if all members were trained on it.
+            AlmetaError: if all members were trained on it, whatever it is called.
         """
-        for member in self.members:
-            if not member.has_seen(dataset):
-                return member
+        members, rows = self._unseen(dataset.name), sketch(dataset)
+        for member in members:
+            if (seen := member.seen_rows(rows)) is None:
+                return replace(self, members=(member,))
+        raise AlmetaError(
+            f"the policy '{self.name}' was trained on '{seen}', whose rows data set '{dataset.name}' has; judge it on "
+            "other data sets, or name a folder with runs of all folds"
+        )
+
+    def _unseen(self, dataset: str) -> list[Member]:
+        if members := [member for member in self.members if not member.has_seen(dataset)]:
+            return members
         raise AlmetaError(
             f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{group_of(dataset)}'); "
             "judge it on other data sets, or name a folder with runs of all folds"
         )
 
-    def digest(self, dataset: str) -> str:
-        """A text that is equal for those who act alike on a data set."""
-        return f"policy {self.member(dataset).digest}"
+    @property
+    def digest(self) -> str:
+        """A text that is equal for policies that act alike: of their weights, and of the code that reads them."""
+        content = self.members[0].content
+        parts = (("network", content["config"]["network"]), ("inputs", content["inputs"]))
+        code = [closure_digest(find_target(part["_target_"], name).__module__) for name, part in parts]
+        return f"policy {[member.digest for member in self.members]} {code}"
 
-    def make(self, dataset: str, generator: torch.Generator) -> Agent:
-        """Return the one who acts on a data set, on the device of the generator."""
-        return self.member(dataset).load(generator.device)
+    def make(self, generator: torch.Generator) -> Agent:
+        """Return the agent of the first member, on the device of the generator."""
+        return self.members[0].load(generator.device)
 
 
 def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:
@@ -130,20 +173,15 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
     Raises:
         AlmetaError: if there is no such policy, or it does not act on pools.
     """
-    if cards := _cards(name_or_folder):
-        return TrainedPolicy(name or str(name_or_folder), tuple(_members(cards)))
-    members, names = [], set()
-    for checkpoint in _checkpoints(name_or_folder):
-        content = load_checkpoint(checkpoint)
-        if content["kind"] != "pool":
+    members = _members(name_or_folder)
+    for member in members:
+        if member.kind != "pool":
             raise AlmetaError(
-                f"{checkpoint} was trained on problems of kind {content['kind']}; a benchmark of pools needs a policy "
-                "of pools"
+                f"{member.path} was trained on problems of kind {member.kind}; a benchmark of pools needs a policy of "
+                "pools"
             )
-        members.append(Member(checkpoint, frozenset(content["datasets"])))
-        names.add(content["config"]["name"])
-    members.sort(key=lambda member: -len(member.trained_on))
-    return TrainedPolicy(name or "+".join(sorted(names)), tuple(members))
+    own = str(name_or_folder) if members[0].is_card else "+".join(sorted({m.config["name"] for m in members}))
+    return TrainedPolicy(name or own, members)
 
 
 def kind_of(name_or_folder: str | Path) -> str:
@@ -152,11 +190,13 @@ def kind_of(name_or_folder: str | Path) -> str:
     Raises:
         AlmetaError: if there is no such policy.
     """
-    if cards := _cards(name_or_folder):
-        kind: str = read_card(cards[0])["kind"]
-    else:
-        kind = load_checkpoint(_checkpoints(name_or_folder)[0])["kind"]
-    return kind
+    return _members(name_or_folder)[0].kind
+
+
+def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
+    """The members of a policy, those who have seen most first."""
+    members = map(Member, _cards(name_or_folder) or _checkpoints(name_or_folder))
+    return tuple(sorted(members, key=lambda member: -len(member.trained_on)))
 
 
 def _checkpoints(name_or_folder: str | Path) -> list[Path]:
@@ -173,12 +213,6 @@ def _cards(name: str | Path) -> list[Path]:
     cards = [Path(name)] if Path(name).suffix == ".json" else sorted(Path(name).glob("*.json"))
     # Other files end alike, such as those of a run.
     return [card for card in cards if card.with_suffix(".safetensors").exists()]
-
-
-def _members(cards: list[Path]) -> list[Member]:
-    """The members of the cards, those who have seen most first."""
-    members = [Member(card, frozenset(read_card(card)["trained_on"])) for card in cards]
-    return sorted(members, key=lambda member: -len(member.trained_on))
 
 
 def _existing(path: str | Path) -> Path:

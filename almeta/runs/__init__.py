@@ -3,8 +3,6 @@
 A kind is a subclass of `Run` with a `kind`, in a module of this folder, or registered by `almeta.register_kind`.
 """
 
-import importlib
-import pkgutil
 from functools import cache
 
 from almeta.build import read_part
@@ -53,9 +51,4 @@ def register_kind(run: type[Run]) -> type[Run]:
 @cache
 def _kinds() -> Table[type[Run]]:
     """The table from kinds to their runs, begun with those of all modules of this folder."""
-    table: Table[type[Run]] = Table("kind of problem")
-    for module in pkgutil.iter_modules(__path__):
-        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, Run) and "kind" in vars(value):
-                table.add(value.kind, value)
-    return table
+    return Table("kind of problem").add_classes(__name__, Run, "kind")

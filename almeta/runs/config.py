@@ -12,6 +12,8 @@ from almeta.training.pretraining import pretrain_encoder
 
 Group = dict[str, Any]
 Several = Annotated[int, Within(2)]
+# More would not be faster anywhere, and some 30,000 crash the process.
+Threads = Annotated[int, Within(1, 1024)]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class CommandConfig:
         Raises:
             AlmetaError: for a key that is unknown or missing, and a value of a wrong kind.
         """
-        check_values(values, typing.get_type_hints(cls, include_extras=True))
+        hints = typing.get_type_hints(cls, include_extras=True)
+        values = {key: _listed(value, hints.get(key)) for key, value in values.items()}
+        check_values(values, hints)
         for field in fields(cls):
             if field.name not in values and field.default is MISSING:
                 raise AlmetaError(f"the config has no key '{field.name}'; was it written by another version of almeta?")
@@ -36,6 +40,13 @@ class CommandConfig:
         return asdict(self)
 
 
+def _listed(value: Any, hint: Any) -> Any:
+    """Return a single entry as a list of one where a list is wanted: `datasets=iris` stands for `datasets=[iris]`."""
+    options = typing.get_args(hint) if typing.get_origin(hint) is not list else (hint,)
+    wants_list = any(typing.get_origin(option) is list for option in options)
+    return [value] if wants_list and isinstance(value, str | Mapping) else value
+
+
 @dataclass(frozen=True)
 class TrainConfig(CommandConfig):
     """What `train` is told; conf/train.yaml explains it."""
@@ -43,10 +54,9 @@ class TrainConfig(CommandConfig):
     name: str
     seed: int
     device: str
-    threads: Count | None
+    threads: Threads | None
     matmul_precision: Literal["highest", "medium"]
     modules: list[str]
-    dataset: Group
     env: Group
     inputs: Group | None
     network: Group
@@ -66,6 +76,7 @@ class TrainConfig(CommandConfig):
     checkpoint_every: Count
     resume: str | None
     pretraining: Group
+    dataset: Group | None = None
 
     def __post_init__(self) -> None:
         given = ("encoder", "sampler", "generator", "track")
@@ -85,7 +96,7 @@ class EvaluateConfig(CommandConfig):
     dataset: Group | None
     seed: int
     device: str
-    threads: Count | None
+    threads: Threads | None
     matmul_precision: Literal["highest", "medium"] | None
     classes: Literal["test", "train", "all"]
     episodes: Count
@@ -119,7 +130,7 @@ class BenchmarkConfig(CommandConfig):
     jobs: Count
     backend: str | None
     backend_options: Group
-    threads: Count
+    threads: Threads
     seed: int
     device: str
     matmul_precision: Literal["highest", "medium"]

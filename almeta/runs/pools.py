@@ -6,20 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from almeta.build import build
-from almeta.checks import Count, Within, check_arguments
+from almeta.checks import Count, Within, check_arguments, check_call
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Contender, Setting, StrategySpec, WithLearner, run_benchmark
 from almeta.evaluation.curves import Area
+from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
-from almeta.evaluation.report import Report
+from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.writers import publish
 from almeta.inputs import Candidates, PoolInputs
@@ -33,7 +35,7 @@ from almeta.specs import Spec
 from almeta.strategies import Actor, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute
-from almeta.training.loggers import read_json_lines
+from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
 from almeta.training.rollout import learning_curves
 from almeta.training.trainer import LAST, Evaluate
@@ -67,10 +69,10 @@ class SplitSuite:
             raise AlmetaError(f"dataset.fold={self.fold}, but dataset.num_folds={self.num_folds}; folds count from 0")
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> "SplitSuite":
-        """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_arguments(cls, values, "dataset")
-        return cls(**values)
+    def read(cls, values: Mapping[str, Any] | None) -> "SplitSuite":
+        """Return it from a config's group; an unknown or missing key is an AlmetaError."""
+        check_call(cls, values or {}, "dataset")
+        return cls(**(values or {}))
 
     def split(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the data sets to train on and of those to evaluate on, as "train" and "test".
@@ -155,7 +157,7 @@ class PoolRun(Run):
         config, agent = self.config, self.agent
         summary: dict[str, Any] = {"policy": config.name, "seed": config.seed, "batches": config.batches}
         summary["train"] = self.evaluations["train"](agent)
-        metrics = read_json_lines(folder / "metrics.jsonl")
+        metrics = read_json_lines(folder / METRICS)
         figures = {}
         if any(line["kind"] == "evaluation" for line in metrics):
             figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)
@@ -181,6 +183,19 @@ class PoolRun(Run):
         report = compare(self.names["test"], contenders, setting, folder, config.plain())
         publish(replace(report, figures={**figures, **report.figures}), folder, Console())
         return summary | {"test": test, "benchmark": report.summary}
+
+    @classmethod
+    def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
+        """Return a row for each job that was judged on data sets which its training held back."""
+        measures = ("aulc", "gain", "better")
+        rows = [
+            {"policy": job.label, "seed": job.results["seed"], **{key: job.results["test"][key] for key in measures}}
+            for job in jobs
+            if job.results and "test" in job.results
+        ]
+        numbers = pd.DataFrame(rows, columns=["policy", "seed", *measures])
+        note = "On data sets never trained on: the mean score along the curve, and its gain over the reference."
+        return [Table("pools", numbers, numbers.map(shown_cell), title="Policies of pools", note=note)]
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
@@ -209,7 +224,12 @@ class PoolRun(Run):
         set_compute(setting.threads, setting.device, setting.matmul_precision)
         strategies = read_strategies(["random", REFERENCE, *config.strategies])  # the first two always
         report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
-        summary = {"policy": config.policy, "datasets": list(datasets), "benchmark": report.summary}
+        summary = {
+            "kind": PoolRun.kind,
+            "policy": config.policy,
+            "datasets": list(datasets),
+            "benchmark": report.summary,
+        }
         publish(report, folder, Console(), summary)
         return summary
 
@@ -253,7 +273,7 @@ def compare(
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
     """
     progress = Progress("benchmark", unit="cell")
-    curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, **running)
+    curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, say=print, **running)
     return pool_report(curves, reference, area=area, measure=setting.env.score, config=config)
 
 

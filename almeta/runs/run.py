@@ -1,11 +1,16 @@
 """The contract of a kind of problem: what is built, trained, judged and reported for it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
+
 from almeta.envs.simulation import Simulation
 from almeta.errors import AlmetaError
+from almeta.evaluation.jobs import Job
+from almeta.evaluation.report import Table, shown_cell
 from almeta.inputs import Inputs
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.training.agents import build_agent
@@ -73,10 +78,22 @@ class Run(ABC):
 
     @abstractmethod
     def conclude(self, folder: Path) -> dict[str, Any]:
-        """Judge the trained agent, write, draw and print; return what `summary.json` holds.
+        """Judge the trained agent, write, draw and print; return what `summary.json` holds beside the kind.
 
         `["train"][score]` is what sweepers raise.
         """
+
+    @classmethod
+    def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
+        """Return the tables of a sweep's finished jobs of this kind."""
+        rows = [
+            {"policy": job.label, "seed": job.seed, "part": part, cls.score: (job.results or {})[part][cls.score]}
+            for job in jobs
+            for part in ("train", "test")
+            if part in (job.results or {})
+        ]
+        numbers = pd.DataFrame(rows, columns=["policy", "seed", "part", cls.score])
+        return [Table(f"{cls.kind}_jobs", numbers, numbers.map(shown_cell), title=f"Jobs of kind {cls.kind}")]
 
     @staticmethod
     @abstractmethod

@@ -4,8 +4,6 @@ A strategy is a subclass of `PoolStrategy` with a `name`, in a module of this fo
 `almeta.register_strategy`.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -82,9 +80,4 @@ def register_strategy(strategy: type[PoolStrategy]) -> type[PoolStrategy]:
 @cache
 def _strategies() -> Table[type[PoolStrategy]]:
     """The table of strategies, begun with those of all modules of this folder."""
-    table: Table[type[PoolStrategy]] = Table("strategy")
-    for module in pkgutil.iter_modules(__path__):
-        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, PoolStrategy) and "name" in vars(value):
-                table.add(value.name, value)
-    return table
+    return Table("strategy").add_classes(__name__, PoolStrategy, "name")

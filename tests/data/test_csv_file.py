@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from almeta.data import load_dataset
+from almeta.data import canonical_name, load_dataset
+from almeta.data.suites import folds
 from almeta.errors import AlmetaError
 
 nan = math.nan
@@ -15,7 +16,7 @@ age,colour,member,label
 31,red,True,yes
 45.5,blue,False,no
 ,red,True,yes
-27, NA ,False,no
+27, ? ,False,no
 60,green,True,no
 """
 
@@ -122,7 +123,7 @@ def test_other_words_for_missing(load):
     data = load("a,target\n1,x\n?,y\nNA,x\nnan,x\nnull,y\n2,x\n")
     assert np.array_equal(data.x.ravel(), np.array([1, nan, nan, nan, nan, 2], np.float32), equal_nan=True)
     assert data.categories == {}
-    data = load("a,b,target\n1 , NA ,x\n ? ,u ,y\n3,  ,x\n")
+    data = load("a,b,target\n1 , <NA> ,x\n ? ,u ,y\n3,  ,x\n")
     assert np.array_equal(data.x, np.array([[1, nan], [nan, 0], [3, nan]], np.float32), equal_nan=True)
     assert data.categories == {1: ("u",)}
 
@@ -134,30 +135,36 @@ def test_boolean_with_missing_values(load):
 
 
 def test_columns_that_are_left_out(load):
-    rows = "\n".join(f"person {i},{'xy'[i % 2]},,{i}" for i in range(200))
+    rows = "\n".join(f"person {i},{'xy'[i % 2]},,{i},{i * i % 90}" for i in range(200))
+    table = f"name,target,nothing,number,square\n{rows}\n"
     with pytest.warns(UserWarning) as caught:
-        data = load(f"name,target,nothing,number\n{rows}\n")
-    assert data.columns == ("number",)
-    messages = sorted(str(warning.message).partition(": ")[2] for warning in caught)
-    assert messages == [
-        "column 'name' has 200 different values in 200 rows, like an identifier or free text ('person 0', ...); "
-        "it is left out",
-        "column 'nothing' has no values; it is left out",
+        data = load(table)
+    assert data.columns == ("square",)
+    assert [str(warning.message).partition(": ")[2] for warning in caught] == [
+        "left out: 'name' (200 different values in 200 rows, like an identifier or free text: 'person 0', ...), "
+        "'nothing' (no values), 'number' (counts the rows); to use a column all the same, name it in keep=[...]"
     ]
+    with pytest.warns(UserWarning, match="left out: 'nothing' \\(no values\\); to use"):
+        data = load(table, keep=["number", "name"])
+    assert data.columns == ("name", "number", "square")
+    assert data.x[:, 1].tolist() == list(range(200))
+    assert len(data.categories[0]) == 200
 
 
 def test_ten_thousand_categories(load):
-    rows = "\n".join(f"{i},c{i % 10_000},{i % 2}" for i in range(25_000))
+    rows = "\n".join(f"{i % 99},c{i % 10_000},{i % 2}" for i in range(25_000))
     data = load(f"a,many,target\n{rows}\n")  # each occurs two or three times: categories indeed
     assert len(data.categories[1]) == 10_000
     assert data.x.shape == (25_000, 2)
     assert data.categories[1][int(data.x[12_345, 1])] == "c2345"
 
 
-def test_row_numbers_are_left_out(load):
-    with pytest.warns(UserWarning, match="the first column has no name and counts the rows; it is left out"):
-        data = load(",a,target\n0,5,x\n1,6,y\n")
-    assert data.columns == ("a",)
+@pytest.mark.parametrize("numbers", ["01", "12", "10", "213"])
+def test_row_numbers_without_a_name_are_left_out_of_any_table(numbers, load):
+    rows = "".join(f"{number},5,{'xy'[place % 2]}\n" for place, number in enumerate(numbers))
+    with pytest.warns(UserWarning, match="left out: 'Unnamed: 0' \\(counts the rows\\)"):
+        assert load(f",a,target\n{rows}").columns == ("a",)
+    assert load(f"b,a,target\n{rows}").columns == ("b", "a")
     assert load(",a,target\n3,5,x\n1,6,y\n").columns == ("Unnamed: 0", "a")
 
 
@@ -173,7 +180,7 @@ def test_a_few_cells_that_are_no_numbers(load):
     [
         ("a,b\n1,2\n", {}, r"no column named target, label or class; say which .* target=COLUMN. Columns: a, b"),
         ("a,lable\n1,2\n", {"target": "label"}, "unknown target column 'label'; did you mean 'lable'. Known: a, lable"),
-        ("a,target\n1,x\n2,\n3,NA\n", {}, "2 of 3 rows have no label in column 'target' .*first is row 2"),
+        ("a,target\n1,x\n2,\n3,NA\n", {}, "2 of 3 rows have no label in column 'target' .*first is row 2.*missing="),
         ("a,target\n1,x\n2,x\n", {}, "all 2 rows have the label 'x' in column 'target'; there must be at least two"),
         ("a,target\n1,x\ninf,y\n-inf,x\n", {}, r"column 'a' has 2 values that are infinite .* row 2 \(inf\)"),
         ("a,target\n1,x\n1e300,y\n", {}, r"column 'a' has 1 values that are infinite or too large.* \(1e\+300\)"),
@@ -185,6 +192,8 @@ def test_a_few_cells_that_are_no_numbers(load):
         ("a,target\n1,x,3\n2,y,3\n", {}, "cannot be read: .* it must be a whole file of comma-separated values"),
         ("a,target\n1,x\n", {"targets": "a"}, "unknown key of data set csv:.* 'targets'; did you mean 'target'"),
         ("a,target\n1,x\n", {"target": 3}, r"target is 3; it must be a text or null"),
+        ("a,target\n1,x\n2,y\n", {"keep": ["b"]}, "unknown column to keep 'b'; Known: a, target"),
+        ("a,target\n1,x\n2,y\n", {"missing": "?"}, r"missing is '\?'; it must be a list of texts or null"),
         (b"a,target\n1,\xe9t\xe9\n", {}, "cannot be read: .*; it must be a whole file .* in UTF-8"),
     ],
 )
@@ -200,9 +209,8 @@ def test_a_number_to_predict_is_no_class(load):
         load(f"a,target\n{rows}\n")
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_only_columns_that_are_left_out(load):
-    with pytest.raises(AlmetaError, match="no column to learn from"), pytest.warns(UserWarning, match="no values"):
+    with pytest.raises(AlmetaError, match=r"no column to learn from; left out: 'a' \(no values\); to use a column all"):
         load("a,target\n,x\n,y\n")
 
 
@@ -224,5 +232,22 @@ def test_no_file(tmp_path, monkeypatch):
         load_dataset("csv:my.csv")
     with pytest.raises(AlmetaError, match=rf"there is no file {tmp_path}"):
         load_dataset(f"csv:{tmp_path}")  # a folder
-    (tmp_path / "my.csv").write_text("a,class\n1,x\n2,y\n")
-    assert load_dataset("csv:my.csv").name == "csv:my.csv"
+
+
+def test_one_file_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypatch):
+    folder = tmp_path.resolve()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "my.csv").write_text("a,class\n1,x\n2,y\n")
+    (folder / "link.csv").symlink_to("my.csv")
+    (folder / "below").mkdir()
+    for path in ("my.csv", "./my.csv", "below/../my.csv", f"{folder}/my.csv", "~/my.csv", "link.csv"):
+        assert canonical_name(f"csv:{path}") == f"csv:{folder}/my.csv"
+        data = load_dataset(f"csv:{path}")
+        assert data.name == f"csv:{folder}/my.csv"
+        assert data.source == f"the file {path}, with the labels in column 'class'"
+    with pytest.raises(AlmetaError, match="is in the list more than once"):
+        folds(["csv:my.csv", "csv:./my.csv"], 1)
+    (folder / "copy.csv").write_text("a,class\n1,x\n2,y\n")
+    assert canonical_name("csv:copy.csv") == f"csv:{folder}/copy.csv"
+    assert load_dataset("csv:copy.csv").content == data.content

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,48 @@ def test_missing_values_and_categories():
     assert dataclasses.replace(dataset, name="other").categories == {1: ("u", "v"), 2: ()}
 
 
+@pytest.mark.parametrize("offset, step", [(5.4e6, 0.01), (1.7e9, 1), (1.7e12, 1), (-1.7e12, 1000), (1e-3, 1e-12)])
+def test_numbers_with_little_variation_stay_apart(offset, step):
+    """Coordinates in metres, times in seconds and milliseconds."""
+    values = offset + step * np.random.default_rng(0).permutation(1000)
+    x = np.column_stack([values, np.linspace(-1, 1, 1000), np.full(1000, offset)])
+    x[3, 0] = np.nan
+    dataset = small(x=x, y=np.arange(1000) % 3, image_shape=None, missing=True)
+    assert dataset.x.dtype == np.float32
+    assert len(np.unique(dataset.x[:, 0])) == 1000  # 999 values and NaN
+    there = ~np.isnan(x[:, 0])
+    apart = dataset.x[there, 0].astype(float) - dataset.x[0, 0] - (values[there] - values[0])
+    assert np.abs(apart).max() < 1e-4 * step + np.abs(offset) * 1e-15
+    assert (dataset.x[:, 1:] == x[:, 1:].astype(np.float32)).all()
+
+
+def test_other_numbers_are_only_rounded():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=5) * 1e6, 1 + rng.random(5), np.full(5, np.nan), [1, 2, 3, 4, np.nan]])
+    dataset = small(x=x, image_shape=None, missing=True)
+    assert np.array_equal(dataset.x, x.astype(np.float32), equal_nan=True)
+    image = 1 + 1e-9 * rng.random((5, 4))
+    assert (small(x=image).x == 1).all()  # pixels keep their geometry
+
+
+def test_content_is_that_of_the_rows():
+    x = np.random.default_rng(0).random((5, 4), dtype=np.float32)
+    content = small(x=x).content
+    assert content == small(x=x, name="other", source="elsewhere").content
+    wanted = hashlib.sha256(b"((5, 4), ('a', 'b', 'c'), {})" + x.tobytes() + small().y.tobytes()).hexdigest()
+    assert content == wanted
+    changes: list[dict[str, Any]] = [{"x": x + 1}, {"y": np.array([1, 2, 2, 1, 2])}, {"class_names": ("a", "b", "d")}]
+    assert len({content, *(small(**{"x": x} | change).content for change in changes)}) == 4
+    names: dict[str, Any] = {"image_shape": None, "x": np.zeros((5, 4), np.float32)}
+    assert small(**names, categories={0: ("u",)}).content != small(**names, categories={0: ("v",)}).content
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"x": np.zeros(5, np.float32)}, r"x must be \[n, d\].*\(5,\)"),
         ({"x": np.zeros((0, 4), np.float32), "y": np.zeros(0, np.int64)}, r"x must be \[n, d\]"),
-        ({"x": np.zeros((5, 4))}, "x must be float32, not float64"),
+        ({"x": np.zeros((5, 4), int)}, "x must be float32 or float64, not int64"),
         ({"y": np.zeros(4, np.int64)}, r"y must be \[n\] = \(5,\), not of shape \(4,\)"),
         ({"y": np.zeros(5, np.int32)}, "y must be int64, not int32"),
         ({"x": np.full((5, 4), np.nan, np.float32)}, "x has 20 values that are NaN or infinite"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from almeta.data import embedded, load_dataset
+from almeta.data import load_dataset
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,3 @@ def test_digits_are_images():
     assert (digits.x * 16 == datasets.load_digits().data.astype(np.float32)).all()
     border, centre = (digits.x.reshape(-1, 8, 8)[:, :, column].mean() for column in (0, 3))
     assert border < 0.1 < centre  # ink high on zero
-
-
-def test_every_one_has_a_source():
-    assert embedded.SOURCES.keys() == set(embedded.NAMES)

@@ -1,12 +1,30 @@
+import gzip
 import hashlib
+import io
 import json
 import os
+import stat
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from almeta.data.files import RemoteFile, cached_arrays, catalogued, data_folder, find_file, published_file
+from almeta.data import files, load_dataset
+from almeta.data.files import (
+    RemoteFile,
+    cached_arrays,
+    catalogued,
+    check_members,
+    check_unpacked,
+    data_folder,
+    digest_of,
+    find_file,
+    published_file,
+)
 from almeta.errors import AlmetaError
 
 CONTENT = b"the published bytes"
@@ -134,6 +152,149 @@ def test_damaged_cache_is_rebuilt(cache, damage):
     assert (arrays["a"] == np.arange(1000)).all()
     assert path.read_bytes() == whole
     assert zipfile.is_zipfile(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_cache_may_be_read_by_others(cache):
+    before = os.umask(0o022)
+    try:
+        cached_arrays("set", "key", Build())
+    finally:
+        os.umask(before)
+    (path,) = cache.rglob("*.npz")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+BOTH = """
+import sys, time, numpy as np
+from almeta.data.files import cached_arrays
+
+def build():
+    print("building", flush=True)
+    sys.stdin.readline()  # until both are here
+    return {"a": np.arange(100_000)}
+
+print(int(cached_arrays("set", "key", build)["a"].sum()))
+"""
+
+
+def test_two_processes_build_one_cache_at_once(cache):
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes: list[Any] = [subprocess.Popen([sys.executable, "-W", "error", "-c", BOTH], **pipes) for _ in range(2)]
+    assert [process.stdout.readline() for process in processes] == ["building\n"] * 2
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    results = [process.communicate(timeout=60) for process in processes]
+    assert results == [("4999950000\n", "")] * 2
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(files_below(cache)) == 1  # and nothing temporary
+    build = Build()
+    assert len(cached_arrays("set", "key", build)["a"]) == 100_000 and build.calls == 0
+
+
+def bomb(path, member="a.npy", size=1 << 24):
+    """A small zip archive of many zeros."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (size,)})
+        archive.writestr(member, header.getvalue() + bytes(size))
+    return path
+
+
+def test_a_cached_file_that_would_fill_the_memory_is_not_unpacked(cache, monkeypatch):
+    build = Build()
+    cached_arrays("set", "key", build)
+    (path,) = cache.rglob("*.npz")
+    bomb(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", None)  # not even asked
+        with pytest.warns(UserWarning, match=r"npz is damaged \(.* unpacks to 16777\d+ bytes, .*memory.*built anew"):
+            assert len(cached_arrays("set", "key", build)["a"]) == 1000
+    assert len(cached_arrays("set", "key", build)["a"]) == 1000 and build.calls == 2
+
+
+def test_a_cached_file_with_a_monstrous_shape(cache):
+    build = Build()
+    cached_arrays("set", "key", build)
+    (path,) = cache.rglob("*.npz")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", header.getvalue())
+    with pytest.warns(UserWarning, match="is damaged .* and is built anew"):
+        assert len(cached_arrays("set", "key", build)["a"]) == 1000
+
+
+def test_archives_that_would_fill_the_memory(tmp_path):
+    path = bomb(tmp_path / "images.zip")
+    check_members(path, 1 << 25)
+    with pytest.raises(
+        AlmetaError, match=r"images.zip \(\d+ bytes\) unpacks to 16777\d+ bytes, like a file that is made to"
+    ):
+        check_members(path, 1 << 24)
+
+
+def test_compressed_files_that_would_fill_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress(bytes(1 << 22)))
+    check_unpacked(path)
+    monkeypatch.setattr(files, "LARGEST", 1 << 20)
+    with pytest.raises(
+        AlmetaError, match=r"rows.csv.gz \(\d+ bytes\) unpacks to more than 0 GiB, like a file that is made"
+    ):
+        check_unpacked(path)
+    with pytest.raises(AlmetaError, match="rows.csv.gz .* unpacks to more than"):
+        load_dataset(f"csv:{path}")
+    path.write_bytes(gzip.compress(bytes(1 << 19)))
+    check_unpacked(path)
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """Have a file be unreadable, even for root."""
+
+    def forbid(path):
+        def refuse(opened, *args, original=Path.open, **kwargs):
+            if Path(opened) == path:
+                raise PermissionError(13, "Permission denied", str(opened))
+            return original(opened, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", refuse)
+        return path
+
+    return forbid
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, forbidden):
+    path = forbidden(tmp_path / "my.csv")
+    path.touch()
+    for read in (lambda: load_dataset(f"csv:{path}"), lambda: digest_of(path, "md5")):
+        with pytest.raises(AlmetaError, match=r"my.csv may not be read by this user \(permission denied\); change its"):
+            read()
+
+
+def test_a_folder_that_may_not_be_searched(data, cache, monkeypatch):
+    def refuse(path, original=Path.stat, **kwargs):
+        if path.name in ("file.gz", "my.csv"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, **kwargs)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    for look in (lambda: find_file("set", "file.gz"), lambda: load_dataset("csv:my.csv")):
+        with pytest.raises(AlmetaError, match="may not be read by this user"):
+            look()
+
+
+def test_a_cached_file_that_may_not_be_read(cache, monkeypatch):
+    build = Build()
+    cached_arrays("set", "key", build)
+    monkeypatch.setattr(files, "check_members", lambda *args: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    with pytest.warns(
+        UserWarning, match=r"npz may not be read by this user \(permission denied\); its arrays are built anew"
+    ):
+        assert len(cached_arrays("set", "key", build)["a"]) == 1000
 
 
 def test_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):

@@ -97,6 +97,18 @@ def test_foreign_zip(data, cache, offline):
         load_dataset("omniglot")
 
 
+def test_an_archive_that_would_fill_the_memory(data, cache, offline, monkeypatch):
+    monkeypatch.setattr("almeta.data.omniglot.LARGEST", 1 << 20)
+    (data / "omniglot").mkdir()
+    for name in ZIPS:
+        with zipfile.ZipFile(data / "omniglot" / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("images_background/A/character01/0001_01.png", bytes(1 << 21))
+    with pytest.raises(
+        AlmetaError, match=r"images_background.zip \(\d+ bytes\) unpacks to 2097152 bytes, like a file that is"
+    ):
+        load_dataset("omniglot")
+
+
 def test_no_network_and_no_cache(data, cache, offline):
     with pytest.raises(AlmetaError, match=r"could not download omniglot/images_background.zip from https://raw"):
         load_dataset("omniglot")

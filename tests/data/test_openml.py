@@ -11,8 +11,8 @@ import sklearn.datasets
 from sklearn.utils import Bunch
 
 from almeta.data import load_dataset, openml
+from almeta.data.catalogue import OPENML
 from almeta.data.suites import suite
-from almeta.data.tabular import OPENML
 from almeta.errors import AlmetaError
 from tests.data.conftest import published
 

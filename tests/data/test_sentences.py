@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from almeta.data import load_dataset, sentences
+from almeta.data import files, load_dataset, sentences
 from almeta.errors import AlmetaError
 from tests.data.conftest import published
 
@@ -28,7 +28,7 @@ def test_counts(data):
     assert load_dataset("trec", terms=2).columns == ("a", "bird")
 
 
-@pytest.mark.parametrize("name", sentences.NAMES)
+@pytest.mark.parametrize("name", sentences.SOURCES)
 def test_published(name, load_once):
     folder = published(f"text/{name}.tsv.gz", "text/catalogue.json") / "text"
     item = next(i for i in json.loads((folder / "catalogue.json").read_text("utf-8"))["datasets"] if i["name"] == name)
@@ -66,6 +66,13 @@ def test_values(load_once):
 def test_damaged_file(content, message, data, cache):
     put(data, content)
     with pytest.raises(AlmetaError, match=rf"trec.tsv.gz {message}"):
+        load_dataset("trec")
+
+
+def test_a_file_that_would_fill_the_memory(data, cache, monkeypatch):
+    put(data, gzip.compress(bytes(1 << 22)))
+    monkeypatch.setattr(files, "LARGEST", 1 << 20)
+    with pytest.raises(AlmetaError, match="trec.tsv.gz .* unpacks to more than"):
         load_dataset("trec")
 
 

@@ -66,6 +66,23 @@ def test_groups():
         ("wdbc", "breast_cancer_ljubljana", False),
         ("mnist", "fashion_mnist", False),
         ("csv:a.csv", "csv:b.csv", False),
+        ("openml:40", "sonar", True),
+        ("openml:37", "pima", True),
+        ("openml:1510", "breast_cancer", True),
+        ("openml:28", "digits", True),
+        ("openml:061", "iris", True),
+        ("openml:49", "heart", True),
+        ("openml:credit-G", "german_numer", True),
+        ("openml:vowel", "vowel", True),
+        ("openml:9999999", "sonar", False),
+        ("openml:breast-cancer", "breast_cancer_ljubljana", True),  # its name there, and that of another table here
+        ("openml:breast-cancer", "wdbc", False),
+        ("csv:my/heart.csv", "heart_statlog", True),
+        ("csv:pima.csv", "diabetes", True),
+        ("csv:Breast_Cancer.CSV.GZ", "wdbc", True),
+        ("csv:/tmp/digits.csv.gz", "optdigits", True),
+        ("csv:fashion_mnist.csv", "fashion-mnist", True),
+        ("csv:hearts.csv", "heart_statlog", False),
     ],
 )
 def test_group_of(one, other, same):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from almeta.data import dataset_names, load_dataset, tabular
+from almeta.data.catalogue import ALIASES, FAMILIES, OPENML
 from almeta.data.suites import suite
 from almeta.errors import AlmetaError
 from tests.data.conftest import published
@@ -46,7 +47,7 @@ def test_iris_is_that_of_scikit_learn():
     assert np.isclose(ours, theirs).mean() > 0.99  # UCI's copy has two rows with mistakes
 
 
-@pytest.mark.parametrize("alias, name", tabular.ALIASES.items())
+@pytest.mark.parametrize("alias, name", ALIASES.items())
 def test_aliases(alias, name):
     published(f"tabular/{name}.csv.gz")
     assert alias not in dataset_names()
@@ -54,9 +55,9 @@ def test_aliases(alias, name):
 
 
 def test_names():
-    assert len(tabular.NAMES) == 58
-    assert set(tabular.ALIASES.values()) <= set(tabular.NAMES)
-    assert set(tabular.OPENML) <= {*tabular.NAMES, "iris", "wine"}
+    assert len(FAMILIES["tabular"]) == 58
+    assert set(ALIASES.values()) <= set(FAMILIES["tabular"])
+    assert set(OPENML) <= {*FAMILIES["tabular"], "iris", "wine"}
     with pytest.raises(AlmetaError, match="unknown key of data set heart_statlog 'target'; Known: none"):
         load_dataset("heart", target="x")
 

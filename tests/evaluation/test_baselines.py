@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from almeta.data import Dataset
-from almeta.envs import make_simulation
-from almeta.evaluation.baselines import QUANTILES, make_baselines, nearest_by_threshold, summaries
+from almeta.envs.stream import StreamOptions, StreamSimulation
+from almeta.evaluation.baselines import QUANTILES, make_baselines, measure, nearest_by_threshold, summary_of
 from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
 from almeta.strategies.stream import NearestLabelled
@@ -19,9 +19,15 @@ def streams():
     dataset = Dataset("easy", images.reshape(-1, 16), np.arange(8).repeat(10), names, "random numbers", (4, 4))
 
     def make(**options):
-        return make_simulation(dataset, 50, make_generator(0, "env"), **{"length": 12, **options})
+        settings = StreamOptions(**{"length": 12, **options})
+        return StreamSimulation(dataset, settings, 50, make_generator(0, "env"))
 
     return make
+
+
+def summaries(actors, simulation, episodes, seed):
+    found = measure(actors, simulation, episodes, seed)
+    return {name: summary_of(actors[name], measures) for name, measures in found.items()}
 
 
 def test_the_baselines_are_there(streams):

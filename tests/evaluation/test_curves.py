@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from almeta.errors import AlmetaError
-from almeta.evaluation.curves import check_curves, curve_areas, query_weights, read_curves, split_curves, write_curves
+from almeta.evaluation.curves import check_curves, curve_areas, query_weights, split_curves
 
 SCORES = {
     ("iris", "margin", 0): [0.5, 0.9, 1.0],
@@ -70,16 +70,6 @@ def test_data_sets_may_have_different_budgets_and_repeats(curves):
     assert curve_areas(blocks)["margin"]["wine"].tolist() == pytest.approx([0.7])
 
 
-def test_file_is_read_back_bit_for_bit(curves, tmp_path):
-    odd = {"iris": "null", "wine": "1"}
-    table = pd.concat([curves, curves.assign(dataset="wine")])
-    table = check_curves(table.assign(dataset=table["dataset"].map(odd), score=table["score"] / 3 + 1e-17))
-    path = write_curves(table, tmp_path / "curves.csv")
-    assert path.read_text().splitlines()[0] == "dataset,strategy,repeat,queries,score"
-    pd.testing.assert_frame_equal(read_curves(path), table, check_exact=True)
-    assert [file.name for file in tmp_path.iterdir()] == ["curves.csv"]
-
-
 def test_gaps_are_named(curves):
     with pytest.raises(AlmetaError, match="'margin' lacks repeat 1 of data set 'iris'.*1 such gaps"):
         check_curves(curves.drop(index=[3, 4, 5]))
@@ -109,20 +99,3 @@ def test_numbers_that_are_none(curves, column, value, message):
     table.loc[2, column] = value
     with pytest.raises(AlmetaError, match=message):
         check_curves(table)
-
-
-def test_files_that_hold_no_curves(curves, tmp_path):
-    path = tmp_path / "curves.csv"
-    with pytest.raises(AlmetaError, match="no learning curves at .*curves.csv"):
-        read_curves(path)
-    path.write_bytes(b"\x89PNG\r\n\xff\xfe")
-    with pytest.raises(AlmetaError, match="holds no learning curves"):
-        read_curves(path)
-    path.touch()
-    path.write_text("")
-    with pytest.raises(AlmetaError, match="holds no learning curves"):
-        read_curves(path)
-    whole = write_curves(curves, path).read_text()
-    path.write_text(whole[: whole.rindex(",") + 1])  # cut in the last row
-    with pytest.raises(AlmetaError, match="score is  in a row of 'random'"):
-        read_curves(path)

@@ -42,7 +42,7 @@ def no_loading(name: str) -> None:
         ),
         ("dataset=omniglt", "unknown dataset 'omniglt'; did you mean 'omniglot'? Known: characters, "),
         ("dataset.name=omniglt", "unknown data set 'omniglt'; did you mean 'omniglot'? Known: abalone, "),
-        ("agent=qlearning", "unknown agent 'qlearning'; did you mean 'q_learning'? Known: group_reinforce, "),
+        ("agent=qlearning", "unknown agent 'qlearning'; did you mean 'q_learning'? Known: actor_critic, "),
         ("network=lstn", "unknown network 'lstn'; did you mean 'lstm'? Known: episodic, lstm"),
         ("env=oneshot", "unknown env 'oneshot'; did you mean 'one_shot'? Known: one_shot"),
         ("logger=wanb", "unknown logger 'wanb'; did you mean 'wandb'? Known: none, wandb"),
@@ -61,7 +61,8 @@ def no_loading(name: str) -> None:
         ("max_grad_norm=0", "max_grad_norm is 0; it must be a number above 0 or null"),
         ("anneal_lr=maybe", "anneal_lr is 'maybe'; it must be true or false"),
         ("device=3", "device is 3; it must be a text"),
-        ("threads=0", "threads is 0; it must be a whole number of at least 1 or null"),
+        ("threads=0", "threads is 0; it must be a whole number from 1 to 1024 or null"),
+        ("threads=100000", "threads is 100000; it must be a whole number from 1 to 1024 or null"),
         ("seed=x", "seed is 'x'; it must be a whole number"),
         ("name=null", "name is None; it must be a text"),
         ("matmul_precision=foo", "matmul_precision is 'foo'; it must be 'highest' or 'medium'"),
@@ -101,7 +102,7 @@ def no_loading(name: str) -> None:
 )
 def test_keys_and_values(command, monkeypatch, overrides, says):
     if "dataset.name" not in overrides:
-        monkeypatch.setattr("almeta.training.build.load_dataset", no_loading)
+        monkeypatch.setattr("almeta.runs.streams.load_dataset", no_loading)
     result = command(train, *SMALL, *overrides.split())
     assert result.status == 1
     assert result.error.startswith(f"error: {says}")
@@ -156,7 +157,7 @@ def real_data(monkeypatch, tmp_path):
 
     monkeypatch.setattr("pooch.HTTPDownloader.__call__", refuse)
     monkeypatch.setattr(pooch.get_logger(), "disabled", True)  # it writes to the standard error of another test
-    monkeypatch.setattr("almeta.training.build.load_dataset", load_dataset)
+    monkeypatch.setattr("almeta.runs.streams.load_dataset", load_dataset)
     monkeypatch.setenv("ALMETA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ALMETA_DATA", str(tmp_path / "data"))
     (tmp_path / "data" / "omniglot").mkdir(parents=True)

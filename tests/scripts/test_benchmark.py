@@ -10,16 +10,18 @@ import pandas as pd
 import pytest
 import torch
 
+from almeta.build import build
 from almeta.evaluation import benchmark as cells
 from almeta.learners.scikit import Scikit
+from almeta.runs import training
+from almeta.runs.config import TrainConfig
+from almeta.runs.pools import chosen_policies
 from almeta.scripts import benchmark, evaluate, train
-from almeta.scripts.benchmark import chosen_policies
-from almeta.training.build import build
 from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
 
 FILES = {
     *("aulc.csv", "cells.sqlite", "curves.csv", "summary.csv", "summary.json", "summary.md", "tests.csv"),
-    *("gain_curves.png", "gains.png", "learning_curves.png"),
+    *("gain_curves.png", "gains.png", "learning_curves.png", "report.html"),
 }
 TINY = ("budget=3", "repeats=2", "env.pool_size=15", "env.max_test=20", "strategies=[random,margin]", "out=out")
 TRAIN = (*SMALL, *SMALL_POOLS, "experiment=pool/quickstart", "batches=1", "evaluate_every=9", "final_episodes=4")
@@ -31,7 +33,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))
-        train.train(small_config(*TRAIN), folder)
+        training.train(TrainConfig.read(small_config(*TRAIN)), folder)
     return folder
 
 
@@ -86,7 +88,7 @@ def test_a_policy_is_judged_on_a_table_of_ones_own(command, run):
     result = command(evaluate, *asked)
     assert result.status == 0, result.err
     summary = json.loads(Path("out/summary.json").read_text())
-    assert (summary["policy"], summary["datasets"]) == ("run", ["csv:my.csv"])
+    assert (summary["policy"], summary["datasets"]) == ("run", [f"csv:{Path('my.csv').resolve()}"])
     assert files() >= FILES
     curves = pd.read_csv("out/curves.csv")
     names = {"random", "margin", "entropy", "information_density", "core_set", "pool_quickstart"}
@@ -271,8 +273,6 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("strategies=[margin]", "name the data sets either one by one, datasets=[iris,wine], or as a suite, "),
         ("datasets=[iris] suite=embedded", "both suite=embedded and datasets=[iris] are set, perhaps one of them"),
         ("datasets=[]", "no data set is named; a benchmark needs at least one"),
-        ("datasets=iris", "datasets is 'iris'; it must be a list of texts or null"),
-        ("datasets=[iris] strategies=margin", "strategies is 'margin'; it must be a list of texts"),
         ("datasets=[1]", "datasets is [1]; it must be a list of texts or null"),
         ("datasets=[iris,iris]", "the data set 'iris' is named twice; name it once"),
         ("datasets=[moons,iris] budget=200", "env.budget=200, but the pool of data set 'moons' has "),
@@ -287,12 +287,12 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("datasets=[iris] env.num_first=0", "env.num_first is 0; it must be a whole number of at least 1"),
         ("datasets=[iris] env.query_size=0", "env.query_size is 0; it must be a whole number of at least 1"),
         ("datasets=[iris] env.score=acuracy", "env.score is 'acuracy'; it must be 'accuracy' or "),
-        ("datasets=[iris] env.test_share=2", "env.test_share is 2; it must be a number from 0 to 1"),
+        ("datasets=[iris] env.test_share=2", "env.test_share is 2; it must be a number above 0, at most 1"),
         ("datasets=[iris] env.pool_size=2", "data set 'iris'"),
         ("datasets=[iris] device=gpu", "device=gpu cannot be used here"),
         ("datasets=[iris] +options.n=3", "unknown key of data set iris 'n'"),
         ("datasets=[iris] +option.n=3", "unknown key 'option'; did you mean 'options'?"),
-        ("datasets=['csv:nowhere.csv']", "there is no file nowhere.csv (looked for in "),
+        ("datasets=['csv:nowhere.csv']", "/nowhere.csv (looked for in "),
     ],
 )
 def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, overrides, says):
@@ -333,8 +333,8 @@ def rows(*more: str, header="one,two,label", n=40) -> str:
         (rows("3,inf,a"), "column 'two' has 1 values that are infinite or too large, the first in row 41"),
         (rows("3,0,"), "1 of 41 rows have no label in column 'label'"),
         (rows("3,0,a,9"), "my.csv cannot be read: "),
-        (rows(n=6), "env.budget=3, but the pool of data set 'csv:my.csv' has 4 rows, 2 of them without a label"),
-        (rows(n=2), "data set 'csv:my.csv' has 2 rows: 1 for the pool and 1 for testing"),
+        (rows(n=6), "/my.csv' has 4 rows, 2 of them without a label; choose 2 or less"),
+        (rows(n=2), "/my.csv' has 2 rows: 1 for the pool and 1 for testing"),
         ("label\n" + "a\nb\n" * 20, "besides the labels in 'label' there is no column to learn from"),
         ("\x00\x01\x02", "my.csv"),
     ],
@@ -347,7 +347,7 @@ def test_tables_that_cannot_be_used(command, text, says):
     assert not Path("out").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*it is left out:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
 @pytest.mark.parametrize(
     "text",
     [
@@ -358,7 +358,7 @@ def test_tables_that_cannot_be_used(command, text, says):
         ),
         pytest.param(rows().replace("label", "label,no", 1).replace("a\n", "a,\n").replace("b\n", "b,\n"), id="empty"),
         pytest.param("one,label\n" + "1,a\n" * 20 + "1,b\n" * 20, id="a constant column alone"),
-        pytest.param("one,label\n" + "1,a\n" * 20 + "2,b\n" * 20, id="duplicate rows"),
+        pytest.param("one,label\n" + "1,a\n" * 20 + "2,b\n" * 19 + "1,b\n", id="duplicate rows"),
         pytest.param(
             "x,z,label\n" + "".join(f"c{i % 10000},{i % 3},{'ab'[i % 2]}\n" for i in range(25000)), id="10,000"
         ),
@@ -378,14 +378,13 @@ def test_tables_that_can_be_used(command, text):
     ("overrides", "says"),
     [
         ("dataset=csv:my.csv dataset.target=lable", "unknown target column 'lable'; did you mean 'label'?"),
-        ("dataset=csv:none.csv", "there is no file none.csv"),
+        ("dataset=csv:none.csv", "/none.csv (looked for in "),
         ("dataset=irsi", "unknown data set 'irsi'; did you mean 'iris'?"),
         ("dataset=heart dataset.target=label", "unknown key of data set heart_statlog 'target'"),
-        ("dataset=csv:my.csv env.budget=99", "env.budget=99, but the pool of data set 'csv:my.csv' has 15 rows"),
+        ("dataset=csv:my.csv env.budget=99", "/my.csv' has 15 rows, 12 of them without a label"),
         ("dataset=csv:my.csv env.num_first=0", "env.num_first is 0; it must be a whole number of at least 1"),
         ("dataset=csv:my.csv env.classes=3", "unknown key of env 'classes'"),
         ("dataset=csv:my.csv strategies=[margn]", "unknown strategy 'margn'; did you mean 'margin'?"),
-        ("dataset=csv:my.csv strategies=margin", "strategies is 'margin'; it must be a list of texts"),
         ("dataset=embedded dataset.fold=7", "dataset.fold=7, but dataset.num_folds="),
         ("dataset=embedded dataset.fold=null", "held no data set back"),
         ("dataset=named", "Missing mandatory value: name"),
@@ -404,10 +403,10 @@ def test_what_an_evaluation_cannot_do_is_told_in_one_line(command, run, override
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ("env=pool agent=q_learning", "which cannot act in 'almeta.envs.make_pool_simulation'; begin with a preset"),
+        ("env=pool agent=q_learning", "agent.exploration=balanced looks at the true slot of a stream; choose uniform"),
         ("env.num_first=0", "env.num_first is 0; it must be a whole number of at least 1"),
         ("env.query_size=0", "env.query_size is 0; it must be a whole number of at least 1"),
-        ("num_envs=5", "num_envs=5 is no multiple of group=2, the episodes that share a task"),
+        ("num_envs=5", "num_envs=5 is no multiple of env.group=2, the episodes per task"),
         ("env.budget=40", "env.budget=40, but the pool of data set "),
         ("dataset.fold=2", "dataset.fold=2, but dataset.num_folds=2; folds count from 0"),
         ("dataset.num_folds=3", "num_folds=3, but the 2 data sets are 2 groups of near-duplicates"),

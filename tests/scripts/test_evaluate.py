@@ -42,6 +42,8 @@ def test_the_measures_are_printed_and_written(command, run):
         "summary.json",
         "table.csv",
         "table.md",
+        "instances.csv",
+        "report.html",
         "accuracy_against_requests.png",
         "requests_along_script.png",
     }
@@ -92,7 +94,7 @@ def test_equal_seeds_give_equal_scores(command, run):
         (["dataset=characters", "classes=all"], "the policy was trained on classes of 'characters'"),
         (["dataset=characters", "dataset.split_seed=1"], "choose classes=test (or train) of that split"),
         (["dataset=characters", "dataset.train_classes=0.5"], "choose classes=test (or train) of that split"),
-        (["classes=tset"], "unknown choice of classes 'tset'; did you mean 'test'? Known: all, test, train"),
+        (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all'"),
         (["dataset=mnist"], "the policy reads images of 16 pixels, those of 'mnist' have 25"),
         (["env.classes=4"], "the policy tells 3 classes apart; choose env.classes=3 or fewer"),
         (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,36 @@ import torch
 
 from almeta.data.suites import group_of, suite
 from almeta.errors import AlmetaError
-from almeta.evaluation.figures import gain_over_training
 from almeta.evaluation.sweep import pool_table, sweep_table
 from almeta.policies import find_policy
+from almeta.runs import run_of, training
+from almeta.runs.config import TrainConfig
+from almeta.runs.pools import PoolRun, SplitSuite
 from almeta.scripts import train
-from almeta.scripts.commands import name_datasets
-from almeta.scripts.pools import PoolRun
-from almeta.training.build import check_config, split_suite
-from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
+from almeta.strategies import Outputs
+from almeta.training.agents import check_agent
+from tests.small_config import SMALL, SMALL_POOLS, small_config
 
 TRAIN = (*SMALL, *SMALL_POOLS, "experiment=pool/quickstart", "batches=2", "final_episodes=4")
 
 
 def pool_config(*overrides: str) -> dict:
     return small_config("experiment=pool/quickstart", *SMALL_POOLS, *overrides)
+
+
+def pool_run(*overrides: str) -> PoolRun:
+    return PoolRun(TrainConfig.read(pool_config(*overrides)))
+
+
+def split_suite(chosen: dict) -> dict[str, tuple[str, ...]]:
+    return SplitSuite.read(chosen).split()
+
+
+def check_config(config: dict) -> None:
+    told = TrainConfig.read(config)
+    kind = run_of(told)
+    kind.check(told)
+    check_agent(told.plain(), kind.kind)
 
 
 # ---- data sets to train on, and to be judged on
@@ -74,26 +89,30 @@ def test_a_config_of_pools_is_checked(change, says):
 
 def test_agents_and_environments_are_of_one_kind():
     pools, streams = pool_config(), small_config()
-    for config, other in ((pools, streams), (streams, pools)):
-        with pytest.raises(AlmetaError, match="which cannot act in .*; begin with a preset"):
-            check_config({**config, "agent": other["agent"]})
+    for config, part, choice in (
+        (pools, "network", streams["network"]),
+        (streams, "network", pools["network"]),
+        (pools, "agent", small_config("agent=supervised")["agent"]),
+    ):
+        with pytest.raises(AlmetaError, match=f"{part}._target_ is .*, but env is of kind .*; begin with a preset"):
+            check_config({**config, part: choice})
 
 
 # ---- training
 
 
 def test_a_run_says_what_it_trains_on_and_holds_back():
-    run = PoolRun(pool_config("env.synthetic=0.25"))
+    run = pool_run("env.synthetic=0.25")
     assert sorted((*run.names["train"], *run.names["test"])) == ["iris", "wine"]
     text = run.describe()
     assert "training pool_quickstart: GroupReinforce with PoolScorer" in text
-    assert "on 1 data sets and 25% synthetic tasks for 4 batches of 4 episodes" in text
+    assert "for 4 batches of 4 episodes, on 1 data sets and 25% synthetic tasks" in text
     assert "judged on 1 data sets it never sees" in text
     assert run.simulation.sampler.names == run.names["train"]
 
 
 def test_an_evaluation_measures_the_same_tasks_at_each_call():
-    run = PoolRun(pool_config("env.budget=8"))
+    run = pool_run("env.budget=8")
     assert set(run.evaluations) == {"train", "test"}
     for measure in run.evaluations.values():
         first = measure(run.agent)
@@ -109,19 +128,22 @@ def test_an_evaluation_measures_the_same_tasks_at_each_call():
 
 
 def test_a_policy_that_does_as_margin_does_gains_nothing():
-    run = PoolRun(pool_config("evaluate_episodes=32"))  # fresh: its correction of the prior is zero
+    run = pool_run("evaluate_episodes=32")  # fresh: its correction of the prior is zero
 
     class AsMargin:
-        def utilities(self, state, generator):
+        def initial(self, num_envs):
+            return ()
+
+        def step(self, state, memory):
             top = state.probabilities.topk(2, -1).values
-            return (top[..., 1] - top[..., 0]).masked_fill(~state.available, -torch.inf)
+            return Outputs((top[..., 1] - top[..., 0]).masked_fill(~state.available, -torch.inf)), memory
 
     measured = run.evaluations["test"](AsMargin())  # type: ignore[arg-type]
     assert abs(measured["gain"]) < 0.01  # ties may be broken otherwise
 
 
 def test_evaluations_do_not_touch_what_is_trained_on():
-    run = PoolRun(pool_config())
+    run = pool_run()
     before = run.simulation.generator.get_state()
     run.evaluations["train"](run.agent)
     assert torch.equal(run.simulation.generator.get_state(), before)
@@ -129,33 +151,22 @@ def test_evaluations_do_not_touch_what_is_trained_on():
 
 @pytest.mark.usefixtures("quick_figures")
 def test_a_run_without_a_fold_is_not_judged(tmp_path):
-    summary = train.train(pool_config("dataset.fold=null", "batches=2"), tmp_path)
+    summary = training.train(TrainConfig.read(pool_config("dataset.fold=null", "batches=2")), tmp_path)
     assert set(summary) == {"policy", "seed", "batches", "train"}
     assert find_policy(tmp_path).members[0].trained_on == {"iris", "wine"}
     assert not (tmp_path / "curves.csv").exists()
+    assert "No fold was held out" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.mark.usefixtures("quick_figures")
 def test_a_run_leaves_its_tables_and_figures(tmp_path):
-    summary = train.train(pool_config("batches=2", "evaluate_every=1"), tmp_path)
+    summary = training.train(TrainConfig.read(pool_config("batches=2", "evaluate_every=1")), tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert left >= {"config.yaml", "metrics.jsonl", "last.pt", "best.pt", "gain_over_training.png", "summary.json"}
     assert left >= {"curves.csv", "summary.md", "learning_curves.png", "gains.png"}
     names = {row["strategy"] for row in summary["benchmark"]["strategies"]}
     assert names == {"random", "margin", "entropy", "information_density", "core_set", "pool_quickstart"}
     assert set(summary["test"]) == {"aulc", "aulc_of_margin", "gain", "better", "mean_return", "episodes"}
-
-
-def test_the_gain_is_drawn_along_training(tmp_path):
-    lines = [
-        {"kind": "evaluation", "batch": batch, "classes": part, "gain": 0.001 * batch}
-        for batch in (1, 2, 3)
-        for part in ("train", "test")
-    ]
-    path = gain_over_training(lines, tmp_path / "gain.png", "margin")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="no evaluation to draw"):
-        gain_over_training([{"kind": "train", "batch": 1}], tmp_path / "none.png", "margin")
 
 
 # ---- sweeps
@@ -174,8 +185,9 @@ def test_a_sweep_over_folds_ends_in_a_table_and_is_one_policy(command):
         assert float(row["gain"]) == pytest.approx(test["gain"])
         assert float(row["aulc"]) == pytest.approx(test["aulc"])
     assert not Path("sweep/table.csv").exists()
-    assert result.out.rstrip().endswith("wrote pools.csv to sweep")
-    assert "missing: fold=null was judged on no 'test' data in sweep/" in result.out
+    assert result.out.rstrip().endswith("wrote pools.csv, table.md, report.html to sweep")
+    told = Path("sweep/table.md").read_text("utf-8")
+    assert "missing: fold=null was judged on no 'test' data in sweep/" in told
     policy = find_policy("sweep")
     assert (policy.name, len(policy.members)) == ("mine", 3)
     assert policy.members[0].trained_on == {"iris", "wine"}
@@ -202,30 +214,3 @@ def test_the_table_of_pools_leaves_out_streams_and_unfinished_jobs(tmp_path):
         "a job has no finished summary.json",
     ]
     assert list(pool_table([]).columns) == ["policy", "seed", "aulc", "gain", "better"]
-
-
-# ---- names on the command line
-
-
-@pytest.mark.parametrize(
-    ("given", "becomes"),
-    [
-        ("dataset=csv:my.csv", ["dataset=named", "dataset.name='csv:my.csv'"]),
-        ("dataset=iris", ["dataset=named", "dataset.name='iris'"]),
-        ("dataset=heart", ["dataset=named", "dataset.name='heart'"]),
-        ("dataset=openml:61", ["dataset=named", "dataset.name='openml:61'"]),
-        ("dataset=csv:it's.csv", ["dataset=named", r"dataset.name='csv:it\'s.csv'"]),
-        ("dataset=csv:a=b.csv", ["dataset=named", "dataset.name='csv:a=b.csv'"]),
-        ("dataset=omniglot", ["dataset=omniglot"]),
-        ("dataset=tables", ["dataset=tables"]),
-        ("dataset.name=iris", ["dataset.name=iris"]),
-        ("policy=iris", ["policy=iris"]),
-    ],
-)
-def test_any_name_may_stand_for_a_data_set(monkeypatch, given, becomes):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", "policy=x", given, "seed=1"])
-    name_datasets()
-    assert sys.argv == ["evaluate.py", "policy=x", *becomes, "seed=1"]
-    if "named" in becomes[0]:
-        name = compose_config(*sys.argv[1:], command="evaluate")["dataset"]["name"]
-        assert name == given.removeprefix("dataset=")

@@ -51,7 +51,7 @@ def test_a_signal_leaves_a_run_that_goes_on(tmp_path, command, monkeypatch, numb
     assert not (tmp_path / "run" / "summary.json").exists()
     assert not list((tmp_path / "run").glob("*.tmp"))
 
-    monkeypatch.setattr("almeta.training.build.load_dataset", load_dataset)
+    monkeypatch.setattr("almeta.runs.streams.load_dataset", load_dataset)
     assert command(train, f"resume={tmp_path / 'run'}").status == 0
     assert command(train, *SMALL, *overrides, "hydra.run.dir=whole").status == 0
     same_run(tmp_path / "run", tmp_path / "whole")

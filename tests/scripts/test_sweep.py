@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from almeta.scripts import streams, train
+from almeta.runs import run as runs
+from almeta.scripts import evaluate, train
 from almeta.scripts.commands import register_resolvers
 from almeta.training.rollout import play
 from tests.small_config import SMALL
@@ -42,7 +43,7 @@ def test_a_sweep_ends_in_one_table_and_is_not_done_twice(command):
     assert "tiny (incorrect=-1)" in text
     assert "published: RL (R_inc" in text
     assert "interval over 2 seeds" in text
-    assert text.endswith("wrote table.csv, table.md to sweep\n")
+    assert text.endswith("wrote table.csv, table.md, report.html to sweep\n")
     assert max(map(len, text.splitlines())) <= 80
 
     again = command(train, *asked)
@@ -82,21 +83,48 @@ def test_a_job_that_fails_does_not_stop_the_others(command, monkeypatch):
             raise ZeroDivisionError("a fault of almeta")
         return build(config, *args)
 
-    build = streams.build_agent
-    monkeypatch.setattr(streams, "build_agent", faulty)
+    build = runs.build_agent
+    monkeypatch.setattr(runs, "build_agent", faulty)
     result = command(train, *SWEEP, "env.classes=3,9999,4", "seed=0,1")
-    assert result.status == 0
+    assert result.status == 1
     assert result.err.count("error: env.classes=9999, but this part of data set 'omniglot' has 1200 classes") == 2
     assert result.err.count("ZeroDivisionError: a fault of almeta") == 2  # with its traceback: it is to be mended
     rows = pd.read_csv("sweep/table.csv")
     assert list(rows["policy"][rows["kind"] == "policy"]) == ["tiny (classes=3)", "tiny (classes=4)"]
-    missing = re.findall(r"^missing: (.*) has no finished summary\.json in sweep/", result.out, re.MULTILINE)
-    assert sorted(missing) == [
+    last = result.err.splitlines()[-1]
+    assert last.startswith("error: 4 of 6 jobs failed: ")
+    assert sorted(re.findall(r"(classes=\d+, seed=\d) in sweep/", last)) == [
         "classes=3, seed=1",
         "classes=4, seed=1",
         "classes=9999, seed=0",
         "classes=9999, seed=1",
     ]
+    page = Path("sweep/report.html").read_text("utf-8")
+    assert page.count("has no finished summary.json in sweep/") == 4
+
+
+@pytest.mark.parametrize("module", [train, evaluate])
+def test_a_sweep_of_another_command_ends_so_too(module, command, tmp_path):
+    """A policy that is not there fails each of the jobs, whatever the command does."""
+    asked = {train: [*SMALL, "dataset=omniglot", "name=tiny", "agent.gamma=2,3"], evaluate: ["policy=none,nobody"]}
+    result = command(module, "-m", *asked[module], "hydra.sweep.dir=sweep")
+    assert result.status == 1
+    assert result.err.splitlines()[-1].startswith("error: 2 of 2 jobs failed: ")
+
+
+def test_the_command_of_a_sweep_exits_with_its_status(tmp_path):
+    """In a process of its own: Hydra turns what its callbacks raise into warnings."""
+    asked = ["-m", *SMALL, "batches=1", "hydra.sweep.dir=sweep", "env.classes=3,9999"]
+    line = [sys.executable, str(ROOT / "scripts" / "train.py"), *asked]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr and "warn" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: 1 of 2 jobs failed: classes=9999 in sweep/")
+    rows = pd.read_csv(tmp_path / "sweep" / "table.csv")
+    assert list(rows["policy"][rows["kind"] == "policy"]) == ["q_learning (classes=3)"]
+    assert (tmp_path / "sweep" / "report.html").exists()
 
 
 def test_presets_can_be_swept_over(command):
@@ -172,8 +200,9 @@ def test_jobs_side_by_side(tmp_path, command):
         text=True,
         timeout=300,
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
-    assert result.stdout.count("missing: classes=9999, seed=") == 2
+    last = result.stderr.splitlines()[-1]
+    assert sorted(re.findall(r"classes=9999, seed=\d", last)) == ["classes=9999, seed=0", "classes=9999, seed=1"]
     rows = pd.read_csv(tmp_path / "sweep" / "table.csv").set_index("policy")
     assert rows.loc["q_learning (classes=3)", "interval_over"] == "2 seeds"

@@ -21,6 +21,8 @@ LEFT = {
     "summary.json",
     "table.csv",
     "table.md",
+    "instances.csv",
+    "report.html",
     "accuracy_against_requests.png",
     "requests_along_script.png",
     "instances_over_training.png",
@@ -56,11 +58,11 @@ def test_a_run_leaves_its_files_and_says_what_it_did(command):
     assert result.status == 0
     assert files(Path("run")) == LEFT
     assert "training woodward_finn: QLearning with LSTMNetwork (" in result.out
-    assert "on 1,200 classes of omniglot for 4 batches of 4 episodes; judged on 30 classes it never sees" in result.out
+    assert "for 4 batches of 4 episodes, on 1,200 classes of omniglot; judged on 30 classes it never sees" in result.out
     assert "woodward_finn after 4 batches, on classes of omniglot never trained on" in result.out
     for name in ("request always", "never request: guess", "nearest labelled image", "published: Supervised"):
         assert name in result.out
-    assert "learning_curve.png to run\n" in result.out
+    assert "learning_curve.png, report.html to run\n" in result.out
     assert "batch 4 of 4" in result.err  # progress does not mix with the tables
     summary = json.loads(Path("run/summary.json").read_text())
     assert {"policy", "seed", "batches", "test", "train", "baselines", "scripted"} <= set(summary)
@@ -91,8 +93,10 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(command):
 
 def test_main_returns_the_mean_return_on_training_classes(command):
     command(train, *SMALL, "hydra.run.dir=run")
-    config = OmegaConf.create({"resume": "run"})
-    hydra = OmegaConf.create({"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}}})
+    config = OmegaConf.create({"resume": "run", "modules": []})
+    hydra = OmegaConf.create(
+        {"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}, "job": {}}}
+    )
     HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
     try:
         score = train.main(config)
@@ -207,7 +211,7 @@ def test_the_logger_may_change_on_the_way(command):
     assert OmegaConf.load("run/config.yaml").logger == {}
 
 
-@pytest.mark.parametrize("moment", ["almeta.scripts.streams.pretrain_encoder", "almeta.scripts.streams.compare"])
+@pytest.mark.parametrize("moment", ["almeta.runs.streams.pretrain_encoder", "almeta.runs.streams.compare"])
 def test_ctrl_c_outside_the_training_loop_says_how_to_go_on(command, monkeypatch, moment):
     base = (*SMALL, "network=episodic")
     command(train, *base, "hydra.run.dir=whole")
@@ -222,7 +226,7 @@ def test_ctrl_c_outside_the_training_loop_says_how_to_go_on(command, monkeypatch
 
 
 def test_ctrl_c_before_anything_is_trained_leaves_nothing(command, monkeypatch):
-    monkeypatch.setattr("almeta.scripts.streams.load_split", interrupt)
+    monkeypatch.setattr("almeta.runs.streams.load_dataset", interrupt)
     result = command(train, *SMALL)
     assert (result.status, result.error) == (130, "stopped")
     assert not Path("runs").exists()

@@ -4,20 +4,19 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from almeta.evaluation.tables import (
-    markdown_table,
-    rich_table,
-    table_of_instances,
-    table_of_policies,
-    write_table,
-)
+from almeta.evaluation.report import Report
+from almeta.evaluation.stream_tables import shown_table, table_of_instances, table_of_policies
+from almeta.evaluation.writers import console_text, markdown
 
 
 def printed(table: pd.DataFrame, width: int = 120) -> str:
-    console = Console(width=width)
-    with console.capture() as capture:
-        console.print(rich_table(table, title="Results"))
-    return capture.get()
+    report = Report("Results", tables=[shown_table("table", table)])
+    return console_text(report, Console(width=width))
+
+
+def markdown_lines(table: pd.DataFrame) -> list[str]:
+    """The lines below the title."""
+    return markdown(Report("Results", tables=[shown_table("table", table)])).splitlines()[2:]
 
 
 def test_one_summary_has_its_interval_over_episodes(make_summary):
@@ -55,7 +54,7 @@ def test_a_label_without_summary_is_refused():
 
 def test_markdown_shows_percents_intervals_and_dashes(make_summary):
     silent = make_summary(accuracy=0.0, prediction_accuracy=None, request_rate=1.0, mean_return=-1.5)
-    lines = markdown_table(table_of_policies({"a|b": make_summary()}, {"always": silent})).splitlines()
+    lines = markdown_lines(table_of_policies({"a|b": make_summary()}, {"always": silent}))
     assert lines[0].startswith("| policy | all steps correct, % | predictions correct, % |")
     assert lines[2] == (r"| a\|b | 60.0 ± 2.0 | 80.0 ± 2.0 | 25.0 ± 2.0 | 10.00 ± 0.02 |")
     assert lines[3] == "| always | 0.0 ± 2.0 | – | 100.0 ± 2.0 | -1.50 ± 0.02 |"
@@ -67,7 +66,7 @@ def test_terminal_shows_every_row_and_takes_labels_literally(make_summary):
     assert "agent (layers=[a,b])" in text
     assert "60.0 ± 2.0" in text
     assert "published: RL (R_inc -20)" in text
-    assert "Woodward & Finn 2017" in text
+    assert "Woodward & Finn 2017" in " ".join(text.split())
 
 
 def test_terminal_of_80_columns_cuts_no_number(make_summary):
@@ -86,14 +85,15 @@ def test_table_of_instances(make_summary):
     }
     table = table_of_instances(summary)
     assert list(table["instance"]) == list(range(1, 11))
-    lines = markdown_table(table).splitlines()
+    lines = markdown_lines(table)
     assert lines[2] == "| 1 | 1,200 | 50.0 | 70.0 | 10.0 |"
     assert lines[-1] == "| 10 | 0 | – | – | – |"
     assert "1,200" in printed(table)
 
 
-def test_written_csv_reads_back(make_summary, tmp_path):
-    table = table_of_policies({"LSTM": make_summary()}, published=True)
-    csv, markdown = write_table(table, tmp_path)
-    pd.testing.assert_frame_equal(pd.read_csv(csv, keep_default_na=True).fillna({"interval_over": ""}), table)
-    assert markdown.read_text(encoding="utf-8") == markdown_table(table)
+def test_a_line_stands_between_kinds(make_summary):
+    table = shown_table("table", table_of_policies({"LSTM": make_summary()}, {"never": make_summary()}))
+    assert table.groups == ["policy", "baseline"]
+    rows = printed(table.numbers).splitlines()
+    (first,) = (place for place, row in enumerate(rows) if "LSTM" in row)
+    assert rows[first + 1].strip() == "" and "never" in rows[first + 2]

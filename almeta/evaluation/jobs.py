@@ -1,0 +1,125 @@
+"""The jobs of a sweep, known by what each left in its folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from almeta.build import read_part
+from almeta.errors import AlmetaError
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of one job of a sweep.
+
+    Attributes:
+        folder: where it ran.
+        overrides: what was asked for on the command line, without the seed.
+        seed: "seed=1", or empty where none was asked for.
+        group: equal for jobs that differ in the seed alone.
+        config: what it was told, or empty where that cannot be read.
+        results: the content of `summary.json`, or None where the job has not finished.
+        setting: what tells its group from the other groups of the sweep.
+    """
+
+    folder: Path
+    overrides: tuple[str, ...]
+    seed: str
+    group: str
+    config: dict[str, Any]
+    results: dict[str, Any] | None
+    setting: str = ""
+
+    @property
+    def label(self) -> str:
+        """What its policy is called: its name, and what tells its group from others."""
+        return labelled((self.results or {}).get("policy", "policy"), self.setting)
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of its problem; None where that is not known."""
+        if self.results is not None and "kind" in self.results:
+            return str(self.results["kind"])
+        try:
+            return str(read_part(self.config["env"], "env")[0].kind)
+        except (KeyError, AlmetaError):  # another command's config, or one that was damaged
+            return None
+
+    def __str__(self) -> str:
+        return ", ".join(part for part in (self.setting, self.seed) if part) or "a job"
+
+
+def read_jobs(sweep_folder: Path | str) -> list[Job]:
+    """Return what is known of the jobs below a folder, in the order of `find_jobs`."""
+    jobs = [_read_job(folder) for folder in find_jobs(sweep_folder)]
+    settings = _settings(jobs)
+    return [replace(job, setting=settings[job.group]) for job in jobs]
+
+
+def labelled(name: str, setting: str) -> str:
+    """Return `name (setting)`, or the name alone."""
+    return f"{name} ({setting})" if setting else name
+
+
+def find_jobs(sweep_folder: Path | str) -> list[Path]:
+    """The folders below `sweep_folder` in which Hydra ran a job, by name; numbers by value: 2, 10."""
+    found = Path(sweep_folder).glob("**/.hydra")
+    folders = [path.parent for path in found if path.parent.parent.name != "resumed"]  # notes of a resumed job
+    return sorted(folders, key=lambda path: (float(path.name) if path.name.isdigit() else math.inf, path))
+
+
+def _read_job(folder: Path) -> Job:
+    asked = sorted(str(item) for item in _read_yaml(folder / ".hydra" / "overrides.yaml") or [])
+    overrides = [item for item in asked if not item.startswith("seed=")]
+    seed = "".join(item for item in asked if item.startswith("seed="))
+    config = _read_yaml(folder / ".hydra" / "config.yaml") or {}
+    group = json.dumps([overrides, {**config, "seed": None}], sort_keys=True, default=str)
+    return Job(folder, tuple(overrides), seed, group, config, _read_results(folder))
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return None
+
+
+def _read_results(folder: Path) -> dict[str, Any] | None:
+    try:
+        results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return results if isinstance(results, dict) else None
+
+
+def _settings(jobs: list[Job]) -> dict[str, str]:
+    """What tells each group of jobs from the others: its overrides that not all jobs share, with short keys."""
+    asked = [set(job.overrides) for job in jobs if job.overrides]
+    shared = set.intersection(*asked) if asked else set()
+    short = _short_keys({item.partition("=")[0] for job in jobs for item in job.overrides if item not in shared})
+    settings: dict[str, str] = {}
+    for job in jobs:
+        own = ", ".join(_shortened(item, short) for item in job.overrides if item not in shared)
+        if job.group not in settings:
+            settings[job.group] = own if own not in settings.values() else f"{own} {job.folder.name}".strip()
+    return settings
+
+
+def _short_keys(keys: set[str]) -> dict[str, str]:
+    """The last part of each key, "incorrect" of "env.reward.incorrect", where no two keys end alike."""
+    ends = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: end if ends[end] == 1 else key for key in keys for end in [key.rpartition(".")[2]]}
+
+
+def _shortened(override: str, short: dict[str, str]) -> str:
+    key, _, value = override.partition("=")
+    return f"{short[key]}={value}"

@@ -1,0 +1,79 @@
+"""Playing cells in several processes at once, by joblib."""
+
+import importlib
+import itertools
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import cloudpickle
+from joblib import Parallel, delayed
+
+from almeta.errors import AlmetaError
+from almeta.processes import end_with
+
+Result = TypeVar("Result")
+Warned = list[tuple[type[Warning], str]]
+# What the backends need that do not come with joblib.
+_PACKAGES = {"dask": "dask[distributed]", "ray": "ray[default]"}
+
+
+def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
+    """Return joblib's pool of workers; results come as they are finished, where the backend can.
+
+    Raises:
+        AlmetaError: if there is no such backend here.
+    """
+    try:
+        if backend == "ray":  # an optional package, which tells joblib of itself when it is asked to
+            importlib.import_module(f"{backend}.util.joblib").register_ray()
+        workers = Parallel(n_jobs=jobs, backend=backend, **options)
+        unordered = {"return_as": "generator_unordered"} if workers._backend.supports_return_generator else {}
+        return Parallel(n_jobs=jobs, backend=backend, **unordered, **options)
+    except (ImportError, TypeError, ValueError) as error:
+        needs = f"pip install '{_PACKAGES[backend]}'" if backend in _PACKAGES else "install and start what it needs"
+        raise AlmetaError(f"backend '{backend}' cannot be used here ({error}); choose loky, or {needs}") from error
+
+
+def in_workers(
+    workers: Parallel, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
+) -> Iterator[Result]:
+    """Yield the results of a function's calls as they are finished; what workers warn of is said here, once.
+
+    Args:
+        workers: of `make_workers`.
+        function: known by name to other processes.
+        calls: the arguments of each call.
+    """
+    here = os.getpid()
+    if workers.n_jobs > 1 and type(workers._backend).__name__ == "LokyBackend":
+        # Unpacked in the worker once it watches this process: what is unpacked imports torch, which takes seconds.
+        packed = [delayed(_unpack_and_call)(here, cloudpickle.dumps((function, arguments))) for arguments in calls]
+    else:
+        packed = [delayed(_call)(here, function, arguments) for arguments in calls]
+    # A backend that returns all results at once gets portions of the calls, so that finished cells are kept.
+    portion = max(1, len(packed) if workers.return_generator else workers.n_jobs)
+    said: set[str] = set()
+    for result, warned in itertools.chain.from_iterable(
+        workers(packed[begin : begin + portion]) for begin in range(0, len(packed), portion)
+    ):
+        for category, text in warned:
+            if text not in said:
+                said.add(text)
+                warnings.warn(text, category, stacklevel=2)
+        yield result
+
+
+def _unpack_and_call(parent: int, packed: bytes) -> tuple[Any, Warned]:
+    end_with(parent)
+    return _call(parent, *cloudpickle.loads(packed))
+
+
+def _call(here: int, function: Callable[..., Result], arguments: tuple[Any, ...]) -> tuple[Result, Warned]:
+    """Call a function, in the process `here` or in another one; return the result, and what another one warns of."""
+    if os.getpid() == here:
+        return function(*arguments), []
+    with warnings.catch_warnings(record=True) as caught:
+        result = function(*arguments)
+    return result, [(warning.category, str(warning.message)) for warning in caught]

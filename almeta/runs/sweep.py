@@ -1,0 +1,84 @@
+"""What a sweep ends with: one table of all jobs of a kind, and an error that names those that failed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from almeta.errors import AlmetaError
+from almeta.evaluation.jobs import find_jobs, read_jobs
+from almeta.evaluation.report import Report, Table
+from almeta.evaluation.writers import publish
+from almeta.runs import find_run
+
+
+def sweep_report(folder: Path, config: dict[str, Any] | None = None) -> Report:
+    """Make a report of all jobs below a folder: the tables of each kind, and a line for each job without results.
+
+    Args:
+        folder: of the sweep.
+        config: plain values that the report shows.
+    """
+    jobs = read_jobs(folder)
+    tables: list[Table] = []
+    for kind in sorted({job.kind for job in jobs if job.results is not None and job.kind is not None}):
+        tables += find_run(kind).tables_of_jobs([job for job in jobs if job.kind == kind and job.results is not None])
+    missing = [f"missing: {job} has no finished summary.json in {job.folder}" for job in jobs if job.results is None]
+    missing += [
+        f"missing: {job} was judged on no 'test' data in {job.folder}"
+        for job in jobs
+        if "test" not in (job.results or {"test": 0})
+    ]
+    return Report(f"All jobs of {folder}", "table", tables, missing, config=config)
+
+
+class FailedJobs(Callback):
+    """Ends a sweep with an error that names the jobs that failed; `hydra.callbacks` names it.
+
+    A job failed if it ran in this sweep and left no `summary.json`.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[Path, int] = {}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note which jobs of earlier sweeps lie in the folder of this one."""
+        self._before = _begun(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Leave with exit status 1 if a job failed: Hydra turns any other error of a callback into a warning."""
+        folder = Path(config.hydra.sweep.dir)
+        ran = [job for job, begun in _begun(folder).items() if self._before.get(job) != begun]
+        jobs = read_jobs(folder)
+        failed = [f"{job} in {job.folder}" for job in jobs if job.folder in ran and job.results is None]
+        if failed:
+            message = f"{len(failed)} of {len(ran)} jobs failed: {'; '.join(failed)}"
+            print(f"error: {message}; mend what is told above and start the same sweep again", file=sys.stderr)
+            raise SystemExit(1)
+
+
+class SweepTable(FailedJobs):
+    """Publishes one table of all jobs of a kind at the end of a sweep, then does as `FailedJobs`."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the report of the folder `config.hydra.sweep.dir` to it and print it."""
+        folder = Path(config.hydra.sweep.dir)
+        shared: Any = OmegaConf.to_container(config, resolve=False)
+        asked = {key: value for key, value in shared.items() if key != "hydra"}
+        try:
+            publish(sweep_report(folder, asked), folder, Console())
+        except AlmetaError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        super().on_multirun_end(config, **kwargs)
+
+
+def _begun(folder: Path) -> dict[Path, int]:
+    """When each job below a folder was last begun: Hydra writes its overrides then."""
+    notes = {job: job / ".hydra" / "overrides.yaml" for job in find_jobs(folder)}
+    return {job: note.stat().st_mtime_ns for job, note in notes.items() if note.exists()}

@@ -1,0 +1,88 @@
+"""Errors in one line: which thing, which value, and the way out."""
+
+import errno
+import re
+import traceback
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    OmegaConfBaseException,
+    UnsupportedInterpolationType,
+)
+
+from almeta.errors import AlmetaError, did_you_mean
+
+# How the plug-ins of Hydra are installed that people ask for; those with brackets are extras of almeta.
+_PLUGINS = {
+    "hydra/launcher/joblib": "almeta[sweep]",
+    "hydra/sweeper/optuna": "almeta[optuna]",
+    "hydra/launcher/ray": "hydra-ray-launcher",
+    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
+}
+
+
+def one_line(error: Exception) -> str | None:
+    """What to tell of an error of the input or the surroundings; None for any other, which is a fault of almeta."""
+    if isinstance(error, AlmetaError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_choice(error)
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        where = str(cause.full_key).rpartition(".")[0]
+        known = [str(key) for key in cause.parent_node if key != "hydra"]
+        return did_you_mean(str(cause.key), known, f"key of {where}" if where else "key")
+    if _is_out_of_memory(error):
+        return (
+            "there is not enough memory; choose fewer episodes at once (num_envs, evaluate_episodes, repeats), smaller "
+            f"pools (env.pool_size) or fewer jobs ({str(error).strip().splitlines()[0]})"
+        )
+    if isinstance(error, OSError):
+        return _os_error(error)
+    if isinstance(error, OmegaConfBaseException):
+        line = str(error).strip().splitlines()[0]
+        if isinstance(error, InterpolationKeyError | UnsupportedInterpolationType):
+            line += r"; where the text itself is meant, write \${ for ${, as in 'out=\${now}'"
+        return line
+    if "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
+        begin = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
+        line = begin + "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        if relative := re.search(r"Could not override '(?:experiment|protocol)/([^'@]+)", line):
+            line += f" A preset names groups from the root, with a slash: override /{relative[1]}"
+        return line
+    return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or the GPU has too little memory; torch is not imported to ask."""
+    in_words = isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or in_words
+
+
+def _os_error(error: OSError) -> str:
+    """The line for a folder or file that cannot be read or written."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    is_benchmark = HydraConfig.initialized() and HydraConfig.get().job.config_name == "benchmark"
+    make_room = "make room, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{what}; {make_room}choose another folder with {'out' if is_benchmark else 'hydra.run.dir'}=..."
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    """The line for a config such as "experiment/one_shot/quick" that is not there."""
+    missing = str(error.missing_cfg_file)
+    is_plugin = missing.startswith("hydra/")
+    group, _, choice = missing.rpartition("/") if is_plugin else missing.partition("/")
+    known = {path.removesuffix(".yaml") for path in error.options or ()}
+    if is_plugin:
+        if missing in _PLUGINS:
+            return f"{group}={choice} is a plug-in that is not installed; pip install '{_PLUGINS[missing]}'"
+        known |= {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+    return did_you_mean(choice, known, group)

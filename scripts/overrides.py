@@ -1,0 +1,125 @@
+"""The command line as people type it: names and paths that Hydra's grammar does not take are quoted for it."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString, Sweep
+from hydra.errors import HydraException
+
+from almeta import conf
+
+# Keys whose value is a name or a path, and keys whose value is a list of them.
+_TEXTS = ("policy", "resume", "out", "hydra.run.dir", "hydra.sweep.dir")
+_LISTS = ("datasets", "policies")
+_PRESETS = ("experiment", "protocol")
+# One entry of a list: in quotes, or up to the next comma.
+_ENTRY = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*(?:,|$)""")
+
+
+def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
+    """Return the arguments of a command with names and paths as Hydra's grammar takes them.
+
+    `out=my runs/ü` needs no quotes of Hydra's beside those of the shell, nor does `datasets=[csv:a=b (1).csv]`; a comma
+    belongs to a name where a file or folder of that name is there. For `evaluate`, `dataset=csv:my.csv`, or any other
+    name that has no file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
+    `+experiment=mine` is `experiment=mine`.
+    """
+    given = list(arguments)
+    is_swept = any(argument in ("-m", "--multirun") for argument in given)
+    read: list[str] = []
+    for argument in given:
+        prefix, key, value = _cut(argument)
+        if key in _PRESETS:
+            read.append(f"{key}={value}")  # with a plus, too: they stand in the defaults already
+        elif key == "dataset" and command == "evaluate" and not prefix:
+            read += _named_dataset(value, is_swept)
+        elif key in _TEXTS:
+            read.append(f"{prefix}{key}={_text(value, is_swept)}")
+        elif key in _LISTS:
+            read.append(f"{prefix}{key}={_list(value, is_swept)}")
+        else:
+            read.append(argument)
+    return read
+
+
+def literal(text: str) -> str:
+    """Return how an override spells a text: as it is where that is read as this very text, else in quotes."""
+    if "${" not in text and _parsed(text) == text:
+        return text
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation of OmegaConf
+    return QuotedString(escaped, Quote.single).with_quotes()
+
+
+def _cut(argument: str) -> tuple[str, str, str]:
+    """Return the plus signs, the key and the value of an override; no key if it is none."""
+    key, equals, value = argument.partition("=")
+    bare = key.lstrip("+")
+    return key[: len(key) - len(bare)], bare if equals else "", value
+
+
+def _parsed(value: str) -> Any:
+    """Return what Hydra reads in a value: a text, a number, a list, a sweep, ...; `HydraException` if it cannot."""
+    try:
+        return OverridesParser.create().parse_override(f"key={value}").value()
+    except HydraException:
+        return HydraException
+
+
+def _text(value: str, is_swept: bool) -> str:
+    """Return a value that stands for one text, or for several in a sweep."""
+    found = _parsed(value)
+    if _exists(value) and found != value:
+        return literal(value)
+    if found is None or isinstance(found, str) or (is_swept and isinstance(found, Sweep)):
+        return value
+    if found is HydraException and is_swept:
+        return ",".join(map(_entry, _entries(value)))
+    return literal(value)
+
+
+def _list(value: str, is_swept: bool) -> str:
+    """Return a value that stands for a list of texts; one without brackets stands for one text."""
+    if not (value.startswith("[") and value.endswith("]")):
+        return _text(value, is_swept)
+    found = _parsed(value)
+    if found is not HydraException and not isinstance(found, list):  # such as a sweep over lists
+        return value
+    return f"[{','.join(map(_entry, _entries(value[1:-1])))}]"
+
+
+def _named_dataset(value: str, is_swept: bool) -> list[str]:
+    """Return the overrides that choose a data set by the name of its config or by its own."""
+    choices = {path.stem for path in (Path(str(conf.__file__)).parent / "dataset").glob("*.yaml")}
+    entries = _entries(value) if is_swept and not _exists(value) else [value]
+    if set(entries) <= {*choices, "null"}:
+        return [f"dataset={value}"]
+    return ["dataset=named", f"dataset.name={','.join(map(_entry, entries))}"]
+
+
+def _entry(text: str) -> str:
+    """Return one entry of a list or sweep: quoted already, an interpolation, or a text that may need quotes."""
+    if text[:1] in ("'", '"') or ("${" in text and not _exists(text)):
+        return text
+    return literal(text)
+
+
+def _entries(text: str) -> list[str]:
+    """Return the entries that commas separate, except commas that belong to the name of something that is there."""
+    parts = [match.group(1).rstrip() for match in _ENTRY.finditer(text) if match.group(0)]
+    entries: list[str] = []
+    while parts:
+        size = next((n for n in range(len(parts), 1, -1) if _exists(",".join(parts[:n]))), 1)
+        entries.append(",".join(parts[:size]))
+        del parts[:size]
+    return entries
+
+
+def _exists(name: str) -> bool:
+    """Whether a file or folder is there that a name stands for, `csv:` before it or not."""
+    try:
+        return bool(name) and Path(name.removeprefix("csv:")).expanduser().exists()
+    except (OSError, ValueError):  # too long for a name, or no text of a path
+        return False

@@ -1,0 +1,48 @@
+"""The run that `train` is told of: a new one, or one to go on with."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from almeta.build import trust_targets
+from almeta.errors import AlmetaError
+from almeta.registry import import_modules
+from almeta.runs.config import TrainConfig
+from almeta.runs.training import RESUMABLE, differing_keys
+from almeta.scripts.commands import output_folder, plain
+from almeta.training.checkpoint import find_checkpoint, load_checkpoint
+
+
+def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
+    """Return the run's config, its folder, and the checkpoint to go on from, which is None for a new run.
+
+    Raises:
+        AlmetaError: for a config that is wrong, a checkpoint that is not there, and a change that a resumed run may
+            not make.
+    """
+    if config.get("resume") is None:
+        told = plain(config)
+        import_modules(told.get("modules") or [])
+        trust_targets(told)  # a checkpoint's are not: whoever wrote it may be a stranger
+        return TrainConfig.read(told), output_folder(), None
+    checkpoint = find_checkpoint(str(config.resume))
+    import_modules(config.modules)
+    before = load_checkpoint(checkpoint)["config"]
+    resumed = OmegaConf.create(before)
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+        part = key.partition(".")[0]
+        if part in RESUMABLE:
+            OmegaConf.update(resumed, part, OmegaConf.select(config, part), merge=False)
+        elif key != "resume":
+            raise AlmetaError(
+                f"{override} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
+            )
+    changed = plain(resumed)
+    if differing_keys(changed, before):
+        raise AlmetaError(
+            f"batches={changed['batches']} cannot change when a run with anneal_lr=true is resumed: its learning rate "
+            f"falls to zero over batches={before['batches']}; start a new run"
+        )
+    return TrainConfig.read(changed), checkpoint.parent, checkpoint

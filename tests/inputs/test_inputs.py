@@ -65,7 +65,9 @@ def test_a_scorer_reads_two_numbers():
 
 @pytest.mark.parametrize("prior", ["margin", "entropy"])
 def test_a_prior_that_the_inputs_lack_is_told(prior):
-    with pytest.raises(AlmetaError, match=rf"network.prior is '{prior}', but the inputs have no '{prior}'; .*=none"):
+    with pytest.raises(
+        AlmetaError, match=rf"network.prior is '{prior}', but the inputs have no '{prior}'; set it to none"
+    ):
         PoolScorer(Two(), prior=prior)
 
 

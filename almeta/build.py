@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from almeta.checks import check_arguments
+from almeta.checks import check_arguments, check_call
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.registry import is_trusted, trust
 from almeta.specs import Spec
@@ -29,19 +30,15 @@ _ROOMS = {
     "logger": "almeta.training.loggers",
 }
 PARTS = tuple(_ROOMS)
-# What configs and checkpoints of earlier versions call things.
-_MOVED = {
-    "almeta.envs.make_simulation": "almeta.envs.StreamOptions",
-    "almeta.envs.make_pool_simulation": "almeta.envs.PoolOptions",
-    "almeta.agents.PoolActorCritic": "almeta.agents.ActorCritic",
-}
+# By what call the person who loads a stranger's file trusts a module with such a part; all can be trusted by name.
+_REGISTER = {
+    "env": "register_kind", "agent": "register_agent", "network": "register_network", "learner": "register_learner"
+}  # fmt: skip
 _CONF = Path(__file__).parent / "conf"
 
 
 def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
     """Call what a config's `_target_` names, with its other keys and `kwargs` as arguments.
-
-    With `_partial_: true`, return a function that will call it once the missing arguments are known.
 
     Args:
         config: `_target_`, a dotted name in almeta, and arguments.
@@ -51,18 +48,26 @@ def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
     Raises:
         AlmetaError: if the target is not of the part's own room, is not there, or does not take the arguments.
     """
-    target, options = read_part(config, name, kwargs)
-    if config.get("_partial_", False):
-        return functools.partial(target, **options, **kwargs)
-    return target(**options, **kwargs)
+    return prepare(config, name, kwargs)(**kwargs)
+
+
+def prepare(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> Callable[..., Any]:
+    """Return what `build` calls, with a config's arguments; it is to be called with the arguments `given`, by name.
+
+    Raises:
+        AlmetaError: as `build` does.
+    """
+    target, options = read_part(config, name, given)
+    check_call(target, options, f"{name} ({config['_target_']})", given)
+    return functools.partial(target, **options)
 
 
 def read_part(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> tuple[Any, Config]:
     """Return what a config's `_target_` names, and its arguments, both checked and nothing called; see `build`."""
     if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
-        raise AlmetaError(f"{name} is {config!r}; it must be a group of keys with a '_target_'")
+        raise AlmetaError(f"{name} is {reprlib.repr(config)}; it must be a group of keys with a '_target_'")
     target = find_target(config["_target_"], name)
-    options = {key: value for key, value in config.items() if key not in ("_target_", "_partial_")}
+    options = {key: value for key, value in config.items() if key != "_target_"}
     check_arguments(target, options, name, given)
     return target, options
 
@@ -73,11 +78,12 @@ def find_target(target: str, name: str) -> Any:
     Raises:
         AlmetaError: if it is not there, or neither the part's room nor a trusted module defines it.
     """
-    room, target = _ROOMS[name], _MOVED.get(target, target)
+    room = _ROOMS[name]
     if not (target.startswith("almeta.") or is_trusted(target.rpartition(".")[0])):
+        call = f", or almeta.{_REGISTER[name]}" if name in _REGISTER else ""
         raise AlmetaError(
             f"{name}._target_ is '{target}'; it must be a class or function that {room} defines, or of a module of "
-            f"your own that you have registered: modules=[{target.rpartition('.')[0]}], or almeta.register_{name}"
+            f"your own that you have registered: modules=[{target.rpartition('.')[0]}]{call}"
         )
     try:
         found = pkgutil.resolve_name(target)
@@ -105,16 +111,20 @@ def trust_targets(config: Mapping[str, Any]) -> None:
             trust(target.rpartition(".")[0])
 
 
+def config_names(group: str) -> list[str]:
+    """The choices that `conf/GROUP` has, sorted."""
+    return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
+
+
 def named_config(group: str, name: str) -> Config:
     """Return the YAML `conf/GROUP/NAME.yaml` as plain values, with those that its defaults name below it.
 
     Raises:
         AlmetaError: if there is no such choice.
     """
-    path = _CONF / group / f"{name}.yaml"
-    if not path.is_file():
-        raise AlmetaError(did_you_mean(str(name), (found.stem for found in path.parent.glob("*.yaml")), group))
-    content = yaml.safe_load(path.read_text("utf-8"))
+    if name not in config_names(group):
+        raise AlmetaError(did_you_mean(str(name), config_names(group), group))
+    content = yaml.safe_load((_CONF / group / f"{name}.yaml").read_text("utf-8"))
     bases = [base for base in content.pop("defaults", []) if base != "_self_"]
     merged: Config = {}
     for base in bases:

@@ -57,6 +57,19 @@ def check_arguments(
     check_values(options, known, name)
 
 
+def check_call(function: Callable[..., Any], options: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> None:
+    """Raise unless `function` can be called with `options` and the arguments `given`; see `check_arguments`.
+
+    Raises:
+        AlmetaError: as `check_arguments`, and for an argument that is missing.
+    """
+    check_arguments(function, options, name, given)
+    try:
+        inspect.signature(function).bind(**options, **dict.fromkeys(given))
+    except TypeError as error:
+        raise AlmetaError(f"{name} is not complete: {error}") from error
+
+
 def check_values(values: Mapping[str, Any], known: Mapping[str, Any], name: str = "") -> None:
     """Raise unless the keys are among the known ones, and each value has the type that is known for its key."""
     prefix = f"{name}." if name else ""

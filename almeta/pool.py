@@ -79,7 +79,9 @@ class Pool:
 
     Attributes:
         model: the fitted learner.
-        pending: `[E, K]` int64, rows that were picked and not answered yet; -1 pads.
+
+    Raises:
+        AlmetaError: if a row or a label is out of range, or a row stands twice among the first ones.
     """
 
     def __init__(
@@ -96,18 +98,20 @@ class Pool:
     ) -> None:
         self.x, self.exists, self.num_classes, self.learner = x, exists, num_classes, learner
         self.prices = torch.zeros(exists.shape, device=x.device) if prices is None else prices
-        self.budget = int((exists.sum(1) - (picks >= 0).sum(1)).min()) if budget is None else budget
         self.generator = generator
         self.model: Any = None
         self._classes = int(num_classes.max())
         self._geometry = Geometry(x, exists)
+        self._available, self._answered, self._filled = exists, 0, 0
+        self._labels = torch.full_like(exists, -1, dtype=torch.int64)
+        self._check(picks, labels)
+        picks = _columns(picks)
+        self.budget = int((exists.sum(1) - (picks >= 0).sum(1)).min()) if budget is None else budget
         self._first = self._filled = picks.shape[1]
         self._picks = torch.full((len(x), self._first + self.budget), -1, device=x.device)
         self._picks[:, : self._first] = picks
-        self._available = exists & ~_mark(exists & False, picks)
-        self._labels = torch.full_like(exists, -1, dtype=torch.int64)
-        self._answered = 0
-        self.answer(labels)
+        self._available = exists & ~_mark(torch.zeros_like(exists), picks)
+        self.answer(_columns(labels))
 
     def state(self) -> PoolState:
         """Return what may be known now; it holds until the next pick or answer."""
@@ -139,9 +143,9 @@ class Pool:
                 for its answer.
         """
         self._check(rows, labels)
-        for column in rows.view(len(rows), -1).unbind(1):
+        for column in _columns(rows).unbind(1):
             self.pick(column)
-        self.answer(labels.view(len(labels), -1))
+        self.answer(_columns(labels))
 
     def pick(self, rows: Tensor) -> Tensor:
         """Take one row `[E]` of each pool out of those that may be picked; its answer comes later.
@@ -164,7 +168,16 @@ class Pool:
         return self._picks[:, self._answered : self._filled]
 
     def answer(self, labels: Tensor) -> None:
-        """Take in the labels `[E, K]` of the pending rows, -1 where there is none, and refit the learner."""
+        """Take in the labels `[E, K]` of the pending rows, -1 where there is none, and refit the learner.
+
+        Raises:
+            AlmetaError: if they are not as many as the pending rows.
+        """
+        if labels.shape != self.pending.shape:
+            pools, picks = shape = self.pending.shape
+            raise AlmetaError(
+                f"{picks} picks of {pools} pools wait; labels must be {list(shape)}, not {[*labels.shape]}"
+            )
         told = torch.where(self.pending >= 0, labels, -1)
         self._labels = self._labels.scatter_reduce(1, self.pending.clamp_min(0), told, "amax")
         self._answered = self._filled
@@ -178,22 +191,32 @@ class Pool:
             raise AlmetaError(
                 f"rows {list(rows.shape)} and labels {list(labels.shape)} must both be [E] or [E, K], E={pools} pools"
             )
+        if not rows.dtype == labels.dtype == torch.int64:
+            raise AlmetaError(f"rows are {rows.dtype} and labels {labels.dtype}; both must be torch.int64")
         if self._filled > self._answered:
             raise AlmetaError(f"{self._filled - self._answered} picks wait for their answer; give it with answer()")
-        rows, labels = rows.view(pools, -1), labels.view(pools, -1)
+        rows, labels = _columns(rows), _columns(labels)
         known = (rows >= -1) & (rows < size)
         if not known.all():
             raise AlmetaError(f"row {int(rows[~known][0])} is not in a pool of {size} rows; rows count from 0")
         taken = (rows >= 0) & ~self._available.gather(1, rows.clamp_min(0))
         if taken.any():
             raise AlmetaError(f"row {int(rows[taken][0])} was picked before, or pads its pool; choose another one")
-        if rows.shape[1] > 1 and (rows.sort(1).values.diff() == 0).logical_and(rows.sort(1).values[:, 1:] >= 0).any():
+        ordered = rows.sort(1).values
+        if ((ordered.diff() == 0) & (ordered[:, 1:] >= 0)).any():
             raise AlmetaError("a row stands twice among those that are told; name it once")
-        wrong = (labels < -1) | (labels >= self.num_classes[:, None])
+        classes = self.num_classes[:, None].expand_as(labels)
+        wrong = (labels < -1) | (labels >= classes)
         if wrong.any():
             raise AlmetaError(
-                f"label {int(labels[wrong][0])} is out of range; labels are 0 to {self._classes - 1}, or -1 for none"
+                f"label {int(labels[wrong][0])} is out of range; labels are 0 to {int(classes[wrong][0]) - 1} in this "
+                "pool, or -1 for none"
             )
+
+
+def _columns(told: Tensor) -> Tensor:
+    """`[E]` or `[E, K]` -> `[E, K]`."""
+    return told[:, None] if told.dim() == 1 else told
 
 
 def _rows_with_labels(x: Tensor, picks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

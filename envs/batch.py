@@ -1,33 +1,54 @@
 """A simulation of E episodes as a Gymnasium VectorEnv, and a batch of one as a Gymnasium Env: thin views, no more."""
 
-from typing import Any
+import copy
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, iterate
 from torch import Tensor
 
-from almeta.errors import did_you_mean
+from almeta.checks import check_value, check_values
+from almeta.data.dataset import Dataset
+from almeta.envs.simulation import check_memory
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.seeding import make_generator
 
 Info = dict[str, Any]
+RenderMode = Literal["rgb_array"]
+Autoreset = Literal["disabled", "next_step", "same_step"] | AutoresetMode
+_RENDERING: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
 
 
 class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
     """E episodes at once. They have equal lengths: they begin and end together, and nothing is truncated.
 
-    Subclasses say what is observed (`_observe`), what the judge is told (`_judge`) and what actions mean.
+    Subclasses say what is observed (`_observe`), what the judge is told (`_judge`), what actions mean (`meaning`) and
+    how an episode is drawn (`_draw`).
 
     Args:
         simulation: what this is a view of.
         num_envs: its episodes E.
         observation_space: of one episode.
         action_space: of one episode.
+        render_mode: "rgb_array" lets `render` draw; None does not.
+        autoreset_mode: what follows the last step, as in Gymnasium's own vector environments; a name or a member of
+            `gymnasium.vector.AutoresetMode`. "disabled": `reset` must follow. "next_step": the next step begins new
+            episodes, whatever the actions are, and its rewards are 0. "same_step": the last step itself begins new
+            episodes and returns their first observation; `info` then has `final_obs`, `[E]` objects, and `final_info`,
+            what the last step would have returned, with `_final_obs` and `_final_info` `[E]` bool.
+
+    Raises:
+        AlmetaError: for an unknown mode, or more episodes than memory can hold.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}
+    metadata: dict[str, Any] = _RENDERING | {"autoreset_mode": AutoresetMode.DISABLED}
     meaning = ""  # of the actions, for messages
 
     def __init__(
@@ -36,37 +57,83 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
         num_envs: int,
         observation_space: gym.Space[Any],
         action_space: gym.spaces.Discrete,
+        render_mode: RenderMode | None = None,
+        autoreset_mode: Autoreset = "disabled",
     ) -> None:
-        self.simulation, self.num_envs = simulation, num_envs
+        check_value("env.render_mode", render_mode, RenderMode | None)
+        modes = {mode.name.lower(): mode for mode in AutoresetMode} | {mode: mode for mode in AutoresetMode}
+        if autoreset_mode not in modes:
+            check_value("env.autoreset_mode", autoreset_mode, Literal["disabled", "next_step", "same_step"])
+        # The space has bounds for each episode, low and high.
+        check_memory(num_envs, 12 * gym.spaces.flatdim(observation_space), torch.device("cpu"))
+        self.simulation, self.num_envs, self.render_mode = simulation, num_envs, render_mode
+        self._autoreset: AutoresetMode = modes[autoreset_mode]
+        self.metadata = copy.deepcopy(self.metadata) | {"autoreset_mode": self._autoreset}
+        self._begins = False  # the next step begins new episodes
+        self._randoms: list[np.random.Generator] | None = None  # of the episodes, after a list of seeds
+        self._history: list[tuple[Tensor, Any]] = []  # actions and outcomes, for drawing
         self.discount = simulation.discount
         self.single_observation_space, self.single_action_space = observation_space, action_space
         self.observation_space = batch_space(observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Info]:
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Info]:
         """Begin new episodes in the whole batch.
 
         Args:
-            seed: the same seed gives the same episodes, here and in the resets without a seed that follow.
+            seed: the same seed gives the same episodes, here and in the resets without a seed that follow. A list has
+                one seed for each episode, which is then the one that the single environment plays with that seed,
+                whatever the others are; None in it goes on from the episode before. A learner that draws random
+                numbers draws them for the batch as a whole.
             options: `tasks`, those to play (of this environment's sampler) in place of drawn ones; `reset_mask` `[E]`
                 bool, which must be True everywhere, since episodes of equal length begin together.
 
         Returns:
             Observations and `info`, with `action_mask` in it.
+
+        Raises:
+            AlmetaError: for an unknown option, and for a list of seeds or a mask that does not fit.
         """
-        super().reset(seed=seed)
         options = options or {}
         if unknown := sorted(options.keys() - {"tasks", "reset_mask"}):
-            raise ValueError(did_you_mean(unknown[0], ("tasks", "reset_mask"), "option of reset"))
+            raise AlmetaError(did_you_mean(unknown[0], ("tasks", "reset_mask"), "option of reset"))
         whole = np.asarray(options.get("reset_mask", np.ones(self.num_envs, dtype=bool)))
         if whole.shape != (self.num_envs,) or not whole.all():
-            raise ValueError(
+            raise AlmetaError(
                 f"options['reset_mask'] is {whole.tolist()}; all episodes have the same length and begin "
                 f"together, so that it must be True {self.num_envs} times, or left out"
             )
-        # Gymnasium's generator is the one whose state counts.
-        self.simulation.generator = make_generator(int(self.np_random.integers(2**63)), "env")
-        self.simulation.reset(options.get("tasks"))
+        self._seed(seed)
+        return self._begin(options.get("tasks"))
+
+    def _seed(self, seed: int | Sequence[int | None] | None) -> None:
+        if seed is None or isinstance(seed, int):
+            super().reset(seed=seed)
+            self._randoms = self._randoms if seed is None else None
+            return
+        seeds = np.asarray(seed, dtype=object).tolist()
+        if not isinstance(seeds, list) or len(seeds) != self.num_envs:
+            raise AlmetaError(f"seed is {seed!r}; give a whole number, or a list of {self.num_envs}, one an episode")
+        if self.simulation.group > 1:
+            raise AlmetaError(
+                f"seed is a list, but with env.group={self.simulation.group} episodes share their task; give one "
+                "whole number, or make the environment with group=1"
+            )
+        before = self._randoms or [np_random()[0] for _ in seeds]
+        self._randoms = [old if one is None else np_random(one)[0] for old, one in zip(before, seeds, strict=True)]
+
+    def _begin(self, tasks: Any = None) -> tuple[Any, Info]:
+        """Begin new episodes; the state of Gymnasium's generators is the one that counts."""
+        randoms = self._randoms or [self.np_random]
+        generators = [make_generator(int(random.integers(2**63)), "env") for random in randoms]
+        self.simulation.generator = generators[0]
+        if self._randoms:
+            self.simulation.reset(tasks, generators)
+        else:
+            self.simulation.reset(tasks)
+        self._begins, self._history = False, []
         return self._observe()
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Info]:
@@ -79,14 +146,49 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
             gymnasium.error.InvalidAction: for anything else.
             gymnasium.error.ResetNeeded: if the episodes have ended or not begun.
         """
+        never = np.zeros(self.num_envs, dtype=bool)
+        if self._begins:
+            observation, info = self._begin()
+            return observation, np.zeros(self.num_envs), never, never.copy(), info
         simulation = self.simulation
         if simulation.finished:
             raise gym.error.ResetNeeded("the episodes have ended or not begun; call reset() before step()")
-        outcome = simulation.step(self._checked(actions))
+        actions = self._checked(actions)
+        outcome = simulation.step(actions)
+        if self.render_mode is not None:
+            self._history.append((actions, copy.deepcopy(outcome)))
+        reward, terminated = outcome.reward.double().numpy(), never | simulation.finished
         observation, info = self._observe()
         info |= self._judge(outcome)
-        terminated = np.full(self.num_envs, simulation.finished)
-        return observation, outcome.reward.double().numpy(), terminated, np.zeros_like(terminated), info
+        if simulation.finished and self._autoreset is AutoresetMode.SAME_STEP:
+            observation, info = self._begin_after(observation, info)
+        self._begins = simulation.finished and self._autoreset is AutoresetMode.NEXT_STEP
+        return observation, reward, terminated, never, info
+
+    def _begin_after(self, observation: Any, info: Info) -> tuple[Any, Info]:
+        """Begin new episodes, and return their start and the last observation and `info` of those that have ended."""
+        final = np.empty(self.num_envs, dtype=object)
+        final[:] = list(iterate(self.observation_space, observation))
+        ended = np.ones(self.num_envs, dtype=bool)
+        observation, begun = self._begin()
+        return observation, begun | {
+            "final_obs": final,
+            "_final_obs": ended,
+            "final_info": info,
+            "_final_info": ended.copy(),
+        }
+
+    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+        """Return one frame for each episode, uint8 `[H, W, 3]`; None where the render mode is None.
+
+        Raises:
+            gymnasium.error.ResetNeeded: if the episodes have not begun.
+        """
+        if self.render_mode is None:
+            return None
+        if not hasattr(self.simulation, "tasks"):
+            raise gym.error.ResetNeeded("the episodes have not begun; call reset() before render()")
+        return tuple(self._draw(e) for e in range(self.num_envs))
 
     def _observe(self) -> tuple[Any, Info]:
         """Return fresh arrays of what is observed, and `info` with the action mask."""
@@ -94,6 +196,10 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
 
     def _judge(self, outcome: Any) -> Info:
         """Return fresh arrays `[E]` of what the judge is told of a step, and the policy is not."""
+        raise NotImplementedError
+
+    def _draw(self, e: int) -> np.ndarray:
+        """Return a frame of episode `e`, uint8 `[H, W, 3]`."""
         raise NotImplementedError
 
     def _checked(self, actions: Any) -> Tensor:
@@ -110,12 +216,26 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
 class SingleEnv(gym.Env[Any, np.int64]):
     """A batch of one: the leading axis is missing; rewards, `terminated` and what the judge is told are Python values.
 
+    Args:
+        made: the class of the batch.
+        dataset: its first argument but for the number of episodes.
+        options: its other arguments.
+
     Attributes:
         batch: the batch of one.
+
+    Raises:
+        AlmetaError: for an option that only a batch has.
     """
 
-    def __init__(self, batch: BatchEnv) -> None:
-        self.batch = batch
+    metadata: dict[str, Any] = _RENDERING
+
+    def __init__(self, made: Callable[..., BatchEnv], dataset: Any, options: dict[str, Any]) -> None:
+        for name in options.keys() & {"num_envs", "autoreset_mode"}:
+            raise AlmetaError(f"{name}={options[name]!r} is for a batch of episodes; make one with gymnasium.make_vec")
+        self.batch = batch = made(1, dataset, **options)
+        self.render_mode = batch.render_mode
+        self.metadata = copy.deepcopy(self.metadata)
         self.observation_space = batch.single_observation_space
         self.action_space = batch.single_action_space
         self.discount = batch.discount
@@ -129,6 +249,30 @@ class SingleEnv(gym.Env[Any, np.int64]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         observation, reward, terminated, truncated, info = self.batch.step([action])
         return _first(observation), reward.item(), terminated.item(), truncated.item(), _single(info)
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Return a frame of the episode, uint8 `[H, W, 3]`; None where the render mode is None."""
+        frames = self.batch.render()
+        return None if frames is None else frames[0]
+
+
+def check_options(made: type[BatchEnv], declared: type, options: Mapping[str, Any]) -> None:
+    """Raise unless the further options of an environment are those that a dataclass declares.
+
+    A misspelt option may have been meant for an argument of the environment's own.
+
+    Raises:
+        AlmetaError: naming the option, the value and what may stand there.
+    """
+    own = dict.fromkeys(inspect.signature(made).parameters.keys() - {"options"}, Any)
+    hints = typing.get_type_hints(declared.__init__, include_extras=True)
+    check_values(options, own | {name: hints[name] for name in inspect.signature(declared).parameters}, "env")
+
+
+def check_dataset(dataset: Any) -> None:
+    """Raise unless this is a data set or may be the name of one."""
+    if not isinstance(dataset, str | Dataset):
+        raise AlmetaError(f"env.dataset is {dataset!r}; it must be the name of a data set, or an almeta.data.Dataset")
 
 
 def _single(info: Info) -> Info:

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from almeta.build import choose
-from almeta.checks import Count, Share, check_arguments, check_value
+from almeta.checks import Count, Share, check_value
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
 from almeta.data.rows import sketch
-from almeta.envs.batch import BatchEnv, Info, SingleEnv
+from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
+from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
-from almeta.envs.simulation import Simulation
+from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
@@ -32,7 +33,7 @@ from almeta.pool import Pool, PoolState
 from almeta.seeding import make_generator
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
-# Numbers that are observed lie within -LIMIT .. LIMIT: nothing but a price comes near it.
+# Numbers that are observed are held within -LIMIT .. LIMIT. Of `Candidates` only prices can reach it.
 LIMIT = 1000.0
 
 
@@ -131,6 +132,7 @@ class PoolSimulation(Simulation):
         if num_envs % self.group:
             raise AlmetaError(f"num_envs={num_envs} is no multiple of env.group={self.group}, the episodes per task")
         self.sampler = PoolSampler(datasets, options, self.generator.device)
+        check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
         self._measure, self._reward_measure = SCORES[options.score], SCORES[options.reward_score or options.score]
         self.tasks: PoolTasks
@@ -147,23 +149,31 @@ class PoolSimulation(Simulation):
     def _sketches(self) -> dict[str, str]:
         return {dataset.name: " ".join(sketch(dataset)) for dataset in self.sampler.datasets}
 
-    def reset(self, tasks: PoolTasks | None = None) -> PoolState:
+    def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> PoolState:
         """Begin new episodes and return what is known at the first step.
 
         Args:
             tasks: `num_envs / group` of them; None to draw them.
+            generators: one for each task, which draws it and its oracle's answers; None for `generator`. A learner
+                with chance in it draws from `generator` all the same.
 
         Raises:
             AlmetaError: if a pool is smaller than the budget.
         """
+        generators = generators or [self.generator]
+        number = self.num_envs // self.group
+        each = number // len(generators)
         if tasks is None:
-            tasks = self.sampler.draw(self.num_envs // self.group, self.generator)
-        elif len(tasks) * self.group != self.num_envs:
-            raise ValueError(f"{len(tasks)} tasks are given; here they are {self.num_envs // self.group}")
+            tasks = self.sampler.draw_seeded([one for by in generators for one in self.sampler.draw_seeds(each, by)])
+        elif len(tasks) != number:
+            raise ValueError(f"{len(tasks)} tasks are given; here they are {number}")
         self.length, self.time = self._checked_budget(tasks), 0
-        answers = self.oracle.answer(tasks.y, tasks.exists, tasks.num_classes, self.generator)
-        self._answers = answers.labels.repeat_interleave(self.group, 0)
-        prices = answers.prices.repeat_interleave(self.group, 0)
+        parts = zip(
+            tasks.y.split(each), tasks.exists.split(each), tasks.num_classes.split(each), generators, strict=True
+        )
+        answers = [self.oracle.answer(*part) for part in parts]
+        self._answers = torch.cat([part.labels for part in answers]).repeat_interleave(self.group, 0)
+        prices = torch.cat([part.prices for part in answers]).repeat_interleave(self.group, 0)
         self.tasks = tasks = tasks.repeat(self.group)
         first = tasks.y.gather(1, tasks.first.clamp_min(0))  # what is known at the start is known for sure
         self.pool = Pool(
@@ -240,8 +250,12 @@ class PoolSelectionVectorEnv(BatchEnv):
     less the query's price. An observation has `candidates` `[E, N, F]` float32, numbers about each row
     (`simulation`'s inputs name them), `pool` `[E, G]` float32, numbers about each pool, and
     `action_mask` `[E, N]` int8, 1 for rows that may be picked: nothing of the test rows or of labels not asked for.
-    Rows that pad a smaller pool have zeros. Nothing is truncated: all episodes terminate together when the budget is
-    spent, and the next call must be `reset`.
+    Rows that pad a smaller pool have zeros. Numbers are clamped to [-1000, 1000]; of `Candidates` only a price can be
+    beyond, the others lie within [-20, 20]. Nothing is truncated: all episodes terminate together when the budget is
+    spent, and the next call must be `reset`, unless `autoreset_mode` says otherwise.
+
+    A frame shows the first two principal components of the pool with the labels known so far and the last pick, and
+    the learning curve beside it.
 
     A row that was labelled before spends the pick and gains 0. `info["action_mask"]` is the mask again; for the judge,
     and not for the policy, `info` has `score` (float32) and `labels` (labels the learner has, int64), and after a step
@@ -255,6 +269,8 @@ class PoolSelectionVectorEnv(BatchEnv):
             classifier or pipeline of scikit-learn; None for logistic regression.
         oracle: who answers: a name of `conf/oracle`, a mapping, or an `Oracle`; None for one who is always right.
         inputs: what is observed: a name of `conf/inputs`, a mapping, or a set of inputs; None for `Candidates`.
+        render_mode: "rgb_array" lets `render` draw; None does not.
+        autoreset_mode: "disabled", "next_step" or "same_step", see `BatchEnv`.
         **options: those of `PoolOptions`, such as `pool_size`, `budget`, `query_size`, `score`.
 
     Attributes:
@@ -273,11 +289,15 @@ class PoolSelectionVectorEnv(BatchEnv):
         learner: str | Mapping[str, Any] | Learner | None = None,
         oracle: str | Mapping[str, Any] | Oracle | None = None,
         inputs: str | Mapping[str, Any] | PoolInputs | None = None,
+        render_mode: RenderMode | None = None,
+        autoreset_mode: Autoreset = "disabled",
         **options: Any,
     ) -> None:
-        several = [dataset] if isinstance(dataset, str | Dataset) else dataset
+        check_options(PoolSelectionVectorEnv, PoolOptions, options)
+        several = dataset if isinstance(dataset, list | tuple) else [dataset]
+        for one in several:
+            check_dataset(one)
         datasets = [_load(one) if isinstance(one, str) else one for one in several]
-        check_arguments(PoolOptions, options, "env")
         self.inputs: PoolInputs = choose(inputs or "candidates", "inputs", PoolInputs)
         simulation = PoolSimulation(
             datasets,
@@ -294,7 +314,12 @@ class PoolSelectionVectorEnv(BatchEnv):
                 "action_mask": gym.spaces.MultiBinary(rows),
             }
         )
-        super().__init__(simulation, num_envs, observed, gym.spaces.Discrete(rows))
+        super().__init__(simulation, num_envs, observed, gym.spaces.Discrete(rows), render_mode, autoreset_mode)
+
+    def _begin(self, tasks: Any = None) -> tuple[Any, Info]:
+        begun = super()._begin(tasks)
+        self._first_score = self.simulation.score
+        return begun
 
     def _observe(self) -> tuple[dict[str, np.ndarray], Info]:
         state = self.simulation.state()
@@ -317,6 +342,20 @@ class PoolSelectionVectorEnv(BatchEnv):
             "invalid_action": outcome.invalid.numpy(),
         }
 
+    def _draw(self, e: int) -> np.ndarray:
+        simulation, state = self.simulation, self.simulation.state()
+        scores = [self._first_score, *(outcome.score for _, outcome in self._history)]
+        exists = state.exists[e]
+        return draw_pool(
+            state.x[e, exists].numpy(),
+            state.labels[e, exists].numpy(),
+            int(self._history[-1][0][e]) if self._history else None,
+            [float(score[e]) for score in scores],
+            simulation.length,
+            f"{simulation.tasks.names[e]}: {simulation.time} of {simulation.length} labels",
+            simulation.options.score,
+        )
+
 
 class PoolSelectionEnv(SingleEnv):
     """One pool: `gym.make("almeta:almeta/PoolSelection-v0", dataset="digits")`.
@@ -332,7 +371,7 @@ class PoolSelectionEnv(SingleEnv):
     """
 
     def __init__(self, dataset: str | Dataset | Sequence[str | Dataset] = "digits", **options: Any) -> None:
-        super().__init__(PoolSelectionVectorEnv(1, dataset, **options))
+        super().__init__(PoolSelectionVectorEnv, dataset, options)
 
     def action_masks(self) -> np.ndarray:
         """`[N]` bool, the rows that may be picked: where agents that know masks (sb3-contrib's) look for them."""

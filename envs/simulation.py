@@ -1,10 +1,14 @@
 """What all simulations share: E episodes at once, on tensors, of equal length."""
 
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from almeta.errors import AlmetaError
 
 
 class Simulation(ABC):
@@ -61,8 +65,14 @@ class Simulation(ABC):
         """
 
     @abstractmethod
-    def reset(self, tasks: Any = None) -> Any:
-        """Begin new episodes, of tasks drawn or given, and return the first state."""
+    def reset(self, tasks: Any = None, generators: Sequence[torch.Generator] | None = None) -> Any:
+        """Begin new episodes, and return the first state.
+
+        Args:
+            tasks: to be played; None to draw them.
+            generators: one for each task, which draws it and what else is drawn at the start of its episode, so that
+                no episode depends on the others; None to draw all from `generator`.
+        """
 
     @abstractmethod
     def state(self) -> Any:
@@ -75,3 +85,19 @@ class Simulation(ABC):
     def scalars(self, rollout: Any) -> dict[str, Tensor]:
         """Return what a training record tells of finished episodes."""
         return {"mean_return": rollout.rewards.sum(0).mean()}
+
+
+def check_memory(num_envs: int, each: int, device: torch.device) -> None:
+    """Raise if E episodes of `each` bytes at least cannot lie in the device's memory, before any of it is spent."""
+    if device.type == "cuda":
+        have = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):
+        have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:  # Windows does not say
+        return
+    if num_envs * each > have:
+        way = f"choose num_envs={have // each} or less" if have >= each else "choose smaller tasks"
+        raise AlmetaError(
+            f"num_envs={num_envs} episodes need more than {num_envs * each / 1e9:.0f} GB of memory, and there are "
+            f"{have / 1e9:.0f} GB; {way}"
+        )

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +14,16 @@ import almeta.agents
 import almeta.envs
 from almeta import conf
 from almeta.agents import Supervised
+from almeta.build import named_config, read_part
 from almeta.data import dataset_names
 from almeta.data.suites import SUITES
-from almeta.errors import Interrupted
-from almeta.scripts.evaluate import evaluate_policy
-from almeta.scripts.pools import PoolRun
-from almeta.scripts.streams import StreamRun
-from almeta.scripts.train import train
-from almeta.training.build import check_config, is_pool, read_part
+from almeta.errors import AlmetaError, Interrupted
+from almeta.policies import kind_of
+from almeta.runs import find_run
+from almeta.runs.config import EvaluateConfig, TrainConfig
+from almeta.runs.training import train
+from almeta.training import trainer
+from almeta.training.agents import check_agent
 from tests.small_config import SMALL_POOLS, compose_config, small_config
 
 CONF = Path(str(conf.__file__)).resolve().parent
@@ -29,17 +32,35 @@ PRESETS = [
 ]
 
 
-# Of the groups that have choices of both kinds; all others are for streams.
-POOL_CHOICES = ("group_reinforce", "pool_actor_critic", "pool", "scorer")
-
-
 def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def for_agent(agent: str) -> str:
-    """The streams that an agent plays."""
-    return f"env.reveal={'always' if agent == 'supervised' else 'requested'}"
+# A small run of each kind.
+KINDS = {"stream": ("env.group=2",), "pool": ("experiment=pool/quickstart", *SMALL_POOLS, "dataset.fold=null")}
+
+
+PAIRED = ("agent", "network")
+
+
+def fitting(kind: str) -> list[tuple[str, ...]]:
+    """All agents with all networks that can act in problems of a kind."""
+    targets = {group: {name: named_config(group, name)["_target_"] for name in choices(group)} for group in PAIRED}
+    pairs = []
+    for pair in itertools.product(*map(choices, PAIRED)):
+        try:
+            parts = zip(PAIRED, pair, strict=True)
+            check_agent({group: {"_target_": targets[group][name]} for group, name in parts}, kind)
+        except AlmetaError:
+            continue
+        pairs.append(pair)
+    return pairs
+
+
+def judge(*overrides: str, folder: Path) -> dict[str, Any]:
+    """Judge a policy as `evaluate` does."""
+    config = EvaluateConfig.read(compose_config(*overrides, command="evaluate"))
+    return find_run(kind_of(config.policy)).judge(config, folder)
 
 
 # ---- the files
@@ -65,12 +86,11 @@ def test_presets_are_found():
     assert {"one_shot/quickstart", "one_shot/supervised", "one_shot/woodward_finn"} <= set(PRESETS)
 
 
-@pytest.mark.parametrize("group", ["agent", "env", "network", "logger", "learner", "oracle"])
+@pytest.mark.parametrize("group", ["agent", "env", "inputs", "network", "logger", "learner", "oracle"])
 def test_what_is_built_takes_the_keys_and_every_option_has_one(group):
     for choice in choices(group):
-        of_pools = choice in (*POOL_CHOICES, *choices("learner"), *choices("oracle"))
-        config = compose_config(*["experiment=pool/quickstart"] * of_pools, f"{group}={choice}")
-        check_config(config)
+        config = compose_config(f"{group}={choice}")
+        TrainConfig.read(config)
         if not config[group]:  # logger=none
             continue
         target, options = read_part(config[group], group)
@@ -79,8 +99,7 @@ def test_what_is_built_takes_the_keys_and_every_option_has_one(group):
             for name, parameter in inspect.signature(target).parameters.items()
             if parameter.default is not inspect.Parameter.empty
         }
-        # Those are for subclasses of Agent, and built from parts of their own.
-        assert set(options) == optional - {"num_values", "learner", "oracle"}, choice
+        assert set(options) == optional - {"num_values"}, choice  # that one is for the agent to say
 
 
 def test_every_data_set_is_a_choice_and_the_other_way_round():
@@ -112,9 +131,9 @@ def train_in_parts(config: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     whole.mkdir()
     parted.mkdir()
-    summary = train(config, whole)
-    kind = PoolRun if is_pool(config) else StreamRun
-    calls, explore = itertools.count(1), kind.explore
+    read = TrainConfig.read(config)
+    summary = train(read, whole)
+    calls, explore = itertools.count(1), trainer.explore
 
     def stop_in_batch_4(*args):
         if next(calls) == 4:
@@ -122,11 +141,11 @@ def train_in_parts(config: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return explore(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(kind, "explore", staticmethod(stop_in_batch_4))
+        patch.setattr(trainer, "explore", stop_in_batch_4)
         with pytest.raises(Interrupted):
-            train(config, parted)
+            train(read, parted)
     assert torch.load(parted / "last.pt", weights_only=True)["batch"] == 3
-    assert train(config, parted) == summary
+    assert train(read, parted) == summary
     assert (parted / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     torch.testing.assert_close(weights(parted), weights(whole), rtol=0, atol=0)
     return summary
@@ -141,7 +160,7 @@ def test_a_preset_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, 
     summary = train_in_parts(small_config(f"experiment={preset}", *EVERY), tmp_path, monkeypatch)
     asked = [f"policy={tmp_path / 'whole'}", "episodes=8", "seed=7", "threads=1"]
     for part in ("test", "train"):
-        judged = evaluate_policy(compose_config(*asked, f"classes={part}", command="evaluate"), tmp_path)
+        judged = judge(*asked, f"classes={part}", folder=tmp_path)
         assert {key: judged[key] for key in summary[part]} == summary[part]
     assert judged.items() <= json.loads((tmp_path / "summary.json").read_text()).items()
 
@@ -152,17 +171,27 @@ def test_a_preset_on_pools_trains_resumes_and_is_judged_as_by_evaluate(preset, t
     config = small_config(f"experiment={preset}", *EVERY, *SMALL_POOLS)
     summary = train_in_parts(config, tmp_path, monkeypatch)
     asked = [f"policy={tmp_path / 'whole'}", "repeats=8", "seed=7", "strategies=[entropy,information_density,core_set]"]
-    judged = evaluate_policy(compose_config(*asked, command="evaluate"), tmp_path)
+    judged = judge(*asked, folder=tmp_path)
     assert judged["benchmark"] == summary["benchmark"]
     assert judged == json.loads((tmp_path / "summary.json").read_text())
 
 
+def test_what_fits_what():
+    """Most agents learn in problems of any kind; networks are made for one."""
+    networks = {kind: {network for _, network in fitting(kind)} for kind in KINDS}
+    assert networks == {"stream": {"lstm", "episodic"}, "pool": {"scorer", "recurrent_scorer"}}
+    agents = {kind: {agent for agent, _ in fitting(kind)} for kind in KINDS}
+    assert agents == {"stream": {*choices("agent")}, "pool": {*choices("agent")} - {"supervised"}}
+
+
 @pytest.mark.usefixtures("tiny_data", "quick_figures")
-@pytest.mark.parametrize("network", sorted({*choices("network")} - {*POOL_CHOICES}))
-@pytest.mark.parametrize("agent", sorted({*choices("agent")} - {*POOL_CHOICES}))
-def test_every_agent_learns_with_every_network(agent, network, tmp_path):
-    config = small_config(f"agent={agent}", f"network={network}", for_agent(agent), "batches=3")
-    summary = train(config, tmp_path)
+@pytest.mark.parametrize("kind, agent, network", [(kind, *pair) for kind in KINDS for pair in fitting(kind)])
+def test_every_agent_learns_with_every_network(kind, agent, network, tmp_path):
+    options = {"supervised": ["env.reveal=always"]}.get(agent, [])
+    if kind == "pool" and agent.startswith("q_learning"):
+        options = ["agent.exploration=uniform"]
+    chosen = (*KINDS[kind], f"agent={agent}", f"network={network}", *options, "batches=3")
+    summary = train(TrainConfig.read(small_config(*chosen)), tmp_path)
     assert summary["batches"] == 3
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["batch"] for line in lines if line["kind"] == "train"] == [1, 2, 3]
@@ -175,16 +204,18 @@ def test_a_new_agent_or_environment_is_one_file_and_one_yaml(tmp_path, monkeypat
         "from almeta.agents import Supervised\nclass Trusting(Supervised):\n    pass\n", "utf-8"
     )
     (tmp_path / "short.py").write_text(
-        "from almeta.envs import make_simulation\n"
-        "def make_short(dataset, num_envs, generator, length: int = 5, reveal: str = 'requested'):\n"
-        "    return make_simulation(dataset, num_envs, generator, length=length, reveal=reveal)\n",
+        "from dataclasses import dataclass\n"
+        "from almeta.envs import StreamOptions\n"
+        "@dataclass(frozen=True)\n"
+        "class Short(StreamOptions):\n"
+        "    length: int = 5\n",
         "utf-8",
     )
     for package in (almeta.agents, almeta.envs):
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     yaml = {
         "agent/trusting": "_target_: almeta.agents.trusting.Trusting\n",
-        "env/short": "_target_: almeta.envs.short.make_short\nlength: 6\nreveal: always\n",
+        "env/short": "_target_: almeta.envs.short.Short\nlength: 6\nreveal: always\n",
     }
     for name, text in yaml.items():
         (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -192,6 +223,6 @@ def test_a_new_agent_or_environment_is_one_file_and_one_yaml(tmp_path, monkeypat
     config = small_config("agent=trusting", "env=short", f"hydra.searchpath=[file://{tmp_path / 'conf'}]")
     folder = tmp_path / "run"
     folder.mkdir()
-    summary = train(config, folder)
+    summary = train(TrainConfig.read(config), folder)
     assert summary["test"]["steps"] == 8 * 6
     assert issubclass(almeta.agents.trusting.Trusting, Supervised)  # type: ignore[attr-defined]

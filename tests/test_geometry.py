@@ -3,9 +3,9 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from almeta import geometry as module
 from almeta.geometry import Geometry
 from almeta.seeding import make_generator
-from almeta.strategies import geometry as module
 
 INF = torch.inf
 

@@ -4,6 +4,7 @@ import itertools
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,42 +40,52 @@ def dataset_of(
     y, class_names = _labels(frame[target], where)
     for column in set(keep) - set(frame):
         raise AlmetaError(f"{where}: {did_you_mean(column, map(str, frame), 'column to keep')}")
-    columns: list[str] = []
-    values: list[np.ndarray] = []
-    categories: dict[int, tuple[str, ...]] = {}
-    left_out: list[str] = []
-    for column, cells in frame.items():
-        if column == target:
-            continue
-        numeric = pd.api.types.is_numeric_dtype(cells)  # True for bool too
-        numbers, names = (cells.to_numpy(np.float64, na_value=np.nan), ()) if numeric else _categories(cells)
-        reason = None if column in keep else _useless(cells, numbers, names, y)
-        if reason:
-            left_out.append(f"{str(column)!r} ({reason})")
-            continue
-        if names:
-            _warn_of_numbers(cells, where)
-            categories[len(values)] = names
-        values.append(numbers)
-        columns.append(str(column))
-    if left_out:
-        warnings.warn(
-            f"{where}: left out: {', '.join(left_out)}; to use a column all the same, name it in keep=[...]",
-            stacklevel=2,
-        )
-    if not values:
-        raise AlmetaError(f"{where}: besides the labels in {target!r} there is no column to learn from")
-    x = _finite(np.stack(values, 1), columns, where)
+    columns, left_out = _columns(frame, target, y, where, keep)
+    told = f"left out: {', '.join(left_out)}; to use a column all the same, name it in keep=[...]" if left_out else ""
+    if not columns:
+        nothing = f"{where}: besides the labels in {target!r} there is no column to learn from"
+        raise AlmetaError(f"{nothing}; {told}" if told else nothing)
+    if told:
+        warnings.warn(f"{where}: {told}", stacklevel=2)
+    x = _finite(columns, where)
     return Dataset(
         name=name,
         x=x,
         y=y,
         class_names=class_names,
         source=source,
-        columns=tuple(columns),
-        categories=categories,
+        columns=tuple(column.name for column in columns),
+        categories={place: column.names for place, column in enumerate(columns) if column.names},
         missing=bool(np.isnan(x).any()),
     )
+
+
+class Feature(NamedTuple):
+    """A column: its values `[n]` float64, or positions among the names of its categories; NaN where one is missing."""
+
+    name: str
+    values: np.ndarray
+    names: tuple[str, ...]
+
+
+def _columns(
+    frame: pd.DataFrame, target: str, y: np.ndarray, where: str, keep: Sequence[str]
+) -> tuple[list[Feature], list[str]]:
+    """The columns to use, and those that are left out, each with the reason."""
+    columns: list[Feature] = []
+    left_out: list[str] = []
+    for name, cells in frame.items():
+        if name == target:
+            continue
+        numeric = pd.api.types.is_numeric_dtype(cells)  # True for bool too
+        values, names = (cells.to_numpy(np.float64, na_value=np.nan), ()) if numeric else _categories(cells)
+        if name not in keep and (reason := _useless(cells, values, names, y)):
+            left_out.append(f"{str(name)!r} ({reason})")
+            continue
+        if names:
+            _warn_of_numbers(cells, where)
+        columns.append(Feature(str(name), values, names))
+    return columns, left_out
 
 
 # ---- columns that are left out
@@ -102,7 +113,7 @@ def _useless(cells: pd.Series, numbers: np.ndarray, names: tuple[str, ...], y: n
         if not _tells_rows_apart(cells):
             return None
         return f"{len(names)} different values in {len(cells)} rows, like an identifier or free text: {names[0]!r}, ..."
-    if len(known) < len(numbers) or (known != np.rint(known)).any() or len(np.unique(known)) < len(known):
+    if (known != np.rint(known)).any() or cells.nunique() < len(cells):
         return None
     if _counts_rows(known, str(cells.name).startswith("Unnamed: ")):
         return "counts the rows"
@@ -225,16 +236,17 @@ def _look(name: str) -> str:
 # ---- values
 
 
-def _finite(values: np.ndarray, columns: list[str], where: str) -> np.ndarray:
-    """`[n, d]` float64 as float32, NaN where a value is missing."""
+def _finite(columns: list[Feature], where: str) -> np.ndarray:
+    """`[n, d]` float32, NaN where a value is missing."""
+    values = np.stack([column.values for column in columns], 1)
     x = as_float32(values)
     infinite = np.isinf(x)
     if infinite.any():
         column = int(infinite.any(0).argmax())
         rows = np.flatnonzero(infinite[:, column])
         raise AlmetaError(
-            f"{where}: column {columns[column]!r} has {len(rows)} values that are infinite or too large, the first in "
-            f"row {rows[0] + 1} ({values[rows[0], column]:g}); leave the cell empty if the value is not known"
+            f"{where}: column {columns[column].name!r} has {len(rows)} values that are infinite or too large, "
+            f"the first in row {rows[0] + 1} ({values[rows[0], column]:g}); leave the cell empty if it is not known"
         )
     return x
 

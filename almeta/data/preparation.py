@@ -49,12 +49,7 @@ def prepare(
     Raises:
         AlmetaError: for an unknown scale, an empty pool or no components.
     """
-    if scale not in get_args(Scale):
-        raise AlmetaError(did_you_mean(str(scale), get_args(Scale), "scale"))
-    if len(pool_rows) == 0:
-        raise AlmetaError(f"the pool drawn from data set {dataset.name!r} is empty; it needs at least one row")
-    if components is not None and components < 1:
-        raise AlmetaError(f"components={components}; keep at least 1, or null to keep the columns as they are")
+    _check(dataset, pool_rows, scale, components)
     pool, test = dataset.x[pool_rows], dataset.x[test_rows]
     if dataset.kind == "text":
         pool, test = _tf_idf(pool, test)
@@ -67,6 +62,16 @@ def prepare(
     if components is not None:
         pool, test = _projected(pool, test, components, centre=dataset.kind != "text")
     return pool, test
+
+
+def _check(dataset: Dataset, pool_rows: np.ndarray, scale: str, components: int | None) -> None:
+    """Raise as `prepare` does."""
+    if scale not in get_args(Scale):
+        raise AlmetaError(did_you_mean(str(scale), get_args(Scale), "scale"))
+    if len(pool_rows) == 0:
+        raise AlmetaError(f"the pool drawn from data set {dataset.name!r} is empty; it needs at least one row")
+    if components is not None and components < 1:
+        raise AlmetaError(f"components={components}; keep at least 1, or null to keep the columns as they are")
 
 
 def _scaled(pool: np.ndarray, test: np.ndarray, scale: Scale, shared: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | Non
         check_unpacked(path)
         header = _header(path)
     if len(header.columns) > WIDE:
-        warnings.warn(f"{path} has {len(header.columns):,} columns; reading it takes a while", stacklevel=2)
+        warnings.warn(f"{path} has {len(header.columns):,} columns; reading it may take minutes", stacklevel=2)
     found = _target(header.columns, target, path)
     columns = [column or f"Unnamed: {place}" for place, column in enumerate(header.columns)]
     marks, words = (MARKS, WORDS) if missing is None else (("", *missing), ())
@@ -84,7 +84,9 @@ def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | Non
     for name in as_text:
         if name != found and not pd.api.types.is_numeric_dtype(numbers[name]):
             _warn_of_words(cells[name], words, path)
-    return frame.assign(**numbers, **{found: trimmed(cells[found], words)}), found
+    for name, column in (numbers | {found: trimmed(cells[found], words)}).items():
+        frame[name] = column
+    return frame, found
 
 
 def _numbers(text: dict[str, Column], others: dict[str, Column], separator: str, where: str) -> dict[str, pd.Series]:

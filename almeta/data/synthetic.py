@@ -185,16 +185,19 @@ def classification(
     cluster = y * clusters + rng.integers(clusters, size=n)
     corners = _corners(rng, classes * clusters, informative)
     shapes = rng.uniform(-1, 1, (classes * clusters, informative, informative))
-    x = np.empty((n, features))
-    signal = rng.normal(size=(n, informative))
-    signal = np.einsum("ni,nij->nj", signal, shapes[cluster]) + separation * corners[cluster]
-    x[:, :informative] = signal
-    x[:, informative : informative + redundant] = signal @ rng.uniform(-1, 1, (informative, redundant))
-    x[:, informative + redundant :] = rng.normal(size=(n, features - informative - redundant))
-    noisy = rng.random(n) < label_noise
-    noisy[np.unique(y, return_index=True)[1]] = False  # one row of each class keeps its label
-    y[noisy] = rng.integers(classes, size=noisy.sum())
+    signal = np.einsum("ni,nij->nj", rng.normal(size=(n, informative)), shapes[cluster]) + separation * corners[cluster]
+    repeats = signal @ rng.uniform(-1, 1, (informative, redundant))
+    noise = rng.normal(size=(n, features - informative - redundant))
+    x = np.concatenate([signal, repeats, noise], 1)
+    _add_noise(rng, y, classes, label_noise)
     return x[:, rng.permutation(features)], y
+
+
+def _add_noise(rng: np.random.Generator, y: np.ndarray, classes: int, share: float) -> None:
+    """Draw the labels of a share of the rows anew, in place; one row of each class keeps its label."""
+    noisy = rng.random(len(y)) < share
+    noisy[np.unique(y, return_index=True)[1]] = False
+    y[noisy] = rng.integers(classes, size=noisy.sum())
 
 
 def _labels(n: int, weights: np.ndarray) -> np.ndarray:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from almeta.build import build, choose, named_config
+from almeta.build import build, choose, config_names, named_config
 from almeta.checks import check_arguments
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
 from almeta.learners.mlp import MLP
@@ -46,10 +46,13 @@ def make_learner(learner: str | Mapping[str, Any] | Spec | Any, /) -> Learner:
     """
     if isinstance(learner, str | Mapping | Spec):
         spec = Spec.read(learner, "learner")
-        if spec.name not in _REGISTERED:
-            return build(named_config("learner", spec.name) | dict(spec.options), "learner")
-        check_arguments(_REGISTERED.find(spec.name), dict(spec.options), f"learner {spec.name}")
-        return make_learner(_REGISTERED.find(spec.name)(**dict(spec.options)))
+        name, options = spec.name, dict(spec.options)
+        if name in config_names("learner"):
+            return build(named_config("learner", name) | options, "learner")
+        if name not in _REGISTERED:
+            raise AlmetaError(did_you_mean(name, [*config_names("learner"), *_REGISTERED.names], "learner"))
+        check_arguments(_REGISTERED.find(name), options, f"learner {name}")
+        return make_learner(_REGISTERED.find(name)(**options))
     if hasattr(learner, "get_params") and not isinstance(learner, type):
         return Scikit(learner, {})
     made: Learner = choose(learner, "learner", Learner)
@@ -66,10 +69,7 @@ def register_learner(name: str, make: Callable[..., Any]) -> None:
     Raises:
         AlmetaError: if the name is taken.
     """
-    try:
-        named_config("learner", name)
-    except AlmetaError:
-        _REGISTERED.add(name, make)
-        trust(make.__module__)
-    else:
+    if name in config_names("learner"):
         raise AlmetaError(f"there is another learner '{name}' already; choose another name")
+    _REGISTERED.add(name, make)
+    trust(make.__module__)

@@ -31,7 +31,7 @@ class ScikitModel:
         """Class probabilities `[E, M, C]` float32 of rows `[E, M, D]`.
 
         Where a classifier has none, its decision values become some by a sigmoid (two classes) or a softmax, which
-        keeps its predictions and their order.
+        keeps its predictions and their order; where it has no decision values either, the class that it predicts has 1.
         """
         rows = x.cpu().numpy()
         found = np.zeros((*rows.shape[:2], self.num_classes), dtype=np.float32)
@@ -46,6 +46,8 @@ class ScikitModel:
 def _probabilities(classifier: Any, x: np.ndarray) -> np.ndarray:
     if hasattr(classifier, "predict_proba"):
         return classifier.predict_proba(x)
+    if not hasattr(classifier, "decision_function"):
+        return np.eye(len(classifier.classes_))[np.searchsorted(classifier.classes_, classifier.predict(x))]
     decisions = torch.as_tensor(classifier.decision_function(x))
     if decisions.ndim == 1:
         return torch.stack((-decisions, decisions), 1).mul(0.5).softmax(1).numpy()

@@ -1,8 +1,7 @@
 """Trained policies, ready to act: those that ship with almeta, by name, and those of your own runs."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,10 +41,7 @@ def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Agent:
     Raises:
         AlmetaError: if there is none of that name and no checkpoint, or it is damaged or foreign.
     """
-    path = Path(name_or_folder)
-    if _cards(name_or_folder) or (path.is_dir() and not (path / "last.pt").exists() and any(path.glob("*/last.pt"))):
-        return find_policy(name_or_folder).members[0].load(device)
-    return load_agent(_existing(name_or_folder), device)[0]
+    return _members(name_or_folder)[0].load(device)
 
 
 @dataclass(frozen=True)
@@ -54,18 +50,42 @@ class Member:
 
     Attributes:
         path: of its card or checkpoint.
-        trained_on: names of the data sets that it has seen, near-duplicates of them included by group.
-        rows: of those data sets, by name, a sketch of their rows as one text.
     """
 
     path: Path
-    trained_on: frozenset[str]
-    rows: Mapping[str, str] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[type["Member"], tuple[Path]]:
+        return Member, (self.path,)  # without the content: another process reads it anew
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What its card or checkpoint holds."""
+        return read_card(self.path) if self.is_card else load_checkpoint(self.path)
+
+    @property
+    def is_card(self) -> bool:
+        """Whether it was published, and is no checkpoint of a run."""
+        return self.path.suffix == ".json"
+
+    @property
+    def kind(self) -> str:
+        """The kind of problems that it was trained on."""
+        return str(self.content["kind"])
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """Names of the data sets that it has seen, near-duplicates of them included by group."""
+        return frozenset(self.content["trained_on" if self.is_card else "datasets"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was trained with."""
+        return dict(self.content["config"])
 
     @property
     def digest(self) -> str:
         """A text that changes with the file."""
-        files = [self.path, self.path.with_suffix(".safetensors")] if self.path.suffix == ".json" else [self.path]
+        files = [self.path, self.path.with_suffix(".safetensors")] if self.is_card else [self.path]
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
     def has_seen(self, dataset: str) -> bool:
@@ -74,22 +94,12 @@ class Member:
 
     def seen_rows(self, rows: list[str]) -> str | None:
         """Return the name of a data set it was trained on that has more than half of the rows of a sketch, or None."""
-        return next((name for name, own in self.rows.items() if share_of_rows(own.split(), rows) > 0.5), None)
-
-    @cached_property
-    def content(self) -> dict[str, Any]:
-        """The content of its card or checkpoint."""
-        return read_card(self.path) if self.path.suffix == ".json" else load_checkpoint(self.path)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was trained with."""
-        config: dict[str, Any] = self.content["config"]
-        return config
+        known = self.content.get("rows", {})  # files of version 0.1 have none
+        return next((name for name, own in known.items() if share_of_rows(own.split(), rows) > 0.5), None)
 
     def load(self, device: str | torch.device) -> Agent:
         """Load the agent onto a device."""
-        if self.path.suffix == ".json":
+        if self.is_card:
             return load_published(self.path).to(device)
         return load_agent(self.path, str(device))[0]
 
@@ -163,20 +173,15 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
     Raises:
         AlmetaError: if there is no such policy, or it does not act on pools.
     """
-    if cards := _cards(name_or_folder):
-        return TrainedPolicy(name or str(name_or_folder), tuple(_members(cards)))
-    members, names = [], set()
-    for checkpoint in _checkpoints(name_or_folder):
-        content = load_checkpoint(checkpoint)
-        if content["kind"] != "pool":
+    members = _members(name_or_folder)
+    for member in members:
+        if member.kind != "pool":
             raise AlmetaError(
-                f"{checkpoint} was trained on problems of kind {content['kind']}; a benchmark of pools needs a policy "
-                "of pools"
+                f"{member.path} was trained on problems of kind {member.kind}; a benchmark of pools needs a policy of "
+                "pools"
             )
-        members.append(Member(checkpoint, frozenset(content["datasets"]), content.get("rows", {})))
-        names.add(content["config"]["name"])
-    members.sort(key=lambda member: -len(member.trained_on))
-    return TrainedPolicy(name or "+".join(sorted(names)), tuple(members))
+    own = str(name_or_folder) if members[0].is_card else "+".join(sorted({m.config["name"] for m in members}))
+    return TrainedPolicy(name or own, members)
 
 
 def kind_of(name_or_folder: str | Path) -> str:
@@ -185,11 +190,13 @@ def kind_of(name_or_folder: str | Path) -> str:
     Raises:
         AlmetaError: if there is no such policy.
     """
-    if cards := _cards(name_or_folder):
-        kind: str = read_card(cards[0])["kind"]
-    else:
-        kind = load_checkpoint(_checkpoints(name_or_folder)[0])["kind"]
-    return kind
+    return _members(name_or_folder)[0].kind
+
+
+def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
+    """The members of a policy, those who have seen most first."""
+    members = map(Member, _cards(name_or_folder) or _checkpoints(name_or_folder))
+    return tuple(sorted(members, key=lambda member: -len(member.trained_on)))
 
 
 def _checkpoints(name_or_folder: str | Path) -> list[Path]:
@@ -206,13 +213,6 @@ def _cards(name: str | Path) -> list[Path]:
     cards = [Path(name)] if Path(name).suffix == ".json" else sorted(Path(name).glob("*.json"))
     # Other files end alike, such as those of a run.
     return [card for card in cards if card.with_suffix(".safetensors").exists()]
-
-
-def _members(cards: list[Path]) -> list[Member]:
-    """The members of the cards, those who have seen most first."""
-    read = {card: read_card(card) for card in cards}
-    members = [Member(path, frozenset(card["trained_on"]), card.get("rows", {})) for path, card in read.items()]
-    return sorted(members, key=lambda member: -len(member.trained_on))
 
 
 def _existing(path: str | Path) -> Path:

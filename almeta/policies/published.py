@@ -14,11 +14,9 @@ from almeta.errors import AlmetaError
 from almeta.files import write_atomically
 from almeta.inputs import Candidates
 from almeta.training.agents import rebuild_agent
-from almeta.training.checkpoint import load_checkpoint
+from almeta.training.checkpoint import CONFIG_KEYS, check_entries, check_plain, load_checkpoint, upgraded_config
 
 FORMAT, FORMAT_BEFORE = "almeta-policy-2", "almeta-policy-1"
-# What of a run's config is needed to build the agent again, and to know what it was trained for.
-_KEPT = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
 # What a card always has, beside its format.
 _ENTRIES = {"kind": str, "sha256": str, "trained_on": list, "inputs": dict, "names": list, "config": dict}
 
@@ -48,7 +46,7 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         "rows": content.get("rows", {}),
         "batches": content["batch"],
         **facts,
-        "config": {key: content["config"][key] for key in _KEPT},
+        "config": {key: content["config"][key] for key in CONFIG_KEYS},
     }
     write_atomically(card.with_suffix(".safetensors"), weights)
     write_atomically(card, json.dumps(entries, indent=2) + "\n")
@@ -66,16 +64,21 @@ def read_card(path: Path) -> Card:
         raise AlmetaError(f"{path} is no readable card of a policy ({error}); use another one") from error
     if not isinstance(card, dict) or card.get("format") not in (FORMAT, FORMAT_BEFORE):
         raise AlmetaError(f"{path} is not the card of a policy of almeta (format '{FORMAT}'); use another one")
+    check_plain(card, path)
     if card["format"] == FORMAT_BEFORE:
-        card |= {"kind": "pool", "names": card.get("inputs"), "inputs": as_config(Candidates())}
-    for key, kind in _ENTRIES.items():
-        if not isinstance(card.get(key), kind):
-            raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
-    if missing := [key for key in _KEPT if key not in card["config"]]:
-        raise AlmetaError(f"{path} is damaged: its config has no '{missing[0]}'; use another one")
-    if not all(isinstance(card["config"][part], dict) for part in ("env", "agent", "network")):
-        raise AlmetaError(f"{path} is damaged: it does not say what the agent is made of; use another one")
+        card = _upgraded(card)
+    check_entries(card, _ENTRIES, path)
     return card
+
+
+def _upgraded(card: Card) -> Card:
+    """Return a card of version 0.1 in the form of today: it did not say of which kind it is."""
+    changes: Card = {"kind": "pool"}
+    if isinstance(card.get("inputs"), list):
+        changes |= {"names": card["inputs"], "inputs": as_config(Candidates())}
+    if isinstance(card.get("config"), dict):
+        changes["config"] = upgraded_config(card["config"])
+    return card | changes
 
 
 def load_published(path: Path) -> Agent:

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from almeta.build import build
-from almeta.checks import Count, Within, check_arguments
+from almeta.checks import Count, Within, check_arguments, check_call
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
@@ -35,7 +35,7 @@ from almeta.specs import Spec
 from almeta.strategies import Actor, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute
-from almeta.training.loggers import read_json_lines
+from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
 from almeta.training.rollout import learning_curves
 from almeta.training.trainer import LAST, Evaluate
@@ -69,10 +69,10 @@ class SplitSuite:
             raise AlmetaError(f"dataset.fold={self.fold}, but dataset.num_folds={self.num_folds}; folds count from 0")
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> "SplitSuite":
-        """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_arguments(cls, values, "dataset")
-        return cls(**values)
+    def read(cls, values: Mapping[str, Any] | None) -> "SplitSuite":
+        """Return it from a config's group; an unknown or missing key is an AlmetaError."""
+        check_call(cls, values or {}, "dataset")
+        return cls(**(values or {}))
 
     def split(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the data sets to train on and of those to evaluate on, as "train" and "test".
@@ -157,7 +157,7 @@ class PoolRun(Run):
         config, agent = self.config, self.agent
         summary: dict[str, Any] = {"policy": config.name, "seed": config.seed, "batches": config.batches}
         summary["train"] = self.evaluations["train"](agent)
-        metrics = read_json_lines(folder / "metrics.jsonl")
+        metrics = read_json_lines(folder / METRICS)
         figures = {}
         if any(line["kind"] == "evaluation" for line in metrics):
             figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)
@@ -224,7 +224,12 @@ class PoolRun(Run):
         set_compute(setting.threads, setting.device, setting.matmul_precision)
         strategies = read_strategies(["random", REFERENCE, *config.strategies])  # the first two always
         report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
-        summary = {"policy": config.policy, "datasets": list(datasets), "benchmark": report.summary}
+        summary = {
+            "kind": PoolRun.kind,
+            "policy": config.policy,
+            "datasets": list(datasets),
+            "benchmark": report.summary,
+        }
         publish(report, folder, Console(), summary)
         return summary
 

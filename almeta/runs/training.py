@@ -9,13 +9,14 @@ import yaml
 
 from almeta.errors import AlmetaError, Interrupted
 from almeta.files import write_atomically
-from almeta.runs import run_of
+from almeta.runs import Run, run_of
 from almeta.runs.config import TrainConfig
+from almeta.runs.lock import held
 from almeta.seeding import make_generator
 from almeta.training.agents import check_agent
 from almeta.training.checkpoint import load_checkpoint, upgraded_config
 from almeta.training.compute import set_compute
-from almeta.training.loggers import build_loggers
+from almeta.training.loggers import METRICS, build_loggers, read_json_lines
 from almeta.training.progress import Progress
 from almeta.training.trainer import LAST, Schedule, Trainer
 
@@ -42,10 +43,16 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
     kind.check(config)
     check_agent(config.plain(), kind.kind)
     if is_finished(config, folder) and (start is None or start.name == LAST):
+        summary = read_summary(folder / SUMMARY, kind.score)
         print(f"{folder} is finished already: nothing to do")
-        return json.loads((folder / SUMMARY).read_text("utf-8"))
+        return summary
     set_compute(config.threads, config.device, config.matmul_precision)
-    run = kind(config)
+    with held(folder):
+        return _train(kind(config), folder, start or folder / LAST, way_on)
+
+
+def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, Any]:
+    config = run.config
     print(run.describe())
     progress = Progress(config.name)
     loggers = build_loggers(config.plain(), folder)
@@ -65,7 +72,7 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
             track=progress,
             score=run.score,
         )
-        begin(trainer, start or folder / LAST)
+        begin(trainer, checkpoint)
         if trainer.batch == 0:
             run.prepare()
         trainer.train()
@@ -89,14 +96,44 @@ def is_finished(config: TrainConfig, folder: Path) -> bool:
     """
     if not (folder / CONFIG).exists():
         return False
-    there, here = upgraded_config(yaml.safe_load((folder / CONFIG).read_text("utf-8"))), config.plain()
+    there, here = upgraded_config(_read_config(folder / CONFIG)), config.plain()
     if keys := differing_keys(here, there):
         raise AlmetaError(
             f"{folder} holds a run with another {', '.join(keys)}; choose another folder with "
             "hydra.run.dir=... (hydra.sweep.dir=... for a sweep), or remove it"
         )
-    same_end = all(here[key] == there[key] for key in ("batches", "final_episodes"))
+    same_end = all(here[key] == there.get(key) for key in ("batches", "final_episodes"))
     return same_end and (folder / SUMMARY).exists()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return what `begin` wrote, unless somebody has damaged it."""
+    try:
+        config = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _damaged(path, error, "the checkpoints hold the config too") from error
+    if not isinstance(config, dict):
+        raise _damaged(path, "it is no group of keys", "the checkpoints hold the config too")
+    return config
+
+
+def read_summary(path: Path, score: str) -> dict[str, Any]:
+    """Return the summary of a finished run, which has at least `["train"][score]`.
+
+    Raises:
+        AlmetaError: if somebody has damaged it.
+    """
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        float(summary["train"][score])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(path, error, "the policy is judged anew") from error
+    return summary
+
+
+def _damaged(path: Path, reason: object, comfort: str) -> AlmetaError:
+    what = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+    return AlmetaError(f"{path} is damaged ({what[:200]}); remove it and start again: {comfort}, and nothing is lost")
 
 
 def differing_keys(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
@@ -109,6 +146,7 @@ def differing_keys(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
 
 def begin(trainer: Trainer, checkpoint: Path) -> None:
     """Go on from a checkpoint if it is there, and leave in the folder what the run can be resumed with."""
+    read_json_lines(trainer.folder / METRICS)  # a damaged line is told now, not when it is drawn at the end
     if checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
         print(f"going on after batch {trainer.batch:,} of {checkpoint}")

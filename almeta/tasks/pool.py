@@ -181,6 +181,15 @@ class PoolSampler:
         return max(sizes)
 
     @property
+    def bytes_per_task(self) -> int:
+        """Memory that features, labels and masks of the largest task need at least; categories may widen it."""
+        limits = [limit for limit in (self.options.max_features, self.options.components) if limit is not None]
+        sizes = [(len(dataset), min([dataset.x.shape[1], *limits])) for dataset in self.datasets]
+        if self.options.synthetic > 0:
+            sizes.append((self._synthetic_rows, 1))
+        return max(sum(self._sizes(rows)) * (4 * columns + 9) for rows, columns in sizes)
+
+    @property
     def _synthetic_rows(self) -> int:
         """Enough for a full pool and as many test rows as are used at most."""
         pool, test = self.options.pool_size or 240, self.options.max_test or 160
@@ -188,8 +197,11 @@ class PoolSampler:
 
     def draw(self, num_tasks: int, generator: torch.Generator) -> PoolTasks:
         """Draw `num_tasks` tasks."""
-        seeds = torch.randint(2**62, (num_tasks,), generator=generator, device=generator.device)
-        return self.draw_seeded(seeds.tolist())
+        return self.draw_seeded(self.draw_seeds(num_tasks, generator))
+
+    def draw_seeds(self, num_tasks: int, generator: torch.Generator) -> list[int]:
+        """Draw the seeds of `num_tasks` tasks."""
+        return torch.randint(2**62, (num_tasks,), generator=generator, device=generator.device).tolist()
 
     def draw_seeded(self, seeds: Sequence[int], cycle: bool = False) -> PoolTasks:
         """Draw one task for each seed; the same seed gives the same task, whatever the others are.

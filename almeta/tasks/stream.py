@@ -75,6 +75,11 @@ class StreamTasks:
             return self
         return StreamTasks(*(part.repeat_interleave(group, 1) for part in vars(self).values()))
 
+    @staticmethod
+    def join(parts: "Sequence[StreamTasks]") -> "StreamTasks":
+        """Lay streams of equal length side by side."""
+        return StreamTasks(*(torch.cat(each, 1) for each in zip(*(vars(part).values() for part in parts), strict=True)))
+
 
 Script = Sequence[Sequence[int]]
 
@@ -127,6 +132,13 @@ class StreamSampler:
         self._check_classes(dataset)
         self._check_length()
         self.images = _images(dataset, rotations, device)  # [R * n, P]
+
+    @property
+    def bytes_per_task(self) -> int:
+        """Memory that drawing and showing a stream needs at least."""
+        total, per_class = self._rows.shape
+        drawn = 12 * (total + self.num_slots + self.num_classes * per_class)
+        return drawn + 24 * self.length + 4 * (self.num_slots + self.images.shape[1])
 
     def scripted(self, script: Script) -> "StreamSampler":
         """Return a sampler of the same images, not copied, that follows a script."""

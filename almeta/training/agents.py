@@ -1,13 +1,12 @@
 """From a config or a checkpoint to an agent."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from almeta.agents.agent import Agent
-from almeta.build import build, read_part
+from almeta.build import build, prepare, read_part
 from almeta.errors import AlmetaError
 from almeta.inputs import Inputs
 from almeta.seeding import seeded_weights
@@ -25,9 +24,10 @@ def build_agent(config: Config, inputs: Inputs) -> Agent:
         inputs: what the agent reads.
     """
     with seeded_weights(config["seed"]):
-        network, options = read_part(config["network"], "network", ("inputs", "num_values"))
-        make_network = functools.partial(network, **options)
-        agent: Agent = build(config["agent"], "agent", network=make_network, inputs=inputs)
+        make_network = prepare(config["network"], "network", ("inputs", "num_values"))
+        agent = build(config["agent"], "agent", network=make_network, inputs=inputs)
+    if not isinstance(agent, Agent):
+        raise AlmetaError(f"agent._target_ is '{config['agent']['_target_']}', which is no agent")
     return agent.to(config["device"])
 
 
@@ -68,16 +68,28 @@ def rebuild_agent(content: Checkpoint, weights: dict[str, torch.Tensor]) -> Agen
     Raises:
         AlmetaError: if it reads other inputs than it was trained on, or the weights are of another network.
     """
+    kind, config = content["kind"], content["config"]
     inputs: Inputs = build(content["inputs"], "inputs")
+    found = {getattr(inputs, "kind", None), getattr(read_part(config["env"], "env")[0], "kind", None)}
+    if found != {kind}:
+        raise AlmetaError(f"the policy is damaged: it is said to be of kind {kind}, but reads or acts in another one")
+    check_agent(config, kind)
     if tuple(content["names"]) != inputs.names:
         raise AlmetaError(
             "the policy was trained on other inputs than those of this version of almeta; "
             "train it anew, or use the version that trained it"
         )
-    with torch.device("meta"):  # sizes that are not those of the weights cost no memory
-        agent = build_agent({**content["config"], "seed": 0, "device": "meta"}, inputs)
+    try:
+        with torch.device("meta"):  # sizes that are not those of the weights cost no memory
+            agent = build_agent({**config, "seed": 0, "device": "meta"}, inputs)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise AlmetaError(f"the policy's network cannot be built ({_last_line(error)}); use another one") from error
     load_weights(agent, weights, assign=True)
     return agent
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()[:200]
 
 
 def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor], assign: bool = False) -> None:
@@ -93,10 +105,9 @@ def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor], assig
     """
     try:
         agent.load_state_dict(weights, assign=assign)
-    except RuntimeError as error:
-        detail = str(error).strip().splitlines()[-1].strip()
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise AlmetaError(
-            f"the checkpoint's weights do not fit this {type(agent).__name__} ({detail}); "
+            f"the checkpoint's weights do not fit this {type(agent).__name__} ({_last_line(error)}); "
             "use the config that trained them"
         ) from error
     for name, weight in weights.items():

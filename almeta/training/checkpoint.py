@@ -3,10 +3,12 @@
 import io
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from almeta.build import as_config
 from almeta.errors import AlmetaError
@@ -14,6 +16,27 @@ from almeta.files import write_atomically
 from almeta.inputs import Candidates, Images, Inputs
 
 _FORMAT, _FORMAT_BEFORE = "almeta-checkpoint-2", "almeta-checkpoint-1"
+# What a checkpoint always has, beside its format.
+_ENTRIES: dict[str, Any] = {
+    "kind": str,
+    "datasets": list,
+    "digest": str,
+    "inputs": dict,
+    "names": list,
+    "config": dict,
+    "batch": int,
+    "best": int | float | None,
+    "agent": dict,
+    "optimizer": dict,
+    "generators": dict,
+    "sums": dict,
+    "metrics_size": int,
+}
+# What of a run's config is needed to build its agent again, and to know what it was trained for.
+CONFIG_KEYS = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
+# What almeta writes is nested less deep, and has fewer parts: others' files shall not exhaust stack or memory.
+_DEEPEST, _MOST_PARTS = 30, 1_000_000
+_PLAIN = (str, int, float, type(None))
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -39,6 +62,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+            if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile("its parts are larger than the file")
             if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"bad checksum of {broken}")
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -51,10 +76,60 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise AlmetaError(f"{path} is damaged or no checkpoint ({reason[:200]}); use another one") from error
     if not isinstance(content, dict) or content.get("format") not in (_FORMAT, _FORMAT_BEFORE):
         raise AlmetaError(f"{path} is not a checkpoint of almeta (format '{_FORMAT}'); use another one")
+    check_plain(content, path)
     try:
-        return upgraded(content) if content["format"] == _FORMAT_BEFORE else content
+        content = upgraded(content) if content["format"] == _FORMAT_BEFORE else content
     except (KeyError, TypeError, AttributeError) as error:
         raise AlmetaError(f"{path} is damaged: it has no {error} of the right kind; use another one") from error
+    check_entries(content, _ENTRIES, path)
+    return content
+
+
+def check_plain(content: Any, path: Path) -> None:
+    """Raise unless a file's content is made of tensors and plain values, and takes no more memory than the file.
+
+    Raises:
+        AlmetaError: naming the file.
+    """
+    left, size = [(content, 0)], path.stat().st_size
+    for _ in range(_MOST_PARTS):
+        if not left:
+            return
+        value, depth = left.pop()
+        if depth > _DEEPEST:
+            raise AlmetaError(f"{path} is damaged: it is nested deeper than {_DEEPEST} levels; use another one")
+        if isinstance(value, Mapping):
+            left += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list | tuple):
+            left += [(part, depth + 1) for part in value]
+        elif not (_is_whole(value, size) if isinstance(value, Tensor) else isinstance(value, _PLAIN)):
+            raise AlmetaError(f"{path} is damaged: it holds more than tensors and plain values; use another one")
+    raise AlmetaError(f"{path} is damaged: it has more than {_MOST_PARTS:,} parts; use another one")
+
+
+def _is_whole(tensor: Tensor, size: int) -> bool:
+    """Whether each number of a tensor has its place in a file of so many bytes; a few may be shown as billions."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= min(size, tensor.untyped_storage().nbytes())
+
+
+def check_entries(content: Mapping[str, Any], entries: Mapping[str, Any], path: Path) -> None:
+    """Raise unless a checkpoint or card has the entries, of the right types, and a config with `CONFIG_KEYS`.
+
+    Raises:
+        AlmetaError: naming the file and what it lacks.
+    """
+    for key, kind in entries.items():
+        value = content.get(key)
+        texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
+        if key not in content or not isinstance(value, kind) or not texts:
+            raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
+    config = content["config"]
+    if missing := [key for key in CONFIG_KEYS if key not in config]:
+        raise AlmetaError(f"{path} is damaged: its config has no '{missing[0]}'; use another one")
+    if not all(isinstance(config[part], dict) for part in ("env", "agent", "network")):
+        raise AlmetaError(f"{path} is damaged: it does not say what the agent is made of; use another one")
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
@@ -65,10 +140,10 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     inputs: Inputs
     if "num_pixels" in content:
         inputs = Images(content["num_pixels"], content["num_slots"])
-        kept |= {"kind": "stream", "datasets": [content["dataset"]], "names": inputs.names}
+        kept |= {"kind": "stream", "datasets": [content["dataset"]], "names": list(inputs.names)}
     else:
         inputs = Candidates()
-        kept |= {"kind": "pool", "names": content["inputs"]}
+        kept |= {"kind": "pool", "names": list(content["inputs"])}
     return kept | {
         "format": _FORMAT,
         "digest": content["classes"],
@@ -77,9 +152,32 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# What version 0.1 called things, and the options that it did not have, with the values that it acted by.
+_MOVED = {
+    "almeta.envs.make_simulation": "almeta.envs.StreamOptions",
+    "almeta.envs.make_pool_simulation": "almeta.envs.PoolOptions",
+    "almeta.agents.PoolActorCritic": "almeta.agents.ActorCritic",
+}
+_ADDED = {
+    "almeta.envs.StreamOptions": {"group": 1},
+    "almeta.agents.ActorCritic": {"norm_adv": True},
+    "almeta.agents.GroupReinforce": {"returns": "curve"},
+}
+
+
 def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's config with the keys that version 0.1 did not have."""
-    return {"inputs": None, "modules": [], **config}
+    """Return a run's config with today's names and keys; one of today is returned as it is."""
+    if "modules" in config:
+        return config
+    config = {"inputs": None, "modules": [], **config}
+    for part in ("env", "network", "agent"):
+        if isinstance(options := config.get(part), dict) and isinstance(options.get("_target_"), str):
+            target = _MOVED.get(options["_target_"], options["_target_"])
+            kept = {key: value for key, value in options.items() if key != "_partial_"}
+            config[part] = _ADDED.get(target, {}) | kept | {"_target_": target}
+            if target == "almeta.envs.PoolOptions":
+                config["inputs"] = {"_target_": "almeta.inputs.Candidates"}
+    return config
 
 
 def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:

@@ -15,6 +15,7 @@ from almeta.errors import AlmetaError
 
 Record = dict[str, Any]
 
+METRICS = "metrics.jsonl"
 _WANDB_ID = "wandb-run-id"
 
 
@@ -80,8 +81,24 @@ class JsonLines:
 
 
 def read_json_lines(path: Path) -> list[Record]:
-    """Return the records of a `metrics.jsonl`."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+    """Return the records of a `metrics.jsonl`; half a line at its end, left by a stop, is none.
+
+    Raises:
+        AlmetaError: if a line is no record, because somebody has damaged the file.
+    """
+    records, content = [], path.read_bytes()
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record.get("kind"), str) or not isinstance(record.get("batch"), int):
+                raise ValueError("it does not say its kind and batch")
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise AlmetaError(
+                f"line {number} of {path} is damaged ({error}); remove the line, or the file: what was learned is in "
+                "the checkpoints"
+            ) from error
+        records.append(record)
+    return records
 
 
 class WandbLogger:

@@ -18,7 +18,7 @@ from almeta.envs.simulation import Simulation
 from almeta.errors import AlmetaError, Interrupted
 from almeta.training.agents import load_weights
 from almeta.training.checkpoint import check_data, save_checkpoint
-from almeta.training.loggers import JsonLines, Logger
+from almeta.training.loggers import METRICS, JsonLines, Logger
 from almeta.training.rollout import explore, replay
 
 # Measures an agent greedily on fresh episodes, with random numbers of its own.
@@ -86,11 +86,12 @@ class Trainer:
 
     batch: int = field(default=0, init=False)
     best: float | None = field(default=None, init=False)
+    judged: bool = field(default=True, init=False)  # whether the evaluation that is due after this batch was made
 
     def __post_init__(self) -> None:
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._sums: dict[str, Tensor] = {}
-        self._metrics = JsonLines(self.folder / "metrics.jsonl")
+        self._metrics = JsonLines(self.folder / METRICS)
 
     def train(self) -> None:
         """Train until the schedule's end, from the start or from where `restore` has put it.
@@ -99,7 +100,9 @@ class Trainer:
             Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last whole batch in the folder.
             AlmetaError: if a checkpoint cannot be written, or the loss or the weights are no longer finite.
         """
-        with _stop_signals() as stopped, closing(self._metrics):
+        with _stop_signals() as stop, closing(self._metrics):
+            if not self.judged:  # a stop cut the last batch's evaluation short
+                self._conclude_batch(stop)
             for _ in self.track(range(self.batch, self.schedule.batches)):
                 rollout = explore(self.simulation, self.agent, self.generator)
                 for epoch in range(self.agent.epochs):
@@ -109,13 +112,8 @@ class Trainer:
                 self._count(rollout, {"loss": loss.detach(), **scalars})
                 if self._due(self.schedule.log_every):
                     self._log_training()
-                if self._due(self.schedule.evaluate_every):
-                    self._evaluate()
-                if self._due(self.schedule.checkpoint_every):
-                    self.save(LAST)
-                if stopped:
-                    self.save(LAST)
-                    raise Interrupted(f"stopped after batch {self.batch:,}; the checkpoint is {self.folder / LAST}")
+                self.judged = not self._due(self.schedule.evaluate_every)
+                self._conclude_batch(stop)
 
     def save(self, name: str) -> None:
         """Write a checkpoint: networks, optimiser, counters, random states, running sums and the config."""
@@ -124,6 +122,7 @@ class Trainer:
         content = {
             "batch": self.batch,
             "best": self.best,
+            "judged": self.judged,
             "kind": self.simulation.kind,
             **self.simulation.identity,
             "inputs": as_config(self.agent.inputs),
@@ -144,21 +143,25 @@ class Trainer:
             AlmetaError: if the checkpoint is of other classes, another network or another kind of device.
         """
         check_data(content, self.simulation.identity)
-        self.batch, self.best = content["batch"], content["best"]
         load_weights(self.agent, content["agent"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        device = next(self.agent.parameters()).device
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+            self._sums = {name: value.to(device) for name, value in content["sums"].items()}
+            states = {name: content["generators"][name] for name in self._generators()}
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise AlmetaError(f"the checkpoint is damaged ({error}); use another one, such as {BEST}") from error
         for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
             group["lr"] = rate  # today's: after diverging, one goes on with a lower one
-        device = next(self.agent.parameters()).device
         for name, generator in self._generators().items():
             try:
-                generator.set_state(content["generators"][name])
-            except RuntimeError as error:
+                generator.set_state(states[name])
+            except (RuntimeError, TypeError) as error:
                 raise AlmetaError(
                     f"the checkpoint's random states do not fit device={device.type} ({error}); resume on the kind of "
                     "device that it was trained on"
                 ) from error
-        self._sums = {name: value.to(device) for name, value in content["sums"].items()}
+        self.batch, self.best, self.judged = content["batch"], content["best"], content.get("judged", True)
         self._metrics.truncate(content["metrics_size"])
 
     def _generators(self) -> dict[str, torch.Generator]:
@@ -198,10 +201,26 @@ class Trainer:
             f"and resume from {self.folder / LAST}"
         )
 
-    def _evaluate(self) -> None:
-        summaries = {classes: evaluate(self.agent) for classes, evaluate in self.evaluations.items()}
+    def _conclude_batch(self, stop: "_Stop") -> None:
+        """Evaluate and write a checkpoint where that is due; leave if asked to."""
+        if not self.judged and not stop.received:
+            try:
+                with stop.at_once():
+                    summaries = {part: evaluate(self.agent) for part, evaluate in self.evaluations.items()}
+            except KeyboardInterrupt:  # the evaluation is made when the run goes on
+                if not stop.received:
+                    raise
+            else:
+                self._log_evaluation(summaries)
+        if self._due(self.schedule.checkpoint_every) or stop.received:
+            self.save(LAST)
+        if stop.received:
+            raise Interrupted(f"stopped after batch {self.batch:,}; the checkpoint is {self.folder / LAST}")
+
+    def _log_evaluation(self, summaries: dict[str, dict[str, Any]]) -> None:
         for classes, summary in summaries.items():
             self._log({"kind": "evaluation", "batch": self.batch, "classes": classes, **summary})
+        self.judged = True
         score = summaries["train"][self.score] if "train" in summaries else None
         if score is not None and (self.best is None or score > self.best):
             self.best = score
@@ -212,21 +231,43 @@ class Trainer:
             logger.log(record)
 
 
+@dataclass
+class _Stop:
+    """Whether the run was asked to stop, and whether it may be stopped in the middle of what it does now."""
+
+    received: bool = False
+    interruptible: bool = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block, whoever asks the run to stop raises KeyboardInterrupt."""
+        self.interruptible = True
+        try:
+            yield
+        finally:
+            self.interruptible = False
+
+
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Within the block, Ctrl-C and SIGTERM add to the list instead of stopping; a second one stops at once."""
-    received: list[int] = []
+def _stop_signals() -> Iterator[_Stop]:
+    """Within the block, Ctrl-C and SIGTERM are noted instead of stopping the run; a second one, of either, stops it."""
+    stop = _Stop()
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
     def remember(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
+        stop.received = True
+        restore()
+        if stop.interruptible:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield received
+        yield stop
         return
     previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield stop
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        restore()

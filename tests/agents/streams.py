@@ -2,21 +2,26 @@
 
 import functools
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import almeta.agents
 import almeta.agents.networks
 from almeta.agents import Agent
 from almeta.agents.agent import MakeNetwork, Rollout
+from almeta.agents.networks import StreamStep
 from almeta.data.dataset import Dataset
-from almeta.envs.stream import StreamSimulation, make_simulation
+from almeta.envs.simulation import Simulation
+from almeta.envs.stream import StreamOptions, StreamSimulation
+from almeta.inputs import Images
 from almeta.seeding import make_generator, seeded_weights
-from almeta.strategies.stream import Memory, StreamState
-from almeta.training.rollout import play
+from almeta.strategies.actor import Memory
+from almeta.stream import StreamState
+from almeta.training.rollout import Step, explore, greedy, play
 
 PIXELS, SLOTS = 16, 4
 
@@ -31,9 +36,9 @@ def glyphs(num_classes: int = 6, per_class: int = 8, noise: float = 0.2) -> Data
 
 
 def make_streams(seed: int = 0, num_envs: int = 5, dataset: Dataset | None = None, **options: Any) -> StreamSimulation:
-    """Return streams of three classes of glyphs, 8 steps long; `options` are those of `make_simulation`."""
-    settings = {"classes": 3, "slots": SLOTS, "length": 8, "rotations": False} | options
-    return make_simulation(dataset or glyphs(), num_envs, make_generator(seed, "env"), **settings)
+    """Return streams of three classes of glyphs, 8 steps long; `options` are those of `StreamOptions`."""
+    settings: dict[str, Any] = {"classes": 3, "slots": SLOTS, "length": 8, "rotations": False} | options
+    return StreamSimulation(dataset or glyphs(), StreamOptions(**settings), num_envs, make_generator(seed, "env"))
 
 
 def public_classes(module: Any, base: type) -> dict[str, Any]:
@@ -65,9 +70,9 @@ def forgetful(name: str, **options: Any) -> MakeNetwork:
     network: Any = NETWORKS[name]
 
     class Forgetful(network):
-        def step(self, state: StreamState, memory: Memory) -> tuple[Tensor, Memory]:
-            everywhere = torch.ones(len(state.label), dtype=torch.bool)
-            return super().step(StreamState(state.item, state.label, state.action_mask, everywhere), memory)
+        def step(self, view: StreamState, memory: Memory) -> StreamStep:
+            everywhere = torch.ones(len(view.label), dtype=torch.bool)
+            return super().step(replace(view, start=everywhere), memory)
 
     return functools.partial(Forgetful, **(SMALL.get(name, {}) | options))
 
@@ -75,7 +80,7 @@ def forgetful(name: str, **options: Any) -> MakeNetwork:
 def make_agent(name: str, network: MakeNetwork | None = None, seed: int = 0, **options: Any) -> Any:
     """Return a fresh agent of the named class for `make_streams`, its weights drawn from the seed."""
     with seeded_weights(seed):
-        return AGENTS[name](network or small_network(), num_pixels=PIXELS, num_slots=SLOTS, **options)
+        return AGENTS[name](network or small_network(), Images(PIXELS, SLOTS), **options)
 
 
 def stream_options(name: str) -> dict[str, Any]:
@@ -83,13 +88,12 @@ def stream_options(name: str) -> dict[str, Any]:
     return {"reveal": AGENTS[name].reveal}
 
 
-def play_exploring(simulation: StreamSimulation, agent: Agent, luck: int | torch.Generator = 0) -> Rollout:
+def play_exploring(simulation: Simulation, agent: Agent, luck: int | torch.Generator = 0) -> Rollout:
     """Return one batch played as in training; `luck` is a generator or a seed."""
     generator = make_generator(luck, "policy") if isinstance(luck, int) else luck
-    return play(simulation, agent, lambda outputs, mask, targets: agent.explore(outputs, mask, targets, generator))
+    return explore(simulation, agent, generator)
 
 
-def play_greedily(simulation: StreamSimulation, agent: Agent, seed: int = 0) -> Rollout:
-    """Return one batch played as in an evaluation."""
-    generator = make_generator(seed, "policy")
-    return play(simulation, agent, lambda outputs, mask, targets: agent.greedy(outputs, mask, generator))
+def play_greedily(simulation: Simulation, actor: Any, seed: int = 0) -> list[Step]:
+    """Return the steps of one batch played as in an evaluation."""
+    return list(play(simulation, actor, greedy(make_generator(seed, "policy"))))

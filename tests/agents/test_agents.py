@@ -12,28 +12,34 @@ import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from almeta.agents import Agent
 from almeta.agents.losses import discounted_returns
+from almeta.build import build
 from almeta.errors import AlmetaError
+from almeta.inputs import Candidates, Images
 from almeta.seeding import make_generator
-from almeta.training.rollout import replay
+from almeta.training.rollout import greedy, replay
+from tests.agents.kinds import KIND, PAIRS, make_actor, make_problem
+from tests.agents.pools import SCORERS, make_pool_agent
 from tests.agents.streams import (
     AGENTS,
     NETWORKS,
+    PIXELS,
     SLOTS,
     make_agent,
     make_streams,
     play_exploring,
     play_greedily,
     small_network,
-    stream_options,
 )
 
 ROOT = Path(__file__).parents[2]
 REQUEST = SLOTS  # the last action
-GIVEN = ("self", "network", "num_pixels", "num_slots", "num_outputs", "num_values")  # known where an agent is built
+GIVEN = ("self", "network", "inputs", "num_values")  # known where an agent is built
 
 every_agent = pytest.mark.parametrize("name", AGENTS)
-every_pair = pytest.mark.parametrize("name, network", [(a, n) for a in AGENTS for n in NETWORKS])
+every_pair = pytest.mark.parametrize("name, network", PAIRS)
+every_pair_of_streams = pytest.mark.parametrize("name, network", [pair for pair in PAIRS if KIND[pair[1]] == "stream"])
 
 
 def own_options(kind):
@@ -59,8 +65,11 @@ def curious(name, epsilon) -> dict[str, Any]:
 
 
 def test_all_are_found():
-    assert {"QLearning", "Reinforce", "PPO", "Supervised"} <= set(AGENTS)
+    assert {"QLearning", "Reinforce", "ActorCritic", "PPO", "GroupReinforce", "Supervised"} <= set(AGENTS)
     assert "LSTMNetwork" in NETWORKS
+    assert {"PoolScorer", "RecurrentPoolScorer"} <= set(SCORERS)
+    assert ("GroupReinforce", "LSTMNetwork") in PAIRS and ("PPO", "RecurrentPoolScorer") in PAIRS
+    assert not any(name == "Supervised" and KIND[network] == "pool" for name, network in PAIRS)
 
 
 @every_agent
@@ -72,7 +81,7 @@ def test_options_are_stored(name):
         assert getattr(agent, {"update_epochs": "epochs"}.get(key, key)) == value
 
 
-@pytest.mark.parametrize("group, kinds", [("agent", AGENTS), ("network", NETWORKS)])
+@pytest.mark.parametrize("group, kinds", [("agent", AGENTS), ("network", NETWORKS | SCORERS)])
 def test_every_option_has_a_test_and_a_line_in_a_config(group, kinds):
     tests = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     configs = [OmegaConf.load(path) for path in (ROOT / "conf" / group).glob("*.yaml")]
@@ -86,9 +95,18 @@ def test_every_option_has_a_test_and_a_line_in_a_config(group, kinds):
 
 
 @every_pair
+def test_utilities_are_as_many_as_actions_and_the_value_stands_apart(name, network):
+    agent, problem = make_actor(name, network), make_problem(name, network)
+    step = play_greedily(problem, agent)[0]
+    assert step.outputs.utilities.shape == step.state.action_mask.shape
+    value = step.outputs.value
+    assert value is None if agent.num_values == 0 and KIND[network] == "stream" else value.shape == (8,)
+
+
+@every_pair
 def test_loss_is_finite_and_reaches_every_weight(name, network):
-    agent = make_agent(name, small_network(network))
-    rollout = play_exploring(make_streams(num_envs=16, **stream_options(name)), agent)
+    agent = make_actor(name, network)
+    rollout = play_exploring(make_problem(name, network, num_envs=16), agent)
     loss, scalars = agent.loss(rollout)
     assert loss.shape == () and loss.isfinite()
     for value in scalars.values():
@@ -96,41 +114,97 @@ def test_loss_is_finite_and_reaches_every_weight(name, network):
     loss.backward()
     trained = [(key, value) for key, value in agent.named_parameters() if value.requires_grad]
     assert trained
+    # A scorer has a value whether one asks for it or not, and a constant added to all scores changes no policy.
+    idle = {"network.score.bias"} if name != "QLearning" else set()
+    idle |= {"network.value.weight", "network.value.bias"} if agent.num_values == 0 else set()
     for key, value in trained:
-        assert value.grad is not None and value.grad.isfinite().all(), key
-        # the supervised agent has no use for the request: a weight that serves nothing else gets none
-        assert name == "Supervised" or (value.grad != 0).any(), key
+        if key not in idle:
+            assert value.grad is not None and value.grad.isfinite().all(), key
+            # the supervised agent has no use for the request: a weight that serves nothing else gets none
+            assert name == "Supervised" or (value.grad != 0).any(), key
+
+
+@pytest.fixture
+def recorded_views(monkeypatch):
+    """What agents read is recorded, as for those that learn several times from a batch."""
+    for kind in AGENTS.values():
+        monkeypatch.setattr(kind, "epochs", 2)
 
 
 @every_pair
+@pytest.mark.usefixtures("recorded_views")
 def test_replay_gives_the_same_outputs(name, network):
-    agent = make_agent(name, small_network(network))
-    rollout = play_exploring(make_streams(**stream_options(name)), agent)
+    agent = make_actor(name, network)
+    rollout = play_exploring(make_problem(name, network), agent)
     again = replay(rollout, agent)
-    torch.testing.assert_close(again.outputs, rollout.outputs)
-    torch.testing.assert_close(again.behaviour, rollout.outputs)
-    assert again.outputs.requires_grad
-    assert again.behaviour is not None and not again.behaviour.requires_grad
+    assert torch.equal(again.utilities, rollout.utilities)  # bit for bit
+    assert again.values is None if rollout.values is None else torch.equal(again.values, rollout.values)
+    assert again.behaviour is rollout and again.utilities.requires_grad
 
     with torch.no_grad():  # and those of other weights, once these have changed
         for parameter in agent.parameters():
             parameter.add_(0.1)
     later = replay(again, agent)
-    assert not torch.allclose(later.outputs, rollout.outputs, atol=1e-3)
-    torch.testing.assert_close(replay(later, agent).behaviour, rollout.outputs)  # always those it was played with
+    assert not torch.allclose(later.utilities, rollout.utilities, atol=1e-3)
+    assert torch.equal(later.actions, rollout.actions) and torch.equal(later.rewards, rollout.rewards)
+    assert replay(later, agent).behaviour is rollout  # always the one that was played
+
+
+@every_pair
+@pytest.mark.usefixtures("recorded_views")
+def test_no_gradient_flows_into_what_was_played(name, network):
+    agent = make_actor(name, network)
+    rollout = play_exploring(make_problem(name, network), agent)
+    agent.loss(replay(rollout, agent))[0].backward()  # the graph of what was played is not needed, nor freed
+    played = rollout.utilities.detach().clone()
+    rollout.utilities.retain_grad()
+    agent.loss(replay(rollout, agent))[0].backward()
+    assert rollout.utilities.grad is None and torch.equal(rollout.utilities, played)
+
+
+@pytest.mark.parametrize("name, network", [pair for pair in PAIRS if pair[0] != "Reinforce"])
+@pytest.mark.usefixtures("recorded_views")
+def test_each_small_step_down_lowers_the_loss_of_the_batch(name, network):
+    """Several epochs, as the trainer has them; not Reinforce's, whose baseline moves with the weights."""
+    agent = make_actor(name, network)
+    rollout = play_exploring(make_problem(name, network, num_envs=16), agent)
+    optimizer = torch.optim.SGD([p for p in agent.parameters() if p.requires_grad], 1e-4)
+    losses = [agent.loss(rollout)[0]]
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+        losses.append(agent.loss(replay(rollout, agent))[0])
+    values = torch.stack(losses).detach()
+    assert (values.diff() < 0).all(), values
+
+
+def test_without_a_second_epoch_nothing_is_recorded():
+    rollout = play_exploring(make_streams(), make_agent("Reinforce"))
+    assert rollout.views is None and rollout.images is None
+    rollout = play_exploring(make_streams(), make_agent("PPO", update_epochs=2))
+    assert rollout.views is not None and len(rollout.views) == 8 and rollout.images is not None
 
 
 @every_pair
 def test_same_seed_same_actions(name, network):
     def actions(seed):
-        agent = make_agent(name, small_network(network), seed=seed)
-        return play_exploring(make_streams(seed, num_envs=20, **stream_options(name)), agent, seed).actions
+        agent = make_actor(name, network, seed)
+        return play_exploring(make_problem(name, network, seed, num_envs=20), agent, seed).actions
 
     assert torch.equal(actions(0), actions(0))
     assert not torch.equal(actions(0), actions(1))
 
 
-@every_pair
+def steps_of(play, simulation, agent):
+    """Masks and actions, `[T, E, A]` and `[T, E]`, of a batch played in one way or the other."""
+    played = play(simulation, agent)
+    if play is play_exploring:
+        return played.masks, played.actions
+    return torch.stack([step.state.action_mask for step in played]), torch.stack([step.actions for step in played])
+
+
+@every_pair_of_streams
 @pytest.mark.parametrize("play", [play_exploring, play_greedily])
 def test_masks_hold_in_recurrent_play(name, network, play, monkeypatch):
     agent = make_agent(name, small_network(network), **curious(name, 0.3))
@@ -138,17 +212,45 @@ def test_masks_hold_in_recurrent_play(name, network, play, monkeypatch):
 
     def eager(state, memory):  # as if nothing were better than to request
         outputs, memory = step(state, memory)
-        return torch.cat((outputs[:, :REQUEST], outputs[:, REQUEST:] + 100.0), -1), memory
+        utilities = outputs.utilities
+        return outputs._replace(
+            utilities=torch.cat((utilities[:, :REQUEST], utilities[:, REQUEST:] + 100.0), -1)
+        ), memory
 
     monkeypatch.setattr(agent, "step", eager)
-    rollout = play(make_streams(num_envs=200, max_requests=2), agent)
-    asked = rollout.actions == REQUEST
+    masks, actions = steps_of(play, make_streams(num_envs=200, max_requests=2), agent)
+    asked = actions == REQUEST
     before = asked.cumsum(0) - asked.long()
-    assert torch.equal(rollout.masks[..., REQUEST], before < 2)
-    assert rollout.masks[..., :REQUEST].all()
+    assert torch.equal(masks[..., REQUEST], before < 2)
+    assert masks[..., :REQUEST].all()
     assert (asked.sum(0) == 2).all()  # all of them, but none beyond
     if play is play_greedily:
         assert asked[:2].all()
+
+
+@pytest.mark.parametrize("name, network", [pair for pair in PAIRS if KIND[pair[1]] == "pool"])
+@pytest.mark.parametrize("play", [play_exploring, play_greedily])
+def test_masks_hold_in_recurrent_play_on_pools(name, network, play, monkeypatch):
+    agent, problem = (
+        make_actor(name, network, **curious(name, 0.3)),
+        make_problem(name, network, num_envs=100, budget=9),
+    )
+    step = agent.step
+
+    def stubborn(state, memory):  # as if nothing were better than a row that was picked before
+        outputs, memory = step(state, memory)
+        return outputs._replace(utilities=outputs.utilities + 100.0 * ~state.available), memory
+
+    monkeypatch.setattr(agent, "step", stubborn)
+    masks, actions = steps_of(play, problem, agent)
+    for episode in range(100):
+        picked = problem.tasks.first[episode].tolist()
+        for time in range(9):
+            there = problem.tasks.exists[episode].clone()
+            there[[row for row in picked if row >= 0]] = False
+            assert torch.equal(masks[time, episode], there)
+            picked.append(int(actions[time, episode]))
+            assert there[picked[-1]]
 
 
 @every_agent
@@ -156,43 +258,42 @@ def test_masks_hold_in_recurrent_play(name, network, play, monkeypatch):
 def test_a_masked_action_is_never_chosen(name, choose):
     generator = make_generator(0, "test")
     agent = make_agent(name, **curious(name, 0.5))
-    outputs = 5.0 * torch.randn((5000, SLOTS + 2), generator=generator)
+    outputs = 5.0 * torch.randn((5000, SLOTS + 1), generator=generator)
     mask = torch.rand((5000, SLOTS + 1), generator=generator) < 0.5
     mask[torch.arange(5000), torch.randint(SLOTS + 1, (5000,), generator=generator)] = True
     targets = torch.randint(SLOTS, (5000,), generator=generator)
-    outputs = outputs[:, : agent.network.head.out_features]
-    if choose == "explore":
-        actions = agent.explore(outputs, mask, targets, generator)
-    else:
-        actions = agent.greedy(outputs, mask, generator)
+    actions = (
+        agent.explore(outputs, mask, targets, generator) if choose == "explore" else greedy(generator)(outputs, mask)
+    )
     assert mask.gather(-1, actions[:, None]).all()
     assert len(actions.unique()) == SLOTS + 1
 
 
-@every_agent
-def test_greedy_takes_the_best_action_and_no_further_output(name):
-    agent = make_agent(name)
-    outputs = torch.tensor([[0.1, 0.9, 0.3, 0.2, 0.5, 99.0], [3.0, 2.0, 1.0, 0.0, 4.0, 99.0]])
-    outputs = outputs[:, : agent.network.head.out_features]
-    everything = torch.ones(2, SLOTS + 1, dtype=torch.bool)
-    assert agent.greedy(outputs, everything, make_generator(0, "test")).tolist() == [1, 4]
+@every_pair
+def test_greedy_takes_the_best_allowed_action(name, network):
+    agent, problem = make_actor(name, network), make_problem(name, network, num_envs=20)
+    for step in play_greedily(problem, agent):
+        allowed = step.outputs.utilities.masked_fill(~step.state.action_mask, -torch.inf)
+        assert torch.equal(allowed.gather(-1, step.actions[:, None]).squeeze(-1), allowed.amax(-1))
 
 
 def test_an_agent_without_a_rule_says_so():
-    agent = typing.cast(typing.Any, inspect.getmro(AGENTS["Supervised"])[1])(small_network(), 16, SLOTS)
-    with pytest.raises(NotImplementedError, match="explores"):
-        agent.explore(None, None, None, None)
-    with pytest.raises(NotImplementedError, match="loss"):
-        agent.loss(None)
+    agent = Agent(small_network(), Images(PIXELS, SLOTS))
+    nothing = torch.zeros(1, SLOTS + 1)
+    with pytest.raises(NotImplementedError):
+        agent.explore(nothing, nothing.bool(), None, make_generator(0, "test"))
+    with pytest.raises(NotImplementedError):
+        agent.loss(play_exploring(make_streams(), make_agent("Reinforce")))
 
 
 # ---- exploring
 
 
-def frequencies(agent, outputs, mask, target=1, count=40_000):
+def frequencies(agent, utilities, mask, target=1, count=40_000):
     """Return how often each action is explored in one and the same situation, `[A]`."""
-    many = torch.tensor(outputs).expand(count, -1), torch.tensor(mask).expand(count, -1)
-    actions = agent.explore(*many, torch.full((count,), target), make_generator(0, "test"))
+    many = torch.tensor(utilities).expand(count, -1), torch.tensor(mask).expand(count, -1)
+    targets = None if target is None else torch.full((count,), target)
+    actions = agent.explore(*many, targets, make_generator(0, "test"))
     return torch.bincount(actions, minlength=SLOTS + 1) / count
 
 
@@ -232,11 +333,17 @@ def test_q_learning_explores_with_probability_epsilon():
     assert frequencies(make_agent("QLearning", epsilon=0.0), BEST_IS_2, ALL)[2] == 1.0
 
 
-@pytest.mark.parametrize("name", ["Reinforce", "PPO"])
+def test_on_pools_an_exploring_step_is_any_allowed_row():
+    agent = make_pool_agent("QLearning", epsilon=0.5)
+    expected = [0.25, 0.0, 0.75, 0.0, 0.0]
+    assert_close(frequencies(agent, BEST_IS_2, ONLY_0_AND_2, target=None), expected)
+
+
+@pytest.mark.parametrize("name", ["Reinforce", "ActorCritic", "PPO", "GroupReinforce"])
 @pytest.mark.parametrize("mask", [ALL, NO_REQUEST, ONLY_0_AND_2])
 def test_policies_sample_from_the_softmax_of_what_is_allowed(name, mask):
     logits = [0.5, -1.0, 1.5, 0.0, 1.0]
-    found = frequencies(make_agent(name), [*logits, 77.0], mask)  # 77: the state value has no say
+    found = frequencies(make_agent(name), logits, mask)
     allowed = torch.tensor(logits).where(torch.tensor(mask), torch.tensor(-torch.inf))
     assert_close(found, allowed.softmax(-1))
     assert (found[~torch.tensor(mask)] == 0).all()
@@ -255,20 +362,23 @@ def recorded():
 
     def make(name, seed=0, **options):
         agent = make_agent(name)
-        rollout = play_exploring(make_streams(num_envs=4, max_requests=1) if not options else options["streams"], agent)
-        outputs = torch.randn(rollout.outputs.shape, generator=make_generator(seed, "outputs"))
-        return dataclasses.replace(rollout, outputs=outputs)
+        rollout = play_exploring(make_streams(num_envs=4, **({"max_requests": 1} | options)), agent)
+        generator = make_generator(seed, "outputs")
+        utilities = torch.randn(rollout.utilities.shape, generator=generator)
+        values = None if rollout.values is None else torch.randn(rollout.values.shape, generator=generator)
+        return dataclasses.replace(rollout, utilities=utilities, values=values)
 
     return make
 
 
 def loop(rollout):
-    """Yield (time, env, outputs, mask, action, reward) of every step as plain numbers."""
+    """Yield (time, env, utilities, value, mask, action, reward) of every step as plain numbers."""
     for time, env in torch.cartesian_prod(*map(torch.arange, rollout.actions.shape)).tolist():
         yield (
             time,
             env,
-            rollout.outputs[time, env].tolist(),
+            rollout.utilities[time, env].tolist(),
+            None if rollout.values is None else rollout.values[time, env].item(),
             rollout.masks[time, env].tolist(),
             rollout.actions[time, env].item(),
             rollout.rewards[time, env].item(),
@@ -281,12 +391,12 @@ def test_q_learning_loss(recorded, gamma, last_step):
     rollout = recorded("QLearning")
     steps, envs = rollout.actions.shape
     total = 0.0
-    for time, env, outputs, _, action, reward in loop(rollout):
+    for time, env, utilities, _, _, action, reward in loop(rollout):
         if time + 1 < steps:
-            after = zip(rollout.outputs[time + 1, env].tolist(), rollout.masks[time + 1, env].tolist(), strict=True)
-            total += (outputs[action] - (reward + gamma * max(q for q, allowed in after if allowed))) ** 2
+            after = zip(rollout.utilities[time + 1, env].tolist(), rollout.masks[time + 1, env].tolist(), strict=True)
+            total += (utilities[action] - (reward + gamma * max(q for q, allowed in after if allowed))) ** 2
         elif last_step == "terminal":
-            total += (outputs[action] - reward) ** 2
+            total += (utilities[action] - reward) ** 2
     assert not rollout.masks.all()
     loss, _ = make_agent("QLearning", gamma=gamma, last_step=last_step).loss(rollout)
     assert loss.item() == pytest.approx(total / envs, rel=1e-5)
@@ -295,20 +405,18 @@ def test_q_learning_loss(recorded, gamma, last_step):
 def test_q_learning_gradient_of_a_masked_action_is_zero_and_of_the_target_as_chosen(recorded):
     def gradient(through_target):
         rollout = recorded("QLearning")
-        outputs = rollout.outputs.requires_grad_()
+        utilities = rollout.utilities.requires_grad_()
         make_agent("QLearning", through_target=through_target).loss(rollout)[0].backward()
         taken = torch.zeros_like(rollout.masks).scatter(-1, rollout.actions[..., None], True)
-        assert (outputs.grad[~rollout.masks & ~taken] == 0).all()
-        return (outputs.grad != 0) & ~taken
+        assert (utilities.grad[~rollout.masks & ~taken] == 0).all()
+        return (utilities.grad != 0) & ~taken
 
     assert gradient(True).any()
     assert not gradient(False).any()
 
 
-def probabilities(outputs, mask):
-    weights = [
-        torch.tensor(x).exp().item() if allowed else 0.0 for x, allowed in zip(outputs[: SLOTS + 1], mask, strict=True)
-    ]
+def probabilities(utilities, mask):
+    weights = [torch.tensor(x).exp().item() if allowed else 0.0 for x, allowed in zip(utilities, mask, strict=True)]
     return [weight / sum(weights) for weight in weights]
 
 
@@ -321,9 +429,9 @@ def test_reinforce_loss(recorded, gamma, ent_coef, vf_coef):
     rollout = recorded("Reinforce")
     returns = discounted_returns(rollout.rewards, gamma)
     total = entropy = 0.0
-    for time, env, outputs, mask, action, _ in loop(rollout):
-        chances = probabilities(outputs, mask)
-        gain = returns[time, env].item() - outputs[-1]
+    for time, env, utilities, value, mask, action, _ in loop(rollout):
+        chances = probabilities(utilities, mask)
+        gain = returns[time, env].item() - value
         total -= gain * torch.tensor(chances[action]).log().item()
         total += vf_coef * gain**2
         entropy += entropy_of(chances)
@@ -335,10 +443,10 @@ def test_reinforce_loss(recorded, gamma, ent_coef, vf_coef):
 
 def test_reinforce_pushes_no_gradient_of_the_policy_into_the_baseline(recorded):
     rollout = recorded("Reinforce")
-    outputs = rollout.outputs.requires_grad_()
+    utilities, values = rollout.utilities.requires_grad_(), rollout.values.requires_grad_()
     make_agent("Reinforce", vf_coef=0.0).loss(rollout)[0].backward()
-    assert (outputs.grad[..., -1] == 0).all()
-    assert (outputs.grad[..., :-1] != 0).any()
+    assert (values.grad == 0).all()
+    assert (utilities.grad != 0).any()
 
 
 @pytest.mark.parametrize(
@@ -349,67 +457,73 @@ def test_reinforce_pushes_no_gradient_of_the_policy_into_the_baseline(recorded):
         {"gamma": 0.5, "gae_lambda": 0.5, "clip_coef": 0.1, "norm_adv": True, "vf_coef": 0.3},
     ],
 )
-def test_ppo_loss_of_later_weights(recorded, options):
-    old = recorded("PPO")
-    change = 0.3 * torch.randn(old.outputs.shape, generator=make_generator(1, "outputs"))
-    new = old.with_outputs(old.outputs + change)
-    agent = make_agent("PPO", **options)
+@pytest.mark.parametrize("name", ["ActorCritic", "PPO"])
+def test_actor_critic_and_ppo_loss_of_later_weights(recorded, name, options):
+    old = recorded(name)
+    generator = make_generator(1, "outputs")
+    change, drift = (0.3 * torch.randn(part.shape, generator=generator) for part in (old.utilities, old.values))
+    new = old.with_outputs(old.utilities + change, old.values + drift)
+    clip = options["clip_coef"] if name == "PPO" else None
+    agent = make_agent(name, **{key: value for key, value in options.items() if name == "PPO" or key != "clip_coef"})
     steps, envs = old.actions.shape
     advantages = torch.zeros(steps, envs)
     for env in range(envs):
         following, running = 0.0, 0.0
         for time in reversed(range(steps)):
-            value = old.outputs[time, env, -1].item()
+            value = old.values[time, env].item()
             running *= agent.gamma * agent.gae_lambda
             running += old.rewards[time, env].item() + agent.gamma * following - value
             advantages[time, env], following = running, value
-    returns = advantages + old.outputs[..., -1]
+    returns = advantages + old.values
     if agent.norm_adv:
         advantages = (advantages - advantages.mean()) / advantages.std(correction=0)
     total, clipped = 0.0, 0
-    for time, env, outputs, mask, action, _ in loop(new):
-        chances = probabilities(outputs, mask)
-        ratio = chances[action] / probabilities(old.outputs[time, env].tolist(), mask)[action]
-        bounded = min(max(ratio, 1 - agent.clip_coef), 1 + agent.clip_coef)
+    for time, env, utilities, value, mask, action, _ in loop(new):
+        chances = probabilities(utilities, mask)
         advantage = advantages[time, env].item()
-        clipped += ratio != bounded
-        total -= min(ratio * advantage, bounded * advantage)
-        total += agent.vf_coef * (outputs[-1] - returns[time, env].item()) ** 2
+        if clip is None:
+            total -= advantage * torch.tensor(chances[action]).log().item()
+        else:
+            ratio = chances[action] / probabilities(old.utilities[time, env].tolist(), mask)[action]
+            bounded = min(max(ratio, 1 - clip), 1 + clip)
+            clipped += ratio != bounded
+            total -= min(ratio * advantage, bounded * advantage)
+        total += agent.vf_coef * (value - returns[time, env].item()) ** 2
         total -= agent.ent_coef * entropy_of(chances)
-    assert clipped > 3
+    assert clip is None or clipped > 3
     assert agent.loss(new)[0].item() == pytest.approx(total / (steps * envs), rel=1e-4)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KIND)
 def test_ppo_first_epoch_has_ratio_1(network):
     def gradient(rollout, agent):
         agent.zero_grad()
         agent.loss(rollout)[0].backward()
         return {key: value.grad.clone() for key, value in agent.named_parameters() if value.grad is not None}
 
-    agent = make_agent("PPO", small_network(network), vf_coef=0.0, ent_coef=0.0, norm_adv=False, gae_lambda=1.0)
-    rollout = play_exploring(make_streams(num_envs=20), agent)
+    agent = make_actor("PPO", network, vf_coef=0.0, ent_coef=0.0, norm_adv=False, gae_lambda=1.0)
+    rollout = play_exploring(make_problem("PPO", network, num_envs=20), agent)
     # With ratio 1 nothing is clipped, and the gradient is that of REINFORCE with the same baseline.
     first = gradient(rollout, agent)
-    plain = make_agent("Reinforce", small_network(network), vf_coef=0.0, ent_coef=0.0)
+    plain = make_actor("Reinforce", network, vf_coef=0.0, ent_coef=0.0)
     plain.load_state_dict(agent.state_dict())
     torch.testing.assert_close(first, gradient(replay(rollout, plain), plain))
     torch.testing.assert_close(first, gradient(replay(rollout, agent), agent))
-    expected = -(discounted_returns(rollout.rewards, agent.gamma) - rollout.outputs[..., -1]).mean()
+    expected = -(discounted_returns(rollout.rewards, agent.gamma) - rollout.values).mean()
     torch.testing.assert_close(agent.loss(rollout)[0], expected)
 
 
 def test_ppo_learns_several_times_from_a_batch_and_others_once():
     assert make_agent("PPO", update_epochs=4).epochs == 4
-    assert make_agent("Reinforce").epochs == make_agent("QLearning").epochs == make_agent("Supervised").epochs == 1
+    assert {make_agent(name).epochs for name in AGENTS if name != "PPO"} == {1}
 
 
 def test_supervised_loss(recorded):
-    rollout = recorded("Supervised", streams=make_streams(num_envs=4, reveal="always"))
+    rollout = recorded("Supervised", max_requests=None, reveal="always")
     total = 0.0
-    for time, env, outputs, *_ in loop(rollout):
-        chances = probabilities(outputs, [True] * SLOTS + [False])  # the request is no answer
-        total -= torch.tensor(chances[rollout.tasks.targets[time, env]]).log().item()
+    for time, env, utilities, *_ in loop(rollout):
+        chances = probabilities(utilities, [True] * SLOTS + [False])  # the request is no answer
+        total -= torch.tensor(chances[rollout.targets[time, env]]).log().item()
     loss, _ = make_agent("Supervised").loss(rollout)
     assert loss.item() == pytest.approx(total / rollout.actions.numel(), rel=1e-5)
 
@@ -417,7 +531,31 @@ def test_supervised_loss(recorded):
 # ---- bad input
 
 
-@pytest.mark.parametrize("option", ["exploration", "last_step"])
-def test_unknown_words_are_refused(option):
-    with pytest.raises(AlmetaError, match=rf"agent\.{option} is 'sometimes'; choose '\w+' or '\w+'"):
-        make_agent("QLearning", None, 0, **{option: "sometimes"})
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("QLearning", {"exploration": "sometimes"}, r"exploration is 'sometimes'; it must be 'balanced' or 'uniform'"),
+        ("QLearning", {"last_step": "sometimes"}, r"last_step is 'sometimes'; it must be 'skipped' or 'terminal'"),
+        ("QLearning", {"epsilon": 1.5}, r"epsilon is 1\.5; it must be a number from 0 to 1"),
+        ("GroupReinforce", {"returns": "all"}, r"returns is 'all'; it must be 'curve' or 'rewards'"),
+        ("PPO", {"update_epochs": 0}, r"update_epochs is 0; it must be a whole number of at least 1"),
+        ("PPO", {"clip_coef": 0}, r"clip_coef is 0; it must be a number above 0"),
+        ("Reinforce", {"gamma": 2}, r"gamma is 2; it must be a number from 0 to 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, options, message):
+    config = {"_target_": f"almeta.agents.{name}", **options}
+    with pytest.raises(AlmetaError, match=rf"agent\.{message}"):
+        build(config, "agent", network=small_network(), inputs=Images(PIXELS, SLOTS))
+
+
+def test_balanced_exploration_is_of_streams_alone():
+    with pytest.raises(AlmetaError, match=r"agent\.exploration=balanced looks at the true slot .*; choose uniform"):
+        AGENTS["QLearning"](None, Candidates())
+
+
+def test_one_step_leaves_a_skipped_last_step_nothing_to_learn_from(recorded):
+    rollout = recorded("QLearning", length=1)
+    with pytest.raises(AlmetaError, match=r"agent\.last_step=skipped nothing to learn from; set terminal"):
+        make_agent("QLearning").loss(rollout)
+    assert make_agent("QLearning", last_step="terminal").loss(rollout)[0].isfinite()

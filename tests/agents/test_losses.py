@@ -2,11 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from almeta.agents.losses import clipped_surrogate, discounted_returns, gae_advantages, td_errors
-from almeta.agents.policy_gradient import masked_entropy, masked_log_probs
+from almeta.agents.losses import (
+    clipped_surrogate,
+    discounted_returns,
+    gae_advantages,
+    group_advantages,
+    masked_entropy,
+    masked_log_probs,
+    normalised,
+    td_errors,
+)
 from almeta.seeding import make_generator
 
 
@@ -122,3 +131,34 @@ def test_entropy_of_equal_logits_is_the_log_of_how_many_are_allowed():
     mask = torch.tensor([[True, True, True, True], [True, False, True, False]])
     entropy = masked_entropy(masked_log_probs(torch.zeros(2, 4), mask), mask)
     torch.testing.assert_close(entropy, torch.tensor([math.log(4.0), math.log(2.0)]))
+
+
+def test_group_advantages_by_hand():
+    returns = torch.tensor([[1.0, 3.0, 10.0, 20.0], [0.0, 0.0, 7.0, 7.0]])
+    advantages = group_advantages(returns, torch.zeros(2, 4), 2)
+    centred = np.array([[-1, 1, -5, 5], [0, 0, 0, 0]])
+    np.testing.assert_allclose(advantages, centred / centred.std(), rtol=1e-6)
+    assert (group_advantages(torch.rand(4, 3), torch.rand(4, 3), 1) == 0).all()
+
+
+def test_the_level_before_a_pick_is_taken_out_as_the_other_tasks_have_it():
+    before = torch.tensor([[0.0, 2.0, 0.0, 4.0]])
+    returns = torch.tensor([[0.0, 6.0, 1.0, 9.0]])  # slopes 3 and 2
+    advantages = group_advantages(returns, before, 2)
+    rest = np.array([[-1, 1, 2, -2]])  # 6 - 2 * 2 in the first; 8 - 3 * 4 in the second
+    np.testing.assert_allclose(advantages, rest / rest.std(), rtol=1e-6)
+
+
+def test_with_the_level_before_a_pick_taken_out_less_noise_is_left():
+    draws = np.random.default_rng(0).normal(size=(2, 5, 800)).astype(np.float32)
+    before, effect = torch.from_numpy(draws)
+    advantages = group_advantages(effect + 3 * before, before, 8)
+    told = np.corrcoef(advantages.ravel(), effect.ravel())[0, 1]
+    plain = np.corrcoef(group_advantages(effect + 3 * before, torch.zeros(5, 800), 8).ravel(), effect.ravel())[0, 1]
+    assert told > 0.9 and plain < 0.4
+
+
+def test_normalised_advantages():
+    advantages = normalised(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    np.testing.assert_allclose(advantages, (np.array([[1, 2], [3, 6]]) - 3) / np.sqrt(3.5), rtol=1e-6)
+    assert (normalised(torch.full((2, 3), 7.0)) == 0).all()

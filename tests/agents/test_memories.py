@@ -5,6 +5,7 @@ import torch
 
 from almeta.agents import LSTMNetwork
 from almeta.agents.memories import LSTM
+from almeta.inputs import Images
 from almeta.seeding import make_generator, seeded_weights
 
 STEPS, ENVS, EARLY, LATE, HIDDEN = 6, 4, 5, 3, 7
@@ -154,5 +155,5 @@ def prefixed(parameters):
 
 
 def test_parameters_of_the_papers_network():
-    network = LSTMNetwork(num_pixels=784, num_slots=3, num_outputs=4, hidden_size=200)
+    network = LSTMNetwork(Images(num_pixels=784, num_slots=3), hidden_size=200)
     assert sum(parameter.numel() for parameter in network.parameters()) == 791_204

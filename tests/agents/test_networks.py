@@ -7,19 +7,20 @@ import torch
 
 from almeta.agents import EpisodicNetwork
 from almeta.errors import AlmetaError
+from almeta.inputs import Images
 from almeta.seeding import make_generator, seeded_weights
-from almeta.strategies.stream import StreamState
-from almeta.training.rollout import replay
-from tests.agents.streams import NETWORKS, PIXELS, glyphs, make_agent, make_streams, play_greedily, small_network
+from almeta.stream import StreamState
+from almeta.training.rollout import greedy, play, replay
+from tests.agents.streams import NETWORKS, PIXELS, glyphs, make_agent, make_streams, play_exploring, small_network
 
 
-def episodic(num_slots=4, num_outputs=6, **options):
+def episodic(num_slots=4, num_values=1, **options):
     with seeded_weights(0):
-        return EpisodicNetwork(PIXELS, num_slots, num_outputs, **({"code_size": 6, "channels": 4} | options))
+        return EpisodicNetwork(Images(PIXELS, num_slots), num_values, **({"code_size": 6, "channels": 4} | options))
 
 
 def show(network, images, labels):
-    """Return the outputs `[T, E, O]` of images `[T, E, P]` whose labels `[T, E]` come a step later; -1 for none."""
+    """Return utilities and value `[T, E, S + 2]` of images `[T, E, P]`, labels `[T, E]` a step later; -1 for none."""
     num_slots = network.num_slots
     items, memory, outputs = network.encode(images), network.initial(images.shape[1]), []
     arrived = torch.full_like(labels[0], -1)
@@ -27,8 +28,8 @@ def show(network, images, labels):
         label = torch.nn.functional.one_hot(arrived.clamp_min(0), num_slots) * (arrived >= 0)[:, None]
         mask = torch.ones(len(label), num_slots + 1, dtype=torch.bool)
         start = torch.ones(len(label), dtype=torch.bool) if time == 0 else None
-        output, memory = network.step(StreamState(item, label.float(), mask, start), memory)
-        outputs.append(output)
+        utilities, value, memory = network.step(StreamState(item, label.float(), mask, start), memory)
+        outputs.append(torch.cat((utilities, value[:, None]), -1))
         arrived = labels[time]
     return torch.stack(outputs)
 
@@ -43,7 +44,7 @@ def stream():
 
 @pytest.mark.parametrize("options, sizes", [({"hidden_size": 3}, (3, 4 * 3)), ({"hidden_size": 5}, (5, 4 * 5))])
 def test_lstm_sizes(options, sizes):
-    network = NETWORKS["LSTMNetwork"](PIXELS, 4, 5, **options)
+    network = NETWORKS["LSTMNetwork"](Images(PIXELS, 4), **options)
     hidden, cell = network.initial(2)
     assert hidden.shape == cell.shape == (2, sizes[0])
     assert network.encode(torch.zeros(7, 2, PIXELS)).shape == (7, 2, sizes[1])
@@ -57,6 +58,17 @@ def test_episodic_sizes():
     assert network.read[0].out_features == 9
     convolutions = [layer for layer in network.encoder.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [4, 8, 8, 8]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_value_is_there_for_who_needs_one(name):
+    state = StreamState(torch.zeros(2, PIXELS), torch.zeros(2, 4), torch.ones(2, 5, dtype=torch.bool))
+    for num_values in (0, 1):
+        network = small_network(name)(inputs=Images(PIXELS, 4), num_values=num_values)
+        shown = dataclasses.replace(state, item=network.encode(state.item))
+        utilities, value, _ = network.step(shown, network.initial(2))
+        assert utilities.shape == (2, 5)
+        assert value is None if num_values == 0 else value.shape == (2,)
 
 
 def test_episodic_treats_all_slots_alike(stream):
@@ -98,7 +110,7 @@ def test_episodic_forgets_what_is_beyond_its_capacity(stream, capacity, remember
 
 def test_episodic_refuses_images_that_are_not_square():
     with pytest.raises(AlmetaError, match="15 pixels"):
-        EpisodicNetwork(15, 3, 4)
+        EpisodicNetwork(Images(15, 3))
 
 
 def test_a_frozen_encoder_stays_as_it_is(stream):
@@ -113,22 +125,51 @@ def test_a_frozen_encoder_stays_as_it_is(stream):
     torch.testing.assert_close(network.encode(images[2:3]), before[2:3])
 
 
-def test_kept_codes_follow_the_encoder():
+def test_kept_codes_follow_the_encoder(monkeypatch):
     """The codes of all images are computed once; they must be those of today's encoder."""
     agent = make_agent("Supervised", small_network("EpisodicNetwork"))
+    asked, encode = [], agent.network.encode
+
+    def watched(images):
+        asked.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(agent.network, "encode", watched)
     streams = make_streams(num_envs=20, reveal="always")
-    first = play_greedily(streams, agent)
+    tasks = streams.sampler.draw(20, make_generator(0, "test"))
+
+    def utilities(actor, simulation):
+        return torch.stack([step.outputs.utilities for step in play(simulation, actor, choose, tasks)])
+
+    choose = greedy(make_generator(0, "ties"))
+    first = utilities(agent, streams)
     version = agent.encoder_version
-    torch.testing.assert_close(replay(first, agent).outputs, first.outputs)
+    torch.testing.assert_close(utilities(agent, streams), first)
     assert agent.encoder_version == version
+    assert asked == [48]  # each image once, for both batches
 
     agent.load_state_dict(make_agent("Supervised", small_network("EpisodicNetwork"), seed=1).state_dict())
     assert agent.encoder_version != version
     twin = make_agent("Supervised", small_network("EpisodicNetwork"), seed=1)  # has no codes yet
-    later = replay(first, agent).outputs
-    assert not torch.equal(later, first.outputs)
-    assert torch.equal(later, replay(first, twin).outputs)
+    later = utilities(agent, streams)
+    assert not torch.equal(later, first)
+    assert torch.equal(later, utilities(twin, streams))
     # and those of the images that are asked for
-    moved = dataclasses.replace(first, sampler=make_streams(dataset=glyphs(noise=0.9)).sampler)
-    assert not torch.equal(replay(moved, agent).outputs, later)
-    assert torch.equal(replay(moved, agent).outputs, replay(moved, twin).outputs)
+    noisy = make_streams(num_envs=20, reveal="always", dataset=glyphs(noise=0.9))
+    assert not torch.equal(utilities(agent, noisy), later)
+    assert torch.equal(utilities(agent, noisy), utilities(twin, noisy))
+
+
+def test_an_encoder_that_learns_is_run_again_in_each_epoch():
+    agent = make_agent("PPO")
+    rollout = play_exploring(make_streams(), agent)
+    with torch.no_grad():
+        agent.network.memory.early_weight.mul_(2)
+    expected = agent.encode(rollout.images)  # not the items that were recorded
+    assert not torch.allclose(expected[0], rollout.views[0].item, atol=1e-3)
+    again = replay(rollout, agent)
+    rewritten = [dataclasses.replace(view, item=item) for view, item in zip(rollout.views, expected, strict=True)]
+    alone = replay(dataclasses.replace(rollout, views=rewritten, images=None), agent)
+    assert torch.equal(again.utilities, alone.utilities)
+    again.utilities.sum().backward()
+    assert agent.network.memory.early_weight.grad.any()

@@ -48,6 +48,7 @@ NUMBERED: dict[str, Any] = {
 IDENTIFIERS = {
     "of 6 digits": RNG.choice(900_000, N, replace=False) + 100_000,
     "of 9 digits": RNG.choice(900_000_000, N, replace=False) + 100_000_000,
+    "of 18 digits, in turn": 10**17 + np.arange(N),
     "of 14 digits": RNG.choice(9 * 10**12, N, replace=False) + 10**13,
 }
 SOUND: dict[str, Any] = {

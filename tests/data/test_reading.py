@@ -76,6 +76,11 @@ def test_no_header(text, load):
         load(text, target="species")
 
 
+def test_any_word_may_be_the_name_of_a_column(load):
+    data = load("self,frame,other,target\nu,1,2,x\nv,3,5,y\n")
+    assert data.columns == ("self", "frame", "other")
+
+
 def test_numbers_may_be_names_of_columns(load):
     assert load("1990,2000,target\n1,2,x\n3,4,y\n").columns == ("1990", "2000")
 
@@ -88,7 +93,7 @@ def test_a_header_whose_quote_is_not_closed(load):
 def test_a_wide_file_says_what_it_is_doing(load, monkeypatch):
     monkeypatch.setattr(reading, "WIDE", 100)
     names = [f"f{place}" for place in range(101)]
-    with pytest.warns(UserWarning, match="my.csv has 102 columns; reading it takes a while"):
+    with pytest.warns(UserWarning, match="my.csv has 102 columns; reading it may take minutes"):
         load(table([*names, "target"], *[[place, 2, 3] for place in range(101)]))
     load(table([*names[:99], "target"], *[[place, 2, 3] for place in range(99)]))
 

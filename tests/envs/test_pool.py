@@ -9,19 +9,19 @@ from sklearn import metrics
 from sklearn.linear_model import LogisticRegression as Reference
 
 from almeta.data import load_dataset
-from almeta.envs import PoolSimulation, make_pool_simulation
+from almeta.envs import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.learners import MLP
 from almeta.oracles import Oracle
 from almeta.seeding import make_generator
-from almeta.tasks import PoolSampler
 
 TABLES = ("iris", "wine", "breast_cancer")
 
 
-def simulate(num_envs=6, seed=0, names=TABLES, pool_size=30, max_test=50, **options):
-    sampler = PoolSampler([load_dataset(name) for name in names], pool_size=pool_size, max_test=max_test)
-    return PoolSimulation(sampler, num_envs, make_generator(seed, "env"), **options)
+def simulate(num_envs=6, seed=0, names=TABLES, learner=None, oracle=None, **options):
+    datasets = [load_dataset(name) for name in names]
+    options = PoolOptions(**({"pool_size": 30, "max_test": 50} | options))
+    return PoolSimulation(datasets, options, num_envs, make_generator(seed, "env"), learner, oracle)
 
 
 def random_rows(simulation, rng):
@@ -261,8 +261,7 @@ def test_a_budget_that_is_too_large():
 
 @pytest.mark.parametrize("budget", [None, 1])
 def test_a_pool_without_anything_to_ask(budget):
-    sampler = PoolSampler([load_dataset("iris")], pool_size=6, num_first=2)
-    simulation = PoolSimulation(sampler, 2, make_generator(0, "env"), budget=budget)
+    simulation = simulate(num_envs=2, names=("iris",), pool_size=6, max_test=300, num_first=2, budget=budget)
     with pytest.raises(AlmetaError, match="'iris' has 6 rows, 0 of them without a label: there is nothing to ask"):
         simulation.reset()
 
@@ -333,13 +332,13 @@ def test_an_episode_does_not_depend_on_the_others():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"score": "acuracy"}, "unknown score 'acuracy'; did you mean 'accuracy'"),
-        ({"reward_score": "f1"}, "unknown score 'f1'"),
+        ({"score": "acuracy"}, "env.score is 'acuracy'; it must be 'accuracy' or"),
+        ({"reward_score": "f1"}, "env.reward_score is 'f1'; it must be 'accuracy' or .* or null"),
         ({"budget": 0}, "budget is 0"),
         ({"query_size": 0}, "query_size is 0"),
         ({"group": 0}, "group is 0"),
         ({"num_envs": 0}, "num_envs is 0"),
-        ({"group": 4}, "num_envs=6 is no multiple of group=4"),
+        ({"group": 4}, "num_envs=6 is no multiple of env.group=4"),
         ({"discount": 1.5}, "env.discount is 1.5"),
     ],
 )
@@ -349,9 +348,9 @@ def test_options_out_of_range(options, message):
 
 
 def test_plain_values_build_it():
-    simulation = make_pool_simulation(
-        [load_dataset("digits")], 4, make_generator(0, "env"), max_classes=3, max_features=8, first="random",
-        num_first=5, pool_size=20, max_test=10, budget=2, query_size=2, score="macro_f1", scale="minmax",
+    simulation = simulate(
+        num_envs=4, names=("digits",), max_classes=3, max_features=8, first="random", num_first=5, pool_size=20,
+        max_test=10, budget=2, query_size=2, score="macro_f1", scale="minmax",
     )  # fmt: skip
     state = simulation.reset()
     assert state.x.shape == (4, 20, 8) and state.x.abs().max() <= 10
@@ -361,6 +360,6 @@ def test_plain_values_build_it():
 
 def test_it_says_what_it_was_made_of():
     one, other = simulate(), simulate(names=("iris", "wine"))
-    assert one.identity["datasets"] == sorted(TABLES) and one.identity["dataset"] == "pools"
-    assert one.identity["classes"] != other.identity["classes"]
+    assert one.kind == "pool" and one.identity["datasets"] == sorted(TABLES)
+    assert one.identity["digest"] != other.identity["digest"]
     assert one.identity == simulate(names=TABLES[::-1]).identity

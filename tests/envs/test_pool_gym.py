@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode
 
 from almeta.envs import PoolSelectionEnv, PoolSelectionVectorEnv
 from almeta.errors import AlmetaError
+from almeta.inputs import Candidates
 from almeta.oracles import Oracle
-from almeta.strategies.inputs import CANDIDATE_INPUTS, POOL_INPUTS
 
 ID = "almeta:almeta/PoolSelection-v0"
 ROWS, BUDGET = 30, 5
@@ -103,8 +103,8 @@ def test_make_vec_gives_the_batch():
     assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
     observed = env.single_observation_space
     assert isinstance(observed, gym.spaces.Dict)
-    assert observed["candidates"].shape == (ROWS, len(CANDIDATE_INPUTS))
-    assert observed["pool"].shape == (len(POOL_INPUTS),)
+    assert observed["candidates"].shape == (ROWS, len(Candidates().candidate_names))
+    assert observed["pool"].shape == (len(Candidates().pool_names),)
     assert observed["action_mask"] == gym.spaces.MultiBinary(ROWS)
     assert env.action_space == gym.spaces.MultiDiscrete([ROWS] * 3)
     observation, _ = env.reset(seed=0)
@@ -228,9 +228,9 @@ def test_seeds():
 def test_options_of_reset():
     env = vector(2)
     env.reset(seed=0, options={"reset_mask": np.ones(2, dtype=bool)})
-    with pytest.raises(ValueError, match="reset_mask"):
+    with pytest.raises(AlmetaError, match="reset_mask"):
         env.reset(options={"reset_mask": np.array([True, False])})
-    with pytest.raises(ValueError, match="unknown option of reset 'task'; did you mean 'tasks'"):
+    with pytest.raises(AlmetaError, match="unknown option of reset 'task'; did you mean 'tasks'"):
         env.reset(options={"task": None})
     tasks = env.simulation.sampler.draw_seeded([1, 2])
     env.reset(options={"tasks": tasks})

@@ -1,24 +1,21 @@
 """The simulation, worked by hand."""
 
-import inspect
-from pathlib import Path
+import dataclasses
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from almeta.envs import StreamRewards, StreamSimulation, make_simulation
+from almeta.build import named_config
+from almeta.envs import StreamOptions, StreamRewards, StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
 from almeta.tasks import StreamTasks
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def make(tiny_images):
     def make(num_envs=2, seed=0, **options) -> StreamSimulation:
-        return make_simulation(tiny_images, num_envs, make_generator(seed, "test"), **options)
+        return StreamSimulation(tiny_images, StreamOptions(**options), num_envs, make_generator(seed, "test"))
 
     return make
 
@@ -31,6 +28,19 @@ def by_hand():
         targets=torch.tensor([[2, 1], [0, 1], [2, 0], [1, 1]]),
         instances=torch.tensor([[1, 1], [1, 2], [2, 1], [1, 3]]),
     )
+
+
+class Encoder:
+    """Has codes of all steps ready."""
+
+    encoder_version = None
+
+    def __init__(self, codes):
+        self.codes = codes
+
+    def encode(self, images):
+        assert images.shape[:-1] == self.codes.shape[:-1]
+        return self.codes
 
 
 def actions(*pair):
@@ -71,8 +81,12 @@ def test_values_by_hand(make, by_hand):
 def test_an_encoding_takes_the_place_of_the_image(make):
     simulation = make()
     simulation.reset()
-    code = torch.rand(2, 7)
-    assert simulation.state(code).item is code
+    codes = torch.rand(30, 2, 7)
+    simulation.show_to(Encoder(codes))
+    assert torch.equal(simulation.state().item, codes[0])
+    simulation.step(actions(0, 0))
+    assert torch.equal(simulation.state().item, codes[1])
+    simulation.reset()
     assert simulation.images.shape == (30, 2, 16)
     assert torch.equal(simulation.images[0], simulation.state().item)
 
@@ -165,13 +179,13 @@ def test_streams_go_on_with_the_generator(make):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"reveal": "never"}, "env.reveal is 'never'; choose 'requested' or 'always'"),
-        ({"discount": 1.5}, r"env.discount is 1.5; it lies in \[0, 1\]"),
+        ({"reveal": "never"}, "env.reveal is 'never'; it must be 'requested' or 'always'"),
+        ({"discount": 1.5}, "env.discount is 1.5; it must be a number from 0 to 1"),
         ({"discount": -0.1}, "env.discount"),
-        ({"max_requests": -1}, "env.max_requests is -1; use 0 or more"),
+        ({"max_requests": -1}, "env.max_requests is -1; it must be a whole number of at least 0 or null"),
         ({"num_envs": 0}, "num_envs is 0"),
         ({"reward": {"incorect": -1}}, "unknown reward 'incorect'; did you mean 'incorrect'"),
-        ({"reward": {"incorrect": "a lot"}}, "env.reward.incorrect is 'a lot'; a reward is a finite number"),
+        ({"reward": {"incorrect": "a lot"}}, "env.reward.incorrect is 'a lot'; it must be a number"),
         ({"reward": {"request": float("nan")}}, "env.reward.request is nan"),
         ({"classes": 7}, "env.classes=7"),
         ({"slots": 2}, "env.slots=2"),
@@ -188,10 +202,9 @@ def test_streams_of_another_shape_are_not_played(make, by_hand):
         make().reset(by_hand)
 
 
-def test_the_yaml_has_the_values_of_make_simulation():
-    config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/env/one_shot.yaml"), resolve=True)
-    assert isinstance(config, dict)
-    assert config.pop("_target_") == "almeta.envs.make_simulation"
-    parameters = inspect.signature(make_simulation).parameters
-    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-    assert config == defaults | {"slots": defaults["classes"], "reward": vars(StreamRewards())}
+def test_the_yaml_has_the_values_of_the_options():
+    config = named_config("env", "one_shot")
+    assert config.pop("_target_") == "almeta.envs.StreamOptions"
+    assert config.pop("slots") == "${.classes}"
+    assert StreamOptions(**config) == StreamOptions(reward=vars(StreamRewards()))
+    assert config.keys() | {"slots"} == {field.name for field in dataclasses.fields(StreamOptions)}

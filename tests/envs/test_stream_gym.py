@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 import almeta
-from almeta.envs import OneShotStreamEnv, OneShotStreamVectorEnv, one_shot
+from almeta.envs import OneShotStreamEnv, OneShotStreamVectorEnv, stream
 from almeta.errors import AlmetaError
 from almeta.tasks import StreamTasks
 
@@ -280,10 +280,10 @@ def test_only_whole_resets(vector):
     env = vector(3)
     env.reset(seed=0, options={"reset_mask": np.array([True, True, True])})
     for mask in ([True, False, True], [False, False, False], [True, True]):
-        with pytest.raises(ValueError, match=r"reset_mask.* same length and begin together.* True 3 times"):
+        with pytest.raises(AlmetaError, match=r"reset_mask.* same length and begin together.* True 3 times"):
             env.reset(options={"reset_mask": np.array(mask)})
     env.step([0, 0, 0])  # a refused reset changes nothing
-    with pytest.raises(ValueError, match="unknown option of reset 'task'; did you mean 'tasks'"):
+    with pytest.raises(AlmetaError, match="unknown option of reset 'task'; did you mean 'tasks'"):
         env.reset(options={"task": None})
 
 
@@ -386,14 +386,14 @@ def test_a_named_data_set_is_loaded_and_turned_once(monkeypatch, tiny_images):
         calls.append(name)
         return tiny_images
 
-    monkeypatch.setattr(one_shot, "load_dataset", load)
-    one_shot._part.cache_clear()
+    monkeypatch.setattr(stream, "load_dataset", load)
+    stream._part.cache_clear()
     single, batch = OneShotStreamEnv("tiny"), OneShotStreamVectorEnv(5, "tiny", length=3)
     assert calls == ["tiny"]
     assert single.batch.simulation.sampler.images is batch.simulation.sampler.images
     OneShotStreamEnv("tiny", part="test", train_classes=3)
     assert calls == ["tiny", "tiny"]
-    one_shot._part.cache_clear()
+    stream._part.cache_clear()
 
 
 def test_one_class_and_all_classes_are_not_confused(tiny_images):
@@ -419,7 +419,7 @@ def test_mistakes(vector, options, message):
 
 
 def test_an_unknown_option_is_named(single):
-    with pytest.raises(TypeError, match="lenght"):
+    with pytest.raises(AlmetaError, match="unknown key of env 'lenght'; did you mean 'length'"):
         single(lenght=3)
 
 

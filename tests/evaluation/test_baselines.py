@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from almeta.data import Dataset
-from almeta.envs import make_simulation
+from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.evaluation.baselines import QUANTILES, make_baselines, measure, nearest_by_threshold, summary_of
 from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
@@ -19,7 +19,8 @@ def streams():
     dataset = Dataset("easy", images.reshape(-1, 16), np.arange(8).repeat(10), names, "random numbers", (4, 4))
 
     def make(**options):
-        return make_simulation(dataset, 50, make_generator(0, "env"), **{"length": 12, **options})
+        settings = StreamOptions(**{"length": 12, **options})
+        return StreamSimulation(dataset, settings, 50, make_generator(0, "env"))
 
     return make
 

@@ -12,15 +12,16 @@ import pandas as pd
 import pytest
 import torch
 
+from almeta.build import build
 from almeta.data import load_dataset
 from almeta.errors import AlmetaError
 from almeta.evaluation import benchmark
-from almeta.evaluation.benchmark import CellStore, Setting, StrategyByName, play_cell, run_benchmark, task_seed
+from almeta.evaluation.benchmark import Setting, StrategySpec, play_cell, run_benchmark, task_seed
+from almeta.evaluation.cells import CellStore
 from almeta.strategies import make_strategy
-from almeta.training.build import build_pool_simulation
 from tests.small_config import compose_config
 
-RANDOM, MARGIN = StrategyByName("random"), StrategyByName("margin")
+RANDOM, MARGIN = StrategySpec("random"), StrategySpec("margin")
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,32 @@ class Watched:
     seen: dict
     broken: tuple[str, ...] = ()
 
-    def digest(self, dataset):
-        return f"strategy {self.name}"
+    def __str__(self):
+        return self.name
 
-    def make(self, dataset, device):
+    def digest(self, dataset):
+        return StrategySpec(self.name).digest(dataset)
+
+    def make(self, dataset, generator):
         if dataset in self.broken:
             raise KeyboardInterrupt
-        inner, seen = make_strategy(self.name), self.seen
+        inner, seen = make_strategy(self.name, generator), self.seen
 
         class Actor:
-            def utilities(self, state, generator):
+            initial = inner.initial
+
+            def step(self, state, memory):
                 seen.setdefault(dataset, []).append(state)
-                return inner.utilities(state, generator)
+                return inner.step(state, memory)
 
         return Actor()
 
 
 def make_setting(*overrides, repeats=3, **options) -> Setting:
-    return Setting(compose_config("budget=3", "env.pool_size=20", *overrides, command="benchmark"), repeats, options)
+    config = compose_config("budget=3", "env.pool_size=20", *overrides, command="benchmark")
+    parts = {part: build(config[part], part) for part in ("env", "learner", "oracle")}
+    shared = {key: config[key] for key in ("seed", "device", "matmul_precision", "threads")}
+    return Setting(**parts, **shared, repeats=repeats, options=options)
 
 
 @pytest.fixture
@@ -86,13 +95,12 @@ def test_a_repeat_is_the_same_task_however_many_there_are():
 
 def test_the_first_point_is_shared_and_the_numbers_are_the_learners():
     setting = make_setting(repeats=4)
-    curves = [play_cell("wine", StrategyByName(name), setting) for name in ("random", "margin", "core_set")]
+    curves = [play_cell("wine", StrategySpec(name), setting) for name in ("random", "margin", "core_set")]
     assert all(one.shape == (4, 4) and one.dtype == np.float32 for one in curves)
     assert (curves[0][0] == curves[1][0]).all()
     assert (curves[0][0] == curves[2][0]).all()
     assert not (curves[0] == curves[1]).all()
-    changes = {"synthetic": 0.0, "group": 1}
-    simulation = build_pool_simulation(setting.config, [load_dataset("wine")], 4, "by hand", **changes)
+    simulation = setting.simulation(load_dataset("wine"), 4, "by hand")
     simulation.reset(simulation.sampler.draw_seeded([task_seed(0, "wine", repeat) for repeat in range(4)]))
     np.testing.assert_allclose(curves[0][0], simulation.score.numpy(), atol=1e-6)
 
@@ -184,16 +192,15 @@ def test_a_benchmark_that_was_killed_goes_on_where_it_was(store, tmp_path):
         "import time\n"
         "from pathlib import Path\n"
         "from almeta.evaluation import benchmark\n"
-        "from tests.small_config import compose_config\n"
+        "from tests.evaluation.test_benchmark import make_setting\n"
         "def play(dataset, contender, setting, whole=benchmark.play_cell):\n"
         "    if dataset == 'wine':\n"
         "        print('in wine', flush=True)\n"
         "        time.sleep(300)\n"
         "    return whole(dataset, contender, setting)\n"
         "benchmark.play_cell = play\n"
-        "config = compose_config('budget=3', 'env.pool_size=20', command='benchmark')\n"
-        "benchmark.run_benchmark(['iris', 'wine'], [benchmark.StrategyByName('random')],\n"
-        f"    benchmark.Setting(config, 3, {{}}), Path({str(store)!r}))\n"
+        "benchmark.run_benchmark(['iris', 'wine'], [benchmark.StrategySpec('random')],\n"
+        f"    make_setting(), Path({str(store)!r}))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
@@ -210,7 +217,7 @@ def test_a_benchmark_that_was_killed_goes_on_where_it_was(store, tmp_path):
 
 def test_two_processes_give_the_same_as_one(store):
     setting = make_setting("matmul_precision=medium")
-    args = (["iris", "wine"], [RANDOM, MARGIN, StrategyByName("vote_entropy")], setting)
+    args = (["iris", "wine"], [RANDOM, MARGIN, StrategySpec("vote_entropy")], setting)
     several = run_benchmark(*args, store, jobs=2, backend="loky")
     pd.testing.assert_frame_equal(several, run_benchmark(*args, store.with_name("one.sqlite")))
 
@@ -279,7 +286,7 @@ def test_mistakes_are_told_before_anything_is_played(store, datasets, contenders
 
 def test_an_unknown_strategy_is_told_at_once():
     with pytest.raises(AlmetaError, match="unknown strategy 'magrin'; did you mean 'margin'"):
-        StrategyByName("magrin")
+        StrategySpec("magrin")
 
 
 def test_a_budget_that_is_too_large_is_told_before_anything_is_played(store):
@@ -295,12 +302,13 @@ def test_an_unknown_backend_is_told(store):
 
 def test_a_cell_that_fails_leaves_the_finished_ones(store):
     class Faulty:
-        name = "faulty"
+        def __str__(self):
+            return "faulty"
 
         def digest(self, dataset):
             return "faulty"
 
-        def make(self, dataset, device):
+        def make(self, dataset, generator):
             raise AlmetaError("it cannot act here")
 
     with pytest.raises(AlmetaError, match="it cannot act here"):
@@ -312,7 +320,6 @@ def test_a_cell_that_fails_leaves_the_finished_ones(store):
 
 def test_the_key_tells_apart_whatever_curves_depend_on():
     setting = make_setting()
-    config = setting.config
     others = [
         make_setting("seed=1"),
         make_setting("learner=ridge"),
@@ -321,10 +328,10 @@ def test_the_key_tells_apart_whatever_curves_depend_on():
         make_setting("matmul_precision=medium"),
         make_setting(repeats=4),
         make_setting(n=100),
-        replace(setting, config={**config, "device": "cuda"}),
+        replace(setting, device="cuda"),
     ]
     keys = {one.key("iris", "x", RANDOM) for one in [setting, *others]}
     keys |= {setting.key("wine", "x", RANDOM), setting.key("iris", "y", RANDOM), setting.key("iris", "x", MARGIN)}
     assert len(keys) == len(others) + 4
-    same = replace(setting, config={**config, "jobs": 7, "out": "elsewhere"}, threads=2)
+    same = replace(make_setting("jobs=7", "out=elsewhere"), threads=2)
     assert same.key("iris", "x", RANDOM) == setting.key("iris", "x", RANDOM)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from almeta.agents import PPO, LSTMNetwork
-from almeta.envs import make_simulation
+from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.evaluation.streams import evaluate
+from almeta.inputs import Images
 from almeta.seeding import make_generator
 from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest
 
@@ -11,13 +12,16 @@ from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverReques
 @pytest.fixture
 def streams(tiny_images):
     def make(num_envs=4, **options):
-        return make_simulation(tiny_images, num_envs, make_generator(0, "env"), **{"length": 10, **options})
+        settings = StreamOptions(**{"length": 10, **options})
+        return StreamSimulation(tiny_images, settings, num_envs, make_generator(0, "env"))
 
     return make
 
 
 class Recorder(NeverRequest):
     """Guesses, and keeps the images that it was shown."""
+
+    encoder_version = None
 
     def __init__(self, num_slots: int) -> None:
         super().__init__(num_slots)
@@ -79,13 +83,13 @@ def test_free_labels(streams):
 
 def test_an_agent_is_judged_greedily_and_without_a_graph(streams):
     simulation = streams()
-    agent = PPO(lambda **shape: LSTMNetwork(**shape, hidden_size=4), simulation.num_pixels, 3)
+    agent = PPO(lambda **shape: LSTMNetwork(**shape, hidden_size=4), Images(simulation.num_pixels, 3))
     outputs = []
     step = agent.step
     agent.step = lambda *args: outputs.append(step(*args)) or outputs[-1]  # type: ignore[func-returns-value,method-assign]
     evaluate(agent, simulation, 4, seed=0)
     assert len(outputs) == 10
-    assert not any(output.requires_grad for output, _ in outputs)
+    assert not any(output.utilities.requires_grad or output.value.requires_grad for output, _ in outputs)
     assert all(parameter.grad is None for parameter in agent.parameters())
 
 

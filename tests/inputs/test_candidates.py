@@ -5,16 +5,23 @@ import numpy as np
 import pytest
 import torch
 
+from almeta.build import as_config, build, choose
 from almeta.data import load_dataset
-from almeta.envs import PoolSimulation
+from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.geometry import Geometry
+from almeta.inputs import Candidates
+from almeta.inputs.candidates import CANDIDATE, POOL, _Known
 from almeta.oracles import Oracle
 from almeta.seeding import make_generator
-from almeta.strategies.inputs import CANDIDATE_INPUTS, POOL_INPUTS, candidate_inputs
-from almeta.tasks import PoolSampler
 from tests.strategies.pools import make_pools, with_probabilities
 
 TABLES = ("iris", "wine", "breast_cancer")
+CANDIDATE_INPUTS, POOL_INPUTS = Candidates().candidate_names, Candidates().pool_names
+
+
+def candidate_inputs(state):
+    view = Candidates()(state)
+    return view.candidates, view.pool
 
 
 def candidate(state, name):
@@ -25,9 +32,10 @@ def pool(state, name):
     return candidate_inputs(state)[1][..., POOL_INPUTS.index(name)]
 
 
-def simulate(num_envs=8, budget=12, **options):
-    sampler = PoolSampler([load_dataset(name) for name in TABLES], pool_size=50)
-    return PoolSimulation(sampler, num_envs, make_generator(0, "env"), budget=budget, **options)
+def simulate(num_envs=8, budget=12, oracle=None, **options):
+    datasets = [load_dataset(name) for name in TABLES]
+    options = PoolOptions(pool_size=50, budget=budget, **options)
+    return PoolSimulation(datasets, options, num_envs, make_generator(0, "env"), oracle=oracle)
 
 
 def line(points, picked=(), classes=(), probabilities=None):
@@ -150,6 +158,37 @@ def test_numbers_stay_within_a_few_units():
     for name in shares:
         column = rows[:, CANDIDATE_INPUTS.index(name)]
         assert column.min() >= 0 and column.max() <= 1 + 1e-5 and column.std() > 0.01, name
+
+
+# --- names ---
+
+
+def test_every_number_is_bound_to_its_name():
+    """The column of a name is what stands beside the name, whatever the order of the others."""
+    state = simulate().reset()
+    view, known = Candidates()(state), _Known(state)
+    assert len(CANDIDATE_INPUTS) == 22 and len(POOL_INPUTS) == 10
+    assert Candidates().names == CANDIDATE_INPUTS + POOL_INPUTS
+    for number, name in enumerate(CANDIDATE_INPUTS):
+        expected = CANDIDATE[name](known).where(state.available, 0.0)
+        assert torch.equal(view.candidates[..., number], expected), name
+    for number, name in enumerate(POOL_INPUTS):
+        assert torch.equal(view.pool[:, number], POOL[name](known)), name
+    assert torch.equal(view.action_mask, state.available) and view.start is None
+
+
+@pytest.mark.parametrize("names", ["candidate_names", "pool_names", "names"])
+def test_names_cannot_be_put_into_another_order(names):
+    inputs = Candidates()
+    with pytest.raises(AttributeError):
+        setattr(inputs, names, getattr(inputs, names)[::-1])
+
+
+def test_they_are_chosen_by_name_and_kept_as_a_config():
+    chosen = choose("candidates", "inputs")
+    assert isinstance(chosen, Candidates)
+    again = build(as_config(chosen), "inputs")
+    assert type(again) is Candidates and again.names == chosen.names
 
 
 # --- values by hand ---

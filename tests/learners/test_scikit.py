@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from almeta.errors import AlmetaError
-from almeta.learners import Scikit, nearest_neighbours, svc
+from almeta.learners import Scikit, make_learner, nearest_neighbours, svc
 
 
 def problem(classes, rows=40, spread=0.7):
@@ -83,3 +89,56 @@ def test_a_classifier_that_cannot_be_fit():
     learner = Scikit("sklearn.calibration.CalibratedClassifierCV", {})
     with pytest.raises(AlmetaError, match="CalibratedClassifierCV cannot be fit to 2 rows"):
         fit(learner, x, y, 2)
+
+
+# --- of one's own ---
+
+
+def in_a_loop(estimator, x, y, weight, new, classes):
+    """What the classifier says of new rows, fit episode by episode to the rows that count; `[E, M, C]`."""
+    wanted = np.zeros((len(x), new.shape[1], classes))
+    for e in range(len(x)):
+        rows = np.flatnonzero(weight[e])
+        fitted = clone(estimator).fit(x[e][rows], y[e][rows])
+        if hasattr(fitted, "predict_proba"):
+            said = fitted.predict_proba(new[e])
+        else:
+            decisions = fitted.decision_function(new[e])
+            assert decisions.ndim == 1  # two classes
+            said = np.stack((1 / (1 + np.exp(decisions)), 1 / (1 + np.exp(-decisions))), 1)
+        wanted[e][:, fitted.classes_] = said
+    return wanted
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        GaussianNB(),
+        KNeighborsClassifier(3, weights="distance"),
+        RidgeClassifier(alpha=0.3),
+        make_pipeline(StandardScaler(), SVC(C=3)),
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.2)),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_a_classifier_or_pipeline_says_what_it_says_in_a_plain_loop(estimator):
+    rng = np.random.default_rng(0)
+    y = np.tile([1, 3], (4, 10))  # two of four classes
+    x = (rng.normal(size=(4, 20, 3)) * [1, 20, 300] + y[..., None]).astype(np.float32)
+    new = (rng.normal(size=(4, 50, 3)) * [1, 20, 300]).astype(np.float32)
+    weight = np.ones((4, 20), dtype=np.float32)
+    weight[1, 5:], weight[2, ::3] = 0, 0
+    learner = make_learner(estimator)
+    given = torch.tensor(x), torch.tensor(y), torch.tensor(weight)
+    got = learner.fit(*given, 4).probabilities(torch.tensor(new)).numpy()
+    np.testing.assert_allclose(got, in_a_loop(estimator, x, y, weight, new, 4), atol=1e-6)
+    assert (got[..., [0, 2]] == 0).all() and got[..., 1].std() > 0.1
+    assert not hasattr(estimator, "classes_")  # it is cloned, and stays unfitted
+
+
+def test_a_classifier_without_probabilities_and_decisions_is_taken_at_its_word():
+    x, y, new = problem(3)
+    estimator = VotingClassifier([("a", GaussianNB()), ("b", LogisticRegression()), ("c", KNeighborsClassifier())])
+    got = fit(make_learner(estimator), x, 2 * y, 5).probabilities(torch.tensor(new)[None])[0]
+    said = clone(estimator).fit(x, 2 * y).predict(new)
+    assert torch.equal(got, torch.nn.functional.one_hot(torch.from_numpy(said), 5).float())

@@ -12,12 +12,15 @@ import torch
 from safetensors.torch import save
 
 import almeta
+from almeta.build import build
 from almeta.data import load_dataset
+from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError
-from almeta.policies import Member, TrainedPolicy, find_policy, is_run_on_streams, load_policy, policy_names
+from almeta.policies import Member, TrainedPolicy, find_policy, kind_of, load_policy, policy_names
 from almeta.policies.published import load_published, publish, read_card
-from almeta.scripts.train import train
-from almeta.training.build import build_pool_simulation
+from almeta.runs.config import TrainConfig
+from almeta.runs.training import train
+from almeta.seeding import make_generator
 from tests.small_config import SMALL_POOLS, small_config
 
 TINY = (*SMALL_POOLS, "batches=2", "evaluate_every=9", "final_episodes=4", "learning_rate=0.1", "env.synthetic=0")
@@ -32,7 +35,8 @@ def runs(tmp_path_factory):
         for fold in (0, 1):
             folder = root / f"fold_{fold}"
             folder.mkdir()
-            train(small_config("experiment=pool/quickstart", *TINY, f"dataset.fold={fold}"), folder)
+            config = small_config("experiment=pool/quickstart", *TINY, f"dataset.fold={fold}")
+            train(TrainConfig.read(config), folder)
     return root
 
 
@@ -42,8 +46,8 @@ def stream_run(tmp_path_factory, make_images):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))
         images = make_images([12] * 1230, name="characters")
-        patch.setattr("almeta.training.build.load_dataset", lambda name: images)
-        train(small_config("batches=1"), folder)
+        patch.setattr("almeta.runs.streams.load_dataset", lambda name: images)
+        train(TrainConfig.read(small_config("batches=1")), folder)
     return folder
 
 
@@ -69,12 +73,13 @@ def held_out(run: Path) -> str:
 
 def state_of(name="wine"):
     config = small_config("experiment=pool/quickstart", *TINY)
-    changes = {"synthetic": 0.0, "group": 1}
-    return build_pool_simulation(config, [load_dataset(name)], 3, "test", **changes).reset()
+    options = replace(build(config["env"], "env"), synthetic=0.0, group=1)
+    return PoolSimulation([load_dataset(name)], options, 3, make_generator(config["seed"], "test")).reset()
 
 
 def utilities(agent, name="wine"):
-    return agent.utilities(state_of(name), torch.Generator())
+    outputs, _ = agent.step(state_of(name), agent.initial(3))
+    return outputs.utilities.detach().masked_fill(~state_of(name).available, -torch.inf)
 
 
 # ---- runs
@@ -94,7 +99,7 @@ def test_a_policy_is_judged_only_where_it_was_not_trained(run):
     policy = find_policy(run)
     (seen,) = policy.members[0].trained_on
     assert policy.member(held_out(run)) == policy.members[0]
-    for use in (policy.member, policy.digest, lambda name: policy.make(name, "cpu")):
+    for use in (policy.member, policy.digest, lambda name: policy.make(name, torch.Generator())):
         with pytest.raises(AlmetaError, match=f"the policy 'pool_quickstart' was trained on '{seen}'"):
             use(seen)
 
@@ -118,7 +123,7 @@ def test_of_several_folds_the_one_acts_that_has_not_seen_the_data_set(runs):
         name = held_out(runs / f"fold_{fold}")
         assert policy.member(name).path == runs / f"fold_{fold}" / "last.pt"
         own = load_policy(runs / f"fold_{fold}")
-        torch.testing.assert_close(utilities(policy.make(name, "cpu")), utilities(own), rtol=0, atol=0)
+        torch.testing.assert_close(utilities(policy.make(name, torch.Generator())), utilities(own), rtol=0, atol=0)
     assert policy.digest("iris") != policy.digest("wine")
     assert policy.digest("digits") in (policy.digest("iris"), policy.digest("wine"))
 
@@ -133,13 +138,12 @@ def test_those_who_have_seen_most_come_first(runs):
 
 
 def test_a_run_on_streams_is_no_policy_of_pools(stream_run, run, runs):
-    assert is_run_on_streams(stream_run) and is_run_on_streams(stream_run / "last.pt")
-    assert not any(map(is_run_on_streams, (run, runs, "nowhere")))
-    with pytest.raises(AlmetaError, match="was trained on streams"):
+    assert kind_of(stream_run) == kind_of(stream_run / "last.pt") == "stream"
+    assert kind_of(run) == kind_of(runs) == "pool"
+    with pytest.raises(AlmetaError, match="no checkpoint at nowhere"):
+        kind_of("nowhere")
+    with pytest.raises(AlmetaError, match="was trained on problems of kind stream; a benchmark of pools needs"):
         find_policy(stream_run)
-    with pytest.raises(AlmetaError, match="was trained on streams"):
-        publish(stream_run / "last.pt", stream_run / "card.json", {})
-    assert not (stream_run / "card.json").exists()
 
 
 def test_a_policy_that_is_not_there_is_told_with_those_that_are(shipped):
@@ -189,8 +193,8 @@ def test_policies_that_ship_are_found_by_name(shipped, runs):
     for name in ("iris", "wine"):
         assert policy.member(name).trained_on == own.member(name).trained_on
         assert policy.member(name).config["dataset"]["num_folds"] == 2
-        made = utilities(policy.make(name, "cpu"), name)
-        torch.testing.assert_close(made, utilities(own.make(name, "cpu"), name), rtol=0, atol=0)
+        made = utilities(policy.make(name, torch.Generator()), name)
+        torch.testing.assert_close(made, utilities(own.make(name, torch.Generator()), name), rtol=0, atol=0)
     assert policy.digest("iris") != policy.digest("wine")
     agent = load_policy("tiny")
     torch.testing.assert_close(utilities(agent), utilities(policy.members[0].load("cpu")), rtol=0, atol=0)
@@ -265,11 +269,16 @@ def test_a_foreign_card_is_told(shipped, text, says):
 def test_a_card_of_something_else_is_told(shipped):
     path = shipped / "fold0.json"
     card = json.loads(path.read_text())
-    stream = {"_target_": "almeta.envs.make_simulation"}
-    for change, says in (({"agent": None}, "does not say what"), ({"env": stream}, "is of a policy of streams")):
+    stream = {"_target_": "almeta.envs.StreamOptions"}
+    for change, says in (({"agent": None}, "does not say what"), ({"env": stream}, "said to be of kind pool")):
         path.write_text(json.dumps(card | {"config": card["config"] | change}))
         with pytest.raises(AlmetaError, match=says):
-            find_policy("tiny").members[-1].load("cpu")
+            find_policy(path).members[0].load("cpu")
+    path.write_text(json.dumps(card | {"kind": "stream"}))
+    with pytest.raises(AlmetaError, match="said to be of kind stream, but"):
+        load_policy(path)
+    with pytest.raises(AlmetaError, match="was trained on problems of kind stream; a benchmark of pools needs"):
+        find_policy(path)
 
 
 def test_a_member_that_ships_without_its_weights_is_told(shipped):
@@ -283,10 +292,14 @@ def test_a_member_that_ships_without_its_weights_is_told(shipped):
 def test_a_published_policy_is_found_by_its_folder_and_its_card(shipped):
     names = [frozenset(member.trained_on) for member in find_policy("tiny").members]
     assert [member.trained_on for member in find_policy(shipped).members] == names
-    one = find_policy(shipped / "fold0.json")
-    assert [member.path for member in one.members] == [shipped / "fold0.json"]
+    path = shipped / "fold0.json"
+    one = find_policy(path)
+    assert [member.path for member in one.members] == [path]
     torch.testing.assert_close(
-        utilities(load_policy(shipped / "fold0.json")), utilities(one.make("csv:other.csv", "cpu")), rtol=0, atol=0
+        utilities(load_policy(shipped / "fold0.json")),
+        utilities(one.make("csv:other.csv", torch.Generator())),
+        rtol=0,
+        atol=0,
     )
 
 
@@ -322,7 +335,9 @@ def test_a_policy_acts_in_the_environments(shipped, num_envs):
         assert rows.shape == (() if num_envs is None else (3,))
         batch = env.unwrapped if num_envs else env.unwrapped.batch
         state = batch.simulation.state()
-        scores = agent.utilities(state, torch.Generator())
+        scores = agent.step(state, agent.initial(len(state.available)))[0].utilities.masked_fill(
+            ~state.available, -torch.inf
+        )
         assert np.array_equal(np.atleast_1d(rows), scores.argmax(1).numpy())
         observation, _, ended, _, info = env.step(rows)
         assert not np.any(info["invalid_action"])

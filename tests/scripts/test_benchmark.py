@@ -347,7 +347,7 @@ def test_tables_that_cannot_be_used(command, text, says):
     assert not Path("out").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*it is left out:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
 @pytest.mark.parametrize(
     "text",
     [

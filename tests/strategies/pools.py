@@ -9,7 +9,8 @@ from torch import Tensor
 
 from almeta.geometry import Geometry
 from almeta.learners.learner import seen_classes
-from almeta.strategies.pool import PoolState
+from almeta.pool import PoolState
+from almeta.strategies import PoolStrategy
 
 
 class Prototypes:
@@ -127,6 +128,11 @@ def refit(state):
     """The state after the picks were answered."""
     model = state.learner.fit(*state.labelled_rows(), num_classes=state.probabilities.shape[-1])
     return replace(state, probabilities=model.probabilities(state.x), answered=state.picks.shape[1])
+
+
+def utilities_of(strategy: PoolStrategy, state: PoolState) -> Tensor:
+    """What a strategy says of a state, `[E, N]`."""
+    return strategy.step(state, strategy.initial(len(state.x)))[0].utilities
 
 
 def is_among(picks, rows):

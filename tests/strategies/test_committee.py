@@ -12,7 +12,8 @@ from tests.strategies.pools import Prototypes, make_pools
 
 
 def scores(strategy, state, seed=0):
-    return strategy.score(state, make_generator(seed, "test"))
+    strategy.generator = make_generator(seed, "test")
+    return strategy.score(state)
 
 
 # ---- disagreement

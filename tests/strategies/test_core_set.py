@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from almeta.geometry import Geometry
-from almeta.seeding import make_generator
 from almeta.strategies.core_set import CoreSet
-from tests.strategies.pools import lay_out, make_pools
+from tests.strategies.pools import lay_out, make_pools, utilities_of
 
 
 def line(places, picks):
@@ -16,7 +15,7 @@ def line(places, picks):
 
 
 def score(pools):
-    return CoreSet().utilities(pools.state, make_generator(0, "test"))
+    return utilities_of(CoreSet(), pools.state)
 
 
 def test_by_hand():

@@ -1,14 +1,13 @@
 import pytest
 import torch
 
-from almeta.seeding import make_generator
 from almeta.strategies.density import InformationDensity
 from almeta.strategies.uncertainty import entropy
-from tests.strategies.pools import make_pools
+from tests.strategies.pools import make_pools, utilities_of
 
 
 def score(state, beta):
-    return InformationDensity(beta=beta).utilities(state, make_generator(0, "test"))
+    return utilities_of(InformationDensity(beta=beta), state)
 
 
 @pytest.mark.parametrize("beta", [0, 0.5, 1, 3])

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from almeta.envs import make_simulation
+from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.seeding import make_generator
-from almeta.strategies.stream import (
-    AlwaysRequest,
-    Examples,
-    NearestLabelled,
-    NeverRequest,
-    RandomRequest,
-    StreamState,
-    best_action,
-)
+from almeta.strategies.choosing import best_action
+from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest
+from almeta.stream import Encodes, StreamState
+from almeta.training import rollout
+from tests.strategies.streams import state
 
 INF = torch.inf
+
+
+def streams(dataset, num_envs, **options):
+    return StreamSimulation(dataset, StreamOptions(**options), num_envs, make_generator(0, "streams"))
 
 
 @pytest.fixture
@@ -24,60 +24,11 @@ def generator():
     return make_generator(0, "test")
 
 
-def state(items, labels=None, slots=2, mask=None, start=None):
-    """A state of one number an image: `state([1.0, 2.0], [None, 0])`, the labels as slots or None."""
-    label = torch.zeros(len(items), slots)
-    for e, slot in enumerate(labels or []):
-        if slot is not None:
-            label[e, slot] = 1
-    allowed = torch.ones(len(items), slots + 1, dtype=torch.bool) if mask is None else torch.tensor(mask)
-    began = None if start is None else torch.tensor(start)
-    return StreamState(torch.tensor(items, dtype=torch.float32)[:, None], label, allowed, began)
-
-
 def play(strategy, simulation, generator):
     """Return actions, rewards, true slots `[T, E]`."""
-    current = simulation.reset()
-    memory, actions, rewards = strategy.initial(simulation.num_envs), [], []
-    while not simulation.finished:
-        outputs, memory = strategy.step(current, memory)
-        actions.append(strategy.greedy(outputs, current.action_mask, generator))
-        rewards.append(simulation.step(actions[-1]).reward)
-        current = simulation.state()
-    return torch.stack(actions), torch.stack(rewards), simulation.tasks.targets
-
-
-# --- choosing ---
-
-
-def test_best_action_by_hand(generator):
-    utilities = torch.tensor([[0.0, 2.0, 1.0], [0.0, 2.0, 1.0], [-INF, -INF, -3.0], [INF, 0.0, -INF]])
-    mask = torch.tensor([[True, True, True], [True, False, True], [True, True, True], [False, True, True]])
-    assert best_action(utilities, mask, generator).tolist() == [1, 2, 2, 1]
-
-
-def test_best_action_breaks_ties_evenly(generator, looks_uniform):
-    utilities = torch.tensor([1.0, 5.0, 5.0, 2.0, 5.0, 5.0]).expand(5000, -1)
-    mask = torch.tensor([True, True, True, True, False, True]).expand(5000, -1)
-    picked = best_action(utilities, mask, generator)
-    assert set(picked.tolist()) == {1, 2, 5}
-    assert looks_uniform(torch.tensor([0, 0, 1, 0, 0, 2])[picked], 3)
-
-
-@pytest.mark.parametrize("value", [-INF, 0.0, INF])
-def test_best_action_never_leaves_the_mask(generator, looks_uniform, value):
-    mask = torch.tensor([False, True, True, False]).expand(2000, -1)
-    picked = best_action(torch.full((2000, 4), value), mask, generator)
-    assert looks_uniform(picked - 1, 2)
-
-
-def test_best_action_draws_from_its_generator_alone(generator):
-    utilities, mask = torch.zeros(100, 4), torch.ones(100, 4, dtype=torch.bool)
-    before = torch.random.get_rng_state()
-    first = best_action(utilities, mask, make_generator(1, "test"))
-    assert torch.equal(first, best_action(utilities, mask, make_generator(1, "test")))
-    assert not torch.equal(first, best_action(utilities, mask, make_generator(2, "test")))
-    assert torch.equal(before, torch.random.get_rng_state())
+    steps = list(rollout.play(simulation, strategy, rollout.greedy(generator)))
+    actions = torch.stack([step.actions for step in steps])
+    return actions, torch.stack([step.outcome.reward for step in steps]), simulation.tasks.targets
 
 
 # --- always, never, at random ---
@@ -94,13 +45,13 @@ def make_strategy(kind, slots=3):
 
 def test_always_and_never_by_hand():
     now = state([1.0, 2.0])
-    assert AlwaysRequest(2).step(now, ())[0].tolist() == [[0, 0, INF]] * 2
-    assert NeverRequest(2).step(now, ())[0].tolist() == [[0, 0, -INF]] * 2
+    assert AlwaysRequest(2).step(now, ())[0].utilities.tolist() == [[0, 0, INF]] * 2
+    assert NeverRequest(2).step(now, ())[0].utilities.tolist() == [[0, 0, -INF]] * 2
 
 
 @pytest.mark.parametrize("kind, request_rate, mean_reward", [("always", 1, -0.05), ("never", 0, -1 / 3)])
 def test_always_and_never_in_a_stream(tiny_images, generator, looks_uniform, kind, request_rate, mean_reward):
-    simulation = make_simulation(tiny_images, 500, make_generator(0, "streams"))
+    simulation = streams(tiny_images, 500)
     actions, rewards, targets = play(make_strategy(kind), simulation, generator)
     assert (actions == 3).float().mean() == request_rate
     assert rewards.mean().item() == pytest.approx(mean_reward, abs=0.02)
@@ -110,7 +61,7 @@ def test_always_and_never_in_a_stream(tiny_images, generator, looks_uniform, kin
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 def test_random_requests_at_its_rate(tiny_images, generator, looks_uniform, rate):
-    simulation = make_simulation(tiny_images, 500, make_generator(0, "streams"))
+    simulation = streams(tiny_images, 500)
     actions, _, _ = play(RandomRequest(3, rate, make_generator(0, "requests")), simulation, generator)
     requests = (actions == 3).float()
     assert requests.mean().item() == pytest.approx(rate, abs=0.015 if 0 < rate < 1 else 0)
@@ -124,7 +75,7 @@ def test_random_requests_at_its_rate(tiny_images, generator, looks_uniform, rate
 
 def test_random_requests_by_its_own_generator():
     def outputs(seed):
-        return RandomRequest(3, 0.5, make_generator(seed, "requests")).step(state([0.0] * 50, slots=3), ())[0]
+        return RandomRequest(3, 0.5, make_generator(seed, "requests")).step(state([0.0] * 50, slots=3), ())[0].utilities
 
     assert torch.equal(outputs(1), outputs(1))
     assert not torch.equal(outputs(1), outputs(2))
@@ -139,7 +90,7 @@ def test_a_rate_is_a_probability(generator, rate):
 @pytest.mark.parametrize("kind", ["always", "never", "random", "nearest"])
 @pytest.mark.parametrize("limit", [0, 2])
 def test_masks_are_respected(tiny_images, generator, kind, limit):
-    simulation = make_simulation(tiny_images, 200, make_generator(0, "streams"), max_requests=limit)
+    simulation = streams(tiny_images, 200, max_requests=limit)
     actions, _, _ = play(make_strategy(kind), simulation, generator)
     asked = (actions == 3).sum(0)
     assert (asked <= limit).all()
@@ -149,44 +100,14 @@ def test_masks_are_respected(tiny_images, generator, kind, limit):
 
 
 @pytest.mark.parametrize("kind", ["always", "never", "random", "nearest"])
-def test_images_are_taken_as_they_are(kind):
-    images = torch.rand(5, 2, 16)
-    assert make_strategy(kind).encode(images) is images
+def test_images_are_taken_as_they_are(tiny_images, generator, kind):
+    simulation, strategy = streams(tiny_images, 5), make_strategy(kind)
+    assert not isinstance(strategy, Encodes)
+    for time, step in enumerate(rollout.play(simulation, strategy, rollout.greedy(generator))):
+        assert torch.equal(step.state.item, simulation.images[time])
 
 
 # --- remembered examples ---
-
-
-def test_a_label_belongs_to_the_image_before_it():
-    ring = Examples.none(1, 4, 1, 2, torch.zeros(1))
-    assert ring.slot_distances(torch.tensor([[0.0]])).tolist() == [[INF, INF]]
-    ring.remember(state([5.0], start=[True]))
-    assert ring.slot_distances(torch.tensor([[5.0]])).tolist() == [[INF, INF]]  # its label is not known
-    ring.remember(state([7.0], [1]))  # 5 has label 1
-    assert ring.slot_distances(torch.tensor([[7.0]])).tolist() == [[INF, 2.0]]
-    ring.remember(state([6.0], [None]))  # 7 stays without
-    assert ring.slot_distances(torch.tensor([[7.0]])).tolist() == [[INF, 2.0]]
-    ring.remember(state([0.0], [0]))  # 6 has label 0
-    assert ring.slot_distances(torch.tensor([[7.0]])).tolist() == [[1.0, 2.0]]
-    ring.remember(state([0.0], [1]))  # 0 has label 1, and the nearest counts
-    assert ring.slot_distances(torch.tensor([[1.0]])).tolist() == [[5.0, 1.0]]
-
-
-def test_the_ring_forgets_the_oldest():
-    ring = Examples.none(1, 3, 1, 2, torch.zeros(1))
-    ring.remember(state([10.0], start=[True]))
-    ring.remember(state([20.0], [0]))  # 10 has label 0
-    ring.remember(state([30.0], [1]))  # 20 has label 1
-    query = torch.tensor([[10.0]])
-    assert ring.slot_distances(query).tolist() == [[0.0, 10.0]]
-    ring.remember(state([40.0], [1]))  # 30 has label 1, over the end of the ring; 40 takes the place of 10
-    assert ring.slot_distances(query).tolist() == [[INF, 10.0]]
-    ring.remember(state([50.0], [None]))  # 40 stays without, 50 takes the place of 20
-    assert ring.slot_distances(query).tolist() == [[INF, 20.0]]
-    ring.remember(state([60.0], [0]))  # 50 has label 0, 60 takes the place of 30
-    assert ring.slot_distances(query).tolist() == [[40.0, INF]]
-    ring.remember(state([70.0], [0]))  # 60 has label 0, over the end again; 70 takes the place of 40
-    assert ring.slot_distances(torch.tensor([[62.0]])).tolist() == [[2.0, INF]]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 7])
@@ -199,9 +120,9 @@ def test_a_start_in_mid_run_empties_the_memory_of_its_episode(steps):
     label = 1 if steps else None
     outputs, memory = strategy.step(state([8.5, 8.5], [label, label], start=[steps == 0, True]), memory)
     before = -0.5 if steps else -INF
-    assert outputs.tolist() == [[-INF, before, -1.0], [-INF, -INF, -1.0]]
+    assert outputs.utilities.tolist() == [[-INF, before, -1.0], [-INF, -INF, -1.0]]
     outputs, memory = strategy.step(state([8.5, 9.0], [None, 0]), memory)
-    assert outputs.tolist() == [[-INF, -0.5 if steps > 1 else before, -1.0], [-0.5, -INF, -1.0]]
+    assert outputs.utilities.tolist() == [[-INF, -0.5 if steps > 1 else before, -1.0], [-0.5, -INF, -1.0]]
 
 
 def test_nearest_by_hand(generator):
@@ -218,9 +139,9 @@ def test_nearest_by_hand(generator):
     for time, (image, label, utilities, action) in enumerate(steps):
         now = state([image], [label], start=[True] if time == 0 else None)
         outputs, memory = strategy.step(now, memory)
-        assert outputs.tolist() == [utilities]
+        assert outputs.utilities.tolist() == [utilities]
         if action is not None:
-            assert strategy.greedy(outputs, now.action_mask, generator).tolist() == [action]
+            assert best_action(outputs.utilities, now.action_mask, generator).tolist() == [action]
 
 
 def test_distances_are_euclidean_over_all_pixels():
@@ -230,14 +151,14 @@ def test_distances_are_euclidean_over_all_pixels():
     first = StreamState(torch.zeros(1, 4), torch.zeros(1, 2), mask, torch.tensor([True]))
     _, memory = strategy.step(first, memory)
     second = StreamState(torch.tensor([[1.0, 2.0, 2.0, 4.0]]), torch.tensor([[0.0, 1.0]]), mask)
-    assert strategy.step(second, memory)[0].tolist() == [[-INF, -5.0, -1.0]]
+    assert strategy.step(second, memory)[0].utilities.tolist() == [[-INF, -5.0, -1.0]]
 
 
 def test_nearest_plays_perfectly_where_classes_are_far_apart(make_images, generator):
     """Requests the first image of each class and nothing else, by distance alone."""
     dataset = make_images()
     dataset = replace(dataset, x=0.9 * np.eye(16, dtype=np.float32)[dataset.y] + 0.01 * dataset.x)
-    simulation = make_simulation(dataset, 100, make_generator(0, "streams"), rotations=False)
+    simulation = streams(dataset, 100, rotations=False)
     actions, rewards, targets = play(NearestLabelled(3, 0.5, 30), simulation, generator)
     first = simulation.tasks.instances == 1
     assert torch.equal(actions, torch.where(first, 3, targets))
@@ -250,7 +171,7 @@ def test_nearest_with_a_short_memory_asks_again(make_images, generator):
     dataset = make_images()
     dataset = replace(dataset, x=np.eye(16, dtype=np.float32)[dataset.y])
     script = [[0, 1], [1, 4], [0, 1]]
-    simulation = make_simulation(dataset, 50, make_generator(0, "streams"), classes=2, script=script, rotations=False)
+    simulation = streams(dataset, 50, classes=2, script=script, rotations=False)
     asked, _, _ = play(NearestLabelled(2, 0.5, 2), simulation, generator)
     assert ((asked == 2).float().mean(1) == torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])).all()
     asked, _, _ = play(NearestLabelled(2, 0.5, 5), simulation, generator)

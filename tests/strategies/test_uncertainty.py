@@ -5,7 +5,7 @@ import torch
 
 from almeta.seeding import make_generator
 from almeta.strategies.uncertainty import Entropy, LeastConfident, Margin, entropy, least_confident, margin
-from tests.strategies.pools import with_probabilities
+from tests.strategies.pools import utilities_of, with_probabilities
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_values_against_scikit_activeml(probabilities, function, method, shift):
 )
 def test_strategies_are_the_functions_of_the_state(probabilities, strategy, function):
     state = with_probabilities(probabilities)
-    assert torch.equal(strategy.utilities(state, make_generator(0, "test"))[0], function(probabilities))
+    assert torch.equal(utilities_of(strategy, state)[0], function(probabilities))
 
 
 def test_any_leading_axes(probabilities):
@@ -85,7 +85,7 @@ def test_any_leading_axes(probabilities):
 def test_the_three_strategies_differ_by_more_than_a_name():
     """Three rows, each the favourite of one: by top probability, by margin, by entropy."""
     rows = [[0.40, 0.30, 0.30, 0.0], [0.5, 0.5, 0.0, 0.0], [0.46, 0.2, 0.17, 0.17]]
-    state, generator = with_probabilities(rows), make_generator(0, "test")
-    assert LeastConfident().utilities(state, generator).argmax() == 0
-    assert Margin().utilities(state, generator).argmax() == 1
-    assert Entropy().utilities(state, generator).argmax() == 2
+    state = with_probabilities(rows)
+    assert utilities_of(LeastConfident(), state).argmax() == 0
+    assert utilities_of(Margin(), state).argmax() == 1
+    assert utilities_of(Entropy(), state).argmax() == 2

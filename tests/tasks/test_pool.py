@@ -7,7 +7,7 @@ import torch
 from almeta.data import Dataset, load_dataset
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
-from almeta.tasks import PoolSampler
+from almeta.tasks import PoolSampler, PoolTaskOptions
 from almeta.tasks.pool import stratified_order
 
 
@@ -21,8 +21,12 @@ def table(counts=(30, 20, 10), features=4, seed=0, name="tiny", classes=None):
     return Dataset(name=name, x=x, y=y, class_names=names, source="random numbers")
 
 
+def draws_from(datasets, **options):
+    return PoolSampler(datasets, PoolTaskOptions(**options))
+
+
 def sampler(*datasets, **options):
-    return PoolSampler(datasets or [table()], **({"scale": "none"} | options))
+    return draws_from(datasets or [table()], **({"scale": "none"} | options))
 
 
 def parts(tasks, e=0):
@@ -178,7 +182,7 @@ def test_classes_without_rows_are_not_chosen():
 
 def test_a_cut_to_some_features():
     dataset = table(features=6)
-    tasks = PoolSampler([dataset], scale="none", max_features=2).draw_seeded(range(200))
+    tasks = draws_from([dataset], scale="none", max_features=2).draw_seeded(range(200))
     assert tasks.x.shape == (200, 36, 2) and tasks.test_x.shape == (200, 24, 2)
     chosen = set()
     for e in range(200):
@@ -194,7 +198,7 @@ def test_a_cut_to_some_features():
 
 
 def test_what_pads_is_said_and_is_zero():
-    tasks = PoolSampler([table((20, 20), 3), table((10, 8, 7, 5), 5, name="other")]).draw_seeded([0, 1], cycle=True)
+    tasks = draws_from([table((20, 20), 3), table((10, 8, 7, 5), 5, name="other")]).draw_seeded([0, 1], cycle=True)
     assert tasks.names == ("tiny", "other")
     assert tasks.x.shape == (2, 24, 5) and tasks.test_x.shape == (2, 16, 5) and tasks.first.shape == (2, 4)
     assert tasks.exists.sum(1).tolist() == [24, 18] and tasks.test_exists.sum(1).tolist() == [16, 12]
@@ -206,7 +210,7 @@ def test_what_pads_is_said_and_is_zero():
 
 
 def test_the_same_seed_gives_the_same_task_whatever_the_others_are():
-    make = PoolSampler([table((20, 20), 3), table((10, 8, 7, 5), 5, name="other")], synthetic=0.3)
+    make = draws_from([table((20, 20), 3), table((10, 8, 7, 5), 5, name="other")], synthetic=0.3)
     together = make.draw_seeded(range(12))
     for e in range(12):
         alone = make.draw_seeded([e])
@@ -230,7 +234,7 @@ def test_a_generator_draws_tasks():
 
 
 def test_every_data_set_is_drawn_as_often():
-    names = PoolSampler([table((9, 9), name="a"), table((90, 90), name="b")]).draw_seeded(range(1000)).names
+    names = draws_from([table((9, 9), name="a"), table((90, 90), name="b")]).draw_seeded(range(1000)).names
     assert abs(names.count("a") - 500) < 70  # 4.4 standard errors
 
 
@@ -244,13 +248,13 @@ def test_repeated_tasks_are_neighbours():
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_share_of_tasks_is_synthetic(share):
-    make = PoolSampler([table()], synthetic=share, pool_size=30, max_test=20)
+    make = draws_from([table()], synthetic=share, pool_size=30, max_test=20)
     names = make.draw_seeded(range(300)).names
     assert abs(sum(name.startswith("synthetic-") for name in names) / 300 - share) < 0.12  # 4.5 standard errors
 
 
 def test_synthetic_tasks_alone_are_of_full_size():
-    tasks = PoolSampler([], synthetic=1.0, pool_size=30, max_test=20).draw_seeded(range(30))
+    tasks = draws_from([], synthetic=1.0, pool_size=30, max_test=20).draw_seeded(range(30))
     assert (tasks.exists.sum(1) == 30).all() and (tasks.test_exists.sum(1) == 20).all()
     assert len(set(tasks.num_classes.tolist())) > 1
     assert tasks.x.isfinite().all() and tasks.test_x.isfinite().all()
@@ -262,20 +266,20 @@ def test_synthetic_tasks_alone_are_of_full_size():
 @pytest.mark.parametrize("options", [{"scale": "standard"}, {"scale": "minmax"}, {"components": 2}])
 def test_preparation_is_fitted_on_the_pool_alone(options):
     dataset = load_dataset("wine")
-    make = PoolSampler([dataset], **options)
+    make = draws_from([dataset], **options)
     plain = make.draw_seeded([5])
     # Which rows are test rows is found by drawing the same task from a table that numbers its rows.
     x = np.repeat(np.arange(len(dataset), dtype=np.float32)[:, None], 2, 1)
-    _, test = parts(PoolSampler([dataclasses.replace(dataset, x=x, columns=())], scale="none").draw_seeded([5]))
+    _, test = parts(draws_from([dataclasses.replace(dataset, x=x, columns=())], scale="none").draw_seeded([5]))
     changed_x = dataset.x.copy()
     changed_x[test] = 100 - 3 * changed_x[test]
-    changed = PoolSampler([dataclasses.replace(dataset, x=changed_x)], **options).draw_seeded([5])
+    changed = draws_from([dataclasses.replace(dataset, x=changed_x)], **options).draw_seeded([5])
     assert torch.equal(plain.x, changed.x) and torch.equal(plain.first, changed.first)
     assert not torch.equal(plain.test_x, changed.test_x)
 
 
 def test_features_of_the_pool_are_scaled():
-    tasks = PoolSampler([load_dataset("wine")], pool_size=None).draw_seeded([0, 1])
+    tasks = draws_from([load_dataset("wine")], pool_size=None).draw_seeded([0, 1])
     torch.testing.assert_close(tasks.x.mean(1), torch.zeros(2, 13), atol=1e-5, rtol=0)
     torch.testing.assert_close(tasks.x.std(1, correction=0), torch.ones(2, 13), atol=1e-3, rtol=0)
     assert 0.01 < tasks.test_x.mean(1).abs().mean() < 0.5
@@ -287,16 +291,18 @@ def test_features_of_the_pool_are_scaled():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"test_share": 0.0}, "test_share is 0.0"),
-        ({"test_share": 1.0}, "test_share is 1.0"),
-        ({"first": "all"}, "first is 'all'; choose 'per_class' or 'random'"),
-        ({"pool_size": 0}, "pool_size is 0; it must be at least 1"),
-        ({"max_test": 0}, "max_test is 0"),
-        ({"num_first": 0}, "num_first is 0"),
-        ({"max_features": 0}, "max_features is 0"),
-        ({"max_classes": 1}, "max_classes is 1; a task has at least 2 classes"),
-        ({"synthetic": 1.5}, "synthetic is 1.5"),
-        ({"synthetic": -0.1}, "synthetic is -0.1"),
+        ({"test_share": 0.0}, "env.test_share is 0.0; it must be a number above 0, at most 1"),
+        ({"test_share": 1.0}, "env.test_share is 1; it must be below 1, or no row is left for the pool"),
+        ({"first": "all"}, "env.first is 'all'; it must be 'per_class' or 'random'"),
+        ({"pool_size": 0}, "env.pool_size is 0; it must be a whole number of at least 1 or null"),
+        ({"max_test": 0}, "env.max_test is 0; .* at least 1 or null"),
+        ({"num_first": 0}, "env.num_first is 0; it must be a whole number of at least 1"),
+        ({"max_features": 0}, "env.max_features is 0; .* at least 1 or null"),
+        ({"max_classes": 1}, "env.max_classes is 1; it must be a whole number of at least 2 or null"),
+        ({"synthetic": 1.5}, "env.synthetic is 1.5; it must be a number from 0 to 1"),
+        ({"synthetic": -0.1}, "env.synthetic is -0.1; it must be a number from 0 to 1"),
+        ({"scale": "log"}, "env.scale is 'log'; it must be 'standard' or 'minmax' or 'none'"),
+        ({"components": 0}, "env.components is 0; .* at least 1 or null"),
         ({"pool_size": 1}, "data set 'tiny' has 60 rows: 1 for the pool"),
         ({"first": "random", "num_first": 37}, "data set 'tiny' has 60 rows: 36 for the pool.*needs 37"),
         ({"test_share": 0.999}, "0 for the pool"),
@@ -304,22 +310,22 @@ def test_features_of_the_pool_are_scaled():
 )
 def test_options_out_of_range(options, message):
     with pytest.raises(AlmetaError, match=message):
-        PoolSampler([table()], **options)
+        draws_from([table()], **options)
 
 
 def test_one_class_is_too_few():
     with pytest.raises(AlmetaError, match="data set 'dull' has rows of 1 class"):
-        PoolSampler([table(), table((20,), name="dull", classes=3)])
+        draws_from([table(), table((20,), name="dull", classes=3)])
 
 
 def test_two_rows_are_too_few():
     with pytest.raises(AlmetaError, match="data set 'tiny' has 2 rows: 1 for the pool and 1 for testing"):
-        PoolSampler([table((1, 1))])
+        draws_from([table((1, 1))])
 
 
 def test_no_data_set_at_all():
     with pytest.raises(AlmetaError, match="no data set to draw tasks from"):
-        PoolSampler([])
+        draws_from([])
 
 
 @pytest.mark.parametrize("first", ["random", "per_class"])

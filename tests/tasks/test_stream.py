@@ -174,6 +174,16 @@ def test_the_generator_names_the_streams(tiny_images):
     assert not torch.equal(first.items, other.items)
 
 
+def test_repeated_streams_are_neighbours(tiny_images):
+    tasks = draw(StreamSampler(tiny_images), 2)
+    repeated = tasks.repeat(3)
+    assert tasks.repeat(1) is tasks
+    for name, part in vars(repeated).items():
+        assert part.shape == (30, 6)
+        for episode in range(6):
+            assert torch.equal(part[:, episode], getattr(tasks, name)[:, episode // 3])
+
+
 def test_a_script_shows_its_runs(tiny_images):
     sampler = StreamSampler(tiny_images, num_slots=5, length=99, script=[[2, 2], [0, 1], [2, 1]])
     tasks = draw(sampler, 100)

@@ -18,6 +18,7 @@ from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
 from almeta.tasks import split_classes
 from almeta.training import checkpoint
+from almeta.training.checkpoint import CONFIG_KEYS
 from almeta.training.trainer import LAST, Evaluate, Interrupted, Schedule, Trainer
 from tests.agents.streams import glyphs, make_agent, make_streams, small_network, stream_options
 
@@ -42,7 +43,7 @@ def make_trainer(
         "optimizer": torch.optim.Adam((p for p in agent.parameters() if p.requires_grad), 3e-3, fused=True),
         "generator": make_generator(seed, "policy"),
         "evaluations": {part: judge(simulation) for part, simulation in streams.items()},
-        "config": {"seed": seed, "agent": {"name": name}},
+        "config": {**dict.fromkeys(CONFIG_KEYS), "seed": seed, "agent": {"name": name}, "network": {}, "env": {}},
         "anneal_lr": name == "Reinforce",
         "max_grad_norm": 1.0 if name == "PPO" else None,
     }

@@ -14,7 +14,8 @@ import torch
 
 from almeta import files
 from almeta.errors import AlmetaError
-from almeta.training.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from almeta.files import write_atomically
+from almeta.training.checkpoint import CONFIG_KEYS, load_checkpoint, save_checkpoint
 
 # torch says, beside refusing it, which pickle protocol a foreign file has
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -22,12 +23,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 
 @pytest.fixture
 def content():
+    parts = {"network": {}, "agent": {}, "env": {}, "rates": [1e-3, True, None], "nested": {"a": {"b": "c"}}}
     return {
         "batch": 7,
         "best": None,
+        "kind": "stream",
+        "datasets": ["iris"],
+        "digest": "0a",
+        "inputs": {"_target_": "almeta.inputs.Images", "num_pixels": 4, "num_slots": 2},
+        "names": ["2 label slots", "4 pixels"],
         "agent": {"weight": torch.arange(6.0).view(2, 3)},
+        "optimizer": {"state": {}, "param_groups": []},
         "generators": {"env": torch.Generator().manual_seed(3).get_state()},
-        "config": {"name": "x", "rates": [1e-3, True, None], "nested": {"a": {"b": "c"}}},
+        "sums": {},
+        "metrics_size": 0,
+        "config": {**dict.fromkeys(CONFIG_KEYS), **parts},
     }
 
 
@@ -63,7 +73,7 @@ def zipped(**files):
 
 def test_comes_back_as_it_was(good, content):
     loaded = load_checkpoint(good)
-    assert loaded.pop("format") == "almeta-checkpoint-1"
+    assert loaded.pop("format") == "almeta-checkpoint-2"
     assert loaded.keys() == content.keys()
     torch.testing.assert_close(loaded["agent"], content["agent"], rtol=0, atol=0)
     generator = torch.Generator()

@@ -32,7 +32,10 @@ def lines(tmp_path):
 
 
 def test_one_record_a_line(lines, tmp_path):
-    records = [{"kind": "train", "batch": 1, "loss": 0.1 + 0.2}, {"kind": "evaluation", "nested": [{"a": None}]}]
+    records = [
+        {"kind": "train", "batch": 1, "loss": 0.1 + 0.2},
+        {"kind": "evaluation", "batch": 1, "nested": [{"a": None}]},
+    ]
     for record in records:
         lines.log(record)
     assert read_json_lines(tmp_path / "metrics.jsonl") == records  # readable at once, and the same to the last bit
@@ -40,33 +43,36 @@ def test_one_record_a_line(lines, tmp_path):
 
 
 def test_an_existing_file_is_continued(lines, tmp_path):
-    lines.log({"batch": 1})
+    lines.log({"kind": "train", "batch": 1})
     again = JsonLines(tmp_path / "metrics.jsonl")
     assert again.size == lines.size
-    again.log({"batch": 2})
+    again.log({"kind": "train", "batch": 2})
     again.close()
-    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"batch": 1}, {"batch": 2}]
+    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"kind": "train", "batch": 1}, {"kind": "train", "batch": 2}]
 
 
 def test_truncate_drops_later_lines_and_goes_on_there(lines, tmp_path):
-    lines.log({"batch": 1})
+    lines.log({"kind": "train", "batch": 1})
     size = lines.size
-    lines.log({"batch": 2})
+    lines.log({"kind": "train", "batch": 2})
     lines.truncate(size)
     assert lines.size == size
-    lines.log({"batch": 3})
-    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"batch": 1}, {"batch": 3}]
+    lines.log({"kind": "train", "batch": 3})
+    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"kind": "train", "batch": 1}, {"kind": "train", "batch": 3}]
 
 
-@pytest.mark.parametrize("content", [b"", b'{"batch": 1}\n', b'{"batch": 1}\n{"bat'])
+LINE = b'{"kind": "train", "batch": 1}\n'
+
+
+@pytest.mark.parametrize("content", [b"", LINE, LINE + b'{"bat'])
 def test_truncate_of_a_shorter_file_fills_nothing_in(tmp_path, content):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(content)
     lines = JsonLines(path)
     lines.truncate(10_000)
-    lines.log({"batch": 2})
+    lines.log({"kind": "train", "batch": 2})
     lines.close()
-    assert path.read_bytes() == content[:13] + b'{"batch": 2}\n'
+    assert path.read_bytes() == content[: len(LINE)] + LINE.replace(b"1", b"2")
 
 
 class FullAfter(io.FileIO):
@@ -84,16 +90,16 @@ class FullAfter(io.FileIO):
 
 @pytest.mark.parametrize("room", [0, 5])
 def test_full_disk_leaves_whole_lines(lines, tmp_path, monkeypatch, room):
-    lines.log({"batch": 1})
+    lines.log({"kind": "train", "batch": 1})
     file = FullAfter(tmp_path / "metrics.jsonl", "ab")
     file.room = room
     monkeypatch.setattr(lines, "_file", file)
     with pytest.raises(AlmetaError, match=r"could not write .*metrics\.jsonl: No space .*make room, then resume"):
-        lines.log({"batch": 2})
-    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"batch": 1}]
+        lines.log({"kind": "train", "batch": 2})
+    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"kind": "train", "batch": 1}]
     file.room = 100
-    lines.log({"batch": 3})
-    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"batch": 1}, {"batch": 3}]
+    lines.log({"kind": "train", "batch": 3})
+    assert read_json_lines(tmp_path / "metrics.jsonl") == [{"kind": "train", "batch": 1}, {"kind": "train", "batch": 3}]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
@@ -137,8 +143,10 @@ def test_not_installed(tmp_path, monkeypatch):
 
 
 def test_unknown_mode(tmp_path):
-    with pytest.raises(AlmetaError, match=r"logger\.mode is 'on'; choose 'online', 'offline' or 'disabled'"):
-        WandbLogger(tmp_path, {}, mode="on")  # type: ignore[arg-type]
+    chosen = config("wandb")
+    chosen["logger"]["mode"] = "on"
+    with pytest.raises(AlmetaError, match=r"logger\.mode is 'on'; it must be 'online' or 'offline' or 'disabled'"):
+        build_loggers(chosen, tmp_path)
 
 
 # ---- Weights & Biases

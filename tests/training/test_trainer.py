@@ -155,19 +155,76 @@ def test_signals_are_handled_as_before_afterwards(tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_stopped_within_an_evaluation(tmp_path):
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_of_either_kind_stops_at_once(tmp_path, first, second):
     trainer = make_trainer("QLearning", tmp_path, 12)
-    evaluate = trainer.evaluations["train"]
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("the handler of before"))
+
+    def track(batches):
+        yield from batches[:2]
+        signal.raise_signal(first)
+        assert not heard
+        signal.raise_signal(second)
+        yield batches[2]
+
+    trainer.track = track
+    try:
+        with pytest.raises(KeyboardInterrupt if second == signal.SIGINT else Interrupted):
+            trainer.train()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == ["the handler of before"] * (second == signal.SIGTERM)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_does_not_wait_for_the_end_of_an_evaluation(whole, tmp_path, number, part):
+    trainer = make_trainer("QLearning", tmp_path, 12)
+    evaluate, ended = trainer.evaluations[part], []
 
     def evaluate_and_stop(agent):
-        signal.raise_signal(signal.SIGTERM)
-        return evaluate(agent)
+        signal.raise_signal(number)
+        ended.append(evaluate(agent))
 
-    trainer.evaluations["train"] = evaluate_and_stop
+    trainer.evaluations[part] = evaluate_and_stop
     with pytest.raises(Interrupted, match="batch 4"):
         trainer.train()
-    assert len(read_json_lines(tmp_path / "metrics.jsonl")) == 3  # training, and both evaluations are whole
+    assert not ended
+    assert [record["batch"] for record in read_json_lines(tmp_path / "metrics.jsonl")] == [3]
     assert load_checkpoint(tmp_path / LAST)["batch"] == 4
+    resume("QLearning", tmp_path, 12)  # evaluates after batch 4 first
+    assert_same_run(tmp_path, whole("QLearning"))
+
+
+def test_stopped_before_an_evaluation_that_is_due(whole, tmp_path):
+    trainer = make_trainer("QLearning", tmp_path, 12)
+    evaluate, asked = trainer.evaluations["train"], []
+    trainer.evaluations["train"] = lambda agent: asked.append(trainer.batch) or evaluate(agent)
+
+    def stop_in_batch_8(rollout, loss=trainer.agent.loss):
+        if trainer.batch == 7:
+            signal.raise_signal(signal.SIGINT)
+        return loss(rollout)
+
+    trainer.agent.loss = stop_in_batch_8
+    with pytest.raises(Interrupted, match="batch 8"):
+        trainer.train()
+    assert asked == [4]
+    resume("QLearning", tmp_path, 12)
+    assert_same_run(tmp_path, whole("QLearning"))
+
+
+def test_an_interruption_that_nobody_asked_for_is_passed_on(tmp_path):
+    trainer = make_trainer("QLearning", tmp_path, 12)
+
+    def fail(agent):
+        raise KeyboardInterrupt
+
+    trainer.evaluations["test"] = fail
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
 
 
 def test_trains_in_a_thread_too(whole, tmp_path):
@@ -185,7 +242,7 @@ def test_resumed_from_the_best_checkpoint(whole, tmp_path):
 
 def test_resumed_without_its_metrics(whole, tmp_path):
     shutil.copy(whole("QLearning") / LAST, tmp_path / LAST)
-    (tmp_path / "metrics.jsonl").write_text('{"batch": 3}\n{"bat')  # the end was lost with the power
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "batch": 3}\n{"bat')  # the end was lost with the power
     resume("QLearning", tmp_path, 15)
     assert [record["batch"] for record in read_json_lines(tmp_path / "metrics.jsonl")] == [3, 15, 15, 15]
 
@@ -355,7 +412,7 @@ def test_diverged_weights_are_named_and_kept_out_of_the_checkpoint(tmp_path, mon
 
 def test_a_loss_that_is_not_finite(tmp_path, monkeypatch):
     trainer = make_trainer("QLearning", tmp_path, 12, evaluations={})
-    monkeypatch.setattr(trainer.agent, "loss", lambda rollout: (rollout.outputs.sum() * 0.0 + torch.inf, {}))
+    monkeypatch.setattr(trainer.agent, "loss", lambda rollout: (rollout.utilities.sum() * 0.0 + torch.inf, {}))
     with pytest.raises(AlmetaError, match="the loss is inf after batch 3: .*; lower learning_rate"):
         trainer.train()
 

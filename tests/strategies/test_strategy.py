@@ -1,0 +1,147 @@
+"""What strategies of pools share, their specs, and how people add their own."""
+
+import pytest
+import torch
+
+import almeta
+from almeta.checks import Weight
+from almeta.errors import AlmetaError
+from almeta.seeding import make_generator
+from almeta.specs import Spec
+from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
+from almeta.strategies.density import InformationDensity
+from almeta.strategies.uncertainty import Margin
+from tests.strategies.pools import make_pools, utilities_of
+
+
+class Cheapest(PoolStrategy):
+    """A strategy of one's own."""
+
+    name = "cheapest"
+
+    def __init__(self, weight: Weight = 1.0) -> None:
+        self.weight = weight
+
+    def score(self, state):
+        return -self.weight * state.prices
+
+
+# --- what they share ---
+
+
+def test_a_strategy_has_to_score():
+    with pytest.raises(NotImplementedError):
+        utilities_of(PoolStrategy(), make_pools().state)
+
+
+def test_rows_that_are_not_available_have_utility_minus_infinity():
+    state = make_pools().state
+    utilities = utilities_of(Cheapest(), state)
+    assert torch.equal(utilities == -torch.inf, ~state.available)
+    assert (utilities[state.available] == 0).all()
+
+
+def test_who_is_given_no_generator_has_one_of_a_fixed_seed():
+    state = make_pools().state
+    first, second = (utilities_of(make_strategy("random"), state) for _ in range(2))
+    assert torch.equal(first, second)
+    given = utilities_of(make_strategy("random", make_generator(5, "test")), state)
+    assert not torch.equal(first, given)
+    assert torch.equal(given, utilities_of(make_strategy("random", generator=make_generator(5, "test")), state))
+
+
+# --- made from specs ---
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"name": "information_density", "beta": 2}, Spec("information_density", (("beta", 2),))],
+    ids=["mapping", "spec"],
+)
+def test_a_strategy_is_made_from_a_spec(given):
+    generator = make_generator(0, "test")
+    strategy = make_strategy(given, generator)
+    assert isinstance(strategy, InformationDensity) and strategy.beta == 2 and strategy.generator is generator
+    assert make_strategy(given, beta=3).beta == 3  # type: ignore[attr-defined]
+    state = make_pools().state
+    expected = utilities_of(InformationDensity(beta=2), state)
+    assert torch.equal(utilities_of(strategy, state), expected)
+    assert not torch.equal(utilities_of(InformationDensity(), state), expected)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"name": "margn"}, "unknown strategy 'margn'; did you mean 'margin'?"),
+        ({"name": "information_density", "bta": 1}, "unknown key of strategy information_density 'bta'; .* 'beta'?"),
+        ({"name": "information_density", "beta": -1}, "strategy information_density.beta is -1; .* at least 0"),
+        ({"name": "mean_kl", "num_members": [1, 2]}, r"strategy mean_kl.num_members is \(1, 2\); .* whole number"),
+        ({"name": "random", "generator": 3}, "unknown key of strategy random 'generator'"),
+        ({"beta": 1}, "names no strategy"),
+    ],
+)
+def test_mistakes_in_a_spec_are_told(given, message):
+    with pytest.raises(AlmetaError, match=message):
+        make_strategy(given)
+
+
+# --- registered ---
+
+
+@pytest.mark.usefixtures("fresh_table")
+def test_a_strategy_of_ones_own_is_registered_by_its_name():
+    before = strategy_names()
+    assert almeta.register_strategy(Cheapest) is Cheapest
+    assert strategy_names() == sorted([*before, "cheapest"])
+    assert strategy_class("cheapest") is Cheapest
+    state = make_pools().state
+    state.prices[:] = torch.rand(2, 14, generator=make_generator(0, "prices"))
+    expected = (-3 * state.prices).masked_fill(~state.available, -torch.inf)
+    assert torch.equal(utilities_of(make_strategy({"name": "cheapest", "weight": 3}), state), expected)
+    with pytest.raises(AlmetaError, match="strategy cheapest.weight is 'much'; it must be a number"):
+        make_strategy("cheapest", weight="much")
+    almeta.register_strategy(Cheapest)  # once more changes nothing
+    assert strategy_names() == sorted([*before, "cheapest"])
+
+
+@pytest.mark.usefixtures("fresh_table")
+def test_it_is_a_decorator():
+    @almeta.register_strategy
+    class Dearest(PoolStrategy):
+        name = "dearest"
+
+        def score(self, state):
+            return state.prices
+
+    assert type(make_strategy("dearest")) is Dearest
+
+
+@pytest.mark.usefixtures("fresh_table")
+def test_a_taken_name_is_refused():
+    class Other(PoolStrategy):
+        name = "margin"
+
+    class Heir(Margin):
+        """Has the name of the one it is derived from."""
+
+    for taken in (Other, Heir):
+        with pytest.raises(AlmetaError, match="there is another strategy 'margin' already; choose another name"):
+            almeta.register_strategy(taken)
+    assert strategy_class("margin") is Margin
+
+
+class Nameless(PoolStrategy):
+    """Forgot its name."""
+
+
+class Unrelated:
+    name = "unrelated"
+
+
+@pytest.mark.usefixtures("fresh_table")
+@pytest.mark.parametrize("wrong", [Nameless, Unrelated, Cheapest(), "cheapest", None], ids=str)
+def test_what_is_no_strategy_is_refused(wrong):
+    before = strategy_names()
+    with pytest.raises(AlmetaError, match="is no strategy; derive a class from PoolStrategy and give it a name"):
+        almeta.register_strategy(wrong)
+    assert strategy_names() == before

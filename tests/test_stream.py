@@ -1,0 +1,57 @@
+"""What may be known of a stream, and the examples that whoever acts may keep."""
+
+import torch
+
+from almeta.stream import Examples
+from tests.strategies.streams import state
+
+INF = torch.inf
+
+
+def test_a_label_belongs_to_the_image_before_it():
+    ring = Examples.none(1, 4, 1, 2, torch.zeros(1))
+    assert ring.slot_distances(torch.tensor([[0.0]])).tolist() == [[INF, INF]]
+    ring.remember(state([5.0], start=[True]))
+    assert ring.slot_distances(torch.tensor([[5.0]])).tolist() == [[INF, INF]]  # its label is not known
+    ring.remember(state([7.0], [1]))  # 5 has label 1
+    assert ring.slot_distances(torch.tensor([[7.0]])).tolist() == [[INF, 2.0]]
+    ring.remember(state([6.0], [None]))  # 7 stays without
+    assert ring.slot_distances(torch.tensor([[7.0]])).tolist() == [[INF, 2.0]]
+    ring.remember(state([0.0], [0]))  # 6 has label 0
+    assert ring.slot_distances(torch.tensor([[7.0]])).tolist() == [[1.0, 2.0]]
+    ring.remember(state([0.0], [1]))  # 0 has label 1, and the nearest counts
+    assert ring.slot_distances(torch.tensor([[1.0]])).tolist() == [[5.0, 1.0]]
+
+
+def test_the_ring_forgets_the_oldest():
+    ring = Examples.none(1, 3, 1, 2, torch.zeros(1))
+    ring.remember(state([10.0], start=[True]))
+    ring.remember(state([20.0], [0]))  # 10 has label 0
+    ring.remember(state([30.0], [1]))  # 20 has label 1
+    query = torch.tensor([[10.0]])
+    assert ring.slot_distances(query).tolist() == [[0.0, 10.0]]
+    ring.remember(state([40.0], [1]))  # 30 has label 1, over the end of the ring; 40 takes the place of 10
+    assert ring.slot_distances(query).tolist() == [[INF, 10.0]]
+    ring.remember(state([50.0], [None]))  # 40 stays without, 50 takes the place of 20
+    assert ring.slot_distances(query).tolist() == [[INF, 20.0]]
+    ring.remember(state([60.0], [0]))  # 50 has label 0, 60 takes the place of 30
+    assert ring.slot_distances(query).tolist() == [[40.0, INF]]
+    ring.remember(state([70.0], [0]))  # 60 has label 0, over the end again; 70 takes the place of 40
+    assert ring.slot_distances(torch.tensor([[62.0]])).tolist() == [[2.0, INF]]
+
+
+def test_a_start_forgets_the_labels_of_its_episode_alone():
+    ring = Examples.none(2, 3, 1, 2, torch.zeros(1))
+    ring.remember(state([1.0, 1.0], start=[True, True]))
+    ring.remember(state([2.0, 2.0], [0, 0]))  # 1 has label 0 in both
+    ring.remember(state([3.0, 3.0], [1, None], start=[False, True]))  # 2 has label 1 in the first
+    assert ring.slot_distances(torch.tensor([[1.0], [1.0]])).tolist() == [[0.0, 1.0], [INF, INF]]
+    ring.remember(state([4.0, 4.0], [None, 1]))  # 3 has label 1 in the second
+    assert ring.slot_distances(torch.tensor([[1.0], [1.0]])).tolist() == [[INF, 1.0], [INF, 2.0]]
+
+
+def test_an_empty_ring_is_of_the_asked_sizes_and_kind():
+    ring = Examples.none(2, 3, 5, 4, torch.zeros(1, dtype=torch.float64))
+    assert ring.items.shape == (2, 3, 5) and ring.labels.shape == (2, 3, 4) and ring.time == 0
+    assert ring.items.dtype == ring.labels.dtype == torch.float64
+    assert not ring.items.any() and not ring.labels.any()

@@ -11,9 +11,10 @@ from hydra.errors import HydraException
 
 from almeta import conf
 
-# Keys whose value is a name or a path, and keys whose value is a list of them.
+# Keys whose value is a name or a path, a list of them, or a list of names with options; and choices of whole presets.
 _TEXTS = ("policy", "resume", "out", "hydra.run.dir", "hydra.sweep.dir")
 _LISTS = ("datasets", "policies")
+_SPECS = ("strategies", "learners")
 _PRESETS = ("experiment", "protocol")
 # One entry of a list: in quotes, or up to the next comma.
 _ENTRY = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*(?:,|$)""")
@@ -40,6 +41,8 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
             read.append(f"{prefix}{key}={_text(value, is_swept)}")
         elif key in _LISTS:
             read.append(f"{prefix}{key}={_list(value, is_swept)}")
+        elif key in _SPECS and isinstance(_parsed(value), dict):
+            read.append(f"{prefix}{key}=[{value}]")
         else:
             read.append(argument)
     return read

@@ -1,18 +1,19 @@
 """What the commands share: how quickly a wrong key is told, words that cannot be written, folders, plug-ins, sweeps."""
 
-import importlib.metadata
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hydra.errors import MissingConfigException
 
 from almeta.scripts import benchmark, evaluate, train
@@ -80,8 +81,8 @@ def test_a_plug_in_that_is_missing_is_named_with_its_extra():
 
 
 def test_the_extras_that_bring_plug_ins_are_there():
-    found = set(importlib.metadata.metadata("almeta").get_all("Provides-Extra") or [])
-    assert {"sweep", "optuna"} <= found
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {"sweep", "optuna"} <= set(project["optional-dependencies"])
 
 
 def test_a_plug_in_that_is_not_here_is_told_by_the_command(command):
@@ -95,7 +96,7 @@ def test_a_plug_in_that_is_not_here_is_told_by_the_command(command):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["num_envs=10000000000"], "there is not enough memory; choose fewer episodes at once (num_envs, "),
+        (["num_envs=10000000000"], "num_envs=10000000000 episodes need more than "),
         (["device=mps"], "device=mps cannot be used here ("),
         (["network=scorer"], "network._target_ is 'almeta.agents.PoolScorer', which is for problems of kind pool, but"),
         (
@@ -109,6 +110,29 @@ def test_what_cannot_be_is_told_in_one_line(command, overrides, says):
     result = command(train, *(one for one in SMALL if "num_envs" not in one), *overrides)
     assert result.status == 1
     assert result.error.startswith(f"error: {says}")
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory: you tried to allocate"
+        ),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        MemoryError("Unable to allocate 7 TiB for an array"),
+    ],
+)
+def test_too_little_memory_is_told_with_what_to_do(command, monkeypatch, error):
+    def run_out(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("almeta.runs.streams.load_dataset", run_out)
+    told = command(train, *SMALL).error
+    assert told.startswith(
+        "error: there is not enough memory; choose fewer episodes at once (num_envs, evaluate_episodes"
+    )
+    assert str(error) in told
     assert list(Path().iterdir()) == []
 
 
@@ -159,16 +183,15 @@ def test_signs_that_the_terminal_does_not_have_are_no_error(tmp_path):
 # ---- folders and files
 
 
-@pytest.mark.parametrize("name", ["a b", "a=b", "a,b", "[a]", "a#b", "it's", "ü", "${now}"])
+@pytest.mark.parametrize("name", ["a b", "a=b", "a,b", "[a]", "a#b", "it's", "ü"])
 def test_the_printed_command_goes_on(command, monkeypatch, name):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
     folder = f"my runs/{name}"
-    escaped = folder.replace("${", r"\${")
     with monkeypatch.context() as patch:
         patch.setattr("almeta.runs.streams.compare", stop)
-        stopped = command(train, *SMALL, f"hydra.run.dir={escaped}")
+        stopped = command(train, *SMALL, f"hydra.run.dir={folder}")
     assert stopped.status == 130
     assert Path(folder, "last.pt").exists()
     line = stopped.err.splitlines()[-1].partition("to go on: ")[2]
@@ -195,10 +218,9 @@ def test_a_job_in_a_folder_of_its_own_finds_relative_files(command):
 @pytest.mark.parametrize("name", ["a b.csv", "a=b.csv", "a,b.csv", "[a].csv", "ü.csv", "${now}.csv", "it's.csv"])
 def test_files_of_any_name_are_compared_on_and_judged_on(command, name):
     write_table(name)
-    out = name.removesuffix(".csv").replace("${", r"\${")
-    result = command(benchmark, *TINY[:-1], f"datasets=[iris,csv:{name}]", f"out=out/{out}")
+    folder = Path("out", name.removesuffix(".csv").replace("${now}", "now"))  # Hydra reads that of its own folder
+    result = command(benchmark, *TINY[:-1], f"datasets=[iris,csv:{name}]", f"out={folder}")
     assert result.status == 0, result.err
-    folder = Path("out", name.removesuffix(".csv"))
     assert set(pd.read_csv(folder / "curves.csv")["dataset"]) == {"iris", f"csv:{Path(name).resolve()}"}
     few = ("repeats=2", "strategies=[]", "env.budget=3", "env.pool_size=15")
     result = command(evaluate, "policy=transfer", f"dataset=csv:{name}", *few, "hydra.run.dir=judged")

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
-from almeta.checks import Count
+from almeta.checks import Count, Within
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
 from almeta.stream import Examples, StreamState
@@ -80,7 +80,7 @@ class EpisodicNetwork(nn.Module):
     code_size: Count = 64
     channels: Count = 32
     hidden_size: Count = 64
-    capacity: Count = 32
+    capacity: Annotated[int, Within(1, 10_000)] = 32
 
     def __post_init__(self) -> None:
         super().__init__()

@@ -30,12 +30,10 @@ _ROOMS = {
     "logger": "almeta.training.loggers",
 }
 PARTS = tuple(_ROOMS)
-# What configs and checkpoints of earlier versions call things.
-_MOVED = {
-    "almeta.envs.make_simulation": "almeta.envs.StreamOptions",
-    "almeta.envs.make_pool_simulation": "almeta.envs.PoolOptions",
-    "almeta.agents.PoolActorCritic": "almeta.agents.ActorCritic",
-}
+# By what call the person who loads a stranger's file trusts a module with such a part; all can be trusted by name.
+_REGISTER = {
+    "env": "register_kind", "agent": "register_agent", "network": "register_network", "learner": "register_learner"
+}  # fmt: skip
 _CONF = Path(__file__).parent / "conf"
 
 
@@ -80,11 +78,12 @@ def find_target(target: str, name: str) -> Any:
     Raises:
         AlmetaError: if it is not there, or neither the part's room nor a trusted module defines it.
     """
-    room, target = _ROOMS[name], _MOVED.get(target, target)
+    room = _ROOMS[name]
     if not (target.startswith("almeta.") or is_trusted(target.rpartition(".")[0])):
+        call = f", or almeta.{_REGISTER[name]}" if name in _REGISTER else ""
         raise AlmetaError(
             f"{name}._target_ is '{target}'; it must be a class or function that {room} defines, or of a module of "
-            f"your own that you have registered: modules=[{target.rpartition('.')[0]}], or almeta.register_{name}"
+            f"your own that you have registered: modules=[{target.rpartition('.')[0]}]{call}"
         )
     try:
         found = pkgutil.resolve_name(target)

@@ -20,6 +20,7 @@ from torch import Tensor
 from almeta.checks import Count, Share, Within, check_arguments, check_value
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
+from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
 from almeta.envs.codes import kept_codes
 from almeta.envs.render import Answer, draw_stream
@@ -136,7 +137,8 @@ class StreamSimulation(Simulation):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(num_envs, generator or make_generator(0, "env"))
-        self.options = options = options or StreamOptions()
+        self.dataset, self.options = dataset, options or StreamOptions()
+        options = self.options
         check_value("num_envs", num_envs, Count)
         if num_envs % options.group:
             raise AlmetaError(f"num_envs={num_envs} is no multiple of env.group={options.group}, the episodes per task")
@@ -165,8 +167,12 @@ class StreamSimulation(Simulation):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The name of the data set, and a digest of the classes that are shown."""
-        return {"datasets": [self.sampler.name], "digest": self.sampler.classes}
+        """The name of the data set, a digest of the classes that are shown, and a sketch of their images."""
+        return {"datasets": [self.sampler.name], "digest": self.sampler.classes, "rows": self._sketches}
+
+    @functools.cached_property
+    def _sketches(self) -> dict[str, str]:
+        return {self.dataset.name: " ".join(sketch(self.dataset))}
 
     @property
     def images(self) -> Tensor:

@@ -17,6 +17,7 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
+from almeta import conf
 from almeta.errors import AlmetaError, did_you_mean
 
 # How the plug-ins of Hydra are installed that people ask for; those with brackets are extras of almeta.
@@ -80,7 +81,9 @@ def _unknown_choice(error: MissingConfigException) -> str:
     missing = str(error.missing_cfg_file)
     is_plugin = missing.startswith("hydra/")
     group, _, choice = missing.rpartition("/") if is_plugin else missing.partition("/")
-    known = {path.removesuffix(".yaml") for path in error.options or ()}
+    folder = Path(str(conf.__file__)).parent / group
+    known = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    known |= {option.removesuffix(".yaml") for option in error.options or ()}  # of other folders
     if is_plugin:
         if missing in _PLUGINS:
             return f"{group}={choice} is a plug-in that is not installed; pip install '{_PLUGINS[missing]}'"

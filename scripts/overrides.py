@@ -70,9 +70,9 @@ def _parsed(value: str) -> Any:
 
 def _text(value: str, is_swept: bool) -> str:
     """Return a value that stands for one text, or for several in a sweep."""
-    found = _parsed(value)
-    if _exists(value) and found != value:
+    if _exists(value):
         return literal(value)
+    found = _parsed(value)
     if found is None or isinstance(found, str) or (is_swept and isinstance(found, Sweep)):
         return value
     if found is HydraException and is_swept:
@@ -100,10 +100,8 @@ def _named_dataset(value: str, is_swept: bool) -> list[str]:
 
 
 def _entry(text: str) -> str:
-    """Return one entry of a list or sweep: quoted already, an interpolation, or a text that may need quotes."""
-    if text[:1] in ("'", '"') or ("${" in text and not _exists(text)):
-        return text
-    return literal(text)
+    """Return one entry of a list or sweep, in quotes if Hydra does not read it well itself."""
+    return literal(text) if _exists(text) or _parsed(text) is HydraException else text
 
 
 def _entries(text: str) -> list[str]:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from almeta.strategies import strategy_names
 
 # The palette of Okabe & Ito, told apart with any colour vision, and five colours far from it and from each other.
 BLACK, BLUE, RED, ORANGE = "#000000", "#0072B2", "#D55E00", "#E69F00"
@@ -47,6 +50,7 @@ _OF_POOLS = (
     "core_set",
     "vote_entropy",
     "mean_kl",
+    "transfer",
 )
 _OF_STREAMS = (
     "never request: guess",
@@ -56,23 +60,31 @@ _OF_STREAMS = (
     "nearest labelled image",
     "nearest labelled image, all thresholds",
 )
-# No figure shows both kinds, so that they may share places.
-PLACES = {name: place for names in (_OF_POOLS, _OF_STREAMS) for place, name in enumerate(names)}
+
+
+@cache
+def places() -> dict[str, int]:
+    """Return the fixed places: those of streams, of pools, and after these of all further strategies, by alphabet.
+
+    No figure shows both kinds, so that they may share places.
+    """
+    others = [name for name in strategy_names() if name not in _OF_POOLS]
+    return {name: place for names in ((*_OF_POOLS, *others), _OF_STREAMS) for place, name in enumerate(names)}
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Give each strategy or policy its look: `color`, `linestyle` and `marker`, keywords of `Axes.plot`.
 
-    A strategy in `PLACES` always has the look of its place. The others take free places in the order of `names`: first
+    A strategy of almeta always has the look of its place. The others take free places in the order of `names`: first
     those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names differ in
-    colour, in dashes and in markers; from the 13th on colours come again with other dashes and markers.
+    colour, in dashes and in markers; from the 13th place on colours come again with other dashes and markers.
     """
-    names = list(dict.fromkeys(names))
-    taken = {PLACES[name] for name in names if name in PLACES}
+    names, fixed = list(dict.fromkeys(names)), places()
+    taken = {fixed[name] for name in names if name in fixed}
     count, known = len(COLOURS), len(_OF_POOLS)
     order = itertools.chain(range(known, count), range(known), itertools.count(count))
     free = (place for place in order if place not in taken)
-    return {name: _look(PLACES[name] if name in PLACES else next(free)) for name in names}
+    return {name: _look(fixed[name] if name in fixed else next(free)) for name in names}
 
 
 def _look(place: int) -> dict[str, Any]:

@@ -57,7 +57,6 @@ class TrainConfig(CommandConfig):
     threads: Threads | None
     matmul_precision: Literal["highest", "medium"]
     modules: list[str]
-    dataset: Group
     env: Group
     inputs: Group | None
     network: Group
@@ -77,6 +76,7 @@ class TrainConfig(CommandConfig):
     checkpoint_every: Count
     resume: str | None
     pretraining: Group
+    dataset: Group | None = None
 
     def __post_init__(self) -> None:
         given = ("encoder", "sampler", "generator", "track")

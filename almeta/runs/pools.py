@@ -69,10 +69,10 @@ class SplitSuite:
             raise AlmetaError(f"dataset.fold={self.fold}, but dataset.num_folds={self.num_folds}; folds count from 0")
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> "SplitSuite":
-        """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_call(cls, values, "dataset")
-        return cls(**values)
+    def read(cls, values: Mapping[str, Any] | None) -> "SplitSuite":
+        """Return it from a config's group; an unknown or missing key is an AlmetaError."""
+        check_call(cls, values or {}, "dataset")
+        return cls(**(values or {}))
 
     def split(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the data sets to train on and of those to evaluate on, as "train" and "test".
@@ -224,7 +224,8 @@ class PoolRun(Run):
         set_compute(setting.threads, setting.device, setting.matmul_precision)
         strategies = read_strategies(["random", REFERENCE, *config.strategies])  # the first two always
         report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
-        summary = {"policy": config.policy, "datasets": list(datasets), "benchmark": report.summary}
+        summary = {"kind": PoolRun.kind, "policy": config.policy, "datasets": list(datasets)}
+        summary["benchmark"] = report.summary
         publish(report, folder, Console(), summary)
         return summary
 

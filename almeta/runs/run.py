@@ -78,7 +78,7 @@ class Run(ABC):
 
     @abstractmethod
     def conclude(self, folder: Path) -> dict[str, Any]:
-        """Judge the trained agent, write, draw and print; return what `summary.json` holds.
+        """Judge the trained agent, write, draw and print; return what `summary.json` holds beside the kind.
 
         `["train"][score]` is what sweepers raise.
         """

@@ -1,6 +1,6 @@
 """Runs on the one-shot stream."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rich.console import Console
 from almeta.build import build
 from almeta.checks import Count, Share, check_arguments, check_call
 from almeta.data import Dataset, load_dataset
+from almeta.data.rows import share_of_rows, sketch
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.jobs import Job
@@ -56,10 +57,10 @@ class SplitClasses:
         check_arguments(SplitClasses, vars(self), "dataset")
 
     @classmethod
-    def read(cls, values: dict[str, Any]) -> "SplitClasses":
-        """Return it from a config's group; an unknown key is an AlmetaError."""
-        check_call(cls, values, "dataset")
-        return cls(**values)
+    def read(cls, values: Mapping[str, Any] | None) -> "SplitClasses":
+        """Return it from a config's group; an unknown or missing key is an AlmetaError."""
+        check_call(cls, values or {}, "dataset")
+        return cls(**(values or {}))
 
     def load(self) -> dict[str, Dataset]:
         """Return the classes to train on and those to evaluate on, as "train" and "test"."""
@@ -117,7 +118,7 @@ class StreamRun(Run):
 
     def conclude(self, folder: Path) -> dict[str, Any]:
         config, agent, judges = self.config, self.agent, self.judges
-        episodes, seed, classes = config.final_episodes, config.seed, config.dataset["name"]
+        episodes, seed, classes = config.final_episodes, config.seed, SplitClasses.read(config.dataset).name
         published = is_published_task(classes, config.env)
         results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
@@ -171,6 +172,7 @@ class StreamRun(Run):
         results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
         report = stream_report(results, title, published, config=config.plain() | {"env": asdict(options)})
         summary = {
+            "kind": StreamRun.kind,
             "policy": config.policy,
             "dataset": judged.name,
             "classes": config.classes,
@@ -223,4 +225,11 @@ def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, class
                 f"split_seed={own['split_seed']}); to judge it there, choose classes=test (or train) of that split"
             )
         check_data(checkpoint, {"datasets": [train.name], "digest": train.fingerprint})
-    return (load_dataset(chosen.name) if classes == "all" else parts[classes]), train
+        return parts[classes], train
+    judged, trained_on = load_dataset(chosen.name) if classes == "all" else parts[classes], checkpoint.get("rows", {})
+    for name, rows in trained_on.items():  # files of version 0.1 have none
+        if share_of_rows(rows.split(), sketch(judged)) > 0:
+            raise AlmetaError(
+                f"the policy was trained on images of '{name}' that '{judged.name}' has, too; judge it on others"
+            )
+    return judged, train

@@ -146,10 +146,10 @@ def differing_keys(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
 
 def begin(trainer: Trainer, checkpoint: Path) -> None:
     """Go on from a checkpoint if it is there, and leave in the folder what the run can be resumed with."""
+    read_json_lines(trainer.folder / METRICS)  # a damaged line is told now, not when it is drawn at the end
     if checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
         print(f"going on after batch {trainer.batch:,} of {checkpoint}")
-    read_json_lines(trainer.folder / METRICS)  # a damaged line is told now, not when it is drawn at the end
     if trainer.batch > trainer.schedule.batches:
         raise AlmetaError(f"{checkpoint} is of batch {trainer.batch:,} already; choose batches={trainer.batch} or more")
     (trainer.folder / SUMMARY).unlink(missing_ok=True)  # of an earlier, shorter run

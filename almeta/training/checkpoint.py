@@ -121,7 +121,9 @@ def check_entries(content: Mapping[str, Any], entries: Mapping[str, Any], path: 
         AlmetaError: naming the file and what it lacks.
     """
     for key, kind in entries.items():
-        if key not in content or not isinstance(content[key], kind):
+        value = content.get(key)
+        texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
+        if key not in content or not isinstance(value, kind) or not texts:
             raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
     config = content["config"]
     if missing := [key for key in CONFIG_KEYS if key not in config]:
@@ -150,11 +152,31 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# What version 0.1 called things, and the options that it did not have, with the values that it acted by.
+_MOVED = {
+    "almeta.envs.make_simulation": "almeta.envs.StreamOptions",
+    "almeta.envs.make_pool_simulation": "almeta.envs.PoolOptions",
+    "almeta.agents.PoolActorCritic": "almeta.agents.ActorCritic",
+}
+_ADDED = {
+    "almeta.envs.StreamOptions": {"group": 1},
+    "almeta.agents.ActorCritic": {"norm_adv": True},
+    "almeta.agents.GroupReinforce": {"returns": "curve"},
+}
+
+
 def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config of version 0.1 with today's keys: it lacked two, and had one that networks do without."""
+    """Return a run's config with today's names and keys; one of today is returned as it is."""
+    if "modules" in config:
+        return config
     config = {"inputs": None, "modules": [], **config}
-    if isinstance(config.get("network"), dict):
-        config["network"] = {key: value for key, value in config["network"].items() if key != "_partial_"}
+    for part in ("env", "network", "agent"):
+        if isinstance(options := config.get(part), dict) and isinstance(options.get("_target_"), str):
+            target = _MOVED.get(options["_target_"], options["_target_"])
+            kept = {key: value for key, value in options.items() if key != "_partial_"}
+            config[part] = _ADDED.get(target, {}) | kept | {"_target_": target}
+            if target == "almeta.envs.PoolOptions":
+                config["inputs"] = {"_target_": "almeta.inputs.Candidates"}
     return config
 
 

@@ -81,13 +81,13 @@ class JsonLines:
 
 
 def read_json_lines(path: Path) -> list[Record]:
-    """Return the records of a `metrics.jsonl`.
+    """Return the records of a `metrics.jsonl`; half a line at its end, left by a stop, is none.
 
     Raises:
         AlmetaError: if a line is no record, because somebody has damaged the file.
     """
-    records = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    records, content = [], path.read_bytes()
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
             record = json.loads(line)
             if not isinstance(record.get("kind"), str) or not isinstance(record.get("batch"), int):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from almeta.evaluation.style import PLACES, legend, looks, png
+from almeta.evaluation.style import legend, looks, places, png
 from almeta.strategies import strategy_names
 
 TWELVE = ["random", "margin", "transfer", "entropy", *"abcdefgh"]
@@ -31,11 +31,11 @@ def test_further_ones_still_differ():
     assert len({tuple(map(str, style.values())) for style in styles}) == 60
 
 
-@pytest.mark.parametrize("name", [*strategy_names(), *PLACES])
+@pytest.mark.parametrize("name", [*places()])
 def test_a_known_strategy_looks_the_same_whoever_stands_beside_it(name):
     """A strategy without a place of its own in style.py would look different from run to run."""
     for others in (["x", "random"], ["margin", "y", "request always"], TWELVE):
-        if name in PLACES and PLACES[name] in {PLACES.get(other) for other in others if other != name}:
+        if name in places() and places()[name] in {places().get(other) for other in others if other != name}:
             continue  # one of pools and one of streams, which no figure shows together
         assert looks([*others, name])[name] == looks([name])[name]
 

@@ -269,7 +269,7 @@ def test_a_foreign_card_is_told(shipped, text, says):
 def test_a_card_of_something_else_is_told(shipped):
     path = shipped / "fold0.json"
     card = json.loads(path.read_text())
-    stream = {"_target_": "almeta.envs.make_simulation"}
+    stream = {"_target_": "almeta.envs.StreamOptions"}
     for change, says in (({"agent": None}, "does not say what"), ({"env": stream}, "said to be of kind pool")):
         path.write_text(json.dumps(card | {"config": card["config"] | change}))
         with pytest.raises(AlmetaError, match=says):

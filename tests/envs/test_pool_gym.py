@@ -256,7 +256,8 @@ def test_seeds():
 
 def test_options_of_reset():
     env = vector(2)
-    env.reset(seed=0, options={"reset_mask": np.ones(2, dtype=bool)})
+    for mask in (np.ones(2, dtype=bool), [True, True], (1, 1)):
+        env.reset(seed=0, options={"reset_mask": mask})
     with pytest.raises(AlmetaError, match="reset_mask"):
         env.reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(AlmetaError, match="unknown option of reset 'task'; did you mean 'tasks'"):

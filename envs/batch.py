@@ -266,7 +266,7 @@ def check_options(made: type[BatchEnv], declared: Any, options: Mapping[str, Any
         AlmetaError: naming the option, the value and what may stand there.
     """
     own = dict.fromkeys(inspect.signature(made).parameters.keys() - {"options"}, Any)
-    hints = typing.get_type_hints(declared.__init__, include_extras=True)
+    hints = typing.get_type_hints(declared, include_extras=True)
     check_values(options, own | {name: hints[name] for name in inspect.signature(declared).parameters}, "env")
 
 

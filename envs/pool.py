@@ -297,7 +297,7 @@ class PoolSelectionVectorEnv(BatchEnv):
         several: Sequence[Any] = dataset if isinstance(dataset, list | tuple) else [dataset]
         for one in several:
             check_dataset(one)
-        datasets = [_load(one) if isinstance(one, str) else one for one in several]
+        datasets: list[Dataset] = [_load(one) if isinstance(one, str) else one for one in several]
         self.inputs: PoolInputs = choose(inputs or "candidates", "inputs", PoolInputs)
         simulation = PoolSimulation(
             datasets,

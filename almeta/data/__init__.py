@@ -47,9 +47,12 @@ def takes_option(name: str, option: str) -> bool:
         AlmetaError: if the name is unknown.
     """
     entry = find(name)
-    module = None if callable(entry.loader) else importlib.import_module(f"{__name__}.{entry.loader}")
-    if hasattr(module, "options_of"):  # where the signature does not tell
-        return option in module.options_of(*entry.argument)
-    parameters = inspect.signature(entry.loader if module is None else module.load).parameters
+    load = entry.loader
+    if not callable(load):
+        module = importlib.import_module(f"{__name__}.{load}")
+        if hasattr(module, "options_of"):  # where the signature does not tell
+            return option in module.options_of(*entry.argument)
+        load = module.load
+    parameters = inspect.signature(load).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return takes_any or option in list(parameters)[len(entry.argument) :]

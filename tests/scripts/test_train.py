@@ -95,7 +95,7 @@ def test_main_returns_the_mean_return_on_training_classes(command):
     command(train, *SMALL, "hydra.run.dir=run")
     config = OmegaConf.create({"resume": "run", "modules": []})
     hydra = OmegaConf.create(
-        {"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}, "job": {}}}
+        {"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}, "job": {"chdir": None}}}
     )
     HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
     try:

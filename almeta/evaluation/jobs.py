@@ -79,25 +79,27 @@ def find_jobs(sweep_folder: Path | str) -> list[Path]:
 
 
 def _read_job(folder: Path) -> Job:
-    asked = sorted(str(item) for item in _read_yaml(folder / ".hydra" / "overrides.yaml") or [])
+    asked = sorted(map(str, _read_yaml(folder / ".hydra" / "overrides.yaml", list)))
     overrides = [item for item in asked if not item.startswith("seed=")]
     seed = "".join(item for item in asked if item.startswith("seed="))
-    config = _read_yaml(folder / ".hydra" / "config.yaml") or {}
+    config = _read_yaml(folder / ".hydra" / "config.yaml", dict)
     group = json.dumps([overrides, {**config, "seed": None}], sort_keys=True, default=str)
     return Job(folder, tuple(overrides), seed, group, config, _read_results(folder))
 
 
-def _read_yaml(path: Path) -> Any:
+def _read_yaml(path: Path, kind: type) -> Any:
+    """Return the list or dictionary of a file; an empty one where it cannot be read, or holds something else."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException):
-        return None
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException):
+        return kind()
+    return content if isinstance(content, kind) else kind()
 
 
 def _read_results(folder: Path) -> dict[str, Any] | None:
     try:
         results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return results if isinstance(results, dict) else None
 

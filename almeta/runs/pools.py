@@ -224,12 +224,8 @@ class PoolRun(Run):
         set_compute(setting.threads, setting.device, setting.matmul_precision)
         strategies = read_strategies(["random", REFERENCE, *config.strategies])  # the first two always
         report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
-        summary = {
-            "kind": PoolRun.kind,
-            "policy": config.policy,
-            "datasets": list(datasets),
-            "benchmark": report.summary,
-        }
+        summary: dict[str, Any] = {"kind": PoolRun.kind, "policy": config.policy, "datasets": list(datasets)}
+        summary["benchmark"] = report.summary
         publish(report, folder, Console(), summary)
         return summary
 

@@ -5,6 +5,7 @@ both kinds, all of them anew, and the number no more: whoever has forgotten it c
 """
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -75,8 +76,8 @@ class Cue(Simulation):
 
 
 # To go on exploring until both kinds of rows have been tried with either cue. A pick brings its reward at once.
-SEARCH = {"gamma": 0.0, "ent_coef": 0.2}
-OPTIONS = {
+SEARCH: dict[str, Any] = {"gamma": 0.0, "ent_coef": 0.2}
+OPTIONS: dict[str, dict[str, Any]] = {
     "QLearning": {"gamma": 0.0, "epsilon": 0.2, "last_step": "terminal"},
     "GroupReinforce": SEARCH | {"returns": "rewards"},
 }

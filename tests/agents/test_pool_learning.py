@@ -98,8 +98,8 @@ def test_where_margin_fails_a_trained_policy_does_not_and_its_shuffled_weights_d
 @pytest.mark.parametrize("network", ["PoolScorer", "RecurrentPoolScorer"])
 def test_several_epochs_of_ppo_learn_too(network):
     torch.set_num_threads(1)
-    options = {"update_epochs": 4, "gamma": 0.9, "ent_coef": 0.003}
-    agent = make_pool_agent("PPO", small_scorer(network, hidden_size=32), **options)
+    network = small_scorer(network, hidden_size=32)
+    agent = make_pool_agent("PPO", network, update_epochs=4, gamma=0.9, ent_coef=0.003)
     returns = descend(agent, simulate(three_cluster(SEEN), 64), 40)
     assert returns[-10:].mean() > returns[:10].mean() + 0.05
     mean, error = gain(agent, make_strategy("margin"), three_cluster(UNSEEN))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +13,7 @@ from almeta.envs import OneShotStreamEnv, OneShotStreamVectorEnv, PoolSelectionE
 from almeta.envs.render import Answer, draw_pool, draw_stream, principal_components
 from almeta.oracles import Oracle
 
-POOL = {"dataset": "iris", "pool_size": 20, "budget": 3}
+POOL: dict[str, Any] = {"dataset": "iris", "pool_size": 20, "budget": 3}
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_a_list_of_frames(kind, tiny_images):
     for _ in range(3):
         env.step(env.action_space.sample())
     frames = env.render()
-    assert len(frames) == 4
+    assert isinstance(frames, list) and len(frames) == 4
     for frame in frames:
         assert_frame(frame)
 

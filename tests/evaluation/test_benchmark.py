@@ -35,13 +35,22 @@ class Watched:
     def __str__(self):
         return self.name
 
-    def digest(self, dataset):
-        return StrategySpec(self.name).digest(dataset)
+    dataset: str = ""
 
-    def make(self, dataset, generator):
-        if dataset in self.broken:
+    @property
+    def digest(self):
+        return StrategySpec(self.name).digest
+
+    def check(self, dataset):
+        pass
+
+    def on(self, dataset):
+        return replace(self, dataset=dataset.name)
+
+    def make(self, generator):
+        if self.dataset in self.broken:
             raise KeyboardInterrupt
-        inner, seen = make_strategy(self.name, generator), self.seen
+        inner, seen, dataset = make_strategy(self.name, generator), self.seen, self.dataset
 
         class Actor:
             initial = inner.initial
@@ -69,7 +78,7 @@ def first_states(setting, *names):
     found = []
     for name in names:
         seen: dict = {}
-        play_cell("iris", Watched(name, seen), setting)
+        play_cell("iris", Watched(name, seen, dataset="iris"), setting)
         found.append(seen["iris"][0])
     return found
 
@@ -305,10 +314,15 @@ def test_a_cell_that_fails_leaves_the_finished_ones(store):
         def __str__(self):
             return "faulty"
 
-        def digest(self, dataset):
-            return "faulty"
+        digest = "faulty"
 
-        def make(self, dataset, generator):
+        def check(self, dataset):
+            pass
+
+        def on(self, dataset):
+            return self
+
+        def make(self, generator):
             raise AlmetaError("it cannot act here")
 
     with pytest.raises(AlmetaError, match="it cannot act here"):

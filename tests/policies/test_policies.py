@@ -82,6 +82,19 @@ def utilities(agent, name="wine"):
     return outputs.utilities.detach().masked_fill(~state_of(name).available, -torch.inf)
 
 
+def member_of(trained_on, name="nowhere", rows=None):
+    """A member that says what it was trained on, without a file."""
+    member = Member(Path(f"{name}.pt"))
+    member.__dict__["content"] = {"datasets": list(trained_on), "rows": rows or {}}
+    return member
+
+
+def acting(policy, name):
+    """The member that acts on a data set."""
+    (member,) = policy.on(load_dataset(name)).members
+    return member
+
+
 # ---- runs
 
 
@@ -98,20 +111,20 @@ def test_a_run_is_a_policy_of_its_own_name(run):
 def test_a_policy_is_judged_only_where_it_was_not_trained(run):
     policy = find_policy(run)
     (seen,) = policy.members[0].trained_on
-    assert policy.member(held_out(run)) == policy.members[0]
-    for use in (policy.member, policy.digest, lambda name: policy.make(name, torch.Generator())):
+    assert acting(policy, held_out(run)) == policy.members[0]
+    for use in (policy.check, lambda name: acting(policy, name)):
         with pytest.raises(AlmetaError, match=f"the policy 'pool_quickstart' was trained on '{seen}'"):
             use(seen)
 
 
 def test_near_duplicates_and_other_spellings_count_as_seen():
-    member = Member(Path("nowhere"), frozenset({"wdbc", "digits", "heart_statlog"}))
+    member = member_of({"wdbc", "digits", "heart_statlog"})
     policy = TrainedPolicy("mine", (member,))
     spellings = ("heart", "openml:breast-w", "openml:WDBC", "csv:my/heart_statlog.csv", "csv:optdigits.csv.gz")
     for name in ("wdbc", "breast_cancer", "breast_cancer_wisconsin", "optdigits", *spellings):
         assert member.has_seen(name)
     with pytest.raises(AlmetaError, match=r"trained on 'breast_cancer' or a near-duplicate of it \('breast tumours"):
-        policy.member("breast_cancer")
+        policy.check("breast_cancer")
     assert not member.has_seen("iris")
     assert not member.has_seen("csv:my.csv")
 
@@ -121,18 +134,36 @@ def test_of_several_folds_the_one_acts_that_has_not_seen_the_data_set(runs):
     assert len(policy.members) == 2
     for fold in (0, 1):
         name = held_out(runs / f"fold_{fold}")
-        assert policy.member(name).path == runs / f"fold_{fold}" / "last.pt"
+        assert acting(policy, name).path == runs / f"fold_{fold}" / "last.pt"
         own = load_policy(runs / f"fold_{fold}")
-        torch.testing.assert_close(utilities(policy.make(name, torch.Generator())), utilities(own), rtol=0, atol=0)
-    assert policy.digest("iris") != policy.digest("wine")
-    assert policy.digest("digits") in (policy.digest("iris"), policy.digest("wine"))
+        made = policy.on(load_dataset(name)).make(torch.Generator())
+        torch.testing.assert_close(utilities(made), utilities(own), rtol=0, atol=0)
+    iris, wine, digits = (policy.on(load_dataset(name)).digest for name in ("iris", "wine", "digits"))
+    assert iris != wine
+    assert digits in (iris, wine)
+
+
+def test_a_copy_under_another_name_counts_as_seen(run):
+    """Rows and columns in another order, classes renamed: the rows tell."""
+    policy = find_policy(run)
+    (seen,) = policy.members[0].trained_on
+    data, rng = load_dataset(seen), np.random.default_rng(0)
+    rows, columns = rng.permutation(len(data.x)), rng.permutation(data.x.shape[1])
+    changes = {"x": data.x[rows][:, columns], "y": data.y[rows], "columns": ()}
+    names = tuple(f"class {name}" for name in data.class_names)
+    copy = replace(data, name="csv:mine.csv", class_names=names, **changes)
+    policy.check("csv:mine.csv")  # its name says nothing
+    with pytest.raises(AlmetaError, match=f"trained on '{seen}', whose rows data set 'csv:mine.csv' has"):
+        policy.on(copy)
+    noisy = replace(copy, x=copy.x + rng.random(copy.x.shape, dtype=np.float32))
+    assert policy.on(noisy).members == policy.members
 
 
 def test_those_who_have_seen_most_come_first(runs):
-    few, many = (Member(Path(name), frozenset(seen)) for name, seen in (("few", ["iris"]), ("many", ["wine", "zoo"])))
+    few, many = member_of(["iris"], "few"), member_of(["wine", "digits"], "many")
     policy = TrainedPolicy("mine", (many, few))
-    assert policy.member("digits") == many
-    assert policy.member("zoo") == few
+    assert acting(policy, "breast_cancer") == many
+    assert acting(policy, "wine") == few
     sizes = [len(member.trained_on) for member in find_policy(runs).members]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -191,11 +222,12 @@ def test_policies_that_ship_are_found_by_name(shipped, runs):
     assert policy.name == "tiny"
     own = find_policy(runs)
     for name in ("iris", "wine"):
-        assert policy.member(name).trained_on == own.member(name).trained_on
-        assert policy.member(name).config["dataset"]["num_folds"] == 2
-        made = utilities(policy.make(name, torch.Generator()), name)
-        torch.testing.assert_close(made, utilities(own.make(name, torch.Generator()), name), rtol=0, atol=0)
-    assert policy.digest("iris") != policy.digest("wine")
+        ours, theirs = (one.on(load_dataset(name)) for one in (policy, own))
+        assert ours.members[0].trained_on == theirs.members[0].trained_on
+        assert ours.members[0].config["dataset"]["num_folds"] == 2
+        made, expected = (utilities(one.make(torch.Generator()), name) for one in (ours, theirs))
+        torch.testing.assert_close(made, expected, rtol=0, atol=0)
+    assert policy.on(load_dataset("iris")).digest != policy.on(load_dataset("wine")).digest
     agent = load_policy("tiny")
     torch.testing.assert_close(utilities(agent), utilities(policy.members[0].load("cpu")), rtol=0, atol=0)
     torch.testing.assert_close(utilities(almeta.load_policy("tiny")), utilities(agent), rtol=0, atol=0)
@@ -297,7 +329,7 @@ def test_a_published_policy_is_found_by_its_folder_and_its_card(shipped):
     assert [member.path for member in one.members] == [path]
     torch.testing.assert_close(
         utilities(load_policy(shipped / "fold0.json")),
-        utilities(one.make("csv:other.csv", torch.Generator())),
+        utilities(one.make(torch.Generator())),
         rtol=0,
         atol=0,
     )
@@ -346,7 +378,7 @@ def test_a_policy_acts_in_the_environments(shipped, num_envs):
 
 def test_a_member_changes_with_its_file(runs, tmp_path):
     shutil.copy(runs / "fold_0" / "last.pt", tmp_path / "one.pt")
-    member = Member(tmp_path / "one.pt", frozenset())
+    member = Member(tmp_path / "one.pt")
     before = member.digest
     assert replace(member).digest == before
     shutil.copy(runs / "fold_1" / "last.pt", tmp_path / "one.pt")

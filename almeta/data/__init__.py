@@ -47,18 +47,9 @@ def takes_option(name: str, option: str) -> bool:
         AlmetaError: if the name is unknown.
     """
     entry = find(name)
-<<<<<<< HEAD
-    load = entry.loader
-    if not callable(load):
-        module = importlib.import_module(f"{__name__}.{load}")
-        if hasattr(module, "options_of"):  # where the signature does not tell
-            return option in module.options_of(*entry.argument)
-        load = module.load
-=======
     load, options_of = _loader(entry)
     if options_of is not None:  # where the signature does not tell
         return option in options_of(*entry.argument)
->>>>>>> main
     parameters = inspect.signature(load).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return takes_any or option in list(parameters)[len(entry.argument) :]

@@ -234,8 +234,8 @@ def test_a_single_name_is_a_list_of_one(command):
     result = command(benchmark, *asked)
     assert result.status == 0, result.err
     assert set(pd.read_csv("out/curves.csv")["strategy"]) == {"random", "margin", "my policy"}
-    asked = (*TINY[:-2], "out=with_options", "datasets=moons", "strategies={name: information_density, beta: 2}")
-    assert command(benchmark, *asked).status == 0
+    specs = (*TINY[:-2], "out=with_options", "datasets=moons", "strategies={name: information_density, beta: 2}")
+    assert command(benchmark, *specs).status == 0
     assert "information_density(beta=2)" in set(pd.read_csv("with_options/curves.csv")["strategy"])
 
 

@@ -18,8 +18,9 @@ def test_help_shows_each_knob_with_its_sentence_and_fits_100_columns(command, co
     outcome = command(module, "--help")
     assert (outcome.status, outcome.err) == (0, "")
     assert f"python scripts/{command_name}.py KEY=VALUE" in outcome.out
-    assert module.__doc__.strip() in outcome.out
-    page = outcome.out.replace(module.__doc__.strip(), "")
+    purpose = (module.__doc__ or "?").strip()
+    assert purpose in outcome.out
+    page = outcome.out.replace(purpose, "")
     assert max(len(line) for line in page.splitlines() if "=[" not in line) <= 100
     text = Path(conf.__path__[0], f"{command_name}.yaml").read_text("utf-8")
     words = " ".join(page.split())

@@ -22,7 +22,8 @@ from almeta.seeding import make_generator
 
 Info = dict[str, Any]
 RenderMode = Literal["rgb_array"]
-Autoreset = Literal["disabled", "next_step", "same_step"] | AutoresetMode
+AutoresetName = Literal["disabled", "next_step", "same_step"]
+Autoreset = AutoresetName | AutoresetMode
 _RENDERING: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
 
 
@@ -61,14 +62,14 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
         autoreset_mode: Autoreset = "disabled",
     ) -> None:
         check_value("env.render_mode", render_mode, RenderMode | None)
-        modes = {mode.name.lower(): mode for mode in AutoresetMode} | {mode: mode for mode in AutoresetMode}
-        if autoreset_mode not in modes:
-            check_value("env.autoreset_mode", autoreset_mode, Literal["disabled", "next_step", "same_step"])
+        if not isinstance(autoreset_mode, AutoresetMode):
+            check_value("env.autoreset_mode", autoreset_mode, AutoresetName)
+            autoreset_mode = AutoresetMode[autoreset_mode.upper()]
         # The space has bounds for each episode, low and high.
         check_memory(num_envs, 12 * gym.spaces.flatdim(observation_space), torch.device("cpu"))
         self.simulation, self.num_envs, self.render_mode = simulation, num_envs, render_mode
-        self._autoreset: AutoresetMode = modes[autoreset_mode]
-        self.metadata = copy.deepcopy(self.metadata) | {"autoreset_mode": self._autoreset}
+        self._autoreset = autoreset_mode
+        self.metadata = copy.deepcopy(self.metadata) | {"autoreset_mode": autoreset_mode}
         self._begins = False  # the next step begins new episodes
         self._randoms: list[np.random.Generator] | None = None  # of the episodes, after a list of seeds
         self._history: list[tuple[Tensor, Any]] = []  # actions and outcomes, for drawing
@@ -109,11 +110,11 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
         return self._begin(options.get("tasks"))
 
     def _seed(self, seed: int | Sequence[int | None] | None) -> None:
-        if seed is None or isinstance(seed, int):
-            super().reset(seed=seed)
-            self._randoms = self._randoms if seed is None else None
+        seeds = np.asarray(seed).tolist()  # of Python numbers, whatever they were
+        if seeds is None or isinstance(seeds, int):
+            super().reset(seed=seeds)
+            self._randoms = self._randoms if seeds is None else None
             return
-        seeds = np.asarray(seed, dtype=object).tolist()
         if not isinstance(seeds, list) or len(seeds) != self.num_envs:
             raise AlmetaError(f"seed is {seed!r}; give a whole number, or a list of {self.num_envs}, one an episode")
         if self.simulation.group > 1:
@@ -178,7 +179,7 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
             "_final_info": ended.copy(),
         }
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Return one frame for each episode, uint8 `[H, W, 3]`; None where the render mode is None.
 
         Raises:
@@ -250,13 +251,13 @@ class SingleEnv(gym.Env[Any, np.int64]):
         observation, reward, terminated, truncated, info = self.batch.step([action])
         return _first(observation), reward.item(), terminated.item(), truncated.item(), _single(info)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return a frame of the episode, uint8 `[H, W, 3]`; None where the render mode is None."""
         frames = self.batch.render()
         return None if frames is None else frames[0]
 
 
-def check_options(made: type[BatchEnv], declared: type, options: Mapping[str, Any]) -> None:
+def check_options(made: type[BatchEnv], declared: Any, options: Mapping[str, Any]) -> None:
     """Raise unless the further options of an environment are those that a dataclass declares.
 
     A misspelt option may have been meant for an argument of the environment's own.
@@ -265,7 +266,7 @@ def check_options(made: type[BatchEnv], declared: type, options: Mapping[str, An
         AlmetaError: naming the option, the value and what may stand there.
     """
     own = dict.fromkeys(inspect.signature(made).parameters.keys() - {"options"}, Any)
-    hints = typing.get_type_hints(declared.__init__, include_extras=True)
+    hints = typing.get_type_hints(declared, include_extras=True)
     check_values(options, own | {name: hints[name] for name in inspect.signature(declared).parameters}, "env")
 
 

@@ -294,10 +294,10 @@ class PoolSelectionVectorEnv(BatchEnv):
         **options: Any,
     ) -> None:
         check_options(PoolSelectionVectorEnv, PoolOptions, options)
-        several = dataset if isinstance(dataset, list | tuple) else [dataset]
+        several: Sequence[Any] = dataset if isinstance(dataset, list | tuple) else [dataset]
         for one in several:
             check_dataset(one)
-        datasets = [_load(one) if isinstance(one, str) else one for one in several]
+        datasets: list[Dataset] = [_load(one) if isinstance(one, str) else one for one in several]
         self.inputs: PoolInputs = choose(inputs or "candidates", "inputs", PoolInputs)
         simulation = PoolSimulation(
             datasets,

@@ -11,19 +11,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from almeta.checks import Count, Share, Within, check_arguments, check_value
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
 from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
+from almeta.envs.codes import kept_codes
 from almeta.envs.render import Answer, draw_stream
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError, did_you_mean
@@ -273,51 +272,6 @@ class StreamSimulation(Simulation):
         }
 
 
-@dataclass
-class _Codes:
-    """The codes `[V, F]` of a table of images, by one version of an encoder; only those that are known count."""
-
-    version: int
-    codes: Tensor
-    known: Tensor
-
-
-# For each actor and each table of images.
-_codes: WeakKeyDictionary[Encodes, WeakTensorKeyDictionary] = WeakKeyDictionary()
-# Images encoded at once. So few stay in the processor's cache, which makes it twice as fast as thousands; and always as
-# many, since the size of a product may change last digits.
-_BLOCK = 512
-
-
-def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
-    """Return the codes `[..., F]` of some rows of a table of images.
-
-    They are computed when they are first asked for, in whole blocks, and kept as long as the encoder stays as it is.
-
-    Args:
-        actor: has an encoder of a known version.
-        images: `[V, P]`.
-        rows: `[...]` int64.
-    """
-    tables = _codes.setdefault(actor, WeakTensorKeyDictionary())
-    kept, version = tables.get(images), actor.encoder_version
-    if kept is None or kept.version != version:
-        code = actor.encode(images[:1])
-        codes, known = code.new_empty(len(images), code.shape[-1]), torch.zeros(len(images), dtype=torch.bool)
-        tables[images] = kept = _Codes(version, codes, known.to(images.device))
-    wanted = torch.zeros_like(kept.known)
-    wanted[rows] = True
-    if count := int((wanted & ~kept.known).sum()):
-        # Those that are asked for, then others to fill the last block, unknown ones first.
-        order = (2 * (wanted & ~kept.known).byte() + (~kept.known).byte()).argsort(descending=True, stable=True)
-        size = min(_BLOCK, len(images))
-        order = order.repeat(2)[: -(-count // size) * size]
-        for block in order.split(size):
-            kept.codes[block] = actor.encode(images[block])
-        kept.known[order] = True
-    return kept.codes[rows]
-
-
 Part = Literal["train", "test", "all"]
 
 
@@ -390,6 +344,7 @@ class OneShotStreamVectorEnv(BatchEnv):
         check_dataset(dataset)
         check_value("env.train_classes", train_classes, int | float)
         check_value("env.split_seed", split_seed, int)
+        check_value("env.part", part, str)
         shown = _part(dataset, train_classes, split_seed, part)
         self._shape = shown.image_shape or (1, -1)
         simulation = StreamSimulation(shown, StreamOptions(**options), num_envs)

@@ -46,7 +46,7 @@ def command(name: str) -> Callable[[Job], Callable[..., Any]]:
             with told_in_one_line():
                 if multiprocessing.current_process().name.startswith("Loky"):  # a job of hydra/launcher=joblib
                     end_with(os.getppid())
-                if HydraConfig.get().job.get("chdir"):
+                if HydraConfig.get().job.chdir:
                     os.chdir(HydraConfig.get().runtime.cwd)  # relative paths are those of the command line
                 result = job(config)
             return result

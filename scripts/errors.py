@@ -5,7 +5,6 @@ import re
 import traceback
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -17,6 +16,7 @@ from omegaconf.errors import (
     UnsupportedInterpolationType,
 )
 
+from almeta import conf
 from almeta.errors import AlmetaError, did_you_mean
 
 # How the plug-ins of Hydra are installed that people ask for; those with brackets are extras of almeta.
@@ -50,7 +50,7 @@ def one_line(error: Exception) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         line = str(error).strip().splitlines()[0]
         if isinstance(error, InterpolationKeyError | UnsupportedInterpolationType):
-            line += r"; where the text itself is meant, write \${ for ${, as in 'out=\${now}'"
+            line += r"; where the text itself is meant, write \${ for ${"
         return line
     if "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
         begin = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
@@ -80,9 +80,9 @@ def _unknown_choice(error: MissingConfigException) -> str:
     missing = str(error.missing_cfg_file)
     is_plugin = missing.startswith("hydra/")
     group, _, choice = missing.rpartition("/") if is_plugin else missing.partition("/")
-    known = {path.removesuffix(".yaml") for path in error.options or ()}
-    if is_plugin:
-        if missing in _PLUGINS:
-            return f"{group}={choice} is a plug-in that is not installed; pip install '{_PLUGINS[missing]}'"
-        known |= {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+    folder = Path(str(conf.__file__)).parent / group
+    known = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    known |= {option.removesuffix(".yaml") for option in error.options or ()}  # of other folders
+    if missing in _PLUGINS:
+        return f"{group}={choice} is a plug-in that is not installed; pip install '{_PLUGINS[missing]}'"
     return did_you_mean(choice, known, group)

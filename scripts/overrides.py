@@ -11,9 +11,10 @@ from hydra.errors import HydraException
 
 from almeta import conf
 
-# Keys whose value is a name or a path, and keys whose value is a list of them.
+# Keys whose value is a name or a path, a list of them, or a list of names with options; and choices of whole presets.
 _TEXTS = ("policy", "resume", "out", "hydra.run.dir", "hydra.sweep.dir")
 _LISTS = ("datasets", "policies")
+_SPECS = ("strategies", "learners")
 _PRESETS = ("experiment", "protocol")
 # One entry of a list: in quotes, or up to the next comma.
 _ENTRY = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*(?:,|$)""")
@@ -40,6 +41,8 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
             read.append(f"{prefix}{key}={_text(value, is_swept)}")
         elif key in _LISTS:
             read.append(f"{prefix}{key}={_list(value, is_swept)}")
+        elif key in _SPECS and isinstance(_parsed(value), dict):
+            read.append(f"{prefix}{key}=[{value}]")
         else:
             read.append(argument)
     return read
@@ -70,9 +73,9 @@ def _parsed(value: str) -> Any:
 
 def _text(value: str, is_swept: bool) -> str:
     """Return a value that stands for one text, or for several in a sweep."""
-    found = _parsed(value)
-    if _exists(value) and found != value:
+    if _exists(value):
         return literal(value)
+    found = _parsed(value)
     if found is None or isinstance(found, str) or (is_swept and isinstance(found, Sweep)):
         return value
     if found is HydraException and is_swept:
@@ -100,10 +103,8 @@ def _named_dataset(value: str, is_swept: bool) -> list[str]:
 
 
 def _entry(text: str) -> str:
-    """Return one entry of a list or sweep: quoted already, an interpolation, or a text that may need quotes."""
-    if text[:1] in ("'", '"') or ("${" in text and not _exists(text)):
-        return text
-    return literal(text)
+    """Return one entry of a list or sweep, in quotes if Hydra does not read it well itself."""
+    return literal(text) if _exists(text) or _parsed(text) is HydraException else text
 
 
 def _entries(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import gc
 import math
 import types
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def assert_same(state, other):
 
 def small(**options):
     """Two pools of five rows and of three, of two classes and of three; one row of each has a label."""
-    settings = {
+    settings: dict[str, Any] = {
         "x": torch.tensor([[[0.0], [1.0], [2.0], [3.0], [4.0]], [[0.0], [5.0], [9.0], [0.0], [0.0]]]),
         "exists": torch.tensor([[True] * 5, [True] * 3 + [False] * 2]),
         "picks": torch.tensor([[0], [2]]),
@@ -242,8 +243,8 @@ def test_the_learner_begins_where_it_ended():
     starts = []
 
     class Watched(Prototype):
-        def fit(self, *given, start=None, generator=None):
-            model = super().fit(*given, start=start, generator=generator)
+        def fit(self, x, y, weight, num_classes, start=None, generator=None):
+            model = super().fit(x, y, weight, num_classes, start, generator)
             starts.append((start, model))
             return model
 

@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from almeta.checks import check_arguments
-from almeta.data.catalogue import canonical_name, dataset_names, find, register_dataset
+from almeta.data.catalogue import Entry, Loader, canonical_name, dataset_names, find, register_dataset
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError
 
@@ -29,7 +29,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
             function returns no `Dataset`.
     """
     entry = find(name)
-    load = entry.loader if callable(entry.loader) else importlib.import_module(f"{__name__}.{entry.loader}").load
+    load, _ = _loader(entry)
     parameters = inspect.signature(load).parameters.values()
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):  # else it checks for itself
         given = [parameter.name for parameter in parameters][: len(entry.argument)]
@@ -47,9 +47,17 @@ def takes_option(name: str, option: str) -> bool:
         AlmetaError: if the name is unknown.
     """
     entry = find(name)
-    module = None if callable(entry.loader) else importlib.import_module(f"{__name__}.{entry.loader}")
-    if hasattr(module, "options_of"):  # where the signature does not tell
-        return option in module.options_of(*entry.argument)
-    parameters = inspect.signature(entry.loader if module is None else module.load).parameters
+    load, options_of = _loader(entry)
+    if options_of is not None:  # where the signature does not tell
+        return option in options_of(*entry.argument)
+    parameters = inspect.signature(load).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return takes_any or option in list(parameters)[len(entry.argument) :]
+
+
+def _loader(entry: Entry) -> tuple[Loader, Any]:
+    """Return the function that loads a data set, and the one that names its options, if there is one."""
+    if callable(entry.loader):
+        return entry.loader, None
+    module = importlib.import_module(f"{__name__}.{entry.loader}")
+    return module.load, getattr(module, "options_of", None)

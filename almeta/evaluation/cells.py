@@ -30,7 +30,7 @@ class CellStore:
         self._path = path
         if path.is_dir():
             raise AlmetaError(
-                f"{path} is a folder, and not a file of benchmark cells; remove it or choose another out="
+                f"{path} is a folder, not a file of benchmark cells; remove it, or choose another out=..."
             )
         try:
             self._database = sqlite3.connect(path, timeout=PATIENCE)

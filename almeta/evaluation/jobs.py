@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from almeta.build import read_part
 from almeta.errors import AlmetaError
+from almeta.training.checkpoint import upgraded_config
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Job:
         if self.results is not None and "kind" in self.results:
             return str(self.results["kind"])
         try:
-            return str(read_part(self.config["env"], "env")[0].kind)
+            return str(read_part(upgraded_config(self.config)["env"], "env")[0].kind)
         except (KeyError, AlmetaError):  # another command's config, or one that was damaged
             return None
 

@@ -153,7 +153,7 @@ class PoolRun(Run):
         simulation.generator = make_generator(seed, "evaluation", device)
         return learning_curves(simulation, actor, make_generator(seed, "evaluation ties", device), tasks)
 
-    def conclude(self, folder: Path) -> dict[str, Any]:
+    def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
         config, agent = self.config, self.agent
         summary: dict[str, Any] = {"policy": config.name, "seed": config.seed, "batches": config.batches}
         summary["train"] = self.evaluations["train"](agent)
@@ -164,8 +164,7 @@ class PoolRun(Run):
         if "test" not in self.evaluations:
             verdict = "No fold was held out: there is nothing to judge the policy on."
             title = f"{config.name} after {config.batches:,} batches"
-            publish(Report(title, sentences=[verdict], figures=figures, config=config.plain()), folder, Console())
-            return summary
+            return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
         policy = find_policy(folder / LAST, config.name)
         setting = Setting(
@@ -181,8 +180,8 @@ class PoolRun(Run):
         test = self.evaluations["test"](agent)
         contenders: list[Contender] = [*map(StrategySpec.read, STRATEGIES), policy]
         report = compare(self.names["test"], contenders, setting, folder, config.plain())
-        publish(replace(report, figures={**figures, **report.figures}), folder, Console())
-        return summary | {"test": test, "benchmark": report.summary}
+        summary |= {"test": test, "benchmark": report.summary}
+        return summary, replace(report, figures={**figures, **report.figures})
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
@@ -224,7 +223,7 @@ class PoolRun(Run):
         set_compute(setting.threads, setting.device, setting.matmul_precision)
         strategies = read_strategies(["random", REFERENCE, *config.strategies])  # the first two always
         report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
-        summary = {"kind": PoolRun.kind, "policy": config.policy, "datasets": list(datasets)}
+        summary: dict[str, Any] = {"kind": PoolRun.kind, "policy": config.policy, "datasets": list(datasets)}
         summary["benchmark"] = report.summary
         publish(report, folder, Console(), summary)
         return summary

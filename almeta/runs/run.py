@@ -10,7 +10,7 @@ import pandas as pd
 from almeta.envs.simulation import Simulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.jobs import Job
-from almeta.evaluation.report import Table, shown_cell
+from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.inputs import Inputs
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.training.agents import build_agent
@@ -77,10 +77,10 @@ class Run(ABC):
         return
 
     @abstractmethod
-    def conclude(self, folder: Path) -> dict[str, Any]:
-        """Judge the trained agent, write, draw and print; return what `summary.json` holds beside the kind.
+    def conclude(self, folder: Path) -> tuple[dict[str, Any], Report | None]:
+        """Judge the trained agent; return what `summary.json` holds beside the kind, and a report, if there is one.
 
-        `["train"][score]` is what sweepers raise.
+        `["train"][score]` of the first is what sweepers raise.
         """
 
     @classmethod

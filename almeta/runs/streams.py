@@ -17,7 +17,7 @@ from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
-from almeta.evaluation.report import Table
+from almeta.evaluation.report import Report, Table
 from almeta.evaluation.stream_report import compare, stream_report
 from almeta.evaluation.stream_tables import shown_table, table_of_jobs
 from almeta.evaluation.streams import evaluate
@@ -116,7 +116,7 @@ class StreamRun(Run):
             progress = Progress("image encoder")
             pretrain_encoder(encoder, self.simulation.sampler, generator, track=progress, **self.config.pretraining)
 
-    def conclude(self, folder: Path) -> dict[str, Any]:
+    def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
         config, agent, judges = self.config, self.agent, self.judges
         episodes, seed, classes = config.final_episodes, config.seed, SplitClasses.read(config.dataset).name
         published = is_published_task(classes, config.env)
@@ -125,8 +125,7 @@ class StreamRun(Run):
         title = f"{config.name} after {config.batches:,} batches, on classes of {classes} never trained on"
         metrics = read_json_lines(folder / METRICS)
         report = stream_report(results, title, published, metrics, config.plain())
-        publish(report, folder, Console())
-        return {
+        summary = {
             "policy": config.name,
             "seed": seed,
             "batches": config.batches,
@@ -134,6 +133,7 @@ class StreamRun(Run):
             "train": train_summary,
             **report.summary,
         }
+        return summary, report
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:

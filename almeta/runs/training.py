@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 import yaml
+from rich.console import Console
 
 from almeta.errors import AlmetaError, Interrupted
+from almeta.evaluation.report import Report
+from almeta.evaluation.writers import publish
 from almeta.files import write_atomically
 from almeta.runs import Run, run_of
 from almeta.runs.config import TrainConfig
@@ -76,9 +79,9 @@ def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, A
         if trainer.batch == 0:
             run.prepare()
         trainer.train()
-        summary = {"kind": run.kind, **run.conclude(folder)}
-        write_atomically(folder / SUMMARY, json.dumps(summary, indent=2))
-        print(f"wrote {SUMMARY} to {folder}")
+        results, report = run.conclude(folder)
+        summary = {"kind": run.kind, **results}
+        publish(report or Report(run.describe()), folder, Console(), summary)
         return summary
     except (Interrupted, KeyboardInterrupt) as stop:
         end = way_on if (folder / LAST).exists() else "nothing was trained yet"

@@ -161,7 +161,7 @@ _MOVED = {
     "almeta.envs.make_pool_simulation": "almeta.envs.PoolOptions",
     "almeta.agents.PoolActorCritic": "almeta.agents.ActorCritic",
 }
-_ADDED = {
+_ADDED: dict[str, dict[str, Any]] = {
     "almeta.envs.StreamOptions": {"group": 1},
     "almeta.agents.ActorCritic": {"norm_adv": True},
     "almeta.agents.GroupReinforce": {"returns": "curve"},
@@ -175,7 +175,7 @@ def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
     config = {"inputs": None, "modules": [], **config}
     for part in ("env", "network", "agent"):
         if isinstance(options := config.get(part), dict) and isinstance(options.get("_target_"), str):
-            target = _MOVED.get(options["_target_"], options["_target_"])
+            target = _MOVED.get(str(options["_target_"]), str(options["_target_"]))
             kept = {key: value for key, value in options.items() if key != "_partial_"}
             config[part] = _ADDED.get(target, {}) | kept | {"_target_": target}
             if target == "almeta.envs.PoolOptions":

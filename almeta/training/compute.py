@@ -20,7 +20,8 @@ def set_compute(threads: int | None, device: str, matmul_precision: str) -> None
         if torch.empty(0, device=device).device.type not in ("cpu", "cuda"):
             raise RuntimeError("neither cpu nor cuda")
     except (RuntimeError, AssertionError) as error:
-        raise AlmetaError(f"device={device} cannot be used here ({error}); choose device=cpu") from error
+        reason = str(error).partition(". ")[0].splitlines()[0]  # torch adds a page of what it was built with
+        raise AlmetaError(f"device={device} cannot be used here ({reason}); choose device=cpu") from error
 
 
 def set_matmul_precision(precision: str) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from almeta.envs.simulation import Simulation
 from tests.agents.pools import SCORERS, make_pool_agent, make_pools, scramble, small_scorer
 from tests.agents.streams import AGENTS, NETWORKS, make_agent, make_streams, small_network
 
@@ -15,7 +14,7 @@ RECURRENT = {"stream": "LSTMNetwork", "pool": "RecurrentPoolScorer"}
 AGENTS_OF_KINDS = [(name, kind) for name in AGENTS for kind in RECURRENT if (name, RECURRENT[kind]) in PAIRS]
 
 
-def make_problem(name: str, network: str, seed: int = 0, num_envs: int = 8, **options: Any) -> Simulation:
+def make_problem(name: str, network: str, seed: int = 0, num_envs: int = 8, **options: Any) -> Any:
     """Return small episodes of the network's kind, as many of a task as the agent needs."""
     options = {"group": AGENTS[name].min_group} | options
     if KIND[network] == "stream":

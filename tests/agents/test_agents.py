@@ -99,8 +99,8 @@ def test_utilities_are_as_many_as_actions_and_the_value_stands_apart(name, netwo
     agent, problem = make_actor(name, network), make_problem(name, network)
     step = play_greedily(problem, agent)[0]
     assert step.outputs.utilities.shape == step.state.action_mask.shape
-    value = step.outputs.value
-    assert value is None if agent.num_values == 0 and KIND[network] == "stream" else value.shape == (8,)
+    shape = None if step.outputs.value is None else tuple(step.outputs.value.shape)
+    assert shape == (None if agent.num_values == 0 and KIND[network] == "stream" else (8,))
 
 
 @every_pair
@@ -138,7 +138,7 @@ def test_replay_gives_the_same_outputs(name, network):
     rollout = play_exploring(make_problem(name, network), agent)
     again = replay(rollout, agent)
     assert torch.equal(again.utilities, rollout.utilities)  # bit for bit
-    assert again.values is None if rollout.values is None else torch.equal(again.values, rollout.values)
+    torch.testing.assert_close(again.values, rollout.values, atol=0, rtol=0)
     assert again.behaviour is rollout and again.utilities.requires_grad
 
     with torch.no_grad():  # and those of other weights, once these have changed
@@ -160,6 +160,31 @@ def test_no_gradient_flows_into_what_was_played(name, network):
     rollout.utilities.retain_grad()
     agent.loss(replay(rollout, agent))[0].backward()
     assert rollout.utilities.grad is None and torch.equal(rollout.utilities, played)
+
+
+@every_pair
+@pytest.mark.usefixtures("recorded_views")
+def test_each_small_step_down_lowers_the_loss_of_the_batch(name, network):
+    """Several epochs, as the trainer has them."""
+
+    def loss_now():
+        again = replay(rollout, agent)
+        if name == "Reinforce":  # its baseline moves with the weights, and what moves it is not in the gradient
+            again = dataclasses.replace(again, values=baseline)
+        return agent.loss(again)[0]
+
+    agent = make_actor(name, network)
+    rollout = play_exploring(make_problem(name, network, num_envs=16), agent)
+    baseline = None if rollout.values is None else rollout.values.detach()
+    optimizer = torch.optim.SGD([p for p in agent.parameters() if p.requires_grad], 3e-3)
+    losses = [loss_now()]
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+        losses.append(loss_now())
+    values = torch.stack(losses).detach()
+    assert (values.diff() < 0).all(), values
 
 
 def test_without_a_second_epoch_nothing_is_recorded():
@@ -492,6 +517,7 @@ def test_ppo_first_epoch_has_ratio_1(network):
     plain.load_state_dict(agent.state_dict())
     torch.testing.assert_close(first, gradient(replay(rollout, plain), plain))
     torch.testing.assert_close(first, gradient(replay(rollout, agent), agent))
+    assert rollout.values is not None
     expected = -(discounted_returns(rollout.rewards, agent.gamma) - rollout.values).mean()
     torch.testing.assert_close(agent.loss(rollout)[0], expected)
 

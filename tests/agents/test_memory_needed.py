@@ -38,11 +38,15 @@ EPISODES = 2000
 
 Case = tuple[str, str, dict[str, Any], int]
 
+# Episodes per task, for who compares them.
+GROUP = {"GroupReinforce": 4}
 # Who learns, with what memory, and for how many batches: enough to solve it with any of several seeds.
 CASES: list[Case] = [
     ("QLearning", "LSTMNetwork", {"epsilon": 0.2}, 500),
     ("Reinforce", "LSTMNetwork", {"ent_coef": 0.2}, 700),
+    ("ActorCritic", "LSTMNetwork", {"ent_coef": 0.2}, 450),
     ("PPO", "LSTMNetwork", {"ent_coef": 0.2}, 300),
+    ("GroupReinforce", "LSTMNetwork", {"ent_coef": 0.2, "returns": "rewards", "gamma": 0.5}, 700),
     ("QLearning", "EpisodicNetwork", {"epsilon": 0.2}, 300),
 ]
 
@@ -52,7 +56,7 @@ def learn(case, make=small_network, seed=0):
     name, network, options, batches = case
     stream = {"dataset": glyphs(2, PER_CLASS, noise=0.0), "classes": 2, "length": LENGTH, **stream_options(name)}
     stream["reward"] = {"request": REQUEST, "correct": CORRECT, "incorrect": INCORRECT}
-    simulation = make_streams(seed, 64, **stream)
+    simulation = make_streams(seed, 64, group=GROUP.get(name, 1), **stream)
     agent = make_agent(name, functools.partial(sighted, make, network), seed=seed, **options)
     optimizer = torch.optim.Adam((p for p in agent.parameters() if p.requires_grad), 0.01, fused=True)
     generator = make_generator(seed, "policy")

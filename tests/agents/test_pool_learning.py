@@ -14,7 +14,7 @@ from almeta.inputs import Candidates, PoolView
 from almeta.seeding import make_generator
 from almeta.strategies import make_strategy
 from almeta.training.rollout import learning_curves, replay
-from tests.agents.pools import make_pools
+from tests.agents.pools import make_pool_agent, make_pools, small_scorer
 from tests.agents.streams import play_exploring
 
 INPUTS = Candidates()
@@ -92,6 +92,18 @@ def test_where_margin_fails_a_trained_policy_does_not_and_its_shuffled_weights_d
     for seed in range(3):
         mean, error = gain(shuffle_weights(agent, seed), margin, unseen)
         assert mean < 0.02, (seed, mean, error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["PoolScorer", "RecurrentPoolScorer"])
+def test_several_epochs_of_ppo_learn_too(network):
+    torch.set_num_threads(1)
+    network = small_scorer(network, hidden_size=32)
+    agent = make_pool_agent("PPO", network, update_epochs=4, gamma=0.9, ent_coef=0.003)
+    returns = descend(agent, simulate(three_cluster(SEEN), 64), 40)
+    assert returns[-10:].mean() > returns[:10].mean() + 0.15
+    mean, error = gain(agent, make_strategy("margin"), three_cluster(UNSEEN))
+    assert mean > 0.10 and mean > 10 * error, (mean, error)
 
 
 @pytest.mark.slow

@@ -1,11 +1,15 @@
 """Somebody else's agents learn on the environments as they are."""
 
+import functools
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("stable_baselines3", reason="a client for tests alone; install almeta[clients]")
+vec_env = pytest.importorskip(
+    "stable_baselines3.common.vec_env", reason="a client for tests alone; install almeta[clients]"
+)
 sb3_contrib = pytest.importorskip("sb3_contrib", reason="a client for tests alone; install almeta[clients]")
 
 
@@ -43,6 +47,44 @@ def test_maskable_ppo_learns_on_pools():
         observation, _, terminated, _, info = env.step(action)
         assert not info["invalid_action"]
     assert terminated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pool", "stream"])
+def test_agents_learn_in_worker_processes(kind, tiny_images):
+    """Spawned, so that nothing is inherited."""
+    name, options, policy = {
+        "pool": ("PoolSelection", {"dataset": "iris", "pool_size": 30, "budget": 5}, "MultiInputPolicy"),
+        "stream": ("OneShotStream", {"dataset": tiny_images, "length": 10}, "MlpLstmPolicy"),
+    }[kind]
+    make = functools.partial(gym.make, f"almeta:almeta/{name}-v0", **options)
+    workers = vec_env.VecMonitor(vec_env.SubprocVecEnv([make] * 2, start_method="spawn"))
+    learner = sb3_contrib.MaskablePPO if kind == "pool" else sb3_contrib.RecurrentPPO
+    try:
+        model = learner(policy, workers, n_steps=50, batch_size=25, n_epochs=2, seed=0, device="cpu")
+        before = weights(model)
+        model.learn(300)
+        assert model.num_timesteps == 300 and not torch.equal(weights(model), before)
+        assert weights(model).isfinite().all()
+        length = 5 if kind == "pool" else 10
+        assert len(model.ep_info_buffer) == min(100, 300 // length)
+        assert {episode["l"] for episode in model.ep_info_buffer} == {length}
+    finally:
+        workers.close()
+    # The workers play what the environment plays here.
+    env = make()
+    ours = env.reset(seed=3)[0]
+    again = vec_env.SubprocVecEnv([make], start_method="spawn")
+    try:
+        again.seed(3)
+        seen = again.reset()
+    finally:
+        again.close()
+    if kind == "pool":
+        seen = {name: value[0] for name, value in seen.items()}
+        np.testing.assert_equal(seen, ours)
+    else:
+        np.testing.assert_array_equal(seen[0], ours)
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ TABLES = ("iris", "wine", "breast_cancer")
 
 def simulate(num_envs=6, seed=0, names=TABLES, learner=None, oracle=None, **options):
     datasets = [load_dataset(name) for name in names]
-    options = PoolOptions(**({"pool_size": 30, "max_test": 50} | options))
-    return PoolSimulation(datasets, options, num_envs, make_generator(seed, "env"), learner, oracle)
+    setting = PoolOptions(**({"pool_size": 30, "max_test": 50} | options))
+    return PoolSimulation(datasets, setting, num_envs, make_generator(seed, "env"), learner, oracle)
 
 
 def random_rows(simulation, rng):

@@ -1,6 +1,7 @@
 """The simulation of pools as Gymnasium sees it, and that no observation tells what must not be known."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+from almeta.data import Dataset
 from almeta.envs import PoolSelectionEnv, PoolSelectionVectorEnv
 from almeta.errors import AlmetaError
 from almeta.inputs import Candidates
@@ -83,7 +85,7 @@ def by_chance(seed=0):
 # --- Gymnasium's own checks ---
 
 
-@pytest.mark.filterwarnings("error", "ignore:.*Box observation space m.*infinity")  # a price has no upper bound
+@pytest.mark.filterwarnings("error")
 @every_option
 def test_gymnasiums_checks_pass_without_a_warning(options):
     env = gym.make(ID, **(SETTING | options))
@@ -95,6 +97,33 @@ def test_gymnasiums_checks_pass_without_a_warning(options):
         if terminated:
             return
     raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("scale", ["none", "standard"])
+@pytest.mark.parametrize("learner", ["logistic_regression", "ridge", "prototype"])
+def test_nothing_but_prices_comes_near_the_bounds_of_the_space(scale, learner):
+    """Features in thousands, pools of three rows, all rows alike, classes by the dozen."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(400, 3)) * [1e5, 1.0, 1e-4]).astype(np.float32)
+    wild = Dataset("wild", x, rng.permutation(np.arange(400) % 40), tuple(map(str, range(40))), "random numbers")
+    alike = dataclasses.replace(wild, name="alike", x=np.ones_like(x))
+    free = {"budget": 1, "scale": scale, "learner": learner, "oracle": Oracle(decline=0.2)}
+    for dataset, pool_size in itertools.product([wild, alike, "iris", "digits"], (3, 150)):
+        env = vector(3, **free | {"dataset": dataset, "pool_size": pool_size, "first": "random", "num_first": 2})
+        most = 0.0
+        for result in play(env, by_chance(), seed=0):
+            most = max([most, *(np.abs(result[0][name]).max() for name in ("candidates", "pool"))])
+        assert most <= 20
+
+
+def test_prices_are_clamped_to_the_space():
+    env = vector(2, oracle=Oracle(price=5000.0))
+    observation, _ = env.reset(seed=0)
+    place = Candidates().candidate_names.index("price")
+    assert set(observation["candidates"][..., place].ravel()) == {0.0, 1000.0}
+    assert observation in env.observation_space
+    *_, info = env.step(by_chance()(observation["action_mask"], 0))
+    assert info["price"].tolist() == [5000.0] * 2  # what is paid is not clamped
 
 
 def test_make_vec_gives_the_batch():
@@ -227,7 +256,8 @@ def test_seeds():
 
 def test_options_of_reset():
     env = vector(2)
-    env.reset(seed=0, options={"reset_mask": np.ones(2, dtype=bool)})
+    for mask in (np.ones(2, dtype=bool), [True, True], (1, 1)):
+        env.reset(seed=0, options={"reset_mask": mask})
     with pytest.raises(AlmetaError, match="reset_mask"):
         env.reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(AlmetaError, match="unknown option of reset 'task'; did you mean 'tasks'"):

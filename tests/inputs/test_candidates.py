@@ -34,8 +34,8 @@ def pool(state, name):
 
 def simulate(num_envs=8, budget=12, oracle=None, **options):
     datasets = [load_dataset(name) for name in TABLES]
-    options = PoolOptions(pool_size=50, budget=budget, **options)
-    return PoolSimulation(datasets, options, num_envs, make_generator(0, "env"), oracle=oracle)
+    chosen = PoolOptions(pool_size=50, budget=budget, **options)
+    return PoolSimulation(datasets, chosen, num_envs, make_generator(0, "env"), oracle=oracle)
 
 
 def line(points, picked=(), classes=(), probabilities=None):

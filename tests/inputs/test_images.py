@@ -36,6 +36,6 @@ def test_an_observation_is_the_label_and_then_the_image():
     assert view.item.tolist() == [[2, 3, 4, 5], [8, 9, 10, 11], [14, 15, 16, 17]]
     assert view.action_mask.tolist() == [[True] * 3] * 3
     view, single = inputs.observed(batch[1], [1, 0, 1], True, CPU)
-    assert single and view.start.tolist() == [True]
+    assert single and view.start is not None and view.start.tolist() == [True]
     assert view.label.tolist() == [[6, 7]] and view.item.tolist() == [[8, 9, 10, 11]]
     assert view.action_mask.tolist() == [[True, False, True]]

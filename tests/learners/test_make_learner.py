@@ -122,12 +122,12 @@ def test_a_learner_needs_a_name(name):
 @pytest.mark.parametrize("learner", [make_pipeline(StandardScaler(), SVC(C=3)), "shrunken"], ids=["pipeline", "name"])
 def test_the_environment_takes_it(learner):
     register_learner("shrunken", shrunken)
-    options = {"dataset": load_dataset("iris"), "pool_size": 20, "budget": 2}
-    env = PoolSelectionVectorEnv(2, learner=learner, **options)
+    env = PoolSelectionVectorEnv(2, load_dataset("iris"), learner, pool_size=20, budget=2)
     _, info = env.reset(seed=0)
     assert env.simulation.learner == make_learner(learner)
     state = env.simulation.state()
-    fitted = make_learner(learner).fit(*state.labelled_rows(), num_classes=3)
+    x, labels, weight = state.labelled_rows()
+    fitted = make_learner(learner).fit(x, labels, weight, 3)
     torch.testing.assert_close(state.probabilities, fitted.probabilities(state.x))
     assert (info["score"] > 0.4).all()  # three labels; guessing has 1/3
 

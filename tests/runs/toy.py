@@ -98,8 +98,8 @@ class ToyRun(Run):
         steps = list(play(simulation, agent, greedy(make_generator(seed, "ties"))))
         return {"mean_return": float(torch.stack([step.outcome.reward for step in steps]).sum(0).mean())}
 
-    def conclude(self, folder: Any) -> dict[str, Any]:
-        return {"policy": self.config.name, "train": self.evaluations["train"](self.agent)}
+    def conclude(self, folder: Any) -> tuple[dict[str, Any], None]:
+        return {"policy": self.config.name, "train": self.evaluations["train"](self.agent)}, None
 
     @staticmethod
     def judge(config: Any, folder: Any) -> dict[str, Any]:

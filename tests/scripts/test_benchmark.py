@@ -292,7 +292,7 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("datasets=[iris] device=gpu", "device=gpu cannot be used here"),
         ("datasets=[iris] +options.n=3", "unknown key of data set iris 'n'"),
         ("datasets=[iris] +option.n=3", "unknown key 'option'; did you mean 'options'?"),
-        ("datasets=['csv:nowhere.csv']", "/nowhere.csv (looked for in "),
+        ("datasets=['csv:nowhere.csv']", "there is no file {here}/nowhere.csv (looked for in {here})"),
     ],
 )
 def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, overrides, says):
@@ -300,7 +300,7 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, overrides, sa
     Path("foreign").mkdir()
     result = command(benchmark, *TINY, *overrides.split())
     assert result.status == 1
-    assert says in result.error
+    assert says.replace("{here}", str(Path.cwd())) in result.error
     assert result.error.startswith("error: ")
     assert not Path("out").exists()
 
@@ -333,8 +333,8 @@ def rows(*more: str, header="one,two,label", n=40) -> str:
         (rows("3,inf,a"), "column 'two' has 1 values that are infinite or too large, the first in row 41"),
         (rows("3,0,"), "1 of 41 rows have no label in column 'label'"),
         (rows("3,0,a,9"), "my.csv cannot be read: "),
-        (rows(n=6), "/my.csv' has 4 rows, 2 of them without a label; choose 2 or less"),
-        (rows(n=2), "/my.csv' has 2 rows: 1 for the pool and 1 for testing"),
+        (rows(n=6), "env.budget=3, but the pool of data set 'csv:{here}/my.csv' has 4 rows, 2 of them without a label"),
+        (rows(n=2), "data set 'csv:{here}/my.csv' has 2 rows: 1 for the pool and 1 for testing"),
         ("label\n" + "a\nb\n" * 20, "besides the labels in 'label' there is no column to learn from"),
         ("\x00\x01\x02", "my.csv"),
     ],
@@ -343,7 +343,7 @@ def test_tables_that_cannot_be_used(command, text, says):
     write(text)
     result = command(benchmark, *TINY, "datasets=['csv:my.csv']", "options.target=label")
     assert result.status == 1
-    assert says in result.error
+    assert says.replace("{here}", str(Path.cwd())) in result.error
     assert not Path("out").exists()
 
 
@@ -358,7 +358,7 @@ def test_tables_that_cannot_be_used(command, text, says):
         ),
         pytest.param(rows().replace("label", "label,no", 1).replace("a\n", "a,\n").replace("b\n", "b,\n"), id="empty"),
         pytest.param("one,label\n" + "1,a\n" * 20 + "1,b\n" * 20, id="a constant column alone"),
-        pytest.param("one,label\n" + "1,a\n" * 20 + "2,b\n" * 19 + "1,b\n", id="duplicate rows"),
+        pytest.param("one,label\n" + "1,a\n" * 20 + "2,b\n" * 20 + "2,a\n", id="duplicate rows"),
         pytest.param(
             "x,z,label\n" + "".join(f"c{i % 10000},{i % 3},{'ab'[i % 2]}\n" for i in range(25000)), id="10,000"
         ),
@@ -378,10 +378,10 @@ def test_tables_that_can_be_used(command, text):
     ("overrides", "says"),
     [
         ("dataset=csv:my.csv dataset.target=lable", "unknown target column 'lable'; did you mean 'label'?"),
-        ("dataset=csv:none.csv", "/none.csv (looked for in "),
+        ("dataset=csv:none.csv", "there is no file {here}/none.csv"),
         ("dataset=irsi", "unknown data set 'irsi'; did you mean 'iris'?"),
         ("dataset=heart dataset.target=label", "unknown key of data set heart_statlog 'target'"),
-        ("dataset=csv:my.csv env.budget=99", "/my.csv' has 15 rows, 12 of them without a label"),
+        ("dataset=csv:my.csv env.budget=99", "env.budget=99, but the pool of data set 'csv:{here}/my.csv' has 15 rows"),
         ("dataset=csv:my.csv env.num_first=0", "env.num_first is 0; it must be a whole number of at least 1"),
         ("dataset=csv:my.csv env.classes=3", "unknown key of env 'classes'"),
         ("dataset=csv:my.csv strategies=[margn]", "unknown strategy 'margn'; did you mean 'margin'?"),
@@ -396,7 +396,7 @@ def test_what_an_evaluation_cannot_do_is_told_in_one_line(command, run, override
     mixed_table().to_csv("my.csv", index=False)
     result = command(evaluate, f"policy={run}", "repeats=2", "hydra.run.dir=out", *overrides.split())
     assert result.status == 1
-    assert says in result.error
+    assert says.replace("{here}", str(Path.cwd())) in result.error
     assert not Path("out").exists()
 
 
@@ -419,7 +419,7 @@ def test_what_an_evaluation_cannot_do_is_told_in_one_line(command, run, override
 def test_training_that_cannot_be_is_told_in_one_line(command, overrides, says):
     result = command(train, *TRAIN, "hydra.run.dir=out", *overrides.split())
     assert result.status == 1
-    assert says in result.error
+    assert says.replace("{here}", str(Path.cwd())) in result.error
     assert not Path("out").exists()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Sweep
+from hydra.core.override_parser.types import ChoiceSweep
 from omegaconf import OmegaConf
 
 from almeta.scripts import commands
@@ -122,8 +122,8 @@ def test_a_sweep_stays_a_sweep():
         ("dataset=csv:a b.csv,csv:ö.csv", ["csv:a b.csv", "csv:ö.csv"]),
     ):
         found = parse(read_arguments("evaluate", ["-m", given])[-1]).value()
-        assert isinstance(found, Sweep)
-        assert [getattr(value, "text", value) for value in found.list] == values  # type: ignore[attr-defined]
+        assert isinstance(found, ChoiceSweep)
+        assert [getattr(value, "text", value) for value in found.list] == values
     assert read_arguments("evaluate", ["-m", "dataset=omniglot,characters"]) == ["-m", "dataset=omniglot,characters"]
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from almeta.data import load_dataset
 from almeta.data.suites import group_of, suite
 from almeta.errors import AlmetaError
-from almeta.evaluation.sweep import pool_table, sweep_table
 from almeta.policies import find_policy
 from almeta.runs import run_of, training
 from almeta.runs.config import TrainConfig
 from almeta.runs.pools import PoolRun, SplitSuite
+from almeta.runs.streams import StreamRun
+from almeta.runs.sweep import sweep_report
 from almeta.scripts import train
 from almeta.strategies import Outputs
 from almeta.training.agents import check_agent
@@ -152,7 +154,7 @@ def test_evaluations_do_not_touch_what_is_trained_on():
 @pytest.mark.usefixtures("quick_figures")
 def test_a_run_without_a_fold_is_not_judged(tmp_path):
     summary = training.train(TrainConfig.read(pool_config("dataset.fold=null", "batches=2")), tmp_path)
-    assert set(summary) == {"policy", "seed", "batches", "train"}
+    assert set(summary) == {"kind", "policy", "seed", "batches", "train"}
     assert find_policy(tmp_path).members[0].trained_on == {"iris", "wine"}
     assert not (tmp_path / "curves.csv").exists()
     assert "No fold was held out" in (tmp_path / "report.html").read_text("utf-8")
@@ -191,26 +193,28 @@ def test_a_sweep_over_folds_ends_in_a_table_and_is_one_policy(command):
     policy = find_policy("sweep")
     assert (policy.name, len(policy.members)) == ("mine", 3)
     assert policy.members[0].trained_on == {"iris", "wine"}
-    assert policy.member("digits") == policy.members[0]
-    assert {policy.member(name).path for name in ("iris", "wine")} == {one.path for one in policy.members[1:]}
+    acting = {name: policy.on(load_dataset(name)).members for name in ("digits", "iris", "wine")}
+    assert acting["digits"] == policy.members[:1]
+    assert {acting[name][0].path for name in ("iris", "wine")} == {one.path for one in policy.members[1:]}
 
 
-def test_the_table_of_pools_leaves_out_streams_and_unfinished_jobs(tmp_path):
+def test_the_table_of_pools_leaves_out_streams_and_unfinished_jobs(tmp_path, monkeypatch):
+    test = {"aulc": 0.5, "gain": 0.1, "better": 1.0}
     contents = {
-        "pools": {"policy": "mine", "seed": 3, "test": {"aulc": 0.5, "gain": 0.1, "better": 1.0}, "benchmark": {}},
-        "streams": {"policy": "lstm", "seed": 0, "test": {"accuracy": 0.5}},
-        "whole": {"policy": "mine", "seed": 0, "train": {"aulc": 0.5}},
+        "pools": {"kind": "pool", "policy": "mine", "seed": 3, "test": test, "benchmark": {}},
+        "streams": {"kind": "stream", "policy": "lstm", "seed": 0, "test": {"accuracy": 0.5}},
+        "whole": {"kind": "pool", "policy": "mine", "seed": 0, "train": {"aulc": 0.5}},
     }
-    folders = [tmp_path / name for name in (*contents, "unfinished")]
-    for folder in folders:
-        folder.mkdir()
-        if folder.name in contents:
-            (folder / "summary.json").write_text(json.dumps(contents[folder.name]))
-    table = pool_table(folders)
-    assert table.to_dict("records") == [{"policy": "mine", "seed": 3, "aulc": 0.5, "gain": 0.1, "better": 1.0}]
-    _, missing = sweep_table([folders[0], *folders[2:]])
-    assert [line.partition(" in ")[0] for line in missing] == [
-        "a job was judged on no 'test' data",
-        "a job has no finished summary.json",
+    for name in (*contents, "unfinished"):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+        if name in contents:
+            (tmp_path / name / "summary.json").write_text(json.dumps(contents[name]))
+    monkeypatch.setattr(StreamRun, "tables_of_jobs", lambda jobs: [])
+    report = sweep_report(tmp_path)
+    (table,) = report.tables
+    assert (table.name, table.numbers.to_dict("records")) == ("pools", [{"policy": "mine", "seed": 3, **test}])
+    assert sorted(line.partition(" in ")[0] for line in report.sentences) == [
+        "missing: a job has no finished summary.json",
+        "missing: a job was judged on no 'test' data",
     ]
-    assert list(pool_table([]).columns) == ["policy", "seed", "aulc", "gain", "better"]
+    assert list(PoolRun.tables_of_jobs([])[0].numbers.columns) == ["policy", "seed", "aulc", "gain", "better"]

@@ -62,7 +62,7 @@ def test_a_run_leaves_its_files_and_says_what_it_did(command):
     assert "woodward_finn after 4 batches, on classes of omniglot never trained on" in result.out
     for name in ("request always", "never request: guess", "nearest labelled image", "published: Supervised"):
         assert name in result.out
-    assert "learning_curve.png, report.html to run\n" in result.out
+    assert "learning_curve.png, report.html, summary.json to run\n" in result.out
     assert "batch 4 of 4" in result.err  # progress does not mix with the tables
     summary = json.loads(Path("run/summary.json").read_text())
     assert {"policy", "seed", "batches", "test", "train", "baselines", "scripted"} <= set(summary)
@@ -95,7 +95,7 @@ def test_main_returns_the_mean_return_on_training_classes(command):
     command(train, *SMALL, "hydra.run.dir=run")
     config = OmegaConf.create({"resume": "run", "modules": []})
     hydra = OmegaConf.create(
-        {"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}, "job": {}}}
+        {"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}, "job": {"chdir": None}}}
     )
     HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
     try:

@@ -10,7 +10,7 @@ from torch import Tensor
 from almeta.geometry import Geometry
 from almeta.learners.learner import seen_classes
 from almeta.pool import PoolState
-from almeta.strategies import PoolStrategy
+from almeta.strategies import Actor
 
 
 class Prototypes:
@@ -130,9 +130,9 @@ def refit(state):
     return replace(state, probabilities=model.probabilities(state.x), answered=state.picks.shape[1])
 
 
-def utilities_of(strategy: PoolStrategy, state: PoolState) -> Tensor:
-    """What a strategy says of a state, `[E, N]`."""
-    return strategy.step(state, strategy.initial(len(state.x)))[0].utilities
+def utilities_of(actor: Actor[PoolState], state: PoolState) -> Tensor:
+    """What a strategy or an agent says of a state at its first step, `[E, N]`."""
+    return actor.step(state, actor.initial(len(state.x)))[0].utilities
 
 
 def is_among(picks, rows):

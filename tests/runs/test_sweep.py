@@ -7,11 +7,20 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from almeta.evaluation.sweep import FailedJobs, SweepTable, find_jobs, sweep_report, sweep_table
+from almeta.evaluation.jobs import find_jobs, read_jobs
+from almeta.evaluation.stream_tables import table_of_jobs
+from almeta.runs.sweep import FailedJobs, SweepTable, sweep_report
+from tests.evaluation.conftest import make_summary  # noqa: F401
+
+
+def sweep_table(folder: Path, published: bool = False) -> tuple[pd.DataFrame, list[str]]:
+    """The table of all jobs on streams below a folder, and what is said of the missing ones."""
+    table = table_of_jobs([job for job in read_jobs(folder) if job.results is not None], published)
+    return table, [sentence.removeprefix("missing: ") for sentence in sweep_report(folder).sentences]
 
 
 @pytest.fixture
-def add_job(tmp_path, make_summary):
+def add_job(tmp_path, make_summary):  # noqa: F811
     """Writes a job folder: `add_job(0, reward=-5, seed=1, mean_return=3.0)`; no return means unfinished."""
 
     def add(number: int, reward: int, seed: int, mean_return: float | None = None, baseline=-10.0) -> Path:
@@ -23,6 +32,7 @@ def add_job(tmp_path, make_summary):
         OmegaConf.save(OmegaConf.create(overrides), folder / ".hydra" / "overrides.yaml")
         if mean_return is not None:
             results: dict[str, Any] = {
+                "kind": "stream",
                 "policy": "LSTM",
                 "seed": seed,
                 "test": make_summary(mean_return=mean_return),
@@ -37,9 +47,10 @@ def add_job(tmp_path, make_summary):
     return add
 
 
-def test_jobs_that_differ_in_the_seed_share_a_row(add_job):
-    jobs = [add_job(0, -1, 0, 1.0), add_job(1, -1, 1, 3.0), add_job(2, -5, 0, 7.0), add_job(3, -5, 1, 9.0)]
-    table, missing = sweep_table(jobs, published=False)
+def test_jobs_that_differ_in_the_seed_share_a_row(add_job, tmp_path):
+    for number, (reward, seed, mean) in enumerate([(-1, 0, 1.0), (-1, 1, 3.0), (-5, 0, 7.0), (-5, 1, 9.0)]):
+        add_job(number, reward, seed, mean)
+    table, missing = sweep_table(tmp_path)
     policies = table[table["kind"] == "policy"]
     assert list(policies["policy"]) == ["LSTM (incorrect=-1)", "LSTM (incorrect=-5)"]
     assert list(policies["mean_return"]) == [2.0, 8.0]
@@ -47,19 +58,19 @@ def test_jobs_that_differ_in_the_seed_share_a_row(add_job):
     assert missing == []
 
 
-def test_one_setting_needs_no_name(add_job):
-    table, _ = sweep_table([add_job(0, -1, 0, 1.0), add_job(1, -1, 1, 3.0)], published=True)
+def test_one_setting_needs_no_name(add_job, tmp_path):
+    add_job(0, -1, 0, 1.0)
+    add_job(1, -1, 1, 3.0)
+    table, _ = sweep_table(tmp_path, published=True)
     assert table.iloc[0].to_dict()["policy"] == "LSTM"
     assert list(table["kind"][-5:]) == ["published"] * 5
 
 
-def test_baselines_have_one_row_unless_they_score_differently(add_job):
-    jobs = [
-        add_job(0, -1, 0, 1.0, baseline=-10.0),
-        add_job(1, -1, 1, 3.0),
-        add_job(2, -5, 0, 7.0, baseline=-90.0),
-    ]
-    table, _ = sweep_table(jobs, published=False)
+def test_baselines_have_one_row_unless_they_score_differently(add_job, tmp_path):
+    add_job(0, -1, 0, 1.0, baseline=-10.0)
+    add_job(1, -1, 1, 3.0)
+    add_job(2, -5, 0, 7.0, baseline=-90.0)
+    table, _ = sweep_table(tmp_path)
     baselines = table[table["kind"] == "baseline"].set_index("policy")["mean_return"].to_dict()
     assert baselines == {
         "always": -1.5,
@@ -71,33 +82,42 @@ def test_baselines_have_one_row_unless_they_score_differently(add_job):
 def test_gaps_are_listed(add_job, tmp_path):
     cut = add_job(2, -5, 0)
     (cut / "summary.json").write_text('{"policy": "LS')
-    jobs = [add_job(0, -1, 0, 1.0), add_job(1, -1, 1), cut, tmp_path / "never started"]
-    table, missing = sweep_table(jobs, published=False)
+    add_job(0, -1, 0, 1.0)
+    add_job(1, -1, 1)
+    table, missing = sweep_table(tmp_path)
     assert list(table[table["kind"] == "policy"]["interval_over"]) == ["1,000 episodes"]
     assert missing == [
         f"incorrect=-1, seed=1 has no finished summary.json in {tmp_path / '1'}",
         f"incorrect=-5, seed=0 has no finished summary.json in {tmp_path / '2'}",
-        f"a job has no finished summary.json in {tmp_path / 'never started'}",
     ]
 
 
-def test_no_finished_job_still_gives_a_table(add_job):
-    table, missing = sweep_table([add_job(0, -1, 0)], published=True)
-    assert list(table["kind"]) == ["published"] * 5
-    assert len(missing) == 1
+def test_no_finished_job_gives_no_table(add_job, tmp_path):
+    job = add_job(0, -1, 0)
+    report = sweep_report(tmp_path)
+    assert report.tables == []
+    assert report.sentences == [f"missing: seed=0 has no finished summary.json in {job}"]
 
 
-def test_other_split(add_job):
-    job = add_job(0, -1, 0, 1.0)
-    assert sweep_table([job], split="train")[1] == [f"seed=0 has no finished summary.json in {job}"]
+def test_a_job_that_held_nothing_back_is_named(add_job, tmp_path):
+    (add_job(0, -1, 0) / "summary.json").write_text('{"kind": "stream", "train": {}}')
+    assert sweep_report(tmp_path).sentences == [f"missing: seed=0 was judged on no 'test' data in {tmp_path / '0'}"]
 
 
-def test_keys_are_short_unless_two_end_alike(add_job):
+def test_the_kind_of_an_older_job_is_that_of_its_config(add_job, tmp_path):
+    job = add_job(0, -1, 0)
+    (job / "summary.json").write_text('{"policy": "mine", "seed": 0}')
+    for target, kind in (("almeta.envs.make_pool_simulation", "pool"), ("almeta.envs.StreamOptions", "stream")):
+        OmegaConf.save(OmegaConf.create({"env": {"_target_": target}}), job / ".hydra" / "config.yaml")
+        assert [job.kind for job in read_jobs(tmp_path)] == [kind]
+
+
+def test_keys_are_short_unless_two_end_alike(add_job, tmp_path):
     jobs = [add_job(0, -1, 0, 1.0), add_job(1, -5, 0, 2.0)]
     for job, rate in zip(jobs, (1, 2), strict=True):
         asked = [f"env.reward.incorrect={-rate}", f"agent.rate={rate}", f"pretraining.rate={rate}"]
         OmegaConf.save(OmegaConf.create(asked), job / ".hydra" / "overrides.yaml")
-    table, _ = sweep_table(jobs, published=False)
+    table, _ = sweep_table(tmp_path)
     assert table["policy"][0] == "LSTM (agent.rate=1, incorrect=-1, pretraining.rate=1)"
 
 
@@ -111,11 +131,11 @@ def test_keys_are_short_unless_two_end_alike(add_job):
         ("characters", {"slots": "${oc.env:NOT_THERE}"}, 0),
     ],
 )
-def test_published_rows_stand_beside_jobs_on_their_task(add_job, dataset, env, rows):
+def test_published_rows_stand_beside_jobs_on_their_task(add_job, tmp_path, dataset, env, rows):
     job = add_job(0, -1, 0, 1.0)
     OmegaConf.save(OmegaConf.create({"dataset": {"name": dataset}, "env": env}), job / ".hydra" / "config.yaml")
-    table, _ = sweep_table([job])
-    assert (table["kind"] == "published").sum() == rows
+    (table,) = sweep_report(tmp_path).tables
+    assert (table.numbers["kind"] == "published").sum() == rows
 
 
 def test_notes_of_a_resumed_job_are_no_job(add_job, tmp_path):
@@ -182,7 +202,7 @@ def test_jobs_that_failed_in_an_earlier_sweep_are_not_this_ones_fault(callback, 
 
 def test_policies_of_pools_have_their_own_table(add_job, tmp_path):
     for number, gain in ((0, 0.01), (1, 0.02)):
-        results = {"policy": "mine", "seed": 0, "benchmark": {}, "test": {"aulc": 0.75, "gain": gain, "better": 0.5}}
+        results = {"kind": "pool", "policy": "mine", "seed": 0, "test": {"aulc": 0.75, "gain": gain, "better": 0.5}}
         (add_job(number, -number, 0) / "summary.json").write_text(json.dumps(results))
     (table,) = sweep_report(tmp_path).tables
     assert table.name == "pools"

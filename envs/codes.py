@@ -1,0 +1,55 @@
+"""Codes of a stream's images, kept while the encoder stays as it is: only images that are shown are encoded."""
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from almeta.stream import Encodes
+
+
+@dataclass
+class _Codes:
+    """The codes `[V, F]` of a table of images, by one version of an encoder; only those that are known count."""
+
+    version: int | None
+    codes: Tensor
+    known: Tensor
+
+
+# For each actor and each table of images.
+_codes: WeakKeyDictionary[Encodes, WeakTensorKeyDictionary] = WeakKeyDictionary()
+# Images encoded at once. So few stay in the processor's cache, which makes it twice as fast as thousands; and always as
+# many, since the size of a product may change last digits.
+_BLOCK = 512
+
+
+def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
+    """Return the codes `[..., F]` of some rows of a table of images.
+
+    They are computed when they are first asked for, in whole blocks, and kept as long as the encoder stays as it is.
+
+    Args:
+        actor: has an encoder of a known version.
+        images: `[V, P]`.
+        rows: `[...]` int64.
+    """
+    tables = _codes.setdefault(actor, WeakTensorKeyDictionary())
+    kept, version = tables.get(images), actor.encoder_version
+    if kept is None or kept.version != version:
+        code = actor.encode(images[:1])
+        codes, known = code.new_empty(len(images), code.shape[-1]), torch.zeros(len(images), dtype=torch.bool)
+        tables[images] = kept = _Codes(version, codes, known.to(images.device))
+    wanted = torch.zeros_like(kept.known)
+    wanted[rows] = True
+    if count := int((wanted & ~kept.known).sum()):
+        # Those that are asked for, then others to fill the last block, unknown ones first.
+        order = (2 * (wanted & ~kept.known).byte() + (~kept.known).byte()).argsort(descending=True, stable=True)
+        size = min(_BLOCK, len(images))
+        order = order.repeat(2)[: -(-count // size) * size]
+        for block in order.split(size):
+            kept.codes[block] = actor.encode(images[block])
+        kept.known[order] = True
+    return kept.codes[rows]

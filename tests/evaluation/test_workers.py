@@ -1,0 +1,87 @@
+"""Workers of a benchmark: they end with it, and what they warn of is said once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from almeta.errors import AlmetaError
+from almeta.evaluation.workers import in_workers, make_workers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def warn(number: int) -> int:
+    warnings.warn("the same words", stacklevel=2)
+    warnings.warn(f"of {number % 2}", RuntimeWarning, stacklevel=2)
+    return number
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_all_results_come(jobs):
+    found = list(in_workers(make_workers(jobs, None, {}), divmod, [(7, 2), (9, 4), (8, 3)]))
+    assert sorted(found) == [(2, 1), (2, 2), (3, 1)]
+    assert list(in_workers(make_workers(jobs, None, {}), divmod, [])) == []
+
+
+def test_what_workers_warn_of_is_said_once(recwarn):
+    assert sorted(in_workers(make_workers(2, None, {}), warn, [(number,) for number in range(6)])) == list(range(6))
+    told = sorted((warning.category.__name__, str(warning.message)) for warning in recwarn)
+    assert told == [("RuntimeWarning", "of 0"), ("RuntimeWarning", "of 1"), ("UserWarning", "the same words")]
+
+
+@pytest.mark.parametrize(
+    ("backend", "says"),
+    [("lokky", "install and start what it needs"), ("ray", r"pip install 'ray\[default\]'")],
+)
+def test_a_backend_that_is_not_there_is_named_with_what_it_needs(backend, says):
+    with pytest.raises(AlmetaError, match=f"backend '{backend}' cannot be used here .*; choose loky, or {says}"):
+        make_workers(2, backend, {})
+
+
+def children(parent: int) -> set[int]:
+    """The processes that a process has started."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.add(int(path.parent.name))
+        except (OSError, IndexError):  # it has ended
+            continue
+    return found
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for processes")
+def test_workers_end_when_the_benchmark_is_killed(tmp_path):
+    line = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "datasets=[digits,breast_cancer]", "jobs=2"]
+    line += ["strategies=[random,margin,entropy,core_set]", "repeats=1000", "budget=100", "out=out"]
+    process = subprocess.Popen(line, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-3, stderr=-3)
+    try:
+        deadline = time.monotonic() + 120
+        while len(workers := children(process.pid)) < 4:  # two of them only watch over shared memory
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 5
+        while any(map(is_running, workers)):
+            assert time.monotonic() < deadline, [worker for worker in workers if is_running(worker)]
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        for worker in filter(is_running, workers):
+            os.kill(worker, signal.SIGKILL)

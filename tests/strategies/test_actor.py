@@ -1,0 +1,69 @@
+"""One contract for whoever acts: strategies, rules of streams and agents, on pools and on streams."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from almeta.seeding import make_generator
+from almeta.strategies import Outputs, make_strategy, strategy_names
+from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest
+from almeta.training.rollout import greedy, play
+from tests.agents.kinds import PAIRS, make_actor, make_problem
+from tests.agents.pools import make_pools
+from tests.agents.streams import SLOTS, make_streams
+
+ENVS = 6
+RULES: dict[str, Any] = {
+    "AlwaysRequest": lambda: AlwaysRequest(SLOTS),
+    "NeverRequest": lambda: NeverRequest(SLOTS),
+    "RandomRequest": lambda: RandomRequest(SLOTS, 0.5, make_generator(0, "requests")),
+    "NearestLabelled": lambda: NearestLabelled(SLOTS, 0.5, 8),
+}
+CASES = [("strategy", name) for name in strategy_names()] + [("rule", name) for name in RULES] + PAIRS
+every_actor = pytest.mark.parametrize("case", CASES, ids="-".join)
+
+
+def make(case: tuple[str, str]) -> tuple[Any, Any]:
+    """Return who acts, and a problem for it."""
+    if case[0] == "strategy":
+        return make_strategy(case[1]), make_pools(num_envs=ENVS)
+    if case[0] == "rule":
+        return RULES[case[1]](), make_streams(num_envs=ENVS)
+    return make_actor(*case), make_problem(*case, num_envs=ENVS)
+
+
+def shapes_in(memory):
+    """Shapes of the tensors in a memory: none, a tuple of tensors, or `Examples`."""
+    parts = memory if isinstance(memory, tuple) else vars(memory).values()
+    return [tuple(part.shape) for part in parts if isinstance(part, torch.Tensor)]
+
+
+@every_actor
+def test_it_begins_with_a_memory_and_steps_from_memory_to_memory(case):
+    actor, problem = make(case)
+    problem.reset()
+    problem.show_to(actor)
+    memory, shapes = actor.initial(ENVS), []
+    for _ in range(2):
+        state = problem.state()
+        outputs, memory = actor.step(state, memory)
+        assert type(outputs) is Outputs
+        assert outputs.utilities.shape == state.action_mask.shape == (ENVS, state.action_mask.shape[1])
+        assert outputs.utilities.dtype == torch.float32 and not outputs.utilities.isnan().any()
+        assert outputs.value is None or (outputs.value.shape == (ENVS,) and outputs.value.dtype == torch.float32)
+        shapes.append(shapes_in(memory))
+        problem.step(outputs.utilities.masked_fill(~state.action_mask, -torch.inf).argmax(1))
+    assert shapes[0] == shapes[1] and all(shape[0] == ENVS for shape in shapes[0])  # E comes first
+    if case[0] == "strategy":
+        assert memory == actor.initial(ENVS) == () and outputs.value is None and outputs.view is None
+
+
+@every_actor
+def test_the_same_rollout_plays_them_all(case):
+    actor, problem = make(case)
+    steps = list(play(problem, actor, greedy(make_generator(0, "ties"))))
+    assert len(steps) == problem.length and problem.finished
+    for step in steps:
+        assert step.state.action_mask.gather(1, step.actions[:, None]).all()
+        assert step.outcome.reward.shape == (ENVS,)

@@ -131,6 +131,7 @@ _CORE = (
     "almeta.geometry",
     "almeta.oracles",
     "almeta.pool",
+    "almeta.seeding",
     "almeta.strategies.choosing",
     "almeta.tasks.pool",
     "almeta.training.rollout",

@@ -125,6 +125,9 @@ def check_entries(content: Mapping[str, Any], entries: Mapping[str, Any], path: 
         texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
         if key not in content or not isinstance(value, kind) or not texts:
             raise AlmetaError(f"{path} is damaged: it has no '{key}' of the right kind; use another one")
+    rows = content.get("rows", {})  # of kinds that can tell copies of their data
+    if not isinstance(rows, dict) or not all(isinstance(text, str) for text in rows.values()):
+        raise AlmetaError(f"{path} is damaged: it has no 'rows' of the right kind; use another one")
     config = content["config"]
     if missing := [key for key in CONFIG_KEYS if key not in config]:
         raise AlmetaError(f"{path} is damaged: its config has no '{missing[0]}'; use another one")

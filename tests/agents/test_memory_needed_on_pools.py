@@ -52,7 +52,7 @@ class Cue(Simulation):
     def identity(self):
         return {"datasets": [], "digest": ""}
 
-    def reset(self, tasks=None):
+    def reset(self, tasks=None, generators=None):
         count = self.num_envs // self.group
         kinds = torch.randint(2, (count, LENGTH, ROWS), generator=self.generator)
         kinds[..., 0], kinds[..., 1] = 0, 1  # both kinds are there

@@ -101,9 +101,9 @@ def test_several_epochs_of_ppo_learn_too(network):
     network = small_scorer(network, hidden_size=32)
     agent = make_pool_agent("PPO", network, update_epochs=4, gamma=0.9, ent_coef=0.003)
     returns = descend(agent, simulate(three_cluster(SEEN), 64), 40)
-    assert returns[-10:].mean() > returns[:10].mean() + 0.05
+    assert returns[-10:].mean() > returns[:10].mean() + 0.15
     mean, error = gain(agent, make_strategy("margin"), three_cluster(UNSEEN))
-    assert mean > 0.05 and mean > 5 * error, (mean, error)
+    assert mean > 0.10 and mean > 10 * error, (mean, error)
 
 
 @pytest.mark.slow

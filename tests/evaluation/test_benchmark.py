@@ -1,3 +1,4 @@
+import importlib
 import os
 import signal
 import sqlite3
@@ -18,7 +19,11 @@ from almeta.errors import AlmetaError
 from almeta.evaluation import benchmark
 from almeta.evaluation.benchmark import Setting, StrategySpec, play_cell, run_benchmark, task_seed
 from almeta.evaluation.cells import CellStore
-from almeta.strategies import make_strategy
+from almeta.registry import Table
+from almeta.runs import pools as runs
+from almeta.runs.config import BenchmarkConfig
+from almeta.sources import closure_digest, source_digest
+from almeta.strategies import make_strategy, strategy_class, strategy_names
 from tests.small_config import compose_config
 
 RANDOM, MARGIN = StrategySpec("random"), StrategySpec("margin")
@@ -31,11 +36,10 @@ class Watched:
     name: str
     seen: dict
     broken: tuple[str, ...] = ()
+    where: str = "iris"
 
     def __str__(self):
         return self.name
-
-    dataset: str = ""
 
     @property
     def digest(self):
@@ -45,18 +49,18 @@ class Watched:
         pass
 
     def on(self, dataset):
-        return replace(self, dataset=dataset.name)
+        return replace(self, where=dataset.name)
 
     def make(self, generator):
-        if self.dataset in self.broken:
+        if self.where in self.broken:
             raise KeyboardInterrupt
-        inner, seen, dataset = make_strategy(self.name, generator), self.seen, self.dataset
+        inner, seen, where = make_strategy(self.name, generator), self.seen, self.where
 
         class Actor:
             initial = inner.initial
 
             def step(self, state, memory):
-                seen.setdefault(dataset, []).append(state)
+                seen.setdefault(where, []).append(state)
                 return inner.step(state, memory)
 
         return Actor()
@@ -78,7 +82,7 @@ def first_states(setting, *names):
     found = []
     for name in names:
         seen: dict = {}
-        play_cell("iris", Watched(name, seen, dataset="iris"), setting)
+        play_cell("iris", Watched(name, seen), setting)
         found.append(seen["iris"][0])
     return found
 
@@ -125,7 +129,7 @@ def test_large_data_sets_are_played_in_batches(monkeypatch):
 
 def test_batches_of_which_one_has_a_label_less_fit_together(monkeypatch, tmp_path):
     """The class of one row is in the pool of some tasks only, and the budget is what empties the pool."""
-    rows = [f"{i},{i % 7},{'rare' if i == 0 else 'ab'[i % 2]}" for i in range(30)]
+    rows = [f"{i % 11},{i % 7},{'rare' if i == 0 else 'ab'[i % 2]}" for i in range(30)]
     path = tmp_path / "rare.csv"
     path.write_text("\n".join(["one,two,label", *rows]))
     monkeypatch.setattr(benchmark, "_BATCH", 1)
@@ -341,11 +345,154 @@ def test_the_key_tells_apart_whatever_curves_depend_on():
         make_setting("env.num_first=2"),
         make_setting("matmul_precision=medium"),
         make_setting(repeats=4),
-        make_setting(n=100),
         replace(setting, device="cuda"),
     ]
     keys = {one.key("iris", "x", RANDOM) for one in [setting, *others]}
     keys |= {setting.key("wine", "x", RANDOM), setting.key("iris", "y", RANDOM), setting.key("iris", "x", MARGIN)}
     assert len(keys) == len(others) + 4
+    more = make_setting(n=100)  # an option of synthetic data sets alone
+    assert more.key("moons", "x", RANDOM) != setting.key("moons", "x", RANDOM)
+    assert more.key("iris", "x", RANDOM) == setting.key("iris", "x", RANDOM)
     same = replace(make_setting("jobs=7", "out=elsewhere"), threads=2)
     assert same.key("iris", "x", RANDOM) == setting.key("iris", "x", RANDOM)
+
+
+# ---- the source in keys
+
+
+def key_of(contender, learner="logistic_regression"):
+    """The key of a cell, with all sources read anew."""
+    source_digest.cache_clear()
+    closure_digest.cache_clear()
+    return make_setting(f"learner={learner}").key("iris", "x", contender)
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """Makes almeta believe that a module's source has one more line: `changed("almeta.pool")`."""
+
+    def change(module):
+        file = Path(sys.modules[module].__file__)
+        copy = tmp_path / file.name
+        copy.write_bytes(file.read_bytes() + b"# changed\n")
+        monkeypatch.setattr(sys.modules[module], "__file__", str(copy))
+
+    yield change
+    source_digest.cache_clear()
+    closure_digest.cache_clear()
+
+
+OF_ALL = (
+    *("almeta.data.preparation", "almeta.envs.pool", "almeta.envs.scores", "almeta.geometry", "almeta.oracles"),
+    *("almeta.pool", "almeta.seeding", "almeta.strategies.choosing", "almeta.tasks.pool", "almeta.training.rollout"),
+)
+
+
+@pytest.mark.parametrize("module", OF_ALL)
+def test_a_change_of_what_makes_curves_changes_all_keys(changed, module):
+    before = [key_of(contender) for contender in (RANDOM, MARGIN)]
+    changed(module)
+    assert not {key_of(contender) for contender in (RANDOM, MARGIN)} & set(before)
+
+
+STRATEGIES = {
+    "random": "almeta.strategies.random",
+    "margin": "almeta.strategies.uncertainty",
+    "entropy": "almeta.strategies.uncertainty",
+    "information_density": "almeta.strategies.density",
+    "core_set": "almeta.strategies.core_set",
+    "vote_entropy": "almeta.strategies.committee",
+}
+
+
+@pytest.mark.parametrize("module", sorted({*STRATEGIES.values()}))
+def test_a_change_of_a_strategy_changes_its_keys_alone(changed, module):
+    before = {name: key_of(StrategySpec(name)) for name in STRATEGIES}
+    changed(module)
+    other = {name for name in STRATEGIES if key_of(StrategySpec(name)) != before[name]}
+    assert other == {name for name in STRATEGIES if STRATEGIES[name] == module or USES.get(name) == module}
+
+
+# Strategies that are made from others.
+USES = dict.fromkeys(("information_density", "vote_entropy"), "almeta.strategies.uncertainty")
+
+
+@pytest.mark.parametrize("module", ["ridge", "prototype", "mlp", "logistic_regression"])
+def test_a_change_of_a_learner_changes_the_keys_of_its_cells_alone(changed, module):
+    learners = ("ridge", "prototype", "mlp", "logistic_regression")
+    before = {learner: key_of(RANDOM, learner) for learner in learners}
+    changed(f"almeta.learners.{module}")
+    assert [learner for learner in learners if key_of(RANDOM, learner) != before[learner]] == [module]
+
+
+def test_a_new_strategy_changes_no_key(tmp_path, monkeypatch):
+    before = {name: key_of(StrategySpec(name)) for name in STRATEGIES}
+    (tmp_path / "newest_of_tests.py").write_text(
+        "from almeta import register_strategy\n"
+        "from almeta.strategies import PoolStrategy\n"
+        "@register_strategy\n"
+        "class Newest(PoolStrategy):\n"
+        "    name = 'newest_of_tests'\n"
+        "    def __init__(self, power: int = 1) -> None:\n"
+        "        self.power = power\n"
+        "    def score(self, state):\n"
+        "        return state.x[..., 0] ** self.power\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    table = own_table()
+    monkeypatch.setattr("almeta.strategies._strategies", lambda: table)
+    module = importlib.import_module("newest_of_tests")
+    assert {name: key_of(StrategySpec(name)) for name in STRATEGIES} == before
+    own = {key_of(StrategySpec.read({"name": "newest_of_tests", "power": power})) for power in (1, 2)}
+    assert len(own) == 2
+    (tmp_path / "newest_of_tests.py").write_text(Path(module.__file__).read_text() + "# changed\n")
+    assert key_of(StrategySpec.read({"name": "newest_of_tests", "power": 1})) not in own
+    assert {name: key_of(StrategySpec(name)) for name in STRATEGIES} == before
+
+
+def own_table():
+    """A copy of the table of strategies, which a test may add to."""
+    table: Table = Table("strategy")
+    for name in strategy_names():
+        table.add(name, strategy_class(name))
+    return table
+
+
+# ---- strategies with options
+
+
+def test_options_are_part_of_the_name_and_of_the_key():
+    read = StrategySpec.read
+    specs = [read("information_density"), read({"name": "information_density", "beta": 2})]
+    specs.append(read({"name": "information_density", "beta": 0.5}))
+    assert list(map(str, specs)) == [
+        *("information_density", "information_density(beta=2)", "information_density(beta=0.5)")
+    ]
+    assert len({key_of(spec) for spec in specs}) == 3
+    assert key_of(read({"name": "information_density", "beta": 2.0})) == key_of(specs[1])
+    with pytest.raises(AlmetaError, match="unknown key of strategy information_density 'bata'; did you mean 'beta'"):
+        read({"name": "information_density", "bata": 2})
+    with pytest.raises(AlmetaError, match=r"names no strategy; write its name, or \{name: NAME, OPTION: VALUE\}"):
+        read({"beta": 2})
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_a_benchmark_of_strategies_with_options(tmp_path):
+    asked = ("strategies=[margin,{name: information_density, beta: 2},{name: information_density, beta: 0}]",)
+    small = ("datasets=[iris]", "budget=3", "repeats=2", "env.pool_size=20", "threads=1")
+    config = BenchmarkConfig.read(compose_config(*asked, *small, command="benchmark"))
+    runs.benchmark(config, tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    names = ["random", "margin", "information_density(beta=2)", "information_density(beta=0)"]
+    assert curves["strategy"].unique().tolist() == names
+    table = {name: curves[curves["strategy"] == name]["score"].to_numpy() for name in names}
+    spec = StrategySpec.read({"name": "information_density", "beta": 2})
+    expected = play_cell("iris", spec, make_setting(repeats=2))
+    assert (table["information_density(beta=2)"].reshape(expected.T.shape) == expected.T).all()
+
+
+def test_a_benchmark_counts_equal_strategies_once_and_tells_two_of_one_name():
+    assert [str(spec) for spec in runs.read_strategies(["margin", {"name": "margin"}, "random", "margin"])] == [
+        "margin",
+        "random",
+    ]

@@ -1,3 +1,4 @@
+import functools
 import json
 from dataclasses import asdict, replace
 
@@ -5,13 +6,14 @@ import pytest
 from rich.console import Console
 
 from almeta.agents import LSTMNetwork, QLearning, Supervised
-from almeta.envs import make_simulation
+from almeta.envs import StreamOptions, StreamSimulation
 from almeta.evaluation import baselines
 from almeta.evaluation import stream_report as report
 from almeta.evaluation.baselines import QUANTILES, nearest_by_threshold
 from almeta.evaluation.statistics import Difference
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.writers import console_text
+from almeta.inputs import Images
 from almeta.seeding import make_generator, seeded_weights
 
 
@@ -19,7 +21,7 @@ from almeta.seeding import make_generator, seeded_weights
 def streams(make_images):
     def make(seed=0, counts=(12,) * 6, **options):
         dataset = make_images(counts, seed=seed)
-        return make_simulation(dataset, 20, make_generator(0, "env"), **{"length": 10, **options})
+        return StreamSimulation(dataset, StreamOptions(**{"length": 10, **options}), 20, make_generator(0, "env"))
 
     return make
 
@@ -28,7 +30,7 @@ def streams(make_images):
 def agent(streams):
     def make(kind=QLearning):
         with seeded_weights(0):
-            return kind(lambda **shape: LSTMNetwork(**shape, hidden_size=4), 16, 3)
+            return kind(functools.partial(LSTMNetwork, hidden_size=4), Images(16, 3))
 
     return make
 

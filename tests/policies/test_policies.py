@@ -149,7 +149,7 @@ def test_a_copy_under_another_name_counts_as_seen(run):
     (seen,) = policy.members[0].trained_on
     data, rng = load_dataset(seen), np.random.default_rng(0)
     rows, columns = rng.permutation(len(data.x)), rng.permutation(data.x.shape[1])
-    changes = {"x": data.x[rows][:, columns], "y": data.y[rows], "columns": ()}
+    changes: dict[str, Any] = {"x": data.x[rows][:, columns], "y": data.y[rows], "columns": ()}
     names = tuple(f"class {name}" for name in data.class_names)
     copy = replace(data, name="csv:mine.csv", class_names=names, **changes)
     policy.check("csv:mine.csv")  # its name says nothing

@@ -177,9 +177,15 @@ def test_names_that_are_no_texts(file):
         file.content[entry] = before
 
 
+def test_rows_that_are_none(file):
+    for change in (None, [], "rows", {"iris": 3}, {"iris": ["a"]}):
+        file.content["rows"] = change
+        assert "it has no 'rows' of the right kind" in file.refusal()
+
+
 def test_every_entry_of_a_checkpoint_is_needed(tmp_path, finished):
     whole = File(tmp_path / "stream.pt", finished, "stream")
-    for entry in set(whole.content) - {"format", "judged", "agent"}:
+    for entry in set(whole.content) - {"format", "judged", "rows", "agent"}:
         file = File(tmp_path / "stream.pt", finished, "stream")
         del file.content[entry]
         assert f"it has no '{entry}' of the right kind" in file.refusal()

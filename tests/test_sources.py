@@ -1,0 +1,79 @@
+"""Digests of source: of modules, and of what they use."""
+
+import importlib
+import sys
+
+import pytest
+
+from almeta.sources import closure_digest, source_digest
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """Writes modules, imports them anew, and forgets all digests: `modules(one="x = 1")`."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = set()
+
+    def make(**sources):
+        for name, source in sources.items():
+            (tmp_path / f"{name}.py").write_text(source)
+            sys.modules.pop(name, None)
+            made.add(name)
+        importlib.invalidate_caches()
+        for name in sources:
+            importlib.import_module(name)
+        source_digest.cache_clear()
+        closure_digest.cache_clear()
+
+    yield make
+    for name in made:
+        sys.modules.pop(name, None)
+    source_digest.cache_clear()
+    closure_digest.cache_clear()
+
+
+def test_equal_sources_have_equal_digests_and_others_others(modules):
+    modules(one_of_tests="x = 1\n")
+    before = source_digest("one_of_tests")
+    modules(one_of_tests="x = 1\n")
+    assert source_digest("one_of_tests") == before
+    modules(one_of_tests="x = 2\n")
+    assert source_digest("one_of_tests") != before
+
+
+def test_the_order_and_the_number_of_modules_count(modules):
+    modules(one_of_tests="x = 1\n", two_of_tests="y = 2\n")
+    names = ("one_of_tests", "two_of_tests")
+    digests = {source_digest(*names), source_digest(*names[::-1]), source_digest(names[0]), source_digest()}
+    assert len(digests) == 4
+
+
+def test_modules_without_a_file_are_known_by_name():
+    assert source_digest("sys") != source_digest("builtins")
+    assert source_digest("not_there_of_tests") != source_digest("sys")
+
+
+def test_what_a_module_uses_counts_and_tools_do_not(monkeypatch, tmp_path):
+    import almeta.strategies.density
+
+    def digest():
+        source_digest.cache_clear()
+        closure_digest.cache_clear()
+        return closure_digest(almeta.strategies.density.__name__)
+
+    before = digest()
+    counts = {}
+    for name in ("almeta.strategies.density", "almeta.geometry", "almeta.pool", "almeta.checks", "almeta.errors"):
+        with monkeypatch.context() as patch:
+            copy = tmp_path / f"{name}.py"
+            copy.write_text("# another source\n")
+            patch.setattr(sys.modules[name], "__file__", str(copy))
+            counts[name] = digest() != before
+    assert counts == {
+        "almeta.strategies.density": True,
+        "almeta.geometry": True,
+        "almeta.pool": True,
+        "almeta.checks": False,
+        "almeta.errors": False,
+    }
+    assert digest() == before

@@ -65,16 +65,23 @@ def is_running(process: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for processes")
-def test_workers_end_when_the_benchmark_is_killed(tmp_path):
-    line = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "datasets=[digits,breast_cancer]", "jobs=2"]
-    line += ["strategies=[random,margin,entropy,core_set]", "repeats=1000", "budget=100", "out=out"]
-    process = subprocess.Popen(line, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-3, stderr=-3)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "benchmark.py datasets=[digits,breast_cancer] strategies=[random,margin] repeats=9999 budget=99 out=out jobs=2",
+        "train.py -m seed=0,1 experiment=pool/quickstart batches=9999 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    ],
+)
+def test_workers_end_when_the_command_is_killed(tmp_path, line):
+    script, *overrides = line.split()
+    asked = [sys.executable, str(ROOT / "scripts" / script), *overrides]
+    process = subprocess.Popen(asked, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-3, stderr=-3)
     try:
         deadline = time.monotonic() + 120
         while len(workers := children(process.pid)) < 4:  # two of them only watch over shared memory
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        time.sleep(1)
+        time.sleep(3)
         process.send_signal(signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + 5

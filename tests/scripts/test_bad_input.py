@@ -82,7 +82,7 @@ def no_loading(name: str) -> None:
         ("agent=ppo agent.update_epochs=0", "agent.update_epochs is 0; it must be a whole number of at least 1"),
         ("agent.exploration=never", "agent.exploration is 'never'; it must be 'balanced' or 'uniform'"),
         ("network.hidden_size=0", "network.hidden_size is 0; it must be a whole number of at least 1"),
-        ("network=episodic network.capacity=0", "network.capacity is 0; it must be a whole number of at least 1"),
+        ("network=episodic network.capacity=0", "network.capacity is 0; it must be a whole number from 1 to 10000"),
         ("env.reward.incorrect=abc", "env.reward.incorrect is 'abc'; it must be a number"),
         ("env.reward=3", "env.reward is 3; it must be a group of keys or null"),
         ("env.discount=3", "env.discount is 3; it must be a number from 0 to 1"),

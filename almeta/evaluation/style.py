@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -111,5 +113,19 @@ def legend(figure: Figure, axes: Iterable[Axes], **place: Any) -> None:
 def png(figure: Figure) -> bytes:
     """Return the content of the figure's PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150, format="png")
+    with _signals_later():
+        figure.savefig(buffer, dpi=150, format="png")
     return buffer.getvalue()
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of the block: matplotlib's renderer makes a ValueError of them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

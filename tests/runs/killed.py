@@ -46,15 +46,16 @@ def images() -> Dataset:
     return Dataset("characters", draw.random((len(y), 16), dtype=np.float32), y, names, "random numbers", (4, 4))
 
 
-def run(folder: Path) -> int:
+def run(folder: Path, *overrides: str) -> int:
     """Train in a folder; return the exit status of the command."""
     data = images()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the commands have it
     almeta.runs.streams.load_dataset = lambda name: data  # type: ignore[assignment]
     folder.mkdir(exist_ok=True)
+    config = TrainConfig.read(small_config(*RUN, *overrides))
     print("begun", flush=True)
     try:
-        train(TrainConfig.read(small_config(*RUN)), folder)
+        train(config, folder)
     except (Interrupted, KeyboardInterrupt):
         return 130
     except AlmetaError as error:
@@ -63,10 +64,10 @@ def run(folder: Path) -> int:
     return 0
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
+def start(folder: Path, *overrides: str) -> "subprocess.Popen[str]":
     """Begin the run in a fresh process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "tests.runs.killed", "train", str(folder)]
+    line = [sys.executable, "-m", "tests.runs.killed", "train", str(folder), *overrides]
     pipe = subprocess.PIPE
     process = subprocess.Popen(line, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
@@ -111,10 +112,18 @@ def differences(folder: Path, whole: Path) -> list[str]:
     return found
 
 
+def wait_for_begin(log: Path) -> None:
+    """Wait until the config is read and the run itself begins."""
+    while not log.exists() or "begun" not in log.read_text():
+        time.sleep(0.005)
+
+
 def stopped_and_gone_on(number: int, wait: float, folder: Path) -> str:
     """Stop a run after some seconds by a signal, let it go on to its end, and say how it ended and in which part."""
     log = folder.with_suffix(".log")
+    log.unlink(missing_ok=True)
     pid = fork(folder, log)
+    wait_for_begin(log)
     time.sleep(wait)
     os.kill(pid, number)
     ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -131,8 +140,10 @@ def main(instants: int) -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         folder, whole = Path(place) / "run", Path(place) / "whole"
+        pid = fork(whole, Path(place) / "whole.log")
+        wait_for_begin(Path(place) / "whole.log")
         begun = time.monotonic()
-        assert os.waitpid(fork(whole, Path(place) / "whole.log"), 0)[1] == 0
+        assert os.waitpid(pid, 0)[1] == 0
         seconds = time.monotonic() - begun
         draw = random.Random(0)
         for number in SIGNALS:
@@ -151,5 +162,5 @@ def main(instants: int) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["train"]:
-        sys.exit(run(Path(sys.argv[2])))
+        sys.exit(run(Path(sys.argv[2]), *sys.argv[3:]))
     sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 30))

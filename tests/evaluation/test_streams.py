@@ -6,6 +6,7 @@ from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.evaluation.streams import evaluate
 from almeta.inputs import Images
 from almeta.seeding import make_generator, seeded_weights
+from almeta.strategies import Actor
 from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest
 from almeta.tasks import StreamTasks
 from almeta.training.rollout import greedy, play
@@ -91,7 +92,8 @@ def test_an_agent_is_judged_greedily_and_without_a_graph(streams):
     agent.step = lambda *args: outputs.append(step(*args)) or outputs[-1]  # type: ignore[func-returns-value,method-assign]
     evaluate(agent, simulation, 4, seed=0)
     assert len(outputs) == 10
-    assert not any(output.utilities.requires_grad or output.value.requires_grad for output, _ in outputs)
+    assert all(output.value is not None and not output.value.requires_grad for output, _ in outputs)
+    assert not any(output.utilities.requires_grad for output, _ in outputs)
     assert all(parameter.grad is None for parameter in agent.parameters())
 
 
@@ -110,7 +112,7 @@ def test_an_episode_is_played_alike_whatever_batch_it_is_in(streams, at_once, wh
     whole = streams(num_envs=12)
     with seeded_weights(3):
         agent = PPO(lambda **shape: LSTMNetwork(**shape, hidden_size=8), Images(whole.num_pixels, 3)).eval()
-    actor = {"agent": agent, "rule": NearestLabelled(3, 1.4, 10)}[who]
+    actor: Actor = agent if who == "agent" else NearestLabelled(3, 1.4, 10)
 
     def played(simulation, tasks):
         steps = list(play(simulation, actor, greedy(make_generator(0, "ties")), tasks))

@@ -50,7 +50,7 @@ def run(folder: Path, *overrides: str) -> int:
     """Train in a folder; return the exit status of the command."""
     data = images()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the commands have it
-    almeta.runs.streams.load_dataset = lambda name: data  # type: ignore[assignment]
+    almeta.runs.streams.load_dataset = lambda *_: data
     folder.mkdir(exist_ok=True)
     config = TrainConfig.read(small_config(*RUN, *overrides))
     print("begun", flush=True)

@@ -1,6 +1,7 @@
 """What commands are told: a key too many, one missing, one of another type."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from almeta.runs.pools import SplitSuite
 from almeta.runs.streams import SplitClasses
 from tests.small_config import compose_config
 
-CONFIGS = {
+CONFIGS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "train": (TrainConfig, ()),
     "evaluate": (EvaluateConfig, ("policy=x",)),
     "benchmark": (BenchmarkConfig, ("datasets=[iris]",)),
@@ -67,7 +68,7 @@ def test_every_missing_key_is_told(command, composed):
             assert refusal(command, values).startswith(f"the config has no key '{field.name}'")
 
 
-WRONG = {
+WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     "train": {
         "batches": (0, "batches is 0; it must be a whole number of at least 1"),
         "num_envs": (2.5, "num_envs is 2.5; it must be a whole number of at least 1"),

@@ -151,8 +151,6 @@ class Trainer:
             states = {name: content["generators"][name] for name in self._generators()}
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise AlmetaError(f"the checkpoint is damaged ({error}); use another one, such as {BEST}") from error
-        for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-            group["lr"] = rate  # today's: after diverging, one goes on with a lower one
         for name, generator in self._generators().items():
             try:
                 generator.set_state(states[name])
@@ -168,10 +166,9 @@ class Trainer:
         return {"env": self.simulation.generator, "policy": self.generator}
 
     def _descend(self, loss: Tensor) -> None:
-        if self.anneal_lr:
-            left = 1.0 - self.batch / self.schedule.batches
-            for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-                group["lr"] = rate * left
+        left = 1.0 - self.batch / self.schedule.batches if self.anneal_lr else 1.0
+        for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = rate * left  # today's rate: after diverging, one goes on with a lower one
         self.optimizer.zero_grad()
         loss.backward()
         if self.max_grad_norm is not None:

@@ -372,7 +372,7 @@ def changed(tmp_path, monkeypatch):
     """Makes almeta believe that a module's source has one more line: `changed("almeta.pool")`."""
 
     def change(module):
-        file = Path(sys.modules[module].__file__)
+        file = Path(str(sys.modules[module].__file__))
         copy = tmp_path / file.name
         copy.write_bytes(file.read_bytes() + b"# changed\n")
         monkeypatch.setattr(sys.modules[module], "__file__", str(copy))
@@ -445,7 +445,7 @@ def test_a_new_strategy_changes_no_key(tmp_path, monkeypatch):
     assert {name: key_of(StrategySpec(name)) for name in STRATEGIES} == before
     own = {key_of(StrategySpec.read({"name": "newest_of_tests", "power": power})) for power in (1, 2)}
     assert len(own) == 2
-    (tmp_path / "newest_of_tests.py").write_text(Path(module.__file__).read_text() + "# changed\n")
+    (tmp_path / "newest_of_tests.py").write_text(Path(str(module.__file__)).read_text() + "# changed\n")
     assert key_of(StrategySpec.read({"name": "newest_of_tests", "power": 1})) not in own
     assert {name: key_of(StrategySpec(name)) for name in STRATEGIES} == before
 

@@ -74,7 +74,7 @@ def is_running(process: int) -> bool:
             1,
         ),
         (
-            "train.py -m seed=0,1 experiment=pool/quickstart batches=9999 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+            "train.py -m seed=0,1 experiment=pool/quickstart batches=999 hydra/launcher=joblib hydra.launcher.n_jobs=2",
             "runs/pool_quickstart/sweep/*/last.pt",
             2,
         ),

@@ -66,22 +66,31 @@ def is_running(process: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for processes")
 @pytest.mark.parametrize(
-    "line",
+    ("line", "begun", "files"),
     [
-        "benchmark.py datasets=[digits,breast_cancer] strategies=[random,margin] repeats=9999 budget=99 out=out jobs=2",
-        "train.py -m seed=0,1 experiment=pool/quickstart batches=9999 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+        (
+            "benchmark.py datasets=[digits,breast_cancer] strategies=[margin] repeats=9999 budget=99 out=out jobs=2",
+            "out/cells.sqlite",
+            1,
+        ),
+        (
+            "train.py -m seed=0,1 experiment=pool/quickstart batches=999 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+            "runs/pool_quickstart/sweep/*/last.pt",
+            2,
+        ),
     ],
 )
-def test_workers_end_when_the_command_is_killed(tmp_path, line):
+def test_workers_end_when_the_command_is_killed(tmp_path, line, begun, files):
     script, *overrides = line.split()
     asked = [sys.executable, str(ROOT / "scripts" / script), *overrides]
     process = subprocess.Popen(asked, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-3, stderr=-3)
     try:
         deadline = time.monotonic() + 120
-        while len(workers := children(process.pid)) < 4:  # two of them only watch over shared memory
+        # Two of the processes only watch over shared memory.
+        while len(workers := children(process.pid)) < 4 or len(list(tmp_path.glob(begun))) < files:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        time.sleep(3)
+        time.sleep(1)
         process.send_signal(signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + 5

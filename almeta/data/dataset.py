@@ -108,6 +108,16 @@ class Dataset:
         """Rows of each class, `[C]`, int64."""
         return np.bincount(self.y, minlength=self.num_classes)
 
+    def rows_of(self, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of some classes and their new labels, `[m]` int64 each.
+
+        The classes become 0, 1, ... in the order in which they are given.
+        """
+        renumber = np.full(self.num_classes, -1)
+        renumber[classes] = np.arange(len(classes))
+        rows = np.flatnonzero(renumber[self.y] >= 0)
+        return rows, renumber[self.y[rows]]
+
 
 def as_float32(x: np.ndarray) -> np.ndarray:
     """Columns `[n, d]` float64 as float32; where that would make different values equal, relative to a round number.

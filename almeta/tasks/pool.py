@@ -129,10 +129,7 @@ class PoolSampler:
     """
 
     def __init__(
-        self,
-        datasets: Sequence[Dataset],
-        options: PoolTaskOptions | None = None,
-        device: str | torch.device = "cpu",
+        self, datasets: Sequence[Dataset], options: PoolTaskOptions | None = None, device: str | torch.device = "cpu"
     ) -> None:
         self.datasets, self.options = tuple(datasets), options or PoolTaskOptions()
         self.device = torch.device(device)

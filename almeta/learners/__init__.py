@@ -35,14 +35,14 @@ _REGISTERED: Table[Callable[..., Any]] = Table("learner")
 
 
 def make_learner(learner: str | Mapping[str, Any] | Spec | Any, /) -> Learner:
-    """Make a learner of a name, such as "svc", of `{"name": "svc", "C": 10}`, or of what somebody brings along.
+    """Make a learner from a name ("svc"), a name with options (`{"name": "svc", "C": 10}`), or an object.
 
     Args:
-        learner: a name of `conf/learner` or one that is registered, alone or with options; a learner; or a classifier
-            or pipeline of scikit-learn, which is cloned for each episode.
+        learner: a name of `conf/learner` or a registered one, alone or with options; a learner; or a classifier or
+            pipeline of scikit-learn, which is cloned for each episode.
 
     Raises:
-        AlmetaError: for an unknown name or option, and for a thing that is no classifier.
+        AlmetaError: for an unknown name or option, and for an object that is no classifier.
     """
     if isinstance(learner, str | Mapping | Spec):
         spec = Spec.read(learner, "learner")

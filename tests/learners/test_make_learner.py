@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 import almeta.learners
 from almeta import registry
-from almeta.build import find_target
+from almeta.build import config_names, find_target, named_config
 from almeta.checks import Positive
 from almeta.data import load_dataset
 from almeta.envs import PoolSelectionVectorEnv
@@ -40,6 +40,11 @@ def test_by_name_and_with_options():
     assert make_learner({"name": "svc", "C": 10}) == make_learner(Spec("svc", (("C", 10),))) == svc(C=10)
     assert make_learner("ridge") == Ridge()
     assert make_learner({"name": "logistic_regression", "C": 0.5}) == LogisticRegression(C=0.5)
+
+
+@pytest.mark.parametrize("name", config_names("learner"))
+def test_every_shipped_name_makes_the_defaults(name):
+    assert make_learner(name) == find_target(named_config("learner", name)["_target_"], "learner")()
 
 
 def test_what_is_a_learner_already_stays_as_it_is():

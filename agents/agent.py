@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from almeta.checks import check_fields
 from almeta.inputs import Inputs
 from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.choosing import best_action
@@ -53,6 +54,33 @@ class Rollout:
 
 
 @dataclass(eq=False, repr=False)
+class Network(nn.Module):
+    """Utilities of the actions, and a memory; subclasses add `initial` and `step`.
+
+    A subclass is a dataclass: its options are fields with a type, bounds and a default.
+
+    Args:
+        inputs: what it reads.
+        num_values: 1 if it must have a state value too, else 0.
+
+    Attributes:
+        kind: the kind of problems that it can act in.
+
+    Raises:
+        AlmetaError: for an option that is out of range.
+    """
+
+    kind: ClassVar[str]
+
+    inputs: Any
+    num_values: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()  # keeps the fields, which are set already
+        check_fields(self, "network", given=("inputs", "num_values"))
+
+
+@dataclass(eq=False, repr=False)
 class Agent(nn.Module):
     """A policy and the rule by which it learns; subclasses add `explore` and `loss`.
 
@@ -67,6 +95,9 @@ class Agent(nn.Module):
         num_values: 1 for a rule that needs a state value from the network, else 0.
         min_group: episodes per task, at least, that it needs to learn anything.
         reveal: the streams it plays, `env.reveal`.
+
+    Raises:
+        AlmetaError: for an option that is out of range.
     """
 
     network: Any
@@ -79,6 +110,7 @@ class Agent(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()  # keeps the fields, which are set already
+        check_fields(self, "agent", given=("network", "inputs"))
         self.network = self.network(inputs=self.inputs, num_values=self.num_values)
 
     @property
@@ -131,7 +163,7 @@ class Agent(nn.Module):
             The action, int64, a scalar or `[E]`, and the memory for the next call; the memory given may be changed.
 
         Raises:
-            AlmetaError: if the mask has another shape, or allows nothing.
+            AlmetaError: if the observation, the mask or the start has another shape, or a mask allows nothing.
         """
         device = next(self.parameters()).device
         view, single = self.inputs.observed(observation, action_mask, episode_start, device)
@@ -140,10 +172,9 @@ class Agent(nn.Module):
         mask = view.action_mask
         outputs, memory = self.act(view, self.initial(len(mask)) if memory is None else memory)
         if generator is None:
-            chosen = outputs.utilities.masked_fill(~mask, -torch.inf).argmax(-1)
+            action = outputs.utilities.masked_fill(~mask, -torch.inf).argmax(-1).cpu().numpy()
         else:
-            chosen = best_action(outputs.utilities, mask, generator)
-        action = chosen.cpu().numpy()
+            action = best_action(outputs.utilities, mask, generator).cpu().numpy()
         return (action[0] if single else action), memory
 
     def explore(

@@ -7,24 +7,23 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from almeta.agents.agent import Network
 from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
 from almeta.checks import Count, Within
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
-from almeta.stream import Examples, StreamState
+from almeta.stream import ENCODED_AT_ONCE, Examples, StreamState
 
 # Utilities `[E, S + 1]`, the state value `[E]` or None, and the next memory.
 StreamStep = tuple[Tensor, Tensor | None, Any]
 
 
 @dataclass(eq=False, repr=False)
-class LSTMNetwork(nn.Module):
+class LSTMNetwork(Network):
     """The network of Woodward & Finn 2017 (section 4.1): an LSTM on [label, image], and a linear layer.
 
     Args:
-        inputs: what it reads.
-        num_values: 1 to have a state value too, else 0.
         hidden_size: LSTM units H.
     """
 
@@ -32,11 +31,10 @@ class LSTMNetwork(nn.Module):
     encoder_version: ClassVar[None] = None
 
     inputs: Images
-    num_values: int = 0
     hidden_size: Count = 200
 
     def __post_init__(self) -> None:
-        super().__init__()  # keeps the fields, which are set already
+        super().__post_init__()
         self.num_actions = self.inputs.num_slots + 1
         self.memory = LSTM(self.inputs.num_pixels, self.inputs.num_slots, self.hidden_size)
         self.head = nn.Linear(self.hidden_size, self.num_actions + self.num_values)
@@ -56,7 +54,7 @@ class LSTMNetwork(nn.Module):
 
 
 @dataclass(eq=False, repr=False)
-class EpisodicNetwork(nn.Module):
+class EpisodicNetwork(Network):
     """Codes of the images seen, the labels given for them, and a small network that reads their distances.
 
     The encoder is trained beforehand on the training classes (`almeta.training.pretraining`) and then frozen. At
@@ -64,26 +62,26 @@ class EpisodicNetwork(nn.Module):
     through one network shared by all slots, so that no slot is special and any number of them will do.
 
     Args:
-        inputs: what it reads; its images are squares.
-        num_values: 1 to have a state value too, else 0.
         code_size: numbers in a code F.
         channels: of the encoder's first convolution.
         hidden_size: units of the reading network.
         capacity: how many of the images before the current one are remembered; with fewer than the steps of an
             episode the oldest labels are forgotten.
+
+    Raises:
+        AlmetaError: for images that are not square.
     """
 
     kind: ClassVar[str] = "stream"
 
     inputs: Images
-    num_values: int = 0
     code_size: Count = 64
     channels: Count = 32
     hidden_size: Count = 64
     capacity: Annotated[int, Within(1, 10_000)] = 32
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__post_init__()
         pixels, hidden_size = self.inputs.num_pixels, self.hidden_size
         side = math.isqrt(pixels)
         if side * side != pixels:
@@ -102,10 +100,10 @@ class EpisodicNetwork(nn.Module):
         return sum(tensor._version for tensor in self.encoder.state_dict(keep_vars=True).values())
 
     def encode(self, images: Tensor) -> Tensor:
-        """`[..., P]` images -> `[..., F]` codes, a few thousand at a time."""
-        chunks = images.flatten(0, -2).split(4096)
+        """`[..., P]` images -> `[..., F]` codes."""
+        blocks = images.flatten(0, -2).split(ENCODED_AT_ONCE)
         with torch.no_grad():
-            return torch.cat([self.encoder(chunk) for chunk in chunks]).view(*images.shape[:-1], -1)
+            return torch.cat([self.encoder(block) for block in blocks]).view(*images.shape[:-1], -1)
 
     def initial(self, num_envs: int) -> Examples:
         """Return a memory without examples."""

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from almeta.agents.agent import Network
 from almeta.agents.memories import LSTM, LSTMState
 from almeta.checks import Count, Weight
 from almeta.errors import AlmetaError
@@ -17,15 +18,13 @@ PRIORS = {"margin": ("margin", -1.0), "entropy": ("entropy", 1.0)}
 
 
 @dataclass(eq=False, repr=False)
-class PoolScorer(nn.Module):
+class PoolScorer(Network):
     """The same small network for every candidate, which also sees the mean of all candidates' codes.
 
     Reordering the candidates reorders the scores, and any number of them will do. The score is added to a heuristic's
-    and begins at zero, so that training starts level with the heuristic.
+    and begins at zero, so that training starts level with the heuristic. It always has a state value.
 
     Args:
-        inputs: what it reads.
-        num_values: not used; it has a state value in any case.
         hidden_size: units H of each layer.
         prior: the heuristic to start from, "margin", "entropy" or "none".
         prior_weight: how sharply a softmax over the prior tells candidates apart.
@@ -37,13 +36,12 @@ class PoolScorer(nn.Module):
     kind: ClassVar[str] = "pool"
 
     inputs: PoolInputs
-    num_values: int = 0
     hidden_size: Count = 64
     prior: Literal["margin", "entropy", "none"] = "margin"
     prior_weight: Weight = 30.0
 
     def __post_init__(self) -> None:
-        super().__init__()  # keeps the fields, which are set already
+        super().__post_init__()
         size, hidden_size, names = len(self.inputs.names), self.hidden_size, self.inputs.candidate_names
         self.embed = nn.Sequential(nn.Linear(size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size))
         self.candidate_part = nn.Linear(hidden_size, hidden_size)

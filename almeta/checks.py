@@ -1,6 +1,7 @@
 """Checking plain values of a config against declared types, before anything is loaded or built."""
 
 import collections.abc
+import dataclasses
 import inspect
 import math
 import types
@@ -55,6 +56,14 @@ def check_arguments(
     hints = typing.get_type_hints(owner, include_extras=True)
     known = {key: hints.get(key, Any) for key in inspect.signature(function).parameters if key not in given}
     check_values(options, known, name)
+
+
+def check_fields(made: Any, name: str, given: Iterable[str] = ()) -> None:
+    """Raise unless the fields of a dataclass have values of the declared types; arguments as `check_arguments`."""
+    hints = typing.get_type_hints(type(made), include_extras=True)
+    for field in dataclasses.fields(made):
+        if field.name not in given:
+            check_value(f"{name}.{field.name}", getattr(made, field.name), hints[field.name])
 
 
 def check_call(function: Callable[..., Any], options: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> None:

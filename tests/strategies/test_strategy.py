@@ -139,7 +139,7 @@ class Unrelated:
 
 
 @pytest.mark.usefixtures("fresh_table")
-@pytest.mark.parametrize("wrong", [Nameless, Unrelated, Cheapest(), "cheapest", None], ids=str)
+@pytest.mark.parametrize("wrong", [Nameless, Unrelated, Cheapest(), "cheapest", None], ids=range(5))
 def test_what_is_no_strategy_is_refused(wrong):
     before = strategy_names()
     with pytest.raises(AlmetaError, match="is no strategy; derive a class from PoolStrategy and give it a name"):

@@ -31,6 +31,7 @@ DAYS = (
     *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%m-%d-%Y"),
     *("%d-%m-%Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
 )
+EPOCH = pd.Timestamp("1970-01-01", tz="UTC")  # not of nanoseconds, which end in 2262
 FORMATS = ("ISO8601", *(f"{day}{time}" for time in TIMES for day in DAYS))
 
 
@@ -86,7 +87,7 @@ def read_column(cells: pd.Series) -> Column:
 
 def _value(affixed: re.Match[str] | None, mark: str) -> float | None:
     body = BODY[mark].fullmatch(affixed["body"]) if affixed else None
-    if not affixed or not body or (affixed["sign"] and affixed["again"]):
+    if not affixed or not body or (affixed["sign"] and affixed["again"]) or (body["group"] and body["power"]):
         return None
     whole = re.sub(r"\D", "", body["whole"])
     size = float(f"{whole or 0}.{body['decimals'] or 0}{body['power'] or ''}")
@@ -116,7 +117,8 @@ def as_numbers(column: Column, mark: str, where: str) -> pd.Series:
     truth = known.str.lower().map({"true": 1.0, "false": 0.0})
     if truth.notna().all():
         return truth.reindex(column.cells.index)
-    for numbers in (_numbers(known, column, mark), _dates(known, where)):
+    for read in (lambda: _numbers(known, column, mark), lambda: _dates(known, where)):
+        numbers = read()
         odd = known[numbers.isna()]
         dashes = odd[~odd.str.contains(r"\w")]
         counted = numbers.count()
@@ -169,4 +171,4 @@ def _dates(known: pd.Series, where: str) -> pd.Series:
 
 def _parsed(cells: pd.Series, form: str) -> pd.Series:
     dates = pd.to_datetime(cells, format=form, errors="coerce", utc=True)
-    return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    return (dates - EPOCH) / pd.Timedelta(days=1)

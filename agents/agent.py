@@ -1,4 +1,4 @@
-"""What all agents share: a network, the inputs it reads, and a loss to learn from what was played."""
+"""What all agents share: a network, the inputs it reads, and a loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from almeta.inputs import Inputs
 from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.choosing import best_action
 
-# Called as make_network(inputs, num_values): the inputs it is to read, and 1 if it must have a state value, else 0.
+# A class of networks with its options: called with `inputs` and `num_values`.
 MakeNetwork = Callable[..., Any]
 
 
@@ -22,17 +22,17 @@ class Rollout:
     """E finished episodes of T steps, time first.
 
     Attributes:
-        utilities: `[T, E, A]` float32, what the actor returned, with its graph when gradients were on.
-        values: `[T, E]` float32, the state values; None from an actor that has none.
+        utilities: `[T, E, A]` float32, as the agent returned them, with their graph if gradients were on.
+        values: `[T, E]` float32, the state values; None from an agent that has none.
         masks: `[T, E, A]` bool, the allowed actions.
         actions: `[T, E]` int64.
         rewards: `[T, E]` float32.
-        outcomes: T outcomes of the simulation, for measures of its own.
-        targets: `[T, E]` int64, the right actions where there are such; else None.
+        outcomes: T outcomes of the simulation, for its own measures.
+        targets: `[T, E]` int64, the right actions; None where there are none.
         group: episodes per task; they are neighbours.
-        views: what the agent read at each step, for `replay`; None from other actors.
-        images: `[T, E, P]`, what `replay` must encode anew; None where nothing is.
-        behaviour: the same rollout as it was played, when utilities and values are those of later weights.
+        views: what the agent read at each step, for `replay`; None if the agent learns in one epoch.
+        images: `[T, E, P]`, for `replay` to encode again; None where there are none, or in one epoch.
+        behaviour: the rollout as it was played; None if this is it.
     """
 
     utilities: Tensor
@@ -48,7 +48,7 @@ class Rollout:
     behaviour: "Rollout | None" = None
 
     def with_outputs(self, utilities: Tensor, values: Tensor | None) -> "Rollout":
-        """Return the same episodes and actions with the outputs of today's weights."""
+        """Return the same episodes and actions with the outputs of the present weights."""
         played = self if self.behaviour is None else self.behaviour
         return replace(self, utilities=utilities, values=values, behaviour=played)
 
@@ -92,9 +92,9 @@ class Agent(nn.Module):
 
     Attributes:
         kinds: the kinds of problems it can learn from; None for all.
-        num_values: 1 for a rule that needs a state value from the network, else 0.
-        min_group: episodes per task, at least, that it needs to learn anything.
-        reveal: the streams it plays, `env.reveal`.
+        num_values: 1 if the loss needs a state value from the network, else 0.
+        min_group: the fewest episodes per task that it can learn from.
+        reveal: the option `env.reveal` of the streams it plays.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -115,12 +115,12 @@ class Agent(nn.Module):
 
     @property
     def epochs(self) -> int:
-        """How often the loss is taken from one batch."""
+        """The number of passes over each batch."""
         return 1
 
     @property
     def encoder_version(self) -> int | None:
-        """Equal numbers mean that an image is encoded alike; None while the encoder learns."""
+        """A number that changes with the encoder; None while the encoder learns."""
         return self.network.encoder_version
 
     def encode(self, images: Tensor) -> Tensor:
@@ -132,11 +132,11 @@ class Agent(nn.Module):
         return self.network.initial(num_envs)
 
     def step(self, state: Any, memory: Memory) -> tuple[Outputs, Memory]:
-        """Read a state, and return outputs and the next memory."""
+        """Return the outputs for a state, and the next memory."""
         return self.act(self.inputs(state), memory)
 
     def act(self, view: Any, memory: Memory) -> tuple[Outputs, Memory]:
-        """Return outputs for what was read of a state, and the next memory."""
+        """Return the outputs for what was read of a state, and the next memory."""
         utilities, value, memory = self.network.step(view, memory)
         return Outputs(utilities, value, view), memory
 
@@ -154,7 +154,7 @@ class Agent(nn.Module):
         Args:
             observation: as the environments return it.
             memory: what the previous call returned; None before the first step.
-            episode_start: where an episode begins and memory must be emptied, a bool or `[E]`.
+            episode_start: where an episode begins and memory must be emptied, a bool or `[E]`; None for nowhere.
             action_mask: `info["action_mask"]`, `[A]` or `[E, A]`, an array or a list; None takes the observation's, or
                 allows everything.
             generator: breaks ties between actions; None takes the first.
@@ -185,12 +185,11 @@ class Agent(nn.Module):
         Args:
             utilities: `[E, A]` without a graph.
             action_mask: `[E, A]` bool.
-            target: `[E]` int64, the right actions, for rules of exploration that look at them; None where there are
-                none.
+            target: `[E]` int64, the right actions; None where there are none.
             generator: draws.
         """
         raise NotImplementedError
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss (a scalar with its graph) and further scalars worth logging."""
+        """Return the loss, a scalar with its graph, and further scalars to log."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Policy gradients for every kind of problem, with memory and action masks: REINFORCE, actor-critic, PPO."""
+"""Policy gradients: REINFORCE, actor-critic and PPO."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -46,14 +46,14 @@ class _PolicyGradient(Agent):
 
 @dataclass(eq=False, repr=False)
 class GroupReinforce(_PolicyGradient):
-    """REINFORCE (Williams 1992) that compares an action with those of the other episodes of its task.
+    """REINFORCE (Williams 1992) with the other episodes of the same task as baseline.
 
-    Tasks differ far more in what can be reached in them than actions do. `group_advantages` takes out the task, and
-    what earlier actions have gained.
+    Returns differ more between tasks than between actions. `group_advantages` subtracts the effect of the task, and
+    that of earlier actions.
 
     Args:
-        returns: what an action is to raise: "curve", the later points of the curve of summed rewards, each of which
-            counts (on pools that is the learning curve); or "rewards", their sum.
+        returns: what an action is to raise: "curve", every later point of the curve of summed rewards (on pools, the
+            learning curve); or "rewards", the sum of later rewards.
     """
 
     min_group: ClassVar[int] = 2
@@ -100,7 +100,7 @@ class ActorCritic(Reinforce):
     """Advantage actor-critic with generalised advantages.
 
     Args:
-        gae_lambda: how far advantages look ahead before they trust the value.
+        gae_lambda: how far advantages look ahead before they rely on the value, lambda of `gae_advantages`.
         norm_adv: scale the advantages of a batch to mean 0 and standard deviation 1.
     """
 
@@ -138,7 +138,6 @@ class PPO(ActorCritic):
 
     @property
     def epochs(self) -> int:
-        """How often the loss is taken from one batch."""
         return self.update_epochs
 
     def _policy_loss(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks of pools: utilities of the rows, whatever their number."""
+"""Networks for pools: utilities of any number of rows."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs, PoolView
 from almeta.strategies.actor import Memory
 
-# A hand-made score to start from: the candidate input and its sign.
+# The candidate input, and its sign, of each heuristic to start from.
 PRIORS = {"margin": ("margin", -1.0), "entropy": ("entropy", 1.0)}
 
 
@@ -21,13 +21,13 @@ PRIORS = {"margin": ("margin", -1.0), "entropy": ("entropy", 1.0)}
 class PoolScorer(Network):
     """The same small network for every candidate, which also sees the mean of all candidates' codes.
 
-    Reordering the candidates reorders the scores, and any number of them will do. The score is added to a heuristic's
-    and begins at zero, so that training starts level with the heuristic. It always has a state value.
+    Reordering the candidates reorders the scores, and there may be any number of them. The score is added to a
+    heuristic's and begins at zero, so that training starts level with the heuristic. It always has a state value.
 
     Args:
         hidden_size: units H of each layer.
         prior: the heuristic to start from, "margin", "entropy" or "none".
-        prior_weight: how sharply a softmax over the prior tells candidates apart.
+        prior_weight: factor of the prior; the higher, the sharper is a softmax over it.
 
     Raises:
         AlmetaError: if the inputs lack the prior's.
@@ -58,7 +58,6 @@ class PoolScorer(Network):
         self._prior_weight = sign * self.prior_weight
 
     def initial(self, num_envs: int) -> Memory:
-        """Return the empty memory: there is none."""
         return ()
 
     def step(self, view: PoolView, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
@@ -67,7 +66,7 @@ class PoolScorer(Network):
         return self._scores(view, codes, context), self.value(context).squeeze(-1), memory
 
     def _codes(self, view: PoolView) -> tuple[Tensor, Tensor]:
-        """Codes of the candidates `[E, N, H]`, and their mean over the rows that may be picked, `[E, H]`."""
+        """Return codes of the candidates `[E, N, H]`, and their mean over the rows that may be picked, `[E, H]`."""
         candidates, available = view.candidates, view.action_mask
         together = torch.cat((candidates, view.pool[..., None, :].expand(*candidates.shape[:-1], -1)), -1)
         codes = self.embed(together).relu()
@@ -84,7 +83,7 @@ class PoolScorer(Network):
 
 @dataclass(eq=False, repr=False)
 class RecurrentPoolScorer(PoolScorer):
-    """A scorer that remembers: an LSTM of H units carries what it saw of the pool from query to query."""
+    """A scorer with memory: an LSTM of H units reads the pool at every query."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

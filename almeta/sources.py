@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-# Modules whose code says how something is checked, told or loaded, and does not change a result.
+# Modules that check, report or load, and do not change a result.
 _TOOLS = ("almeta.errors", "almeta.checks", "almeta.files", "almeta.registry", "almeta.build", "almeta.data")
 
 
@@ -17,7 +17,7 @@ def source_digest(*modules: str) -> str:
     """Return a digest of the source of modules.
 
     Args:
-        modules: their names; they are imported already. Of one without a file, its name counts.
+        modules: their names; they are imported already. A module without a file counts by its name.
     """
     digest = hashlib.sha256()
     for name in modules:
@@ -39,7 +39,7 @@ def closure_digest(module: str) -> str:
 
 
 def _used(module: ModuleType) -> Iterator[str]:
-    """Yield the modules of almeta that define what stands in a module's namespace, tools apart."""
+    """Yield the modules of almeta, without tools, that define what is in a module's namespace."""
     for value in vars(module).values():
         name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
         if isinstance(name, str) and name.startswith("almeta.") and not name.startswith(_TOOLS):

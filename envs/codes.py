@@ -1,4 +1,4 @@
-"""Codes of a stream's images, kept while the encoder stays as it is: only images that are shown are encoded."""
+"""Codes of a stream's images, kept while the encoder stays as it is."""
 
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -12,7 +12,7 @@ from almeta.stream import ENCODED_AT_ONCE, Encodes
 
 @dataclass
 class _Codes:
-    """The codes `[V, F]` of a table of images, by one version of an encoder; only those that are known count."""
+    """The codes `[V, F]` of a table of images, by one version of an encoder, and which of them `[V]` are known."""
 
     version: int | None
     codes: Tensor
@@ -24,7 +24,7 @@ _codes: WeakKeyDictionary[Encodes, WeakTensorKeyDictionary] = WeakKeyDictionary(
 
 
 def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
-    """Return the codes `[..., F]` of some rows of a table of images.
+    """Return the codes `[..., F]` of some rows of a table of images, and encode only those.
 
     They are computed when they are first asked for, and kept as long as the encoder stays as it is. Blocks always have
     the same size, since the size of a product may change last digits.

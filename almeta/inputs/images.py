@@ -1,4 +1,4 @@
-"""What a policy reads of a one-shot stream: the image, and the label that was revealed for the one before."""
+"""What a policy reads of a one-shot stream."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from almeta.stream import StreamState
 
 @dataclass(frozen=True)
 class Images:
-    """A stream's state as it is.
+    """A stream's state as it is: the image, and the label that was revealed for the one before.
 
     Args:
         num_pixels: numbers in an image P.
@@ -30,7 +30,6 @@ class Images:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The label's slots, then the pixels, each as one name."""
         return (f"{self.num_slots} label slots", f"{self.num_pixels} pixels")
 
     def __call__(self, state: StreamState) -> StreamState:
@@ -39,7 +38,6 @@ class Images:
     def observed(
         self, observation: Any, action_mask: Any, start: Any, device: torch.device
     ) -> tuple[StreamState, bool]:
-        """Read an observation of `OneShotStreamEnv` `[S + P]`, or of its batch `[E, S + P]`."""
         given = to_array("the observation", observation)
         batch = np.atleast_2d(given)
         check_shape("the observation", batch, ["E", self.num_slots + self.num_pixels])

@@ -13,21 +13,21 @@ from almeta.pool import PoolState
 
 
 class Inputs(Protocol):
-    """What a policy reads of a state. An agent has one, and so has an environment that shows what the agent reads."""
+    """What a policy reads of a state: numbers that have names."""
 
     kind: ClassVar[str]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the numbers are called; a checkpoint keeps them, since a network is made for just these."""
+        """The names of the numbers; checkpoints keep them, since a network is made for exactly these numbers."""
         ...
 
     def __call__(self, state: Any) -> Any:
-        """Read a state. The view returned has an `action_mask` `[E, A]` bool."""
+        """Return a view of a state, which has an `action_mask` `[E, A]` bool."""
         ...
 
     def observed(self, observation: Any, action_mask: Any, start: Any, device: torch.device) -> tuple[Any, bool]:
-        """Read an observation of the Gymnasium environment, and return whether it is of a single episode.
+        """Return a view of an observation of the Gymnasium environment, and whether it is of a single episode.
 
         Raises:
             AlmetaError: if the observation, the mask or the start has another shape, or a mask allows nothing.
@@ -37,13 +37,13 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class PoolView:
-    """What a policy sees of E pools.
+    """What a policy reads of E pools.
 
     Attributes:
         candidates: `[E, N, F]` float32, numbers about each row; 0 for rows that may not be picked.
         pool: `[E, G]` float32, numbers about each pool.
         action_mask: `[E, N]` bool, the rows that may be picked.
-        start: `[E]` bool, where an episode begins and memory must be empty; None when that is so nowhere.
+        start: `[E]` bool, where an episode begins and memory must be emptied; None for nowhere.
     """
 
     candidates: Tensor
@@ -53,11 +53,11 @@ class PoolView:
 
 
 class PoolInputs:
-    """A set of inputs of pools: a subclass has the two tuples of names, and `read`.
+    """A set of inputs for pools: a subclass has the two tuples of names, and `read`.
 
     Attributes:
-        candidate_names: of the F numbers about each row.
-        pool_names: of the G numbers about each pool.
+        candidate_names: names of the F numbers about each row.
+        pool_names: names of the G numbers about each pool.
     """
 
     kind: ClassVar[str] = "pool"
@@ -80,7 +80,6 @@ class PoolInputs:
     def observed(
         self, observation: Mapping[str, Any], action_mask: Any, start: Any, device: torch.device
     ) -> tuple[PoolView, bool]:
-        """Read an observation of `PoolSelectionEnv` or its batch."""
         if not isinstance(observation, Mapping) or not {"candidates", "pool"} <= observation.keys():
             raise AlmetaError("the observation has no 'candidates' and 'pool'; pass on what a pool environment returns")
         candidates, pool = (to_array(f"observation['{name}']", observation[name]) for name in ("candidates", "pool"))

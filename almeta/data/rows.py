@@ -48,10 +48,11 @@ def share_of_rows(one: list[str], other: list[str]) -> float:
 
     The estimate uses at most 48 rows: its standard error is below 0.08 for tables of similar size.
     """
-    return max(
-        _share(*({text for text in texts if text.startswith(kind)} for texts in (one, other)), size)
-        for kind, size in SIZES.items()
-    )
+    shares = []
+    for kind, size in SIZES.items():
+        first, second = ({text for text in texts if text.startswith(kind)} for texts in (one, other))
+        shares.append(_share(first, second, size))
+    return max(shares)
 
 
 def _share(one: set[str], other: set[str], size: int) -> float:

@@ -95,9 +95,9 @@ class Scikit:
         fitted, seen = [], []
         for episode, seed in enumerate(seeds):
             counted = weights[episode] > 0
-            example = (part[episode][counted] for part in (rows, labels, weights))
-            seen.append(np.unique(labels[episode][counted]))
-            fitted.append(self._fit_one(*example, seed) if len(seen[-1]) > 1 else None)
+            x_known, y_known, weight_known = (part[episode][counted] for part in (rows, labels, weights))
+            seen.append(np.unique(y_known))
+            fitted.append(self._fit_one(x_known, y_known, weight_known, seed) if len(seen[-1]) > 1 else None)
         return ScikitModel(fitted, seen, num_classes)
 
     def _fit_one(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray, seed: int) -> Any:

@@ -53,7 +53,8 @@ def register_network(network: type[nn.Module]) -> type[nn.Module]:
     Raises:
         AlmetaError: if it is no module with `initial` and `step`.
     """
-    if not (isinstance(network, type) and issubclass(network, nn.Module) and hasattr(network, "step")):
+    is_module = isinstance(network, type) and issubclass(network, nn.Module)
+    if not (is_module and hasattr(network, "initial") and hasattr(network, "step")):
         raise AlmetaError(f"{network!r} is no network; it must be a torch module with `initial` and `step`")
     trust(network.__module__)
     return network

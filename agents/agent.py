@@ -124,7 +124,7 @@ class Agent(nn.Module):
         return self.network.encoder_version
 
     def encode(self, images: Tensor) -> Tensor:
-        """Turn images `[..., P]` into the network's items `[..., F]`."""
+        """Return the network's items `[..., F]` of images `[..., P]`."""
         return self.network.encode(images)
 
     def initial(self, num_envs: int) -> Memory:

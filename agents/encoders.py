@@ -25,6 +25,6 @@ class ConvEncoder(nn.Module):
         self.code = nn.Linear(widths[-1] * side * side, code_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[n, P]` images in [0, 1] -> `[n, F]` codes."""
+        """Return the codes `[n, F]` of images `[n, P]` in [0, 1]."""
         square = images.view(-1, 1, self.image_size, self.image_size)
         return self.code(self.convolutions(square).flatten(1))

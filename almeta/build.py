@@ -29,7 +29,6 @@ _ROOMS = {
     "oracle": "almeta.oracles",
     "logger": "almeta.training.loggers",
 }
-PARTS = tuple(_ROOMS)
 # The calls that trust the module of such a part; `modules` trusts any.
 _REGISTER = {
     "env": "register_kind", "agent": "register_agent", "network": "register_network", "learner": "register_learner"
@@ -98,7 +97,7 @@ def as_config(thing: Any) -> Config:
 
 def trust_targets(config: Mapping[str, Any]) -> None:
     """Trust the modules that a config names, because the person who runs the command wrote the config."""
-    for part in PARTS:
+    for part in _ROOMS:
         target = (config.get(part) or {}).get("_target_")
         if isinstance(target, str) and not target.startswith("almeta."):
             trust(target.rpartition(".")[0])

@@ -1,4 +1,4 @@
-"""Pools: a state to ask for, and labels to tell.
+"""Pools: `state` returns what may be known, `tell` adds labels.
 
 A `Pool` is the same object in the environment, for your own rows and in adapters of other libraries. It holds neither
 test rows nor hidden labels, so that none can leak.
@@ -198,7 +198,7 @@ class Pool:
             raise AlmetaError(f"row {int(rows[taken][0])} was picked before, or pads its pool; choose another one")
         ordered = rows.sort(1).values
         if ((ordered.diff() == 0) & (ordered[:, 1:] >= 0)).any():
-            raise AlmetaError("a row stands twice among those that are told; name it once")
+            raise AlmetaError("a row is given twice; name it once")
         classes = self.num_classes[:, None].expand_as(labels)
         wrong = (labels < -1) | (labels >= classes)
         if wrong.any():

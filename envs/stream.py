@@ -1,4 +1,4 @@
-"""The one-shot stream: for every image, predict its label slot or pay to be told it.
+"""The one-shot stream: for every image, predict its label slot or pay to learn it.
 
 The task of Woodward & Finn, "Active One-shot Learning", arXiv 1702.06559 (2017), section 4.
 """

@@ -90,8 +90,8 @@ class PoolInputs:
         check_shape("observation['pool']", pool, [len(candidates), len(self.pool_names)])
         given = observation.get("action_mask") if action_mask is None else action_mask
         mask, starts = read_mask(given, candidates.shape[:2], device), read_starts(start, len(candidates), device)
-        numbers = (torch.as_tensor(part, device=device) for part in (candidates, pool))
-        return PoolView(*numbers, mask, starts), single
+        numbers = [torch.as_tensor(part, device=device) for part in (candidates, pool)]
+        return PoolView(numbers[0], numbers[1], mask, starts), single
 
 
 def to_array(name: str, given: Any, dtype: type = np.float32) -> np.ndarray:

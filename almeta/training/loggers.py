@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -165,28 +165,25 @@ class WandbLogger:
         if place == "train" and record["kind"] != "train":
             place = "train_classes"
         values = {key: value for key, value in record.items() if key != "batch"}
-        try:
-            self._run.log({"batch": record["batch"], **dict(_flatten(place, values))})
-        except Exception as error:  # no failure may stop the training
-            self._warn(error)
+        self._attempt(self._run.log, {"batch": record["batch"], **dict(_flatten(place, values))})
 
     def close(self) -> None:
         """Wait until everything is sent or written; call it in a `finally`."""
-        if self._run is None:
-            return
         run, self._run = self._run, None
-        try:
-            run.finish()
-        except Exception as error:  # as above
-            self._warn(error)
+        if run is not None:
+            self._attempt(run.finish)
 
-    def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            logging.getLogger(__name__).warning(
-                "Weights & Biases does not take the figures (%s); metrics.jsonl still has them all", reason
-            )
-        self._warned = True
+    def _attempt(self, call: Callable[..., Any], *values: Any) -> None:
+        """Call wandb; its first failure becomes a warning, since no failure may stop the training."""
+        try:
+            call(*values)
+        except Exception as error:
+            if not self._warned:
+                reason = str(error).strip().partition("\n")[0] or type(error).__name__
+                logging.getLogger(__name__).warning(
+                    "Weights & Biases does not take the figures (%s); metrics.jsonl still has them all", reason
+                )
+            self._warned = True
 
 
 def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:

@@ -63,7 +63,7 @@ class Progress:
             self._mean_return = record.get("mean_return")
 
     def close(self) -> None:
-        """Nothing is open between the batches."""
+        """Do nothing: nothing is open between the batches."""
 
     def _watch(self, batches: range, every: float, show: Callable[[int, str], None]) -> Iterator[int]:
         """Yield the batches; call `show` with the number of finished ones and a line of figures, also at the end."""

@@ -135,21 +135,19 @@ def test_many_images_are_encoded_in_blocks_as_kept_codes_are():
 
 
 @pytest.mark.parametrize(
-    "make, message",
+    "network, options, message",
     [
-        (lambda: LSTMNetwork(Images(16, 3), hidden_size=0), "hidden_size is 0; it must be a whole number of at least"),
-        (
-            lambda: EpisodicNetwork(Images(16, 3), capacity=0),
-            "capacity is 0; it must be a whole number from 1 to 10000",
-        ),
-        (lambda: EpisodicNetwork(Images(16, 3), code_size=2.5), r"code_size is 2\.5; it must be a whole number"),
-        (lambda: PoolScorer(Candidates(), prior="best"), "prior is 'best'; it must be 'margin' or 'entropy' or 'none'"),
-        (lambda: RecurrentPoolScorer(Candidates(), prior_weight=-1), "prior_weight is -1; it must be a number of at"),
+        (LSTMNetwork, {"hidden_size": 0}, "hidden_size is 0; it must be a whole number of at least 1"),
+        (EpisodicNetwork, {"capacity": 0}, "capacity is 0; it must be a whole number from 1 to 10000"),
+        (EpisodicNetwork, {"code_size": 2.5}, r"code_size is 2\.5; it must be a whole number"),
+        (PoolScorer, {"prior": "best"}, "prior is 'best'; it must be 'margin' or 'entropy' or 'none'"),
+        (RecurrentPoolScorer, {"prior_weight": -1}, "prior_weight is -1; it must be a number of at least 0"),
     ],
 )
-def test_options_out_of_range_are_refused(make, message):
+def test_options_out_of_range_are_refused(network, options, message):
+    inputs = Images(PIXELS, 3) if network.kind == "stream" else Candidates()
     with pytest.raises(AlmetaError, match=rf"network\.{message}"):
-        make()
+        network(inputs, **options)
 
 
 def test_kept_codes_follow_the_encoder(monkeypatch):

@@ -23,7 +23,7 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 
 @dataclass(eq=False, repr=False)
-class _PolicyGradient(Agent):
+class PolicyGradient(Agent):
     """Utilities are logits; the agent acts by sampling.
 
     Args:
@@ -37,7 +37,7 @@ class _PolicyGradient(Agent):
     def explore(self, utilities: Tensor, action_mask: Tensor, target: Any, generator: torch.Generator) -> Tensor:
         return sample_action(utilities, action_mask, generator)
 
-    def _read(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    def read(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Return log-probability of the actions taken and entropy, each `[T, E]`."""
         log_probs = masked_log_probs(rollout.utilities, rollout.masks)
         taken = log_probs.gather(-1, rollout.actions[..., None]).squeeze(-1)
@@ -45,7 +45,7 @@ class _PolicyGradient(Agent):
 
 
 @dataclass(eq=False, repr=False)
-class GroupReinforce(_PolicyGradient):
+class GroupReinforce(PolicyGradient):
     """REINFORCE (Williams 1992) with the other episodes of the same task as baseline.
 
     Returns differ more between tasks than between actions. `group_advantages` subtracts the effect of the task, and
@@ -63,7 +63,7 @@ class GroupReinforce(_PolicyGradient):
     returns: Literal["curve", "rewards"] = "curve"
 
     def loss(self, rollout: Rollout) -> Loss:
-        log_probs, entropy = self._read(rollout)
+        log_probs, entropy = self.read(rollout)
         curve = rollout.rewards.cumsum(0)
         returns = discounted_returns(curve if self.returns == "curve" else rollout.rewards, self.gamma)
         advantages = group_advantages(returns, curve - rollout.rewards, rollout.group)
@@ -72,7 +72,7 @@ class GroupReinforce(_PolicyGradient):
 
 
 @dataclass(eq=False, repr=False)
-class Reinforce(_PolicyGradient):
+class Reinforce(PolicyGradient):
     """REINFORCE (Williams 1992) with a learned state value as baseline.
 
     Args:
@@ -84,7 +84,7 @@ class Reinforce(_PolicyGradient):
     vf_coef: Weight = 0.5
 
     def loss(self, rollout: Rollout) -> Loss:
-        log_probs, entropy = self._read(rollout)
+        log_probs, entropy = self.read(rollout)
         values = _values(rollout)
         returns = discounted_returns(rollout.rewards, self.gamma)
         policy_loss = -(log_probs * (returns - values.detach())).mean()
@@ -108,11 +108,11 @@ class ActorCritic(Reinforce):
     norm_adv: bool = True
 
     def loss(self, rollout: Rollout) -> Loss:
-        log_probs, entropy = self._read(rollout)
+        log_probs, entropy = self.read(rollout)
         values = _values(rollout)
         played = rollout if rollout.behaviour is None else rollout.behaviour
         with torch.no_grad():
-            old_log_probs, old_values = self._read(played)[0], _values(played)
+            old_log_probs, old_values = self.read(played)[0], _values(played)
             advantages = gae_advantages(rollout.rewards, old_values, self.gamma, self.gae_lambda)
             returns = advantages + old_values
             if self.norm_adv:

@@ -195,10 +195,13 @@ class Setting:
         options = replace(self.env, synthetic=0.0, group=1)
         return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle)
 
+    def known_as(self, dataset: Dataset) -> str:
+        """Return the name of a data set's random numbers; a file is known by its content, wherever it lies."""
+        return dataset.content if dataset.name.startswith("csv:") else dataset.name
+
     def seeds(self, dataset: Dataset) -> list[int]:
-        """Return what draws the task of each repeat: a file's depend on its content, not on how its path is spelled."""
-        known = dataset.content if dataset.name.startswith("csv:") else dataset.name
-        return [task_seed(self.seed, known, repeat) for repeat in range(self.repeats)]
+        """Return what draws the task of each repeat."""
+        return [task_seed(self.seed, self.known_as(dataset), repeat) for repeat in range(self.repeats)]
 
 
 def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
@@ -224,10 +227,11 @@ def _computing(setting: Setting) -> Iterator[None]:
 
 
 def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
-    generator = make_generator(setting.seed, f"{contender} on {dataset}", setting.device)
+    loaded = load_dataset(dataset, **setting.options_of(dataset))
+    generator = make_generator(setting.seed, f"{contender} on {setting.known_as(loaded)}", setting.device)
     actor = contender.make(generator)
     curves: list[Tensor] = []
-    for simulation, tasks in _batches(load_dataset(dataset, **setting.options_of(dataset)), setting):
+    for simulation, tasks in _batches(loaded, setting):
         curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
     # A budget of None empties the smallest pool of a batch; batches are cut to the shortest one.
     shortest = min(map(len, curves))
@@ -236,7 +240,7 @@ def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
 
 def _batches(dataset: Dataset, setting: Setting) -> Iterator[tuple[PoolSimulation, PoolTasks]]:
     """Yield the repeats of a data set in batches of bounded memory, each with a simulation to play it in."""
-    seeds, name = setting.seeds(dataset), dataset.name
+    seeds, name = setting.seeds(dataset), setting.known_as(dataset)
     one = setting.simulation(dataset, 1, "size").sampler.draw_seeded(seeds[:1])
     size = max(1, _BATCH // (one.x.numel() + one.test_x.numel()))
     for begin in range(0, len(seeds), size):
@@ -324,7 +328,7 @@ def _open(
         for contender in contenders:
             cell = (name, str(contender))
             players[cell] = contender.on(loaded)
-            keys[cell] = setting.key(name, loaded.content, players[cell])
+            keys[cell] = setting.key(setting.known_as(loaded), loaded.content, players[cell])
     if cut:
         say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
     return keys, players

@@ -1,6 +1,6 @@
 """How figures look: one set of colours, dashes and markers, one legend, one way to become a PNG.
 
-A strategy looks the same in every figure of every run. Its look comes from its place: the strategies of almeta have
+A strategy of almeta looks the same in every figure of every run. Its look comes from its place: these strategies have
 fixed places, others take free ones (`looks`). Figures are made from matplotlib's objects alone, so that they need no
 window, no display and nothing global.
 """
@@ -77,9 +77,9 @@ def places() -> dict[str, int]:
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Give each strategy or policy its look: `color`, `linestyle` and `marker`, keywords of `Axes.plot`.
 
-    A strategy of almeta always has the look of its place. The others take free places in the order of `names`: first
-    those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names differ in
-    colour, in dashes and in markers; from the 13th place on colours come again with other dashes and markers.
+    A strategy of almeta without options always has the look of its place. The others take free places in the order of
+    `names`: first those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names
+    differ in colour, in dashes and in markers; from the 13th place on colours come again with other dashes and markers.
     """
     names, fixed = list(dict.fromkeys(names)), places()
     taken = {fixed[name] for name in names if name in fixed}

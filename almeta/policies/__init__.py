@@ -90,7 +90,7 @@ class Member:
 
     def has_seen(self, dataset: str) -> bool:
         """Whether a data set, or a near-duplicate of it, was among those it was trained on."""
-        return group_of(dataset) in {group_of(name) for name in self.trained_on}
+        return _group(dataset) in {_group(name) for name in self.trained_on}
 
     def seen_rows(self, rows: list[str]) -> str | None:
         """Return the name of a data set it was trained on that has more than half of the rows of a sketch, or None."""
@@ -145,7 +145,7 @@ class TrainedPolicy:
         if members := [member for member in self.members if not member.has_seen(dataset)]:
             return members
         raise AlmetaError(
-            f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{group_of(dataset)}'); "
+            f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{_group(dataset)}'); "
             "judge it on other data sets, or name a folder with runs of all folds"
         )
 
@@ -153,13 +153,22 @@ class TrainedPolicy:
     def digest(self) -> str:
         """A text that is equal for policies that act alike: of their weights, and of the code that reads them."""
         content = self.members[0].content
-        parts = (("network", content["config"]["network"]), ("inputs", content["inputs"]))
+        config = content["config"]
+        parts = (("agent", config["agent"]), ("network", config["network"]), ("inputs", content["inputs"]))
         code = [closure_digest(find_target(part["_target_"], name).__module__) for name, part in parts]
         return f"policy {[member.digest for member in self.members]} {code}"
 
     def make(self, generator: torch.Generator) -> Agent:
         """Return the agent of the first member, on the device of the generator."""
         return self.members[0].load(generator.device)
+
+
+def _group(dataset: str) -> str:
+    """Return the group of a data set; a name that only somebody else has registered stands for itself."""
+    try:
+        return group_of(dataset)
+    except AlmetaError:
+        return dataset
 
 
 def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:

@@ -26,6 +26,7 @@ class Run(ABC):
     Attributes:
         kind: of the problem, as its options and its simulation say it.
         score: the measure that chooses the best checkpoint, and that sweepers raise.
+        without: parts of a config that this kind has no use for.
         agent: who learns.
         simulation: what it learns from.
         evaluations: by the part of the data that they measure on, "train" and "test".
@@ -33,12 +34,14 @@ class Run(ABC):
 
     kind: ClassVar[str]
     score: ClassVar[str] = "mean_return"
+    without: ClassVar[tuple[str, ...]] = ()
     simulation: Simulation
     evaluations: dict[str, Evaluate]
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.build()
+        assert self.simulation.kind == self.kind, f"{type(self).__name__} plays problems of another kind"
         agent = self.agent = build_agent(config.plain(), self.make_inputs())
         if self.simulation.group < agent.min_group:
             raise AlmetaError(

@@ -94,6 +94,7 @@ def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor], assig
     Raises:
         AlmetaError: if they are of another network, or not finite.
     """
+    types = {name: weight.dtype for name, weight in agent.state_dict().items()}
     try:
         agent.load_state_dict(weights, assign=assign)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -102,6 +103,8 @@ def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor], assig
             "use the config that trained them"
         ) from error
     for name, weight in weights.items():
+        if weight.dtype != types[name]:
+            raise AlmetaError(f"the weights '{name}' are {weight.dtype} instead of {types[name]}; use another policy")
         if not weight.isfinite().all():
             raise AlmetaError(
                 f"the weights '{name}' are not finite: the policy is damaged or has diverged; use another"

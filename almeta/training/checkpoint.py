@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import pickletools
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +41,10 @@ _DEEPEST, _MOST_PARTS = 30, 1_000_000
 _PLAIN = (str, int, float, type(None))
 
 
+# What the pickle of tensors, numbers, texts, lists and dictionaries calls.
+_MAKES_TENSORS = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor_v2|parameter)")
+
+
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write `content` to `path`, completely or not at all.
 
@@ -66,6 +72,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile("its parts are larger than the file")
             if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"bad checksum of {broken}")
+            for name in archive.namelist():
+                if name.endswith(".pkl"):
+                    _check_calls(archive.read(name))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise AlmetaError(f"no checkpoint at {path}") from None
@@ -83,6 +92,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise AlmetaError(f"{path} is damaged: it has no {error} of the right kind; use another one") from error
     check_entries(content, _ENTRIES, path)
     return content
+
+
+def _check_calls(pickled: bytes) -> None:
+    """Raise unless a pickle calls nothing but what makes tensors: torch would also make arrays of any size.
+
+    Raises:
+        pickle.UnpicklingError: if it does.
+    """
+    for operation, argument, _ in pickletools.genops(pickled):
+        names_something = "GLOBAL" in operation.name or operation.name in ("INST", "EXT1", "EXT2", "EXT4")
+        if names_something and not _MAKES_TENSORS.fullmatch(str(argument)):
+            raise pickle.UnpicklingError(f"it calls {argument}")
 
 
 def check_plain(content: Any, path: Path) -> None:

@@ -22,7 +22,6 @@ from almeta.evaluation.cells import CellStore
 from almeta.registry import Table
 from almeta.runs import pools as runs
 from almeta.runs.config import BenchmarkConfig
-from almeta.sources import closure_digest, source_digest
 from almeta.strategies import make_strategy, strategy_class, strategy_names
 from tests.small_config import compose_config
 
@@ -362,8 +361,6 @@ def test_the_key_tells_apart_whatever_curves_depend_on():
 
 def key_of(contender, learner="logistic_regression"):
     """The key of a cell, with all sources read anew."""
-    source_digest.cache_clear()
-    closure_digest.cache_clear()
     return make_setting(f"learner={learner}").key("iris", "x", contender)
 
 
@@ -377,9 +374,7 @@ def changed(tmp_path, monkeypatch):
         copy.write_bytes(file.read_bytes() + b"# changed\n")
         monkeypatch.setattr(sys.modules[module], "__file__", str(copy))
 
-    yield change
-    source_digest.cache_clear()
-    closure_digest.cache_clear()
+    return change
 
 
 OF_ALL = (

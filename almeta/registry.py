@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable
 from typing import Generic, Self, TypeVar
 
@@ -78,6 +79,11 @@ def trust(module: str) -> None:
 def is_trusted(module: str) -> bool:
     """Return whether the user has registered something of the module."""
     return module in _trusted
+
+
+def trusted_modules() -> list[str]:
+    """Return the names of the trusted modules that are loaded here; another process imports them to know the same."""
+    return sorted(_trusted & sys.modules.keys() - {"__main__"})
 
 
 def import_modules(names: str | Iterable[str]) -> None:

@@ -139,7 +139,8 @@ _ENTRIES |= {_key(alias): _ENTRIES[_key(name)] for alias, name in ALIASES.items(
 def register_dataset(name: str, load: Loader) -> None:
     """Let `load_dataset(name)`, and every place that takes the name of a data set, call a function of yours.
 
-    Call this in each process, also in the workers of a benchmark with `jobs=2`.
+    Call this in each process. The workers of a benchmark with `jobs=2` import the modules of `modules=[...]`, so a call
+    in one of these is enough there.
 
     Args:
         name: of letters, digits, dots, hyphens and underscores; underscores and hyphens are the same.

@@ -8,7 +8,7 @@ import torch
 
 from almeta.checks import check_arguments
 from almeta.errors import AlmetaError
-from almeta.registry import Table
+from almeta.registry import Table, trust
 from almeta.specs import Spec
 from almeta.strategies.actor import Actor, Memory, Outputs
 from almeta.strategies.strategy import PoolStrategy
@@ -70,6 +70,7 @@ def register_strategy(strategy: type[PoolStrategy]) -> type[PoolStrategy]:
     if not (isinstance(strategy, type) and issubclass(strategy, PoolStrategy) and hasattr(strategy, "name")):
         raise AlmetaError(f"{strategy!r} is no strategy; derive a class from PoolStrategy and give it a name")
     _strategies().add(strategy.name, strategy)
+    trust(strategy.__module__)
     return strategy
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from almeta import registry
 from almeta.errors import AlmetaError
 from almeta.evaluation.workers import in_workers, make_workers
 
@@ -101,3 +102,44 @@ def test_workers_end_when_the_command_is_killed(tmp_path, line, begun, files):
         process.kill()
         for worker in filter(is_running, workers):
             os.kill(worker, signal.SIGKILL)
+
+
+OF_ONES_OWN = """
+from almeta.data import load_dataset, register_dataset
+from almeta.strategies import PoolStrategy, register_strategy
+
+@register_strategy
+class FirstFeature(PoolStrategy):
+    name = "first_feature"
+
+    def score(self, state):
+        return state.x[..., 0]
+
+def my_rows():
+    return load_dataset("iris")
+
+register_dataset("my_rows", my_rows)
+"""
+
+
+@pytest.mark.slow
+def test_workers_know_what_modules_of_ones_own_register(tmp_path):
+    (tmp_path / "of_ones_own.py").write_text(OF_ONES_OWN, "utf-8")
+    line = (
+        "benchmark.py modules=[of_ones_own] datasets=[my_rows,iris] strategies=[random,first_feature] "
+        "repeats=2 budget=2 out=out jobs=2"
+    )
+    script, *overrides = line.split()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+    asked = [sys.executable, str(ROOT / "scripts" / script), *overrides]
+    result = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "first_feature" in (tmp_path / "out" / "summary.csv").read_text("utf-8")
+
+
+def test_workers_trust_what_is_trusted_here(monkeypatch):
+    monkeypatch.setattr(registry, "_trusted", set())
+    registry.import_modules(["colorsys"])
+    registry.trust("not.loaded")
+    asked = [("colorsys",), ("not.loaded",)]
+    assert sorted(in_workers(make_workers(2, "loky", {}), registry.is_trusted, asked)) == [False, True]

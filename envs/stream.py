@@ -195,12 +195,12 @@ class StreamSimulation(Simulation):
         if tasks is None:
             generators = generators or [self.generator]
             each = self.num_envs // self.group // len(generators)
-            tasks = StreamTasks.join([self.sampler.draw(each, one) for one in generators]).repeat(self.group)
-        elif tasks.items.shape != (self.length, self.num_envs):
-            shape = [self.length, self.num_envs]
-            raise ValueError(f"the streams given are [T, E] = {list(tasks.items.shape)}; here they are {shape}")
-        self.tasks, self.time, self._items = tasks, 0, None
-        self._targets = tasks.targets.unbind()
+            tasks = StreamTasks.join([self.sampler.draw(each, one) for one in generators])
+        elif tasks.items.shape != (self.length, self.num_envs // self.group):
+            shape = [self.length, self.num_envs // self.group]
+            raise ValueError(f"the streams given are [T, E / group] = {list(tasks.items.shape)}; here they are {shape}")
+        self.tasks, self.time, self._items = tasks.repeat(self.group), 0, None
+        self._targets = self.tasks.targets.unbind()
         images = self.sampler.images  # everything lies on their device
         self._requests = images.new_zeros(self.num_envs, dtype=torch.int64)
         self._start = images.new_ones(self.num_envs, dtype=torch.bool)

@@ -151,7 +151,7 @@ def register_dataset(name: str, load: Loader) -> None:
     """
     if not callable(load):
         raise AlmetaError(f"data set {name!r}: load is {load!r}; it must be a function that returns a Dataset")
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise AlmetaError(
             f"data set {name!r}: a name has letters, digits, dots, hyphens and underscores only; rename it"
         )

@@ -183,6 +183,16 @@ def canonical_name(name: str) -> str:
     return find(name).name
 
 
+def is_shipped(name: str) -> bool:
+    """Return whether a data set is one of almeta, whose rows never change: no file, table of OpenML or registered one.
+
+    Raises:
+        AlmetaError: if there is no such data set.
+    """
+    loader = find(name).loader
+    return isinstance(loader, str) and loader not in PREFIXES.values()
+
+
 def known_as(name: str) -> str:
     """Return the data set of the catalogue that a file or a table of OpenML is named after, else the canonical name.
 

@@ -2,6 +2,7 @@
 
 import collections.abc
 import dataclasses
+import functools
 import inspect
 import math
 import types
@@ -52,10 +53,19 @@ def check_arguments(
     Raises:
         AlmetaError: naming the key, the value and what may stand there.
     """
-    owner = function.__init__ if inspect.isclass(function) else function
+    owner: Any = unwrapped(function)
+    if not inspect.isroutine(owner):
+        owner = owner.__init__ if inspect.isclass(owner) else owner.__call__
     hints = typing.get_type_hints(owner, include_extras=True)
     known = {key: hints.get(key, Any) for key in inspect.signature(function).parameters if key not in given}
     check_values(options, known, name)
+
+
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a `functools.partial` calls; any other as it is."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def check_fields(made: Any, name: str, given: Iterable[str] = ()) -> None:

@@ -64,7 +64,7 @@ class Table(Generic[T]):
 def _same_source(one: object, other: object) -> bool:
     """Return whether two things were defined at one place, as after a module was loaded again."""
     places = [(getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)) for thing in (one, other)]
-    return places[0] == places[1] != (None, None)
+    return places[0] == places[1] and None not in places[0]  # partials have a module, functools, and no name
 
 
 # Modules of others whose classes and functions configs may name.

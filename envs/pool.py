@@ -17,6 +17,7 @@ from torch import Tensor
 from almeta.build import choose
 from almeta.checks import Count, Share
 from almeta.data import load_dataset
+from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
 from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
@@ -202,9 +203,14 @@ class PoolSimulation(Simulation):
 
 
 @functools.lru_cache(maxsize=8)
-def _load(name: str) -> Dataset:
-    """Return a data set, loaded once for all environments that show it."""
+def _load_once(name: str) -> Dataset:
+    """Return a data set that almeta ships, loaded once for all environments that show it."""
     return load_dataset(name)
+
+
+def _load(name: str) -> Dataset:
+    """Return a data set; the rows of a user's own may be others the next time."""
+    return _load_once(name) if is_shipped(name) else load_dataset(name)
 
 
 class PoolSelectionVectorEnv(BatchEnv):

@@ -76,7 +76,7 @@ class Simulation(ABC):
         """Begin new episodes, and return the first state.
 
         Args:
-            tasks: the tasks to play; None to draw them.
+            tasks: the E / group tasks to play, each in `group` neighbouring episodes; None to draw them.
             generators: one for each task, which draws the task and what else is drawn at the start of its episode, so
                 that no episode depends on the others; None to draw everything from `generator`.
         """

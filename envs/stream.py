@@ -16,6 +16,7 @@ from torch import Tensor
 
 from almeta.checks import Count, Share, Within, check_fields, check_value
 from almeta.data import load_dataset
+from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
 from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
@@ -195,12 +196,12 @@ class StreamSimulation(Simulation):
         if tasks is None:
             generators = generators or [self.generator]
             each = self.num_envs // self.group // len(generators)
-            tasks = StreamTasks.join([self.sampler.draw(each, one) for one in generators]).repeat(self.group)
-        elif tasks.items.shape != (self.length, self.num_envs):
-            shape = [self.length, self.num_envs]
-            raise ValueError(f"the streams given are [T, E] = {list(tasks.items.shape)}; here they are {shape}")
-        self.tasks, self.time, self._items = tasks, 0, None
-        self._targets = tasks.targets.unbind()
+            tasks = StreamTasks.join([self.sampler.draw(each, one) for one in generators])
+        elif tasks.items.shape != (self.length, self.num_envs // self.group):
+            shape = [self.length, self.num_envs // self.group]
+            raise ValueError(f"the streams given are [T, E / group] = {list(tasks.items.shape)}; here they are {shape}")
+        self.tasks, self.time, self._items = tasks.repeat(self.group), 0, None
+        self._targets = self.tasks.targets.unbind()
         images = self.sampler.images  # everything lies on their device
         self._requests = images.new_zeros(self.num_envs, dtype=torch.int64)
         self._start = images.new_ones(self.num_envs, dtype=torch.bool)
@@ -312,7 +313,9 @@ class OneShotStreamVectorEnv(BatchEnv):
         check_value("env.train_classes", train_classes, int | float)
         check_value("env.split_seed", split_seed, int)
         check_value("env.part", part, str)
-        shown = _part(dataset, train_classes, split_seed, part)
+        # The rows behind any other name may have changed.
+        kept = not isinstance(dataset, str) or is_shipped(dataset)
+        shown = (_part if kept else _part.__wrapped__)(dataset, train_classes, split_seed, part)
         self._shape = shown.image_shape or (1, -1)
         simulation = StreamSimulation(shown, StreamOptions(**options), num_envs)
         self.num_slots = simulation.num_slots

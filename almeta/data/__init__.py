@@ -5,7 +5,7 @@ import importlib
 import inspect
 from typing import Any
 
-from almeta.checks import check_arguments
+from almeta.checks import check_call
 from almeta.data.catalogue import Entry, Loader, canonical_name, dataset_names, find, register_dataset
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError
@@ -33,7 +33,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     parameters = inspect.signature(load).parameters.values()
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):  # else it checks for itself
         given = [parameter.name for parameter in parameters][: len(entry.argument)]
-        check_arguments(load, options, f"data set {entry.name}", given)
+        check_call(load, options, f"data set {entry.name}", given)
     dataset = load(*entry.argument, **options)
     if not isinstance(dataset, Dataset):
         raise AlmetaError(f"data set {entry.name!r}: its loader returned {type(dataset).__name__}; return a Dataset")

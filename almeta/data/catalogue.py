@@ -152,7 +152,7 @@ def register_dataset(name: str, load: Loader) -> None:
     """
     if not callable(load):
         raise AlmetaError(f"data set {name!r}: load is {load!r}; it must be a function that returns a Dataset")
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise AlmetaError(
             f"data set {name!r}: a name has letters, digits, dots, hyphens and underscores only; rename it"
         )
@@ -182,6 +182,16 @@ def canonical_name(name: str) -> str:
         AlmetaError: if there is no such data set.
     """
     return find(name).name
+
+
+def is_shipped(name: str) -> bool:
+    """Return whether a data set is one of almeta, whose rows never change: no file, table of OpenML or registered one.
+
+    Raises:
+        AlmetaError: if there is no such data set.
+    """
+    loader = find(name).loader
+    return isinstance(loader, str) and loader not in PREFIXES.values()
 
 
 def known_as(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from almeta.checks import check_arguments
+from almeta.checks import check_call
 from almeta.errors import AlmetaError
 from almeta.registry import Table, trust
 from almeta.specs import Spec
@@ -50,11 +50,11 @@ def make_strategy(
         options: further options.
 
     Raises:
-        AlmetaError: if the name or an option is unknown, or an option's value is out of range.
+        AlmetaError: if the name or an option is unknown, a value is out of range, or a required option is missing.
     """
     spec = Spec.read(strategy)
     kind, options = strategy_class(spec.name), {**dict(spec.options), **options}
-    check_arguments(kind, options, f"strategy {spec.name}")
+    check_call(kind, options, f"strategy {spec.name}")
     made = kind(**options)
     if generator is not None:
         made.generator = generator

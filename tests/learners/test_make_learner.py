@@ -1,5 +1,7 @@
 """Learners by name, with options, registered, and of one's own."""
 
+from functools import partial
+
 import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
@@ -98,6 +100,30 @@ def test_what_is_registered_may_be_a_classifier_of_scikit_learn():
     register_learner("bayes", GaussianNB)
     bayes = make_learner({"name": "bayes", "var_smoothing": 0.1})
     assert isinstance(bayes, Scikit) and bayes.estimator.var_smoothing == 0.1
+
+
+def test_what_is_registered_may_be_a_partial():
+    register_learner("sharp", partial(shrunken, temperature=3.0))
+    assert make_learner("sharp") == Prototype(temperature=3.0)
+    assert make_learner({"name": "sharp", "temperature": 4.0}) == Prototype(temperature=4.0)
+    with pytest.raises(AlmetaError, match=r"learner sharp\.temperature is -1"):
+        make_learner({"name": "sharp", "temperature": -1})
+    assert registry.is_trusted(__name__) and not registry.is_trusted("functools")
+    with pytest.raises(AlmetaError, match="there is another learner 'sharp' already"):
+        register_learner("sharp", partial(shrunken, temperature=5.0))
+
+
+def test_what_cannot_be_called_is_not_registered():
+    with pytest.raises(AlmetaError, match="learner 'x': make is 3; it must be a function that returns a learner"):
+        register_learner("x", 3)  # type: ignore[arg-type]
+    with pytest.raises(AlmetaError, match="unknown learner 'x'"):
+        make_learner("x")
+
+
+def test_an_option_that_must_be_given():
+    register_learner("own", lambda temperature: Prototype(temperature))
+    with pytest.raises(AlmetaError, match="learner own is not complete: missing a required argument: 'temperature'"):
+        make_learner("own")
 
 
 def test_a_config_may_name_what_is_registered_and_what_stands_beside_it():

@@ -4,6 +4,7 @@ A `Pool` is the same object in the environment, for your own rows and in adapter
 test rows nor hidden labels, so that none can leak.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,8 @@ class Pool:
         model: the fitted learner.
 
     Raises:
-        AlmetaError: if a row or a label is out of range, or a row is given twice.
+        AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a row or a label
+            out of range, and a row that is given twice.
     """
 
     def __init__(
@@ -94,6 +96,15 @@ class Pool:
         budget: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        _check_tensor("x", x, torch.float32, ("E", "N", "D"))
+        _check_tensor("exists", exists, torch.bool, x.shape[:2])
+        _check_tensor("num_classes", num_classes, torch.int64, x.shape[:1])
+        if prices is not None:
+            _check_tensor("prices", prices, torch.float32, x.shape[:2])
+        if not x.isfinite().all():
+            raise AlmetaError("x has values that are NaN or infinite; fill them in, or leave these rows out")
+        if isinstance(learner, type) or not isinstance(learner, Learner):
+            raise AlmetaError(f"learner is {learner!r}; it must be a Learner: make one with make_learner(...)")
         self.x, self.exists, self.num_classes, self.learner = x, exists, num_classes, learner
         self.prices = torch.zeros(exists.shape, device=x.device) if prices is None else prices
         self.generator = generator
@@ -206,6 +217,21 @@ class Pool:
                 f"label {int(labels[wrong][0])} is out of range; labels are 0 to {int(classes[wrong][0]) - 1} in this "
                 "pool, or -1 for none"
             )
+
+
+def _check_tensor(name: str, given: Any, dtype: torch.dtype, shape: Sequence[int | str]) -> None:
+    """Raise AlmetaError unless `given` is a tensor of the dtype and the shape, in which a text stands for any size."""
+    wanted = f"a tensor [{', '.join(map(str, shape))}] of {dtype}"
+    if not isinstance(given, Tensor):
+        raise AlmetaError(f"{name} is {type(given).__name__}; it must be {wanted}: use torch.as_tensor")
+    fits = len(shape) == given.dim() and all(
+        isinstance(one, str) or one == size for one, size in zip(shape, given.shape, strict=True)
+    )
+    if not fits or given.dtype != dtype:
+        raise AlmetaError(
+            f"{name} is {list(given.shape)} of {given.dtype}; it must be {wanted} (E pools; {name}[None] makes one, "
+            f"{name}.to({dtype}) converts)"
+        )
 
 
 def _columns(told: Tensor) -> Tensor:

@@ -70,6 +70,29 @@ def small(**options):
     return Pool(**(settings | options))
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"x": torch.zeros(5, 1)}, r"x is \[5, 1\] of torch.float32; it must be a tensor \[E, N, D\] .*x\[None\]"),
+        ({"x": torch.zeros(2, 5, 1).double()}, r"x is .*float64; .* of torch.float32 .*x.to\(torch.float32\)"),
+        ({"x": torch.full((2, 5, 1), math.nan)}, "x has values that are NaN or infinite; fill them in"),
+        ({"x": [[[0.0]]]}, "x is list; it must be a tensor .* use torch.as_tensor"),
+        (
+            {"exists": torch.ones(2, 4, dtype=torch.bool)},
+            r"exists is \[2, 4\] .* must be a tensor \[2, 5\] of torch.bool",
+        ),
+        ({"exists": torch.ones(2, 5)}, "exists is .* of torch.float32; .* of torch.bool"),
+        ({"num_classes": torch.tensor([2])}, r"num_classes is \[1\] .* must be a tensor \[2\] of torch.int64"),
+        ({"prices": torch.zeros(2)}, r"prices is \[2\] .* \[2, 5\] of torch.float32"),
+        ({"learner": "svc"}, "learner is 'svc'; it must be a Learner: make one with make_learner"),
+        ({"learner": Prototype}, "it must be a Learner"),
+    ],
+)
+def test_what_makes_no_pool_is_told(options, message):
+    with pytest.raises(AlmetaError, match=message):
+        small(**options)
+
+
 # --- the same as in the simulation ---
 
 

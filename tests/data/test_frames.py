@@ -43,6 +43,9 @@ NUMBERED: dict[str, Any] = {
     "as floats": RNG.permutation(N) * 1.0,
     "a part of a table": np.arange(N) + 5000,
     "filtered": filtered(),
+    "negative": np.arange(N) - 5,
+    "one cell missing": [np.nan, *range(N - 1)],
+    "shuffled, one cell missing": [np.nan, *RNG.permutation(N)[1:]],
     "filtered and shuffled": RNG.permutation(filtered()),
 }
 IDENTIFIERS = {
@@ -56,8 +59,6 @@ SOUND: dict[str, Any] = {
     "whole numbers": RNG.permutation(N) * 37 % 50,
     "gaps": RNG.permutation(filtered(N, 100 * N)),
     "years": np.arange(N) + 1950,
-    "negative": np.arange(N) - 5,
-    "with gaps": [np.nan, *range(N - 1)],
     "prices": np.round(RNG.lognormal(13, 1, N)) + 100_000,
     "seconds since 1970": 1_700_000_000 + RNG.choice(10**7, N, replace=False),
     "milliseconds since 1970": 1_700_000_000_000 + RNG.choice(10**9, N, replace=False),

@@ -1,4 +1,4 @@
-"""The rules that every agent of the one-shot stream is compared with."""
+"""The rules that agents of the one-shot stream are compared with."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,10 +25,10 @@ def make_baselines(
     """Return the baselines by the name they have in tables.
 
     Args:
-        simulation: streams of training classes, on which the threshold of the nearest labelled example is chosen
-            for the highest mean return.
-        episodes: how many streams to choose it on.
-        seed: draws them.
+        simulation: streams of training classes; the threshold of the nearest labelled example is the one with the
+            highest mean return on them.
+        episodes: number of streams to choose it on.
+        seed: of these streams.
         rates: of the random requests.
     """
     slots = simulation.num_slots
@@ -47,7 +47,7 @@ def make_baselines(
 
 
 def nearest_by_threshold(simulation: StreamSimulation, seed: int) -> list[NearestLabelled]:
-    """Return the nearest-example rule at thresholds that go from nearly always to nearly never requesting."""
+    """Return the nearest-example rule at several thresholds, from almost always requesting to almost never."""
     images = simulation.sampler.images
     generator = make_generator(seed, "thresholds", images.device)
     first, second = torch.randint(len(images), (2, 2000), generator=generator, device=images.device)

@@ -11,19 +11,25 @@ from almeta.errors import AlmetaError
 
 # Seconds to wait for another benchmark that writes to the file.
 PATIENCE = 30.0
+# What is wrong with the file, by words in the name of SQLite's error.
+_WRONG = {
+    ("BUSY", "LOCKED"): "is in use by another program; wait for its end, or choose another folder with out=...",
+    ("READONLY", "CANTOPEN", "PERM", "AUTH"): (
+        "cannot be opened for writing; change its permissions, or choose another folder with out=..."
+    ),
+    ("FULL", "IOERR"): "cannot be written or read; make room or mend the disk, and start again",
+    ("CORRUPT",): "is damaged; remove it and start again",
+}
 
 
 class CellStore:
-    """Finished cells in an SQLite file: what is kept survives whatever stops the benchmark.
+    """Finished cells in an SQLite file, which survive whatever stops the benchmark.
 
-    Each cell has a digest, so that one that has changed on the disk is not taken for a finished one. Cells of a file
-    without digests, as earlier versions wrote it, are not taken either.
-
-    Args:
-        path: the file.
+    Each cell has a digest, so that a cell that has changed on the disk does not count as finished. Neither do cells
+    without a digest, which earlier versions wrote.
 
     Raises:
-        AlmetaError: if the file is something else, is in use, or cannot be written or read.
+        AlmetaError: if the file is something else, is in use, or cannot be written or read; so do all methods.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,11 +51,7 @@ class CellStore:
         self._ask("SELECT key, dataset, strategy, steps, repeats, scores, digest FROM cells LIMIT 1")  # they are there
 
     def _ask(self, query: str, *values: Any) -> list[Any]:
-        """The rows of the answer.
-
-        Raises:
-            AlmetaError: if there is none.
-        """
+        """Return the rows of the answer."""
         try:
             with self._database:  # commits
                 return self._database.execute(query, values).fetchall()
@@ -57,26 +59,18 @@ class CellStore:
             raise self._told(error) from error
 
     def _told(self, error: sqlite3.Error) -> AlmetaError:
-        """What is wrong with the file, and the way out."""
-        kind = getattr(error, "sqlite_errorname", "").split("_")
-        if {"BUSY", "LOCKED"} & set(kind):
-            wrong = "is in use by another program; wait for its end, or choose another folder with out=..."
-        elif {"READONLY", "CANTOPEN", "PERM", "AUTH"} & set(kind):
-            wrong = "cannot be opened for writing; change its permissions, or choose another folder with out=..."
-        elif {"FULL", "IOERR"} & set(kind):
-            wrong = "cannot be written or read; make room or mend the disk, and start again"
-        elif "CORRUPT" in kind:
-            wrong = "is damaged; remove it and start again"
-        else:
-            wrong = "is no file of benchmark cells; choose another, or remove it"
+        """Return an error that says what is wrong with the file, and the way out."""
+        words = set(getattr(error, "sqlite_errorname", "").split("_"))
+        texts = (text for codes, text in _WRONG.items() if words.intersection(codes))
+        wrong = next(texts, "is no file of benchmark cells; choose another, or remove it")
         return AlmetaError(f"{self._path} {wrong} ({error})")
 
     def __contains__(self, key: str) -> bool:
-        """Whether a cell is there and whole."""
+        """Whether the file holds a cell, undamaged."""
         return self._find(key) is not None
 
     def is_damaged(self, key: str) -> bool:
-        """Whether something is kept as a cell that is not what was written; not so of cells without a digest."""
+        """Whether the file holds a cell that differs from what was written; False for cells without a digest."""
         kept = self._ask("SELECT digest FROM cells WHERE key = ?", key)
         return bool(kept) and kept[0][0] is not None and key not in self
 
@@ -87,21 +81,13 @@ class CellStore:
         return None
 
     def keep(self, key: str, dataset: str, strategy: str, curves: np.ndarray) -> None:
-        """Keep the curves `[T + 1, R]` float32 of a cell.
-
-        Raises:
-            AlmetaError: if they cannot be written.
-        """
+        """Keep the curves `[T + 1, R]` float32 of a cell."""
         scores, shape = curves.astype("<f4").tobytes(), list(curves.shape)
         row = (key, dataset, strategy, *shape, scores, _digest(key, shape, scores))
         self._ask("INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
 
     def read(self, key: str) -> np.ndarray:
-        """The curves `[T + 1, R]` of a cell that was kept.
-
-        Raises:
-            AlmetaError: if it is not there or damaged.
-        """
+        """Return the curves `[T + 1, R]` of a cell; one that is missing or damaged is an AlmetaError, too."""
         curves = self._find(key)
         if curves is None:
             raise AlmetaError(f"{self._path}: a cell has vanished or was damaged meanwhile; start again")

@@ -24,7 +24,7 @@ class Curves:
 
     Attributes:
         strategies: S names.
-        repeats: `[R]` int64, what the repeats are called; equal repeats had the same split and first labels.
+        repeats: `[R]` int64, numbers of the repeats; equal repeats had the same split and first labels.
         queries: `[Q]` int64, labels asked for after the first ones, from 0.
         scores: `[S, R, Q]` float64, higher is better.
     """
@@ -36,7 +36,7 @@ class Curves:
 
 
 def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return the curves sorted and with plain types, once they are known to be whole and paired.
+    """Check that curves are complete and paired, and return them sorted and with plain types.
 
     Args:
         curves: columns `dataset`, `strategy`, `repeat`, `queries` (labels asked for after the first ones; 0 is
@@ -46,9 +46,9 @@ def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
         The same rows: data sets by name, strategies as they first appear, repeats and queries by number.
 
     Raises:
-        AlmetaError: if a column is missing, there is no row, a number is missing or not finite, a row is there
-            twice, a strategy lacks a repeat that another one has, the curves of one data set have different
-            queries, or do not begin at 0.
+        AlmetaError: if a column or all rows are missing, a number is missing or not finite, a row occurs twice, a
+            strategy lacks a repeat that another one has, or the curves of one data set have different queries or do
+            not begin at 0.
     """
     if missing := [name for name in COLUMNS if name not in curves]:
         raise AlmetaError(f"learning curves lack the columns {', '.join(missing)}; they need {', '.join(COLUMNS)}")
@@ -58,15 +58,14 @@ def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
     for name in ("repeat", "queries", "score"):
         table[name] = _numbers(table, name)
     table = table.astype({"dataset": str, "strategy": str})
-    order = {strategy: place for place, strategy in enumerate(table["strategy"].unique())}
-    places = table.assign(strategy=table["strategy"].map(order)).sort_values(list(COLUMNS[:4]), kind="stable").index
-    table = table.loc[places].reset_index(drop=True)
+    by_number = table.assign(strategy=pd.factorize(table["strategy"])[0])  # in the order of first appearance
+    table = table.loc[by_number.sort_values(list(COLUMNS[:4]), kind="stable").index].reset_index(drop=True)
     _check_whole(table)
     return table
 
 
 def split_curves(curves: pd.DataFrame) -> dict[str, Curves]:
-    """Cut checked curves (`check_curves`) into one block of arrays a data set, by name."""
+    """Return the arrays of each data set, by name, of curves that `check_curves` returned."""
     strategies = list(curves["strategy"].unique())
     blocks = {}
     for name, block in curves.groupby("dataset", sort=False):
@@ -77,17 +76,16 @@ def split_curves(curves: pd.DataFrame) -> dict[str, Curves]:
 
 
 def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:
-    """Sum each curve up in one number, the area under the learning curve (AULC), in units of the score.
+    """Return the area under each learning curve (AULC), in units of the score.
 
     Args:
         blocks: from `split_curves`.
-        area: "mean": the mean of the scores along the curve, the one after the first labels included; with one
-            label a query it is the mean over 0 to budget queries. "trapezoid": the integral of the curve over
-            the queries by the trapezoid rule, divided by their range, known as area under the budget curve (Lu,
-            Li & Lin, arXiv 2306.08954). They differ in that the first and the last score count half.
+        area: "mean": the mean of the scores along the curve, from the one after the first labels on. "trapezoid":
+            the integral of the curve over the queries by the trapezoid rule, divided by their range, known as area
+            under the budget curve (Lu, Li & Lin, arXiv 2306.08954); the first and the last score count half.
 
     Returns:
-        A row a (data set, repeat), a column a strategy.
+        A row for each (data set, repeat), a column for each strategy.
     """
     parts = {}
     for name, block in blocks.items():
@@ -97,7 +95,7 @@ def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:
 
 
 def query_weights(queries: np.ndarray, area: Area = "mean") -> np.ndarray:
-    """What each score counts in the area under a curve: `[Q]` float64, sum 1.
+    """Return the weight of each score in the area under a curve: `[Q]` float64, sum 1.
 
     Raises:
         AlmetaError: if `area` is neither "mean" nor "trapezoid".
@@ -111,7 +109,7 @@ def query_weights(queries: np.ndarray, area: Area = "mean") -> np.ndarray:
 
 
 def _numbers(table: pd.DataFrame, name: str) -> pd.Series:
-    """A column as finite floats, or as whole numbers if it is not the score."""
+    """Return a column as finite floats, or as whole numbers if it is not the score."""
     numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
     whole = name != "score"
     bad = ~np.isfinite(numbers) | (whole & (numbers % 1 != 0))
@@ -130,7 +128,7 @@ def _check_whole(table: pd.DataFrame) -> None:
     if twice.any():
         first = table.loc[twice.idxmax()]
         raise AlmetaError(
-            f"the score of {_curve(first)}, after {first['queries']} queries, is there twice; keep one of them"
+            f"the score of {_curve(first)}, after {first['queries']} queries, occurs twice; keep one of them"
         )
     counts = table.groupby(["dataset", "repeat", "strategy"], sort=False).size()
     gaps = counts.unstack("strategy").isna().stack()

@@ -1,4 +1,4 @@
-"""The jobs of a sweep, known by what each left in its folder."""
+"""The jobs of a sweep, read from their folders."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from almeta.training.checkpoint import upgraded_config
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of one job of a sweep.
+    """One job of a sweep.
 
     Attributes:
-        folder: where it ran.
-        overrides: what was asked for on the command line, without the seed.
-        seed: "seed=1", or empty where none was asked for.
+        overrides: those of the command line, without the seed.
+        seed: "seed=1", or empty without such an override.
         group: equal for jobs that differ in the seed alone.
-        config: what it was told, or empty where that cannot be read.
-        results: the content of `summary.json`, or None where the job has not finished.
-        setting: what tells its group from the other groups of the sweep.
+        config: empty if it cannot be read.
+        results: the content of `summary.json`; None if the job has not finished.
+        setting: the overrides by which its group differs from the other groups of the sweep.
     """
 
     folder: Path
@@ -42,17 +41,17 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What its policy is called: its name, and what tells its group from others."""
+        """The name of its policy, and the setting of its group."""
         return labelled((self.results or {}).get("policy", "policy"), self.setting)
 
     @property
     def kind(self) -> str | None:
-        """The kind of its problem; None where that is not known."""
+        """The kind of its problem; None if it is unknown."""
         if self.results is not None and "kind" in self.results:
             return str(self.results["kind"])
         try:
             return str(read_part(upgraded_config(self.config)["env"], "env")[0].kind)
-        except (KeyError, AlmetaError):  # another command's config, or one that was damaged
+        except (KeyError, AlmetaError):  # the config of another command, or a damaged one
             return None
 
     def __str__(self) -> str:
@@ -60,7 +59,7 @@ class Job:
 
 
 def read_jobs(sweep_folder: Path | str) -> list[Job]:
-    """Return what is known of the jobs below a folder, in the order of `find_jobs`."""
+    """Return the jobs below a folder, in the order of `find_jobs`."""
     jobs = [_read_job(folder) for folder in find_jobs(sweep_folder)]
     settings = _settings(jobs)
     return [replace(job, setting=settings[job.group]) for job in jobs]
@@ -72,7 +71,7 @@ def labelled(name: str, setting: str) -> str:
 
 
 def find_jobs(sweep_folder: Path | str) -> list[Path]:
-    """The folders below `sweep_folder` in which Hydra ran a job, by name; numbers by value: 2, 10."""
+    """Return the folders below `sweep_folder` in which Hydra ran a job, sorted by name, numbers by value: 2, 10."""
     found = Path(sweep_folder).glob("**/.hydra")
     folders = [path.parent for path in found if path.parent.parent.name != "resumed"]  # notes of a resumed job
     return sorted(folders, key=lambda path: (float(path.name) if path.name.isdigit() else math.inf, path))
@@ -88,7 +87,7 @@ def _read_job(folder: Path) -> Job:
 
 
 def _read_yaml(path: Path, kind: type) -> Any:
-    """Return the list or dictionary of a file; an empty one where it cannot be read, or holds something else."""
+    """Return the list or dictionary of a file; an empty one if the file cannot be read or holds something else."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException):
@@ -105,24 +104,21 @@ def _read_results(folder: Path) -> dict[str, Any] | None:
 
 
 def _settings(jobs: list[Job]) -> dict[str, str]:
-    """What tells each group of jobs from the others: its overrides that not all jobs share, with short keys."""
+    """Return the setting of each group: its overrides that not all jobs share, with short keys."""
     asked = [set(job.overrides) for job in jobs if job.overrides]
     shared = set.intersection(*asked) if asked else set()
-    short = _short_keys({item.partition("=")[0] for job in jobs for item in job.overrides if item not in shared})
+    keys = {item.partition("=")[0] for job in jobs for item in job.overrides if item not in shared}
+    ends = Counter(key.rpartition(".")[2] for key in keys)
     settings: dict[str, str] = {}
     for job in jobs:
-        own = ", ".join(_shortened(item, short) for item in job.overrides if item not in shared)
         if job.group not in settings:
+            own = ", ".join(_shortened(item, ends) for item in job.overrides if item not in shared)
             settings[job.group] = own if own not in settings.values() else f"{own} {job.folder.name}".strip()
     return settings
 
 
-def _short_keys(keys: set[str]) -> dict[str, str]:
-    """The last part of each key, "incorrect" of "env.reward.incorrect", where no two keys end alike."""
-    ends = Counter(key.rpartition(".")[2] for key in keys)
-    return {key: end if ends[end] == 1 else key for key in keys for end in [key.rpartition(".")[2]]}
-
-
-def _shortened(override: str, short: dict[str, str]) -> str:
+def _shortened(override: str, ends: Counter[str]) -> str:
+    """Return "incorrect=-5" for "env.reward.incorrect=-5", with the whole key if another one ends alike."""
     key, _, value = override.partition("=")
-    return f"{short[key]}={value}"
+    end = key.rpartition(".")[2]
+    return f"{end if ends[end] == 1 else key}={value}"

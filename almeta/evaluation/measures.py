@@ -1,4 +1,4 @@
-"""What is measured on recorded one-shot streams: accuracy, requests, return, and all of it by k-th instance.
+"""Measures of recorded one-shot streams: accuracy, requests, return, and all of them by k-th instance.
 
 The measures are those of Table 1 and Figure 2 of Woodward & Finn, "Active One-shot Learning", arXiv
 1702.06559 (2017). Index letters: `T` steps, `E` episodes, `S` label slots.
@@ -6,6 +6,7 @@ The measures are those of Table 1 and Figure 2 of Woodward & Finn, "Active One-s
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -26,15 +27,14 @@ RATIOS = {
 
 
 class StreamMeasures:
-    """Measures of one-shot streams, accumulated over any number of batches of episodes of one length.
+    """Measures of one-shot streams, accumulated over batches of episodes of one length.
 
-    Only sums are kept, and one return an episode (float64, on the device of the first batch), so memory stays small,
+    They keep sums and one return per episode (float64, on the device of the first batch), so that memory stays small
     and `add` never waits for the device.
 
     Args:
         num_slots: label slots `S`; action `S` is the request.
-        labels_free: True for the supervised stream, where every label is revealed without asking: its request
-            rate is reported as 1.
+        labels_free: True for the supervised stream, which reveals every label: its request rate is 1.
         max_instance: last `k` of `by_instance`; later instances count in the totals only.
 
     Raises:
@@ -62,7 +62,7 @@ class StreamMeasures:
             actions: int64 `[T, E]`, 0..S-1 predict that slot, S requests the label.
             targets: int64 `[T, E]`, the true slot, 0..S-1.
             rewards: float32 `[T, E]`.
-            instances: int64 `[T, E]`, 1 where a class comes for the first time in its episode, 2 next.
+            instances: int64 `[T, E]`, `k` for the k-th item of its class in the episode, from 1.
 
         Returns:
             The object itself.
@@ -89,7 +89,7 @@ class StreamMeasures:
         return self
 
     def summary(self) -> dict[str, Any]:
-        """The measures of all episodes added so far, ready for JSON.
+        """Return the measures of all episodes added so far, ready for JSON.
 
         Returns:
             `prediction_accuracy` (correct predictions / predictions), `request_rate` (requests / steps),
@@ -97,19 +97,17 @@ class StreamMeasures:
             `mean_return`, the undiscounted sum of rewards of an episode; `intervals`, the half-width of
             the 95 % interval of each of these four, with the episode as the independent unit;
             `by_instance`, a list for k = 1..max_instance of `instance`, `count` and the three rates;
-            `episodes`, `steps` (of all episodes together) and `num_slots`. None stands for a ratio over
-            nothing (an accuracy of predictions where there was none) and for the interval of a single
-            episode.
+            `episodes`, `steps` (of all episodes together) and `num_slots`. None stands for a ratio whose
+            denominator is 0 and for the interval of a single episode.
 
         Raises:
             ValueError: if no episode was added.
         """
         self._require_episodes()
         totals, products = self._totals.tolist(), self._products.tolist()
-        intervals = {name: _half_width(totals, products, *pair) for name, pair in RATIOS.items()}
         return {
             **{name: _ratio(totals[top], totals[bottom]) for name, (top, bottom) in RATIOS.items()},
-            "intervals": intervals,
+            "intervals": {name: _half_width(totals, products, *pair) for name, pair in RATIOS.items()},
             "by_instance": self._instances(),
             "episodes": round(totals[EPISODES]),
             "steps": round(totals[STEPS]),
@@ -137,16 +135,11 @@ class StreamMeasures:
         return (self._step_requests / self._totals[EPISODES]).tolist()
 
     def _instances(self) -> list[dict[str, Any]]:
-        rows = self._by_instance.tolist()[1 : self.max_instance + 1]
+        rates = ("request_rate", "accuracy", "prediction_accuracy")
         return [
-            {
-                "instance": instance,
-                "count": round(row[STEPS]),
-                "request_rate": _ratio(row[REQUESTS], row[STEPS]),
-                "accuracy": _ratio(row[CORRECT], row[STEPS]),
-                "prediction_accuracy": _ratio(row[CORRECT], row[PREDICTIONS]),
-            }
-            for instance, row in enumerate(rows, start=1)
+            {"instance": instance, "count": round(row[STEPS])}
+            | {rate: _ratio(*(row[column] for column in RATIOS[rate])) for rate in rates}
+            for instance, row in enumerate(self._by_instance.tolist()[1:-1], start=1)
         ]
 
     def _check(self, actions: Tensor, *others: Tensor) -> None:
@@ -160,9 +153,7 @@ class StreamMeasures:
             raise ValueError(f"episodes of {length} steps cannot be added to episodes of {self._length} steps")
 
     def _allocate(self, length: int, device: torch.device) -> None:
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=device)
-
+        zeros = functools.partial(torch.zeros, dtype=torch.float64, device=device)
         self._length = length
         self._totals = zeros(EPISODES + 1)
         self._products = zeros(EPISODES + 1, EPISODES + 1)  # sums of products, for the intervals
@@ -172,7 +163,7 @@ class StreamMeasures:
 
     def _require_episodes(self) -> None:
         if self._length is None:
-            raise ValueError("no episode was added: nothing to measure")
+            raise ValueError("no episode was added: there is nothing to measure")
 
 
 def _ratio(top: float, bottom: float) -> float | None:
@@ -180,7 +171,7 @@ def _ratio(top: float, bottom: float) -> float | None:
 
 
 def _half_width(totals: list[float], products: list[list[float]], top: int, bottom: int) -> float | None:
-    """Half the 95 % interval of `sum(a) / sum(b)` over episodes, by linearisation (the delta method).
+    """Return half the 95 % interval of `sum(a) / sum(b)` over episodes, by linearisation (the delta method).
 
     With `r` the ratio and `n` episodes its variance is `n / (n - 1) * sum((a - r b)^2) / sum(b)^2`
     (Cochran, Sampling Techniques, 1977, section 6.3); with b = 1 it is the usual variance of a mean.

@@ -1,6 +1,6 @@
 """Figures of learning curves on pools: the curves, gains over random, ranks, gains by data set.
 
-Margins are computed in inches from the texts: that is many times faster than an automatic layout of many panels.
+Margins are computed in inches from the texts, which is many times faster than an automatic layout of many panels.
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ MARKER = 3.5
 SHARES = np.linspace(0, 1, 101)  # of the budget, where data sets have different ones
 
 
+Looks = Mapping[str, Mapping[str, Any]]  # of `looks`
+Size = tuple[float, float]  # width and height in inches
+
+
 class Panel(NamedTuple):
-    """What one panel of curves shows: means and half-widths of 95 % intervals `[S, Q]` over `x` `[Q]`."""
+    """One panel of curves: means and half-widths of 95 % intervals `[S, Q]` over `x` `[Q]`."""
 
     title: str
     x: np.ndarray
@@ -42,47 +46,36 @@ class Panel(NamedTuple):
 
 
 def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
-    """Draw the learning curves of each data set, their mean over data sets first.
+    """Draw the learning curves of each data set, their mean over data sets first; a figure for every 20 panels.
 
-    Bands are pointwise 95 % t-intervals over repeats: how far a mean may move with other splits of the same data
-    sets. They are wider than what tells two strategies apart, which met the same splits: see `gain_curves`.
+    Bands are pointwise 95 % t-intervals over repeats: they show how far a mean may move with other splits of the same
+    data sets. Two strategies met the same splits, so that their difference (`gain_curves`) has narrower bands.
 
     Args:
         blocks: from `split_curves`.
-        measure: what the score is called.
-
-    Returns:
-        A figure a page of 20 panels.
+        measure: name of the score.
     """
     panels = [_panel(name, block.queries, block.scores) for name, block in blocks.items()]
     if len(panels) > 1:
-        title, x, means, widths = _on_one_axis(panels)
-        width = np.sqrt(np.square(widths).sum(axis=0)) / len(panels)  # repeats of different data sets are independent
-        panels.insert(0, Panel(title, x, means.mean(axis=0), width))
+        together = _on_one_axis(panels)
+        widths = np.sqrt(np.square(together.widths).sum(axis=0)) / len(panels)  # repeats of data sets are independent
+        panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=widths))
     return _draw_pages(panels, _strategies(blocks), measure, _bands_note(_over_repeats(blocks)))
 
 
 def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
     """Draw the gain over random along the learning curves, in points, its mean over data sets first.
 
-    Bands are pointwise 95 % t-intervals of the gain, which is taken repeat by repeat: over repeats for a data set,
-    over data sets for their mean.
-
-    Args:
-        blocks: as for `learning_curves`, random among the strategies.
-        measure: what the score is called.
-
-    Returns:
-        A figure a page of 20 panels.
+    The gain is that within a repeat. Bands are its pointwise 95 % t-intervals: over repeats for a data set, over data
+    sets for their mean. Arguments and pages are those of `learning_curves`; random must be among the strategies.
     """
     random = _strategies(blocks).index(RANDOM)
-    panels = [
-        _panel(name, block.queries, 100 * (block.scores - block.scores[random])) for name, block in blocks.items()
-    ]
+    gains = {name: 100 * (block.scores - block.scores[random]) for name, block in blocks.items()}
+    panels = [_panel(name, block.queries, gains[name]) for name, block in blocks.items()]
     over = _over_repeats(blocks)
     if len(panels) > 1:
-        title, x, means, _ = _on_one_axis(panels)
-        panels.insert(0, Panel(title, x, means.mean(axis=0), half_widths(means)))
+        together = _on_one_axis(panels)
+        panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=half_widths(together.means)))
         over.append("in the first panel over data sets")
     note = f"Gain over random in the same repeat, in points of {measure}. {_bands_note(over)}"
     return _draw_pages(panels, _strategies(blocks), "gain, points", note)
@@ -91,11 +84,8 @@ def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list
 def rank_diagram(comparison: Comparison) -> Figure:
     """Draw the mean ranks on a line, with bars over strategies that the tests do not tell apart.
 
-    The critical-difference diagram of Demšar (JMLR 7, 2006) with Holm-corrected Wilcoxon tests of each pair in
-    the place of one critical difference. Markers that would cover each other stand side by side.
-
-    Args:
-        comparison: of at least two strategies.
+    This is the critical-difference diagram of Demšar (JMLR 7, 2006), with Holm-corrected Wilcoxon tests of each pair
+    instead of one critical difference. Markers that would cover each other stand side by side.
 
     Raises:
         ValueError: if there is a single strategy.
@@ -109,10 +99,10 @@ def rank_diagram(comparison: Comparison) -> Figure:
     places = _side_by_side(ranks, 0.12 / a_rank)
     figure = Figure()
     axis = figure.add_subplot()
-    # Strategies go by their number: the diagram keeps them in sets, whose order by text changes from run to run.
+    # Strategies are numbered: the diagram keeps them in sets, and the order of texts in a set changes between runs.
     drawn = critical_difference_diagram(
         dict(enumerate(places)),
-        pd.DataFrame([[float(not _is_clear(comparison, one, two)) for two in names] for one in names]),
+        pd.DataFrame([[float(not comparison.is_clear(one, two)) for two in names] for one in names]),
         ax=axis,
         color_palette={number: styles[name]["color"] for number, name in enumerate(names)},
         text_h_margin=0.02 * (len(names) - 1),
@@ -136,7 +126,7 @@ def rank_diagram(comparison: Comparison) -> Figure:
     lengths = [0.4 + _inches(f"0.00  {label}") for label in labels]
     left = max(0.5, max(lengths[:half]) - a_rank * (places[0] - 1))
     right = max(0.5, max(lengths[half:]) - a_rank * (len(names) - places[-1]))
-    _place(figure, axis, width, 0.25 * -axis.get_ylim()[0], left, right, top=0.85)
+    _place(figure, axis, (width, 0.25 * -axis.get_ylim()[0]), (left, right, 0.15, 0.85))
     figure.text(
         (left + width / 2) / figure.get_figwidth(),
         1 - 0.1 / figure.get_figheight(),
@@ -149,34 +139,27 @@ def rank_diagram(comparison: Comparison) -> Figure:
     return figure
 
 
-def _is_clear(comparison: Comparison, one: str, two: str) -> bool:
-    return one != two and comparison.pair(one, two).is_clear
-
-
 def _side_by_side(ranks: np.ndarray, gap: float) -> np.ndarray:
-    """Move ranks, in ascending order, as little as possible so that neighbours are a gap or more apart."""
+    """Return ascending ranks, moved as little as possible so that neighbours are at least a gap apart."""
     steps = gap * np.arange(len(ranks))
     return isotonic_regression(ranks - steps).x + steps
 
 
 def gain_map(comparison: Comparison) -> Figure:
-    """Draw the gain in AULC over random as a table of colours: a row a data set, a column a strategy, in points.
+    """Draw the gain in AULC over random, in points, as a table of colours: a row per data set, a column per strategy.
 
-    Rows and columns go down from the largest mean gain; the first row is the mean over data sets. Bold numbers are
-    clear by themselves (`Comparison.clear_on`).
-
-    Args:
-        comparison: of at least two strategies.
+    Rows and columns are sorted by mean gain, the largest first; the first row is the mean over data sets. Bold numbers
+    are clear by themselves (`Comparison.clear_on`).
 
     Raises:
-        ValueError: if there is no strategy but random.
+        ValueError: if random is the only strategy.
     """
     if len(comparison.strategies) < 2:
         raise ValueError("there is no gain to draw: random is the only strategy")
     gains, bold = _gains(comparison)
     figure = Figure()
     axis = figure.add_subplot()
-    limit = max(1e-9, float(np.quantile(gains.abs(), 0.98)))  # one outlier must not pale all others
+    limit = max(1e-9, float(np.quantile(gains.abs(), 0.98)))  # an outlier must not make all others pale
     image = axis.imshow(gains, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for (row, column), gain in np.ndenumerate(gains.to_numpy()):
         axis.text(
@@ -202,7 +185,7 @@ def gain_map(comparison: Comparison) -> Figure:
     ends = [(place + 0.5) * cell + 0.77 * length for place, length in enumerate(lengths)]  # cosine of 40 degrees
     left = 0.3 + max(map(_inches, rows))
     right = max(0.5, max(ends) - width + 0.2)
-    _place(figure, axis, width, 0.23 * len(rows), left, right, top=0.4 + 0.64 * max(lengths), bottom=0.95)
+    _place(figure, axis, (width, 0.23 * len(rows)), (left, right, 0.95, 0.4 + 0.64 * max(lengths)))
     across, up = figure.get_size_inches()
     bar = figure.add_axes((left / across, 0.7 / up, min(width, 3.2) / across, 0.12 / up))
     beyond = "both" if gains.abs().to_numpy().max() > limit else "neither"
@@ -213,28 +196,28 @@ def gain_map(comparison: Comparison) -> Figure:
 
 
 def _gains(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The gains over random in points, sorted, their mean first; and which of them are clear by themselves."""
+    """Return the gains over random in points, sorted, their mean first; and which of them are clear by themselves."""
     gains = 100 * comparison.by_dataset.sub(comparison.by_dataset[RANDOM], axis=0).drop(columns=RANDOM)
     gains = gains[gains.mean().sort_values(ascending=False, kind="stable").index]
     gains = gains.loc[gains.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     is_clear = comparison.clear_on(RANDOM).loc[gains.index, gains.columns] != 0
     if len(gains) == 1:
         return gains, is_clear
-    first = [f"mean of {len(gains):,} data sets"]
-    mean = pd.DataFrame({name: [values.mean()] for name, values in gains.items()}, index=first)
-    clear = pd.DataFrame({name: [comparison.pair(name, RANDOM).is_clear] for name in gains}, index=first)
+    first = f"mean of {len(gains):,} data sets"
+    mean = gains.mean().to_frame(first).T
+    clear = pd.DataFrame([{name: comparison.is_clear(name, RANDOM) for name in gains}], index=[first])
     return pd.concat([mean, gains]), pd.concat([clear, is_clear])
 
 
 def _labels(names: Iterable[str]) -> dict[str, str]:
-    """A short label of each name; the names themselves if two would look alike."""
+    """Return a short label of each name; the names themselves if two labels would be equal."""
     names = list(names)
     short = {name: _literal(shorten(name, 36)) for name in names}
     return short if len(set(short.values())) == len(names) else {name: _literal(name) for name in names}
 
 
 def _literal(text: str) -> str:
-    """What matplotlib shows as `text`, which it would read as a formula between two dollars."""
+    """Return what matplotlib shows as `text`: it reads what stands between two dollars as a formula."""
     return text.replace("$", r"\$")
 
 
@@ -254,23 +237,21 @@ def _bands_note(over: list[str]) -> str:
     return f"Bands: 95 % interval {', '.join(over)}." if over else "One repeat: no bands."
 
 
-def _on_one_axis(panels: Sequence[Panel]) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """What the mean is called, x, and all means and half-widths `[data sets, S, Q]` on that x.
+def _on_one_axis(panels: Sequence[Panel]) -> Panel:
+    """Return all means and half-widths `[data sets, S, Q]` on one x, under the title of their mean.
 
-    That is over queries, or over shares of the budget where data sets have different queries.
+    The x are queries, or shares of the budget where data sets have different queries.
     """
     title, x = f"mean of {len(panels):,} data sets", panels[0].x
     if any(not np.array_equal(panel.x, x) for panel in panels):
         title, x = f"mean of {len(panels):,}, by share of the budget", SHARES
-        panels = [_stretched(panel) for panel in panels]
-    return title, x, np.stack([panel.means for panel in panels]), np.stack([panel.widths for panel in panels])
+        panels = [_by_share(panel) for panel in panels]
+    return Panel(title, x, np.stack([panel.means for panel in panels]), np.stack([panel.widths for panel in panels]))
 
 
-def _stretched(panel: Panel) -> Panel:
-    share = panel.x / max(panel.x[-1], 1)
-    means, widths = (
-        np.stack([np.interp(SHARES, share, line) for line in lines]) for lines in (panel.means, panel.widths)
-    )
+def _by_share(panel: Panel) -> Panel:
+    shares = panel.x / max(panel.x[-1], 1)
+    means, widths = (np.stack([np.interp(SHARES, shares, line) for line in lines]) for lines in panel[2:])
     return Panel(panel.title, SHARES, means, widths)
 
 
@@ -279,14 +260,10 @@ def _strategies(blocks: Mapping[str, Curves]) -> list[str]:
 
 
 def _draw_pages(panels: list[Panel], strategies: list[str], label: str, note: str) -> list[Figure]:
-    size = math.ceil(len(panels) / math.ceil(len(panels) / PANELS_A_PAGE))  # equal pages, none of a few leftovers
+    size = math.ceil(len(panels) / math.ceil(len(panels) / PANELS_A_PAGE))  # pages of equal size
     pages = [panels[start : start + size] for start in range(0, len(panels), size)]
-    if len(pages) == 1:
-        return [_draw_page(panels, strategies, label, note)]
-    return [
-        _draw_page(page, strategies, label, f"{note} Page {number} of {len(pages)}.")
-        for number, page in enumerate(pages, 1)
-    ]
+    numbers = [f" Page {number} of {len(pages)}." * (len(pages) > 1) for number in range(1, len(pages) + 1)]
+    return [_draw_page(page, strategies, label, note + number) for page, number in zip(pages, numbers, strict=True)]
 
 
 def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str) -> Figure:
@@ -296,11 +273,10 @@ def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str
     same_queries = all(np.array_equal(panel.x, panels[0].x) for panel in panels)
     figure, styles = Figure(), looks(strategies)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=same_queries)
-    for place, axis in enumerate(grid.flat):
-        if place >= len(panels):
-            axis.set_visible(False)
-            continue
-        _draw_panel(axis, panels[place], styles, _literal(shorten(panels[place].title, int(width / CHARACTER))))
+    for axis in grid.flat[len(panels) :]:
+        axis.set_visible(False)
+    for place, (axis, panel) in enumerate(zip(grid.flat, panels, strict=False)):
+        _draw_panel(axis, panel, styles, _literal(shorten(panel.title, int(width / CHARACTER))))
         if place % columns == 0:
             axis.set_ylabel(label, fontsize=FONT)
         if place + columns >= len(panels):  # nothing below it
@@ -310,15 +286,8 @@ def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str
     return figure
 
 
-def _lay_out(
-    figure: Figure,
-    styles: Mapping[str, Mapping[str, Any]],
-    note: str,
-    shape: tuple[int, int],
-    panel: tuple[float, float],
-    gap: float,
-) -> None:
-    """Size the page for a grid of panels, with the legend and the note below it; all in inches."""
+def _lay_out(figure: Figure, styles: Looks, note: str, shape: tuple[int, int], panel: Size, gap: float) -> None:
+    """Set the size of the page for a grid of panels, with the legend and the note below it; all in inches."""
     (rows, columns), (width, height) = shape, panel
     left, right, top, beside = 0.75, 0.2, 0.35, 0.55
     total = left + columns * width + (columns - 1) * beside + right
@@ -344,7 +313,7 @@ def _lay_out(
     figure.text(0.5, 0.08 / tall, note, ha="center", va="bottom", fontsize=FONT, color="0.35")
 
 
-def _draw_panel(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]], title: str) -> None:
+def _draw_panel(axis: Axes, panel: Panel, styles: Looks, title: str) -> None:
     dress(axis)
     alpha = min(0.2, 0.7 / len(styles))
     between = max(1, len(panel.x) // 5)  # points from one marker to the next
@@ -359,17 +328,9 @@ def _draw_panel(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]
     axis.margins(x=0.02)
 
 
-def _place(
-    figure: Figure,
-    axis: Axes,
-    width: float,
-    height: float,
-    left: float,
-    right: float,
-    top: float,
-    bottom: float = 0.15,
-) -> None:
-    """Give the axes a size and margins in inches, and the figure what that makes."""
+def _place(figure: Figure, axis: Axes, size: Size, margins: tuple[float, float, float, float]) -> None:
+    """Set the size of the axes and their margins left, right, below and above, in inches; size the figure to fit."""
+    (width, height), (left, right, bottom, top) = size, margins
     total, tall = left + width + right, bottom + height + top
     figure.set_size_inches(total, tall)
     axis.set_position((left / total, bottom / tall, width / total, height / tall))

@@ -1,4 +1,4 @@
-"""What learning curves on pools say: the report of a benchmark."""
+"""The report of a benchmark on pools, made of its learning curves."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ def pool_report(
 ) -> Report:
     """Judge strategies by their learning curves.
 
-    The tables are `summary` (`Comparison.summary`), `aulc` (a row a data set, a column a strategy), `tests`
-    (`Comparison.tests`) and `curves`. The figures are `learning_curves` and `gain_curves` (more pages `..._2` where
-    there are many data sets), `ranks` and `gains`. Data sets that are files are called by their stem in what people
-    read, and by their whole name in the CSV files.
+    The tables are `summary` (`Comparison.summary`), `aulc` (a row for each data set, a column for each strategy),
+    `tests` (`Comparison.tests`) and `curves`. The figures are `learning_curves` and `gain_curves` (further pages are
+    `..._2`), `ranks` and `gains`. A data set that is a file has its whole name in the CSV files, else its stem.
 
     Args:
-        curves: columns `dataset`, `strategy`, `repeat`, `queries`, `score`; see `check_curves`.
-        reference: a strategy that all are compared with beside random; the verdict says it if it is missing.
-        area: how a curve is summed up, see `curve_areas`.
-        measure: what the score is called.
+        curves: see `check_curves`.
+        reference: the strategy that all are compared with beside random; it may be missing.
+        area: see `curve_areas`.
+        measure: name of the score.
         config: plain values that the report shows.
         title: of the report; None counts strategies, data sets and repeats.
 
@@ -55,8 +54,8 @@ def pool_report(
     whole = split_curves(table)
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
-    sentences = verdict(comparison)
-    figures = _figures(blocks, comparison, measure)
+    sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
+    numbers, tests = comparison.summary(), comparison.tests()
     summary = {
         "measure": measure,
         "area": area,
@@ -65,8 +64,8 @@ def pool_report(
         },
         "unit": comparison.unit,
         "reference": reference,
-        "strategies": _plain_rows(comparison.summary()),
-        "tests": _plain_rows(comparison.tests()),
+        "strategies": _plain_rows(numbers),
+        "tests": _plain_rows(tests),
         "friedman": comparison.friedman._asdict() if comparison.friedman else None,
         "verdict": sentences,
         "figures": [f"{stem}.png" for stem in figures],
@@ -77,20 +76,20 @@ def pool_report(
         Table("aulc", aulc.reset_index(), shown_areas(comparison), title="AULC of each data set", is_detail=True),
         Table(
             "summary",
-            comparison.summary(),
+            numbers,
             shown_summary(comparison),
             narrow=shown_summary(comparison, narrow=True),
             note=_note(comparison, area, measure),
         ),
-        Table("tests", comparison.tests(), shown_tests(comparison), title="All pairs", is_detail=True),
+        Table("tests", tests, shown_tests(comparison), title="All pairs", is_detail=True),
     ]
     return Report(title or _title(comparison), "summary", tables, sentences, figures, summary, config)
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Return how people call each data set: a file by its stem, `my` for `csv:/long/path/my.csv.gz`.
+    """Return the short name of each data set: the stem of a file, `my` for `csv:/long/path/my.csv.gz`.
 
-    A file whose stem is also the name or the stem of another data set keeps its whole name.
+    A file keeps its whole name if its stem is also the name or the stem of another data set.
     """
     stems = {name: _stem(name) for name in names}
     count = Counter(stems.values())
@@ -110,8 +109,8 @@ def _stem(name: str) -> str:
 def shown_summary(comparison: Comparison, narrow: bool = False) -> pd.DataFrame:
     """Return the summary as text: points with half-widths, counts, a star where a difference is clear.
 
-    A narrow one fits a terminal of 80 columns. It lacks the interval of the AULC, which says how different the data
-    sets are rather than the strategies, and the counts of clear data sets, which the verdict tells.
+    A narrow one fits a terminal of 80 columns. It lacks the interval of the AULC, which tells how different the data
+    sets are, not the strategies, and the counts of clear data sets, which the verdict holds.
     """
     table = comparison.summary()
     widths = [float("nan")] * len(table) if narrow else table["aulc_interval"]
@@ -138,7 +137,6 @@ def shown_areas(comparison: Comparison) -> pd.DataFrame:
 
 def shown_tests(comparison: Comparison) -> pd.DataFrame:
     """Return the tests of all pairs as text."""
-    pairs = comparison.pairs.values()
     columns = ["first", "second", "difference,\npoints", "better / equal /\nworse", "p", "p,\nHolm"]
     rows = [
         (
@@ -146,12 +144,9 @@ def shown_tests(comparison: Comparison) -> pd.DataFrame:
             pair.second,
             _cell(pair.mean, pair.half_width, "+") + "*" * pair.is_clear,
             f"{pair.wins}/{pair.ties}/{pair.losses}",
-            *(
-                "–" if p is None else p_text(p).removeprefix("p ").removeprefix("= ")
-                for p in (pair.p_value, pair.p_holm)
-            ),
+            *("–" if p is None else p_text(p).lstrip("p =") for p in (pair.p_value, pair.p_holm)),
         )
-        for pair in pairs
+        for pair in comparison.pairs.values()
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -176,16 +171,16 @@ def _note(comparison: Comparison, area: Area, measure: str) -> str:
 
 
 def _cell(mean: float, width: float | None, sign: str) -> str:
-    """A mean and, if known, its half-width, in points."""
+    """Return a mean and, if known, its half-width, in points."""
     text = f"{round(100 * mean, 2) + 0.0:{sign}.2f}"
     return text if width is None or pd.isna(width) else f"{text} ± {100 * width:.2f}"
 
 
 def _gain(row: Mapping[Hashable, Any], key: str) -> str:
-    gain, width, is_clear = (row[name.format(key)] for name in ("gain_over_{}", "gain_over_{}_interval", "is_clear_{}"))
+    gain = row[f"gain_over_{key}"]
     if pd.isna(gain):
         return "–"
-    return _cell(gain, width, "+") + ("*" if is_clear else "")
+    return _cell(gain, row[f"gain_over_{key}_interval"], "+") + "*" * row[f"is_clear_{key}"]
 
 
 def _counts(row: Mapping[Hashable, Any], key: str, names: Sequence[str]) -> str:
@@ -206,5 +201,5 @@ def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str)
 
 
 def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of plain values, None for what is missing."""
+    """Return rows of plain values, None for what is missing."""
     return table.astype(object).where(table.notna(), None).to_dict("records")

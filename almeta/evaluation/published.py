@@ -1,7 +1,7 @@
-"""Published results on the one-shot stream, as data: what figures and tables draw beside our own.
+"""Published results on the one-shot stream, which figures and tables show beside our own.
 
 Source: Mark Woodward and Chelsea Finn, "Active One-shot Learning", arXiv 1702.06559 (2017): Table 1, Figure 2
-and Figure 3. Their task: Omniglot, 3 classes and 30 images an episode, rewards -0.05 for a request, +1 for a
+and Figure 3. Their task: Omniglot, 3 classes and 30 images per episode, rewards -0.05 for a request, +1 for a
 correct prediction and `R_inc` for an incorrect one. Each row is one run; no spread was published. All rates
 are shares in [0, 1].
 """
@@ -18,11 +18,10 @@ class PublishedRow:
     """One model of Table 1, on test classes.
 
     Attributes:
-        label: the model.
         accuracy: correct predictions / steps; a request counts as wrong.
         prediction_accuracy: correct predictions / predictions.
-        request_rate: requests / steps (1 for the supervised model, which is always given the label).
-        mean_return: undiscounted sum of rewards of an episode, or None where none is known.
+        request_rate: requests / steps (1 for the supervised model, which always gets the label).
+        mean_return: undiscounted sum of rewards of an episode, or None if it is unknown.
     """
 
     label: str
@@ -38,10 +37,10 @@ class PublishedPoint:
 
     Attributes:
         classes: "train" or "test".
-        batch: training batches done, of 50 episodes.
+        batch: number of training batches, of 50 episodes.
         instance: k, from 1.
         request_rate: share of these instances whose label was requested.
-        accuracy: share of these instances predicted correctly, or None where it is not known.
+        accuracy: share of these instances predicted correctly, or None if it is unknown.
     """
 
     classes: str
@@ -90,6 +89,6 @@ FIGURE_3: dict[str, dict[int, float]] = {
 
 
 def is_published_task(dataset: str, env: Mapping[str, Any]) -> bool:
-    """Whether a config's streams are theirs, rewards apart, so that the published figures belong beside the results."""
+    """Whether the streams of a config are those of the paper, apart from rewards."""
     theirs = {"classes": 3, "slots": 3, "length": 30, "rotations": True, "script": None, "max_requests": None}
     return dataset == "omniglot" and all(env.get(key, value) == value for key, value in theirs.items())

@@ -1,4 +1,4 @@
-"""A report is a value: what was found, as tables, sentences and figures. `almeta.evaluation.writers` draws it."""
+"""Reports as values: tables, sentences and figures. `almeta.evaluation.writers` draws them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ class Table:
 
     Attributes:
         name: stem of its CSV file.
-        numbers: what the CSV file holds.
-        shown: the same as text, a row a row; headings may hold a line break. None: the CSV file is all.
-        narrow: `shown` with fewer columns, for a terminal of 80; None where `shown` fits.
-        title: what stands above it.
-        note: what its signs mean.
-        groups: of each row; a line separates rows of different groups. Empty: there are none.
-        is_detail: whether it stands in the HTML file alone, folded.
+        numbers: content of the CSV file.
+        shown: the same rows as text; headings may hold a line break. None shows the table nowhere.
+        narrow: `shown` with fewer columns, for a terminal of 80 columns; None if `shown` fits.
+        note: text below the table, such as the meaning of signs.
+        groups: of each row; a line separates rows of different groups. Empty without groups.
+        is_detail: whether only the HTML file shows it, folded.
     """
 
     name: str
@@ -44,24 +43,21 @@ class Table:
 
 def versions() -> dict[str, str]:
     """Return the versions of almeta, Python and the packages on which numbers depend."""
-    own = sys.modules[__name__.partition(".")[0]].__version__  # whoever is here has imported almeta
-    return {"almeta": own, "python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in PACKAGES
-    }
+    own = sys.modules[__name__.partition(".")[0]].__version__
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"almeta": own, "python": platform.python_version()} | packages
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark, an evaluation, a training or a sweep has found.
+    """The results of a benchmark, an evaluation, a training or a sweep.
 
     Attributes:
-        title: what was done.
         name: stem of its Markdown file.
-        tables: in the order in which they are read.
         sentences: the verdict.
         figures: by the stem of their PNG files.
         summary: plain values for `summary.json`.
-        config: plain values, or None where there is none.
+        config: plain values.
         versions: by package.
     """
 
@@ -81,5 +77,5 @@ def shown_cell(value: object) -> str:
 
 
 def is_numeric(cells: Iterable[str]) -> bool:
-    """Whether a column of text holds numbers alone: "1,200", "+2.47 ± 2.33*", "3/0/1", "< .001", or "–" for none."""
+    """Whether a column of text holds only numbers: "1,200", "+2.47 ± 2.33*", "3/0/1", "< .001", or "–" for none."""
     return all(NUMBER.fullmatch(cell) for cell in cells)

@@ -16,25 +16,17 @@ from statsmodels.stats.multitest import multipletests
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval, `mean +- half_width`.
-
-    Attributes:
-        mean: the mean, or None where there was nothing to average.
-        half_width: None where it is unknown (fewer than two values).
-    """
+    """A mean, None for no values, and half of its 95 % interval, None for fewer than two values."""
 
     mean: float | None
     half_width: float | None
 
 
 def t_factor(count: int) -> float:
-    """Standard errors in half a 95 % interval: Student's t with `count - 1` degrees of freedom.
+    """Return the number of standard errors in half a 95 % interval of the mean of `count` independent values.
 
-    Args:
-        count: number of independent values, at least 2.
-
-    Returns:
-        12.706 for 2 values, 4.303 for 3, 1.960 for very many.
+    It is the 0.975 quantile of Student's t with `count - 1` degrees of freedom: 12.706 for 2 values, 4.303 for 3,
+    1.960 for very many.
 
     Raises:
         ValueError: if `count` is below 2.
@@ -45,14 +37,7 @@ def t_factor(count: int) -> float:
 
 
 def mean_interval(values: Sequence[float | None]) -> Estimate:
-    """Mean and 95 % t-interval over independent repetitions, such as seeds.
-
-    Args:
-        values: one number a repetition; None (not measured) is left out.
-
-    Returns:
-        The estimate: without half-width for a single value, without either for no value.
-    """
+    """Return the mean and the 95 % t-interval over independent repetitions, such as seeds; None is left out."""
     known = [value for value in values if value is not None]
     if not known:
         return Estimate(None, None)
@@ -67,9 +52,9 @@ class Difference:
 
     Attributes:
         mean: of the differences.
-        half_width: of its 95 % interval; None for a single episode.
-        p_value: of the paired t-test, two-sided; None where it does not exist (a single episode, no differences).
-        count: episodes.
+        half_width: of the 95 % interval of the mean; None for a single episode.
+        p_value: of the paired t-test, two-sided; None for a single episode, or if no episode differs.
+        count: number of episodes.
     """
 
     mean: float
@@ -84,7 +69,7 @@ class Difference:
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Compare two policies by what each returned in the same episodes, in the same order.
+    """Compare two policies by their returns in the same episodes, in the same order.
 
     Raises:
         ValueError: if the numbers of episodes differ or are zero.
@@ -100,7 +85,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
 # ---- several strategies on several data sets, in the order of Demšar (JMLR 7, 2006, pages 1-30)
 
 
-# Scores that agree to so many decimals are ties: means of float32 scores that are equal differ by less, and means of
+# Scores that are equal to this number of decimals are ties. Equal means of float32 scores differ by less, means of
 # different counts of right predictions by more.
 DECIMALS = 7
 
@@ -109,8 +94,8 @@ class SignedRank(NamedTuple):
     """Wilcoxon's signed-rank test of paired differences.
 
     Attributes:
-        statistic: the smaller one of the rank sums of positive and of negative differences.
-        direction: 1 if the positive ones have the larger sum, -1 if the negative ones, 0 if they are equal.
+        statistic: the smaller of the rank sums of positive and of negative differences.
+        direction: 1 if the positive ones have the larger sum, -1 if the negative ones have, 0 if the sums are equal.
         p_value: two-sided.
     """
 
@@ -123,9 +108,8 @@ class Friedman(NamedTuple):
     """Friedman's test of whether any of several strategies differs from the others.
 
     Attributes:
-        chi_square: the statistic.
-        degrees: of freedom, strategies less one.
-        p_value: from the chi-square distribution, an approximation for few blocks.
+        degrees: of freedom.
+        p_value: from the chi-square distribution, an approximation for few rows.
     """
 
     chi_square: float
@@ -134,7 +118,7 @@ class Friedman(NamedTuple):
 
 
 def half_widths(values: ArrayLike) -> np.ndarray:
-    """Half of the 95 % t-interval of the mean over the first axis: `[n, ...]` to `[...]`, NaN for n = 1."""
+    """Return half of the 95 % t-interval of the mean over the first axis: `[n, ...]` to `[...]`, NaN for n = 1."""
     values = np.asarray(values, dtype=float)
     count = len(values)
     if count < 2:
@@ -143,10 +127,10 @@ def half_widths(values: ArrayLike) -> np.ndarray:
 
 
 def t_test(differences: ArrayLike) -> np.ndarray:
-    """Two-sided p-values of the paired t-test over the first axis: `[n, ...]` to `[...]`.
+    """Return two-sided p-values of the paired t-test over the first axis: `[n, ...]` to `[...]`; NaN for n = 1.
 
-    Where all differences are equal there is no spread to judge by: p is 1 if they are 0, else that of n coins
-    that fall alike (the sign test), which a few equal repeats of a coarse score do not pass. NaN for n = 1.
+    Equal differences have no spread: then p is 1 if they are 0, else that of the sign test, which a few equal repeats
+    of a coarse score do not pass.
     """
     values = np.asarray(differences, dtype=float).round(DECIMALS)
     count = len(values)
@@ -159,16 +143,11 @@ def t_test(differences: ArrayLike) -> np.ndarray:
 
 
 def signed_rank_test(differences: ArrayLike) -> SignedRank | None:
-    """Wilcoxon's signed-rank test, two-sided; exact for up to 50 differences, for up to 13 with ties or zeros.
+    """Test differences `[n]` by Wilcoxon's signed-rank test, two-sided; return None for fewer than two.
 
-    Differences of 0 are ranked with the others and their ranks then dropped (Pratt, JASA 54, 1959), so that data
-    sets on which two strategies are equal weigh against a difference. Differences are rounded to 7 decimals first.
-
-    Args:
-        differences: `[n]`.
-
-    Returns:
-        The test, with p 1 if all differences are 0; None for fewer than two.
+    The test is exact for up to 50 differences, for up to 13 with ties or zeros. Differences are rounded to 7 decimals.
+    Those of 0 are ranked with the others and their ranks then dropped (Pratt, JASA 54, 1959), so that data sets on
+    which two strategies are equal count against a difference; if all are 0, p is 1.
     """
     values = np.asarray(differences, dtype=float).round(DECIMALS)
     if len(values) < 2:
@@ -181,14 +160,7 @@ def signed_rank_test(differences: ArrayLike) -> SignedRank | None:
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Adjust p-values for being several (Holm, Scand. J. Statist. 6, 1979): below .05 is still clear at 5 %.
-
-    Args:
-        p_values: `[m]`; NaN (no test) stays NaN and does not count.
-
-    Returns:
-        `[m]` in [0, 1], in the order given.
-    """
+    """Correct p-values `[m]` for multiple tests (Holm, Scand. J. Statist. 6, 1979); NaN (no test) stays NaN."""
     adjusted = np.array(p_values, dtype=float)
     known = ~np.isnan(adjusted)
     if known.any():
@@ -197,14 +169,14 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def ranks(values: ArrayLike) -> np.ndarray:
-    """Ranks in each row, `[n, k]` to `[n, k]`: 1 is the highest value, ties to 7 decimals share their mean rank."""
+    """Return ranks in each row, `[n, k]` to `[n, k]`: 1 is the highest value, ties to 7 decimals share their mean."""
     values = np.asarray(values, dtype=float)
     above = (values[:, None, :] - values[:, :, None]).round(DECIMALS)  # [n, k, k], of the last one over the other
     return 0.5 + (above > 0).sum(axis=-1) + 0.5 * (above == 0).sum(axis=-1)  # each is tied with itself
 
 
 def friedman_test(values: ArrayLike) -> Friedman | None:
-    """Friedman's test over rows: `[n, k]`, n data sets, k strategies; None for n < 2, k < 3, or if all is tied."""
+    """Test `[n, k]`, n data sets by k strategies; return None for n < 2, for k < 3, or if all strategies tie."""
     ranked = ranks(values)
     count, strategies = ranked.shape
     if count < 2 or strategies < 3 or not np.ptp(ranked, axis=1).any():

@@ -16,26 +16,23 @@ from almeta.evaluation.style import BLACK, GREY, RED, SKY, dress, legend, looks
 
 
 def accuracy_against_requests(
-    points: Policies,
+    policies: Policies,
     published: bool = True,
-    baselines: Policies | None = None,
 ) -> Figure:
     """Draw accuracy over predictions against request rate: up and to the left is better.
 
     Args:
-        points: label to a summary (`StreamMeasures.summary`), drawn as a point with its 95 % intervals, or to several
+        policies: by label, a summary (`StreamMeasures.summary`), drawn as a point with its 95 % intervals, or several
             in order (one policy at several thresholds), drawn as a curve.
-        published: also the rows of Table 1 of Woodward & Finn.
-        baselines: the same as `points`.
+        published: whether to draw Table 1 of Woodward & Finn, too.
     """
     figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     axis = figure.subplots()
     dress(axis)
     if published:
         _published_table(axis)
-    marked = {**points, **(baselines or {})}
-    for label, look in looks(marked).items():
-        _tradeoff(axis, label, marked[label], look)
+    for label, look in looks(policies).items():
+        _tradeoff(axis, label, policies[label], look)
     axis.set(xlabel="steps with a request", ylabel="predictions that are correct", xlim=(-0.03, 1.03))
     axis.set_ylim(top=1.02)
     axis.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -45,14 +42,12 @@ def accuracy_against_requests(
 
 
 def requests_along_script(results: Sequence[Mapping[str, Any]], published: bool = True) -> Figure:
-    """Draw the request rate along scripted episodes: it must follow novelty, not the clock.
-
-    The form of Figure 3 of Woodward & Finn.
+    """Draw the request rate along scripted episodes, as Figure 3 of Woodward & Finn: it should rise at new classes.
 
     Args:
-        results: one mapping a script: `script`, a letter a step, equal letters for images of one class
-            ("AAAAAB"), and `request_rates`, as many numbers in [0, 1].
-        published: also the published values of the same scripts.
+        results: for each script a mapping: `script`, with a letter for each step, the same for images of one class
+            ("AAAAAB"), and `request_rates`, a number in [0, 1] for each step.
+        published: whether to draw the published values of the same scripts, too.
 
     Raises:
         ValueError: if there is no script, or one of another length than its rates.
@@ -79,8 +74,7 @@ def _script(axis: Axes, script: str, rates: Sequence[float], published: bool) ->
     heights = np.asarray(rates)
     axis.bar(steps[is_new], heights[is_new], color=RED, width=0.75, label="class not seen before")
     axis.bar(steps[~is_new], heights[~is_new], color=SKY, width=0.75, label="class seen before")
-    known = paper.FIGURE_3.get(script, {}) if published else {}
-    if known:
+    if known := paper.FIGURE_3.get(script) if published else None:
         style: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": BLACK, "markersize": 7}
         axis.plot(list(known), list(known.values()), "D", label=f"published: {paper.SOURCE}, Figure 3", **style)
     axis.set_xticks(steps, [f"{letter}\n{step}" for letter, step in zip(script, steps, strict=True)])
@@ -92,13 +86,9 @@ def _script(axis: Axes, script: str, rates: Sequence[float], published: bool) ->
 def _published_table(axis: Axes) -> None:
     supervised, *rows = paper.TABLE_1
     style: dict[str, Any] = {"color": GREY, "markerfacecolor": "white", "markeredgecolor": GREY}
-    rates, accuracies = [row.request_rate for row in rows], [row.prediction_accuracy for row in rows]
-    axis.plot(rates, accuracies, "D-", markersize=7, zorder=2, label=f"published RL, {paper.SOURCE}", **style)
-    place, label = (
-        (supervised.request_rate, supervised.prediction_accuracy),
-        f"published supervised, {paper.SOURCE}",
-    )
-    axis.plot(*place, "*", markersize=11, label=label, **style)
+    for models, marker, size, name in ((rows, "D-", 7, "RL"), ([supervised], "*", 11, "supervised")):
+        rates, accuracies = [row.request_rate for row in models], [row.prediction_accuracy for row in models]
+        axis.plot(rates, accuracies, marker, markersize=size, label=f"published {name}, {paper.SOURCE}", **style)
     for row in rows:
         text = row.label.removeprefix("RL (").removesuffix(")")
         place = (row.request_rate, row.prediction_accuracy)

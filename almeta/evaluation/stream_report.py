@@ -1,4 +1,4 @@
-"""What an agent does on one-shot streams beside its baselines: the report of training and of evaluate."""
+"""The report of an agent on one-shot streams beside baselines, after its training and by `evaluate`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,12 +31,12 @@ class Results:
     """An agent and its baselines on the same streams.
 
     Attributes:
-        policy: what the agent is called.
+        policy: name of the agent.
         summary: its measures.
-        baselines: theirs, by name.
-        best_baseline: the name of the one that returns most.
-        gain: in return over that one, episode by episode.
-        thresholds: measures of the nearest-example rule, one for each threshold.
+        baselines: their measures, by name.
+        best_baseline: name of the baseline with the highest mean return.
+        gain: in return over the best baseline, episode by episode.
+        thresholds: measures of the nearest-example rule at several thresholds.
         scripted: request rates along scripted episodes.
     """
 
@@ -61,13 +61,13 @@ def compare(
     """Measure an agent and all baselines on the same streams.
 
     Args:
-        agent: greedy from here on.
-        policy: what it is called.
-        simulation: streams of the classes it is judged on.
+        agent: acts greedily.
+        policy: name of the agent.
+        simulation: streams of the classes to judge on.
         tuning: streams of training classes, on which baselines choose their threshold.
-        episodes: how many streams each plays; a quarter of it for thresholds and scripts.
-        seed: draws the streams.
-        say: told what is being done.
+        episodes: number of streams; a quarter of them for thresholds and scripts.
+        seed: of the streams.
+        say: prints what is being done.
     """
     some = max(1, episodes // 4)
     say(f"evaluating {policy} on {episodes:,} episodes of {simulation.sampler.name}")
@@ -78,22 +78,21 @@ def compare(
     baselines = {name: summary_of(rules[name], measures) for name, measures in theirs.items()}
     best = max(baselines, key=lambda name: baselines[name]["mean_return"])
     gain = paired_difference(own.returns.tolist(), theirs[best].returns.tolist())
-    curve = nearest_by_threshold(tuning, seed)
-    thresholds = [evaluate(actor, simulation, some, seed).summary() for actor in curve]
-    return Results(
-        policy, own.summary(), baselines, best, gain, thresholds, _play_scripts(agent, simulation, some, seed)
-    )
+    nearest = nearest_by_threshold(tuning, seed)
+    thresholds = [evaluate(actor, simulation, some, seed).summary() for actor in nearest]
+    scripted = _play_scripts(agent, simulation, some, seed)
+    return Results(policy, own.summary(), baselines, best, gain, thresholds, scripted)
 
 
 def _play_scripts(agent: Agent, simulation: StreamSimulation, episodes: int, seed: int) -> list[dict[str, Any]]:
-    """Request rates along the scripts that the stream allows: none if labels come without a request."""
+    """Return request rates along the scripts that the stream allows: none if it reveals all labels."""
     if simulation.reveal == "always":
         return []
     results = []
     for script, runs in SCRIPTS.items():
         try:
             scripted = simulation.scripted(runs)
-        except AlmetaError:  # too few classes or images for this script: one panel less
+        except AlmetaError:  # too few classes or images for this script
             continue
         rates = evaluate(agent, scripted, episodes, seed).step_request_rates
         results.append({"script": script, "request_rates": rates})
@@ -104,36 +103,31 @@ def stream_report(
     results: Results,
     title: str,
     published: bool,
-    metrics: Sequence[Mapping[str, Any]] | None = None,
+    metrics: Sequence[Mapping[str, Any]] = (),
     config: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Make a report of an agent and its baselines.
+    """Return the report of an agent and its baselines; its `summary` holds `baselines`, `gain` and `scripted`.
 
     The tables are `table` (all policies) and `instances` (the agent by k-th image of a class). The figures are
-    `accuracy_against_requests`, `requests_along_script` where scripts were played, and `instances_over_training` and
-    `learning_curve` where `metrics` holds an evaluation.
+    `accuracy_against_requests`, `requests_along_script` if scripts were played, and `instances_over_training` and
+    `learning_curve` if `metrics` holds an evaluation.
 
     Args:
         results: from `compare`.
-        title: what was done.
-        published: whether to show what Woodward & Finn published beside the results.
+        title: of the report.
+        published: whether to show the results of Woodward & Finn, too.
         metrics: lines of the run's `metrics.jsonl`.
         config: plain values that the report shows.
-
-    Returns:
-        The report. Its `summary` holds `baselines`, `gain` and `scripted`, which every `summary.json` on streams has.
     """
     policy, own = results.policy, results.summary
-    rules: dict[str, Summary | list[Summary]] = {
-        **results.baselines,
-        "nearest labelled image, all thresholds": results.thresholds,
-    }
-    figures = {"accuracy_against_requests": accuracy_against_requests({policy: own}, published, rules)}
+    thresholds = {"nearest labelled image, all thresholds": results.thresholds}
+    points: dict[str, Any] = {policy: own, **results.baselines, **thresholds}
+    figures = {"accuracy_against_requests": accuracy_against_requests(points, published)}
     if results.scripted:
         figures["requests_along_script"] = requests_along_script(results.scripted, published)
-    if any(line["kind"] == "evaluation" for line in metrics or ()):
-        figures["instances_over_training"] = instances_over_training(metrics or (), published)
-        figures["learning_curve"] = learning_curve(metrics or (), results.baselines, policy)
+    if any(line["kind"] == "evaluation" for line in metrics):
+        figures["instances_over_training"] = instances_over_training(metrics, published)
+        figures["learning_curve"] = learning_curve(metrics, results.baselines, policy)
     tables = [
         shown_table("table", table_of_policies({policy: own}, results.baselines, published)),
         shown_table("instances", table_of_instances(own), f"{policy}, by k-th image of a class"),
@@ -147,7 +141,7 @@ def stream_report(
 
 
 def verdict(results: Results) -> str:
-    """Return in words whether the agent is better than the best baseline."""
+    """Return a sentence on whether the agent is better than the best baseline."""
     gain, best = results.gain, f"'{results.best_baseline}', the best baseline"
     if not gain.is_clear:
         return f"{results.policy} is not clearly better or worse than {best}: {_test(gain)}."
@@ -156,10 +150,6 @@ def verdict(results: Results) -> str:
 
 
 def _test(gain: Difference) -> str:
-    interval = "" if gain.half_width is None else f" ± {gain.half_width:.2f}"
-    test = (
-        ""
-        if gain.p_value is None
-        else f", paired t-test p {f'= {gain.p_value:.3f}' if gain.p_value >= 0.001 else '< 0.001'}"
-    )
+    p_value, interval = gain.p_value, "" if gain.half_width is None else f" ± {gain.half_width:.2f}"
+    test = "" if p_value is None else f", paired t-test p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
     return f"difference {gain.mean:.2f}{interval} over {gain.count:,} episodes played by both{test}"

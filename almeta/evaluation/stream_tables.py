@@ -1,6 +1,6 @@
 """Tables of one-shot streams in the form of Table 1 of Woodward & Finn (2017).
 
-A table is first a data frame of plain numbers, which the CSV file holds; `shown_table` makes text of it.
+A table is a data frame of plain numbers, which the CSV file holds; `shown_table` turns it into text.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ PUBLISHED_NOTE = "Published: Woodward & Finn 2017, Table 1, Omniglot test classe
 
 
 def table_of_policies(policies: Policies, baselines: Policies | None = None, published: bool = False) -> pd.DataFrame:
-    """One row a policy: the four measures, each with its 95 % interval.
+    """Return a row for each policy: the four measures, each with its 95 % interval.
 
     Args:
-        policies: label to the summary of `StreamMeasures.summary`, or to several, one for each seed. The interval is
-            over the seeds where there are several, else over episodes. Equal summaries are one measurement, not two
-            (a baseline without chance, judged once for each seed on the same episodes).
+        policies: by label, the summary of `StreamMeasures.summary`, or one for each seed. The interval is over seeds
+            if there are several, else over episodes. Equal summaries count once (a deterministic baseline, judged
+            for each seed on the same episodes).
         baselines: the same, for the rows below.
-        published: also the rows of Table 1 of Woodward & Finn (no intervals were published).
+        published: whether to add the rows of Table 1 of Woodward & Finn (no intervals were published).
 
     Returns:
         Columns `kind` ("policy", "baseline" or "published"), `policy` (label), then for `accuracy`,
         `prediction_accuracy`, `request_rate` (shares in [0, 1]) and `mean_return` the value and its
-        `..._interval` (half-width; NaN where there is none), and `interval_over` ("3 seeds", "10,000
+        `..._interval` (half-width; NaN if there is none), and `interval_over` ("3 seeds", "10,000
         episodes", or "" for published rows).
 
     Raises:
@@ -58,15 +58,10 @@ def table_of_policies(policies: Policies, baselines: Policies | None = None, pub
 
 
 def table_of_jobs(jobs: Sequence[Job], published: bool = False) -> pd.DataFrame:
-    """Return one table of a sweep's jobs; jobs that differ only in their seed share a row.
+    """Return the table of `table_of_policies` for a sweep's jobs; jobs that differ only in their seed share a row.
 
-    Args:
-        jobs: those that left results: `{"policy": label, "test": summary, "baselines": {label: summary}, ...}`.
-        published: also the rows of Table 1 of Woodward & Finn.
-
-    Returns:
-        The table of `table_of_policies`, where a label is followed by the overrides in which jobs differ. A baseline
-        that scores the same in all jobs has one row, without them.
+    The label of a job has the overrides in which jobs differ. A baseline that scores the same in all jobs has one row,
+    without them.
     """
     policies: dict[str, list[Summary]] = {}
     baselines: dict[str, dict[str, list[Summary]]] = {}
@@ -79,7 +74,7 @@ def table_of_jobs(jobs: Sequence[Job], published: bool = False) -> pd.DataFrame:
 
 
 def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, list[Summary]]:
-    """Return a row for each baseline; one for each setting of a baseline that does not score the same in all."""
+    """Return a row for each baseline, or for each of its settings if it does not score the same in all."""
     rows: dict[str, list[Summary]] = {}
     for name, by_setting in baselines.items():
         longest = max(by_setting.values(), key=len)
@@ -91,14 +86,9 @@ def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, li
 
 
 def table_of_instances(summary: Summary) -> pd.DataFrame:
-    """One row for each k-th instance of a class, as in Figure 2 of Woodward & Finn.
+    """Return a row for each k-th instance of a class, as in Figure 2 of Woodward & Finn.
 
-    Args:
-        summary: what `StreamMeasures.summary` returns.
-
-    Returns:
-        Columns `instance`, `count`, `accuracy`, `prediction_accuracy`, `request_rate`; NaN where a
-        rate is not known.
+    The columns are `instance`, `count`, `accuracy`, `prediction_accuracy`, `request_rate`; NaN is an unknown rate.
     """
     rates = ["accuracy", "prediction_accuracy", "request_rate"]
     table = pd.DataFrame(summary["by_instance"], columns=["instance", "count", *rates])
@@ -106,12 +96,12 @@ def table_of_instances(summary: Summary) -> pd.DataFrame:
 
 
 def shown_table(name: str, numbers: pd.DataFrame, title: str = "") -> Table:
-    """Return a table for a report: shares in percent, value and interval in one cell, a dash for what is not known.
+    """Return the table for a report: shares in percent, value and interval in one cell, a dash for unknown values.
 
     Args:
         name: stem of its CSV file.
         numbers: from `table_of_policies` or `table_of_instances`.
-        title: what stands above it.
+        title: of the table.
     """
     groups = list(numbers["kind"]) if "kind" in numbers else []
     return Table(name, numbers, _shown(numbers), title=title, note=_note(numbers), groups=groups)
@@ -155,11 +145,10 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
             pairs = (factor * table.reindex(columns=[name, f"{name}_interval"])).to_numpy()
             columns[HEADINGS[name]] = [_cell(value, interval, decimals) for value, interval in pairs]
         elif name == "interval_over" and len({over for over in table[name] if over}) == 1:
-            continue  # the note says it
+            continue  # the note holds it
         elif not name.endswith("_interval"):
-            columns[name.replace("_", " ")] = [
-                f"{value:,}" if isinstance(value, int) else str(value) for value in table[name]
-            ]
+            cells = (f"{value:,}" if isinstance(value, int) else str(value) for value in table[name])
+            columns[name.replace("_", " ")] = list(cells)
     return pd.DataFrame(columns)
 
 

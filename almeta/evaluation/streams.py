@@ -1,4 +1,4 @@
-"""Judging whoever acts in the one-shot stream, agent or strategy, by one and the same code."""
+"""Evaluation of agents and strategies on the one-shot stream."""
 
 import copy
 
@@ -14,14 +14,13 @@ from almeta.training.rollout import greedy, play
 
 @torch.no_grad()
 def evaluate(actor: Actor[StreamState], simulation: StreamSimulation, episodes: int, seed: int) -> StreamMeasures:
-    """Let an actor play `episodes` streams greedily and measure it.
+    """Return the measures of an actor that plays streams greedily.
 
     Args:
         actor: an agent or a strategy.
-        simulation: where it plays; its batch size bounds the memory used.
-        episodes: how many; they are played in the fewest batches of equal size, rounded up to fill them.
-        seed: draws the streams, anew from the start at each call: equal seeds mean equal streams for all that are
-            compared, and no other random number of a run is touched.
+        simulation: its data and options; its number of episodes is the most that are played at once.
+        episodes: number of episodes, rounded up so that batches have equal size.
+        seed: of the streams. Equal seeds give equal streams to all actors; no other generator is used.
     """
     device = simulation.generator.device
     batches = -(-episodes // simulation.num_envs)

@@ -1,8 +1,8 @@
-"""Figures over training, from the lines of `metrics.jsonl`, of pools and of streams."""
+"""Figures of the training on pools and on streams, drawn from the lines of `metrics.jsonl`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ Metrics = Sequence[Mapping[str, Any]]
 
 
 def gain_over_training(metrics: Metrics, reference: str) -> Figure:
-    """Draw a policy's gain over a strategy during its training, on training and on held-out data sets of pools.
+    """Draw the gain of a policy of pools over a strategy during its training.
 
     Args:
         metrics: lines of `metrics.jsonl`. Those of `kind` "evaluation" are drawn; they hold `batch`, `classes`
@@ -36,14 +36,9 @@ def gain_over_training(metrics: Metrics, reference: str) -> Figure:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axis = figure.subplots()
     dress(axis)
-    own = looks(["policy"])["policy"]
-    for part, name, style in (
-        ("train", "training tasks", _on_training(own)),
-        ("test", "data sets never trained on", own),
-    ):
-        lines = [line for line in evaluations if line["classes"] == part]
-        gains = [100 * line["gain"] for line in lines]
-        axis.plot([line["batch"] for line in lines], gains, **style, markevery=_between(lines), label=name)
+    names = {"train": "training tasks", "test": "data sets never trained on"}
+    for lines, style in _by_part(evaluations, looks(["policy"])["policy"], names):
+        axis.plot([line["batch"] for line in lines], [100 * line["gain"] for line in lines], **style)
     axis.axhline(0.0, color=GREY, linewidth=1)
     axis.set(ylabel=f"gain over {reference}, points of mean score", xlim=(0, None))
     _count_batches(axis)
@@ -56,8 +51,8 @@ def learning_curve(metrics: Metrics, baselines: Mapping[str, Summary] | None = N
 
     Args:
         metrics: as for `instances_over_training`.
-        baselines: label to a summary on test classes.
-        policy: the label of the one that is trained.
+        baselines: summaries on test classes, by label.
+        policy: label of the agent.
 
     Raises:
         ValueError: if there is no evaluation line.
@@ -67,11 +62,11 @@ def learning_curve(metrics: Metrics, baselines: Mapping[str, Summary] | None = N
     axis = figure.subplots()
     dress(axis)
     styles = looks([policy, *(baselines or {})])
-    own, last = styles[policy], evaluations[-1]["batch"]
-    for classes, name, style in (("train", "training classes", _on_training(own)), ("test", "test classes", own)):
-        lines = [line for line in evaluations if line["classes"] == classes]
+    last = evaluations[-1]["batch"]
+    names = {"train": f"{policy}, training classes", "test": f"{policy}, test classes"}
+    for lines, style in _by_part(evaluations, styles[policy], names):
         batches, returns = [line["batch"] for line in lines], np.array([line["mean_return"] for line in lines])
-        axis.plot(batches, returns, **style, markevery=_between(lines), label=f"{policy}, {name}", zorder=3)
+        axis.plot(batches, returns, **style, zorder=3)
         widths = np.array([line["intervals"]["mean_return"] or 0.0 for line in lines])
         axis.fill_between(batches, returns - widths, returns + widths, color=style["color"], alpha=0.15, linewidth=0)
     for label, summary in sorted((baselines or {}).items(), key=lambda item: -item[1]["mean_return"]):
@@ -86,14 +81,14 @@ def learning_curve(metrics: Metrics, baselines: Mapping[str, Summary] | None = N
 def instances_over_training(metrics: Metrics, published: bool = True) -> Figure:
     """Draw requests and correct predictions of the 1st, 2nd, 5th and 10th instance of a class over training.
 
-    The form of Figure 2 of Woodward & Finn: training classes on the left, test classes on the right, requests
-    above, correct predictions below.
+    The panels are those of Figure 2 of Woodward & Finn: training classes on the left, test classes on the right,
+    requests above, correct predictions below.
 
     Args:
         metrics: lines of `metrics.jsonl`. Those of `kind` "evaluation" are drawn; they hold `batch`, `classes`
             ("train" or "test") and a summary (`StreamMeasures.summary`).
-        published: also the published values of Figure 2 that are known. A value from a later batch than the run has
-            reached stands at the right edge.
+        published: whether to draw the known values of Figure 2, too. Values of later batches than the last one of the
+            run are drawn at the right edge.
 
     Raises:
         ValueError: if there is no evaluation line.
@@ -138,18 +133,19 @@ def _count_batches(axis: Axes) -> None:
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _between(lines: Sequence[Any]) -> int:
-    """Points from one marker to the next: a dozen markers a curve."""
-    return max(1, len(lines) // 12)
-
-
-def _on_training(look: dict[str, Any]) -> dict[str, Any]:
-    """The look of a policy on what it is trained on: paler and thinner than where it is judged."""
-    return {**look, "alpha": 0.45, "linewidth": 1, "markerfacecolor": "white"}
+def _by_part(
+    evaluations: Metrics, look: dict[str, Any], names: Mapping[str, str]
+) -> Iterator[tuple[Metrics, dict[str, Any]]]:
+    """Yield the evaluations of each part in `names` and the style of its curve, which is paler on the training part."""
+    pale = {"alpha": 0.45, "linewidth": 1, "markerfacecolor": "white"}
+    for part, name in names.items():
+        lines = [line for line in evaluations if line["classes"] == part]
+        style = look | (pale if part == "train" else {})
+        yield lines, style | {"label": name, "markevery": max(1, len(lines) // 12)}  # some 12 markers
 
 
 def _instance_rate(line: Mapping[str, Any], instance: int, measure: str) -> float:
-    """The rate at one instance; NaN, a gap in the curve, where none was seen."""
+    """Return the rate at one instance; NaN, a gap in the curve, if it is unknown."""
     rates = (row[measure] for row in line["by_instance"] if row["instance"] == instance)
     rate = next(rates, None)
     return float("nan") if rate is None else rate
@@ -161,8 +157,7 @@ def _published_instances(axis: Axes, measure: str, classes: str, last: int) -> N
     style: dict[str, Any] = {"marker": "o" if batch <= last else ">", "markersize": 7, "linestyle": ""}
     style |= {"markeredgecolor": BLACK, "zorder": 4}
     for point in points:
-        rate = getattr(point, measure)
-        if rate is not None:
+        if (rate := getattr(point, measure)) is not None:
             colour = INSTANCES[point.instance][1]
             axis.plot(min(batch, last), rate, markerfacecolor=colour, clip_on=False, **style)
     label = f"published, batch {batch:,}" + ("" if batch <= last else " (beyond the edge)")

@@ -1,4 +1,4 @@
-"""A comparison in words: who is better than whom, by how much and how surely, and where the difference is nil."""
+"""A comparison in words: which strategies differ, by how much, and how sure that is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smalle
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Return sentences, the ones about random first. A point is 0.01 of the score."""
+    """Return sentences, those about random first. A point is 0.01 of the score."""
     names = comparison.strategies
     if len(names) == 1:
         return [f"There is nothing to compare: '{names[0]}' is the only strategy."]
@@ -22,7 +22,7 @@ def verdict(comparison: Comparison) -> list[str]:
 
 
 def p_text(p_value: float) -> str:
-    """The p-value as it is printed: "p < .001", "p = .023", "p = 1"."""
+    """Return a p-value as text: "p < .001", "p = .023", "p = 1"."""
     if p_value < 0.001:
         return "p < .001"
     text = f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
@@ -30,18 +30,18 @@ def p_text(p_value: float) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """A number and what it counts: "1 data set", "27 data sets", "3 strategies"."""
+    """Return a number with its noun: "1 data set", "27 data sets", "3 strategies"."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
 
 
 def points(value: float) -> str:
-    """A difference of scores in points, hundredths, with two decimals and no "-0.00"."""
+    """Return a difference of scores in points (hundredths), with two decimals and no "-0.00"."""
     return f"{round(100 * value, 2) + 0.0:.2f}"
 
 
 def shorten(name: str, length: int) -> str:
-    """The name, with its middle left out if it is longer than that: paths differ at their ends."""
+    """Return a name cut to a length in its middle, because paths differ at their ends."""
     if len(name) <= length:
         return name
     head = (length - 1) // 3
@@ -80,24 +80,24 @@ def _against(comparison: Comparison, opponent: str) -> list[str]:
         listed = _listed([f"{pair.first} ({_in_brackets(pair)})" for pair in unclear])
         sentences.append(f"No clear difference between {opponent} and {listed}.")
     if equal:
-        where = f"{_place(comparison)} {count_text(len(comparison.units), comparison.unit)}"
-        sentences.append(f"No difference at all between {opponent} and {_and(equal)}: equal {where}.")
+        names = _listed([pair.first for pair in equal])
+        sentences.append(f"No difference at all between {opponent} and {names}: equal {_where(comparison)}.")
     return sentences + [_difference(comparison, pair) for pair in reversed(worse)]
 
 
 def _difference(comparison: Comparison, pair: Pair) -> str:
-    """One clear difference: "margin is better than random by 0.93 points (...) on 27 data sets, ..."."""
+    """Return the sentence of a clear one: "margin is better than random by 0.93 points (...) on 27 data sets, ..."."""
     word, count = ("better", pair.wins) if pair.mean > 0 else ("worse", pair.losses)
-    place = _place(comparison)
-    text = (
-        f"{pair.first} is {word} than {pair.second} by {_size(pair)} {place} "
-        f"{count_text(len(comparison.units), comparison.unit)}, {word} {place} {count:,} of them"
+    low, high = _interval(abs(pair.mean), pair.half_width)
+    return (
+        f"{pair.first} is {word} than {pair.second} by {points(abs(pair.mean))} points (95 % interval {low} to {high}, "
+        f"Holm {p_text(pair.p_holm or 0.0)}) {_where(comparison)}, {word} {_place(comparison)} {count:,} of them"
+        f"{_clear_by_themselves(comparison, pair)}."
     )
-    return f"{text}{_clear_by_themselves(comparison, pair)}."
 
 
 def _one_by_one(comparison: Comparison, opponent: str) -> list[str]:
-    """What the repeats of each data set say, for few data sets."""
+    """Return a sentence about the differences that are clear on a data set by itself, if there are any."""
     signs = comparison.clear_on(opponent)
     counts = [
         f"{name} is clearly {word} than {opponent} on {_named(where)}"
@@ -109,7 +109,7 @@ def _one_by_one(comparison: Comparison, opponent: str) -> list[str]:
 
 
 def _clear_by_themselves(comparison: Comparison, pair: Pair) -> str:
-    """On how many data sets the difference is clear by itself, and the names of those where it is the other way."""
+    """Return on how many data sets the difference is clear by itself, and on which ones it is clearly opposite."""
     if comparison.unit == "repeat":
         return ""
     signs = comparison.clear_on(pair.second)[pair.first] * (1 if pair.mean > 0 else -1)
@@ -120,14 +120,9 @@ def _clear_by_themselves(comparison: Comparison, pair: Pair) -> str:
 
 
 def _named(datasets: list[str]) -> str:
-    """How many, and the first few names: "4 (iris, wine, zoo, ...)"."""
+    """Return the number and the first names: "4 (iris, wine, zoo, ...)"."""
     names = [shorten(name, 36) for name in datasets[:3]] + ["..."] * (len(datasets) > 3)
     return f"{len(datasets):,} ({', '.join(names)})"
-
-
-def _size(pair: Pair) -> str:
-    low, high = _interval(abs(pair.mean), pair.half_width)
-    return f"{points(abs(pair.mean))} points (95 % interval {low} to {high}, Holm {p_text(pair.p_holm or 0.0)})"
 
 
 def _in_brackets(pair: Pair) -> str:
@@ -143,10 +138,9 @@ def _interval(mean: float, half_width: float | None) -> tuple[str, str]:
 
 
 def _leader(comparison: Comparison) -> list[str]:
-    """Who has the best mean rank, and whom that one does not clearly beat."""
+    """Return the strategy with the best mean rank, and those that it does not clearly beat."""
     best, *others = comparison.strategies
-    pairs = [comparison.pair(best, name) for name in others]
-    level = [pair.second for pair in pairs if not (pair.is_clear and pair.mean > 0)]
+    level = [name for name in others if not ((pair := comparison.pair(best, name)).is_clear and pair.mean > 0)]
     start = f"{best} has the best mean rank, {comparison.mean_ranks[best]:.2f} of {len(others) + 1}"
     if not level:
         return [f"{start}, and is clearly better than every other one."]
@@ -159,11 +153,10 @@ def _any_difference(comparison: Comparison) -> list[str]:
     test = comparison.friedman
     if test is None:
         return []
-    finds = "the strategies differ" if test.p_value < LEVEL else "no sign that the strategies differ"
-    count = count_text(len(comparison.units), comparison.unit)
+    finding = "the strategies differ" if test.p_value < LEVEL else "no sign that the strategies differ"
     return [
-        f"Friedman test over {count}: {finds} (chi-square {test.chi_square:.1f}, {test.degrees} degrees of freedom, "
-        f"{p_text(test.p_value)})."
+        f"Friedman test over {count_text(len(comparison.units), comparison.unit)}: {finding} (chi-square "
+        f"{test.chi_square:.1f}, {test.degrees} degrees of freedom, {p_text(test.p_value)})."
     ]
 
 
@@ -171,8 +164,8 @@ def _place(comparison: Comparison) -> str:
     return "on" if comparison.unit == "data set" else "in"
 
 
-def _and(pairs: list[Pair]) -> str:
-    return _listed([pair.first for pair in pairs])
+def _where(comparison: Comparison) -> str:
+    return f"{_place(comparison)} {count_text(len(comparison.units), comparison.unit)}"
 
 
 def _listed(names: list[str]) -> str:

@@ -33,19 +33,16 @@ _PLAIN = str.maketrans({"±": "+-", "–": "-", "…": "...", "─": "-"})
 def publish(
     report: Report, folder: Path | str, console: Console, summary: Mapping[str, Any] | None = None
 ) -> list[Path]:
-    """Write a report to a folder, then print it.
+    """Write a report to a folder, then print it; return the paths of the files.
 
-    The files are written first: whatever happens to the console, they are there. If they cannot be written, the report
-    is printed all the same. A console whose encoding lacks a sign gets another sign; a closed pipe is ignored.
+    The files are written first, so that an error of the console loses nothing. If they cannot be written, the report is
+    printed all the same. Signs that the console's encoding lacks are replaced; a closed pipe is ignored.
 
     Args:
-        report: what to write.
+        report: to write and print.
         folder: made if it is missing.
-        console: printed to.
-        summary: what to leave as `summary.json`, such as `report.summary`; None leaves no such file.
-
-    Returns:
-        The paths of the files.
+        console: to print on.
+        summary: content of `summary.json`, such as `report.summary`; None for no such file.
 
     Raises:
         AlmetaError: if a file cannot be written.
@@ -53,9 +50,7 @@ def publish(
     folder = Path(folder)
     paths: list[Path] = []
     try:
-        paths = write_folder(report, folder)
-        if summary is not None:
-            paths.append(write_summary(summary, folder))
+        paths = write_folder(report, folder, summary)
     finally:
         wrote = f"wrote {', '.join(path.name for path in paths)} to {folder}" if paths else ""
         if not console.quiet:
@@ -63,12 +58,8 @@ def publish(
     return paths
 
 
-def write_folder(report: Report, folder: Path) -> list[Path]:
-    """Write a CSV file a table, the Markdown file, a PNG file a figure, and `report.html`; return the paths.
-
-    Raises:
-        AlmetaError: if the folder cannot be made or a file cannot be written.
-    """
+def write_folder(report: Report, folder: Path, summary: Mapping[str, Any] | None) -> list[Path]:
+    """Write a CSV file per table, a PNG file per figure, a Markdown, an HTML and a JSON file; return the paths."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,34 +71,25 @@ def write_folder(report: Report, folder: Path) -> list[Path]:
         **{f"{stem}.png": image for stem, image in images.items()},
         "report.html": html(report, images),
     }
+    if summary is not None:
+        contents["summary.json"] = json.dumps(summary, indent=2)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]
-
-
-def write_summary(summary: Mapping[str, Any], folder: Path) -> Path:
-    """Write `summary.json`; return its path.
-
-    Raises:
-        AlmetaError: if it cannot be written.
-    """
-    path = folder / "summary.json"
-    write_atomically(path, json.dumps(summary, indent=2))
-    return path
 
 
 # ---- console
 
 
 def console_text(report: Report, like: Console, last: str = "") -> str:
-    """Return what a console shows of a report: title, tables, verdict, and a last line that is not wrapped.
+    """Return the text of a report for a console: title, tables, verdict, and a last line that is not wrapped.
 
     Args:
-        report: what to draw.
-        like: the console whose width and colours are taken.
+        report: to draw.
+        like: the console, for its width and colours.
         last: the last line.
     """
-    buffer = io.StringIO()  # and not `like.capture()`, which writes to the console, too
+    buffer = io.StringIO()  # `like.capture()` would write to the console, too
     colours: Any = like.color_system
     console = Console(
         file=buffer, width=like.width, force_terminal=like.is_terminal, color_system=colours, no_color=like.no_color
@@ -126,7 +108,7 @@ def console_text(report: Report, like: Console, last: str = "") -> str:
 
 
 def rich_table(table: Table) -> RichTable:
-    """Return the table for the terminal: the narrow form, with a line between groups."""
+    """Return a table for the terminal: its narrow form, with a line between groups."""
     shown = table.shown if table.narrow is None else table.narrow
     assert shown is not None
     result = RichTable(title=escape(table.title) or None, box=SIMPLE_HEAD, title_justify="left")
@@ -144,7 +126,7 @@ def rich_table(table: Table) -> RichTable:
 
 
 def _show(text: str, file: IO[str], folder: Path) -> None:
-    """Write text to a console, as far as it takes it."""
+    """Print text, with other signs for those that the console lacks; report an error instead of raising it."""
     encoding = getattr(file, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -154,10 +136,10 @@ def _show(text: str, file: IO[str], folder: Path) -> None:
         file.write(text)
         file.flush()
     except OSError as error:
-        if file is sys.stdout:  # what waits in its buffer would fail again when Python ends
+        if file is sys.stdout:  # its buffer would fail again when Python ends
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
-        if not isinstance(error, BrokenPipeError):  # nobody reads a closed pipe, and nobody misses it
+        if not isinstance(error, BrokenPipeError):
             print(f"could not print the results ({error.strerror}); they are in {folder}", file=sys.stderr)
 
 
@@ -165,7 +147,7 @@ def _show(text: str, file: IO[str], folder: Path) -> None:
 
 
 def markdown(report: Report) -> str:
-    """Return the report in Markdown: title, verdict, tables."""
+    """Return a report in Markdown: title, verdict, tables."""
     parts = [f"# {report.title}\n"]
     if report.sentences:
         parts.append("".join(f"- {sentence}\n" for sentence in report.sentences))
@@ -188,12 +170,7 @@ def markdown_table(shown: pd.DataFrame) -> str:
 
 
 def html(report: Report, images: Mapping[str, bytes]) -> str:
-    """Return the report as one HTML file that needs no network.
-
-    Args:
-        report: what to draw.
-        images: the content of the PNG file of each figure, by stem.
-    """
+    """Return a report as one HTML file that needs no network; `images` are its figures as PNG, by stem."""
     template = files("almeta.evaluation").joinpath("report.html").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(

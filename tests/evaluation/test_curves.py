@@ -77,7 +77,7 @@ def test_gaps_are_named(curves):
         check_curves(curves.drop(index=[4]))
     with pytest.raises(AlmetaError, match="'iris' begin at 1 queries; the score after the first labels"):
         check_curves(curves[curves["queries"] > 0])
-    with pytest.raises(AlmetaError, match="'margin' on data set 'iris', repeat 0, after 1 queries, is there twice"):
+    with pytest.raises(AlmetaError, match="'margin' on data set 'iris', repeat 0, after 1 queries, occurs twice"):
         check_curves(pd.concat([curves, curves.iloc[[1]]]))
     with pytest.raises(AlmetaError, match="lack the columns repeat, score; they need dataset"):
         check_curves(curves.drop(columns=["repeat", "score"]))

@@ -35,7 +35,7 @@ def test_accuracy_against_requests(make_summary):
     silent = make_summary(prediction_accuracy=None, request_rate=1.0)
     curve = [make_summary(prediction_accuracy=0.5 + rate / 2, request_rate=rate) for rate in (0.1, 0.5, 0.9)]
     baselines = {"request always": silent, "nearest labelled image, all thresholds": [*curve, silent]}
-    figure = accuracy_against_requests({"LSTM": make_summary()}, True, baselines)
+    figure = accuracy_against_requests({"LSTM": make_summary(), **baselines})
     assert png(figure).startswith(b"\x89PNG")
     lines = {str(line.get_label()): line for line in figure.axes[0].get_lines()}
     assert list(x_of(lines["nearest labelled image, all thresholds"])) == [0.1, 0.5, 0.9]

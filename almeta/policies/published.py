@@ -1,4 +1,4 @@
-"""Policies as they are published: safetensors, and a JSON card that says what they are. Loading runs no code."""
+"""Published policies: weights as safetensors, and a JSON card with the facts. Loading them runs no code."""
 
 import hashlib
 import json
@@ -17,22 +17,22 @@ from almeta.training.agents import rebuild_agent
 from almeta.training.checkpoint import CONFIG_KEYS, check_entries, check_plain, load_checkpoint, upgraded_config
 
 FORMAT, FORMAT_BEFORE = "almeta-policy-2", "almeta-policy-1"
-# What a card always has, beside its format.
+# Entries that each card has beside its format.
 _ENTRIES = {"kind": str, "sha256": str, "trained_on": list, "inputs": dict, "names": list, "config": dict}
 
 Card = dict[str, Any]
 
 
 def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
-    """Write a checkpoint's policy as `card` and, beside it, its weights.
+    """Write the card of a run's checkpoint to `card`, which ends in .json, and the weights beside it.
 
     Args:
         checkpoint: of a run.
-        card: ends in .json.
-        facts: further entries of the card: how it was trained, how it scores.
+        card: path of the card.
+        facts: further entries of the card, such as the command of the training and the scores.
 
     Raises:
-        AlmetaError: if the checkpoint is none, or a file cannot be written.
+        AlmetaError: if the checkpoint cannot be read, or a file cannot be written.
     """
     content = load_checkpoint(checkpoint)
     weights = save({name: value.contiguous() for name, value in content["agent"].items()})
@@ -53,11 +53,7 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
 
 
 def read_card(path: Path) -> Card:
-    """Read the card of a published policy.
-
-    Raises:
-        AlmetaError: if it is none.
-    """
+    """Return the content of a card; a file that is no card is an AlmetaError."""
     try:
         card = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -72,7 +68,7 @@ def read_card(path: Path) -> Card:
 
 
 def _upgraded(card: Card) -> Card:
-    """Return a card of version 0.1 in the form of today: it did not say of which kind it is."""
+    """Return a card of version 0.1, which had no kind, in the current form."""
     changes: Card = {"kind": "pool"}
     if isinstance(card.get("inputs"), list):
         changes |= {"names": card["inputs"], "inputs": as_config(Candidates())}
@@ -82,11 +78,7 @@ def _upgraded(card: Card) -> Card:
 
 
 def load_published(path: Path) -> Agent:
-    """Return the agent of a card, with its weights.
-
-    Raises:
-        AlmetaError: if the weights are missing, damaged, or of something else.
-    """
+    """Return the agent of a card, with its weights; weights that are missing, damaged or foreign are an AlmetaError."""
     card, file = read_card(path), path.with_suffix(".safetensors")
     try:
         content = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Kinds of problems, each with what is built, trained, judged and reported for it: one file a kind.
+"""Kinds of problems, one file each: what a run of the kind builds, trains, judges and reports.
 
 A kind is a subclass of `Run` with a `kind`, in a module of this folder, or registered by `almeta.register_kind`.
 """
@@ -15,31 +15,23 @@ __all__ = ["Run", "find_run", "register_kind", "run_of"]
 
 
 def find_run(kind: str) -> type[Run]:
-    """Return the class of a kind's runs.
-
-    Raises:
-        AlmetaError: if the kind is unknown.
-    """
+    """Return the class of a kind's runs; an unknown kind is an AlmetaError."""
     return _kinds().find(kind)
 
 
 def run_of(config: TrainConfig) -> type[Run]:
-    """Return the class of runs that a config asks for, by the kind of its environment.
-
-    Raises:
-        AlmetaError: if the kind is unknown.
-    """
+    """Return the class of a config's runs, by the kind of its environment; an unknown kind is an AlmetaError."""
     kind = getattr(read_part(config.env, "env")[0], "kind", None)
     if not isinstance(kind, str):
-        raise AlmetaError(f"env._target_ is '{config.env['_target_']}', which does not say its kind; give it a `kind`")
+        raise AlmetaError(f"env._target_ is '{config.env['_target_']}', which has no kind; give it a `kind`")
     return find_run(kind)
 
 
 def register_kind(run: type[Run]) -> type[Run]:
-    """Let commands know a kind of problem of your own by the `kind` of its runs; also as a decorator.
+    """Make your own kind of problem known to the commands; also as a decorator.
 
     Raises:
-        AlmetaError: if it is no subclass of `Run` with a kind, or the kind is taken.
+        AlmetaError: if `run` is no subclass of `Run` with a `kind`, or the kind is taken.
     """
     if not (isinstance(run, type) and issubclass(run, Run) and isinstance(getattr(run, "kind", None), str)):
         raise AlmetaError(f"{run!r} is no kind of runs; derive a class from Run and give it a kind")
@@ -50,5 +42,5 @@ def register_kind(run: type[Run]) -> type[Run]:
 
 @cache
 def _kinds() -> Table[type[Run]]:
-    """The table from kinds to their runs, begun with those of all modules of this folder."""
+    """Return the table of runs by kind; it begins with those that the modules of this folder define."""
     return Table("kind of problem").add_classes(__name__, Run, "kind")

@@ -1,4 +1,4 @@
-"""What the commands are told: one frozen dataclass each, which checks itself. conf/*.yaml explain each knob."""
+"""The configs of the commands: frozen dataclasses that check themselves. conf/*.yaml explain each knob."""
 
 import typing
 from collections.abc import Mapping
@@ -6,26 +6,26 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
 from almeta.build import read_part
-from almeta.checks import Count, Positive, Within, check_arguments, check_values
+from almeta.checks import Count, Positive, Within, check_arguments, check_call, check_values
 from almeta.errors import AlmetaError
 from almeta.training.pretraining import pretrain_encoder
 
 Group = dict[str, Any]
 Several = Annotated[int, Within(2)]
-# More would not be faster anywhere, and some 30,000 crash the process.
+# More are not faster on any machine, and 30,000 crash the process.
 Threads = Annotated[int, Within(1, 1024)]
 
 
 @dataclass(frozen=True)
 class CommandConfig:
-    """What a command is told, read from plain values."""
+    """The config of a command, read from plain values."""
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
         """Return the config of plain values.
 
         Raises:
-            AlmetaError: for a key that is unknown or missing, and a value of a wrong kind.
+            AlmetaError: for an unknown or missing key, and for a value of a wrong type.
         """
         hints = typing.get_type_hints(cls, include_extras=True)
         values = {key: _listed(value, hints.get(key)) for key, value in values.items()}
@@ -41,15 +41,29 @@ class CommandConfig:
 
 
 def _listed(value: Any, hint: Any) -> Any:
-    """Return a single entry as a list of one where a list is wanted: `datasets=iris` stands for `datasets=[iris]`."""
+    """Return a single entry as a list if the type is a list: `datasets=iris` stands for `datasets=[iris]`."""
     options = typing.get_args(hint) if typing.get_origin(hint) is not list else (hint,)
     wants_list = any(typing.get_origin(option) is list for option in options)
     return [value] if wants_list and isinstance(value, str | Mapping) else value
 
 
 @dataclass(frozen=True)
+class SplitConfig:
+    """The group `dataset` of a config: data and how they are split into those to train on and those to evaluate on."""
+
+    def __post_init__(self) -> None:
+        check_arguments(type(self), vars(self), "dataset")
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any] | None) -> Self:
+        """Return the split of plain values; an unknown or missing key is an AlmetaError."""
+        check_call(cls, values or {}, "dataset")
+        return cls(**(values or {}))
+
+
+@dataclass(frozen=True)
 class TrainConfig(CommandConfig):
-    """What `train` is told; conf/train.yaml explains it."""
+    """The config of `train`."""
 
     name: str
     seed: int
@@ -89,7 +103,7 @@ class TrainConfig(CommandConfig):
 
 @dataclass(frozen=True)
 class EvaluateConfig(CommandConfig):
-    """What `evaluate` is told; conf/evaluate.yaml explains it."""
+    """The config of `evaluate`."""
 
     policy: str
     modules: list[str]
@@ -111,7 +125,7 @@ class EvaluateConfig(CommandConfig):
 
 @dataclass(frozen=True)
 class BenchmarkConfig(CommandConfig):
-    """What `benchmark` is told; conf/benchmark.yaml explains it."""
+    """The config of `benchmark`."""
 
     strategies: list[Any]
     policies: list[str]

@@ -1,7 +1,7 @@
 """Runs on pools, and benchmarks of strategies and policies."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from almeta.build import build
-from almeta.checks import Count, Within, check_arguments, check_call
+from almeta.checks import Count, Within
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
@@ -28,7 +28,7 @@ from almeta.inputs import Candidates, PoolInputs
 from almeta.learners import make_learner
 from almeta.policies import TrainedPolicy, find_policy
 from almeta.pool import PoolState
-from almeta.runs.config import BenchmarkConfig, EvaluateConfig, TrainConfig
+from almeta.runs.config import BenchmarkConfig, EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
 from almeta.specs import Spec
@@ -40,22 +40,22 @@ from almeta.training.progress import Progress
 from almeta.training.rollout import learning_curves
 from almeta.training.trainer import LAST, Evaluate
 
-# What a policy is compared with at the end of its training, and by evaluate.
+# Strategies that a policy is compared with at the end of its training, and the one it is compared with in particular.
 STRATEGIES = ("random", "margin", "entropy", "information_density", "core_set")
 REFERENCE = "margin"
-# Training may cut data sets to a few classes and columns; an evaluation plays them whole.
+# Training may use a few classes and columns of a data set; evaluation uses all.
 WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None}
 
 
 @dataclass(frozen=True)
-class SplitSuite:
-    """Data sets that are split into folds, as `dataset` of a config names them.
+class SplitSuite(SplitConfig):
+    """Data sets that are split into folds.
 
     Args:
         suite: its name, or a list of data sets.
-        num_folds: parts.
-        fold: the part that is for evaluation, from 0; None keeps none back.
-        split_seed: names the split.
+        num_folds: number of folds.
+        fold: the one to evaluate on, from 0; None trains on all.
+        split_seed: of the split.
     """
 
     suite: str | Sequence[str]
@@ -64,22 +64,12 @@ class SplitSuite:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        check_arguments(SplitSuite, vars(self), "dataset")
+        super().__post_init__()
         if self.fold is not None and self.fold >= self.num_folds:
             raise AlmetaError(f"dataset.fold={self.fold}, but dataset.num_folds={self.num_folds}; folds count from 0")
 
-    @classmethod
-    def read(cls, values: Mapping[str, Any] | None) -> "SplitSuite":
-        """Return it from a config's group; an unknown or missing key is an AlmetaError."""
-        check_call(cls, values or {}, "dataset")
-        return cls(**(values or {}))
-
     def split(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of the data sets to train on and of those to evaluate on, as "train" and "test".
-
-        Raises:
-            AlmetaError: for an unknown suite or data set.
-        """
+        """Return the names of the data sets to train on and of those to evaluate on, as "train" and "test"."""
         names = tuple(map(canonical_name, suite(self.suite) if isinstance(self.suite, str) else self.suite))
         if self.fold is None:
             return {"train": names, "test": ()}
@@ -97,17 +87,17 @@ class PoolRun(Run):
     def check(cls, config: TrainConfig) -> None:
         SplitSuite.read(config.dataset)
         if config.name in STRATEGIES:
-            raise AlmetaError(f"name is '{config.name}', as a strategy is called; choose another for the policy")
+            raise AlmetaError(f"name is '{config.name}', which is a strategy; choose another name for the policy")
 
     def build(self) -> None:
         config = self.config
         self.names = SplitSuite.read(config.dataset).split()
         self.options: PoolOptions = build(config.env, "env")
-        train = [load_dataset(name) for name in self.names["train"]]
-        self.simulation: PoolSimulation = self._simulation(train, self.options, config.num_envs, "env")
-        self.evaluations = {"train": self._measuring(train, "train")}
-        if self.names["test"]:
-            self.evaluations["test"] = self._measuring([load_dataset(name) for name in self.names["test"]], "test")
+        parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
+        self.simulation: PoolSimulation = self._simulation(parts["train"], self.options, config.num_envs, "env")
+        self.evaluations = {
+            part: self._measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
+        }
 
     def make_inputs(self) -> PoolInputs:
         inputs: PoolInputs = build(self.config.inputs, "inputs") if self.config.inputs else Candidates()
@@ -124,20 +114,18 @@ class PoolRun(Run):
         self, datasets: Sequence[Dataset], options: PoolOptions, num_envs: int, purpose: str
     ) -> PoolSimulation:
         generator = make_generator(self.config.seed, purpose, self.config.device)
-        learner, oracle = (build(part, name) if part else None for name, part in self._parts())
+        parts = {"learner": self.config.learner, "oracle": self.config.oracle}
+        learner, oracle = (build(config, name) if config else None for name, config in parts.items())
         return PoolSimulation(datasets, options, num_envs, generator, learner, oracle)
 
-    def _parts(self) -> list[tuple[str, Any]]:
-        return [("learner", self.config.learner), ("oracle", self.config.oracle)]
-
     def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
-        """Return a function that measures an agent on the same tasks at each call, margin beside it."""
+        """Return a function that measures an agent beside the reference, on the same tasks at each call."""
         episodes = self.config.evaluate_episodes
         options = replace(self.options, **WHOLE, group=1, synthetic=0.0 if datasets else 1.0)
         simulation = self._simulation(datasets, options, episodes, f"evaluation on {part}")
         seeds = torch.randint(2**62, (episodes,), generator=make_generator(self.config.seed, f"{part} tasks"))
         tasks = simulation.sampler.draw_seeded(seeds.tolist(), cycle=True)
-        simulation.reset(tasks)  # what does not fit is told before anything is trained
+        simulation.reset(tasks)  # raises before the training begins if the data do not fit
         reference: list[Tensor] = []  # its curves, played once
 
         def measure(agent: Actor[PoolState]) -> dict[str, Any]:
@@ -148,15 +136,14 @@ class PoolRun(Run):
         return measure
 
     def _play(self, simulation: PoolSimulation, actor: Actor[PoolState], tasks: PoolTasks) -> Tensor:
-        """Return curves `[T + 1, E]`, from the same random numbers at each call."""
+        """Return curves `[T + 1, E]`, made with the same random numbers at each call."""
         seed, device = self.config.seed, self.config.device
         simulation.generator = make_generator(seed, "evaluation", device)
         return learning_curves(simulation, actor, make_generator(seed, "evaluation ties", device), tasks)
 
     def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
         config, agent = self.config, self.agent
-        summary: dict[str, Any] = {"policy": config.name, "seed": config.seed, "batches": config.batches}
-        summary["train"] = self.evaluations["train"](agent)
+        summary: dict[str, Any] = {"train": self.evaluations["train"](agent)}
         metrics = read_json_lines(folder / METRICS)
         figures = {}
         if any(line["kind"] == "evaluation" for line in metrics):
@@ -172,10 +159,7 @@ class PoolRun(Run):
             learner=self.simulation.learner,
             oracle=self.simulation.oracle,
             repeats=repeats,
-            seed=config.seed,
-            device=config.device,
-            matmul_precision=config.matmul_precision,
-            threads=config.threads or 1,
+            **_computing(config),
         )
         test = self.evaluations["test"](agent)
         contenders: list[Contender] = [*map(StrategySpec.read, STRATEGIES), policy]
@@ -185,7 +169,7 @@ class PoolRun(Run):
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
-        """Return a row for each job that was judged on data sets which its training held back."""
+        """Return a row for each job that was judged on data sets held out from its training."""
         measures = ("aulc", "gain", "better")
         rows = [
             {"policy": job.label, "seed": job.results["seed"], **{key: job.results["test"][key] for key in measures}}
@@ -198,9 +182,9 @@ class PoolRun(Run):
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
-        """Compare a policy with strategies, on a data set or on those it was not trained on.
+        """Compare a policy with strategies, on the chosen data set or on those held out from its training.
 
-        It acts in the environment that it was trained in, where `config` does not change that.
+        Its environment is that of its training, with the changes that `config` names.
         """
         policy = find_policy(config.policy)
         trained = policy.members[0].config
@@ -213,15 +197,11 @@ class PoolRun(Run):
             learner=build(learner, "learner") if learner else make_learner("logistic_regression"),
             oracle=build(oracle or {"_target_": "almeta.oracles.Oracle"}, "oracle"),
             repeats=config.repeats,
-            seed=config.seed,
-            device=config.device,
-            # cards do not tell it
-            matmul_precision=config.matmul_precision or trained.get("matmul_precision", "highest"),
             options=options,
-            threads=config.threads or 1,
+            **_computing(config, trained.get("matmul_precision", "highest")),  # cards lack it
         )
         set_compute(setting.threads, setting.device, setting.matmul_precision)
-        strategies = read_strategies(["random", REFERENCE, *config.strategies])  # the first two always
+        strategies = read_strategies(["random", REFERENCE, *config.strategies])
         report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
         summary: dict[str, Any] = {"kind": PoolRun.kind, "policy": config.policy, "datasets": list(datasets)}
         summary["benchmark"] = report.summary
@@ -229,8 +209,16 @@ class PoolRun(Run):
         return summary
 
 
+def _computing(config: TrainConfig | EvaluateConfig | BenchmarkConfig, precision: str = "highest") -> dict[str, Any]:
+    """Return the arguments of `Setting` that a config holds under the same names."""
+    values = {key: getattr(config, key) for key in ("seed", "device", "threads", "matmul_precision")}
+    return {"threads": 1, "matmul_precision": precision} | {
+        key: value for key, value in values.items() if value is not None
+    }
+
+
 def _measures(curves: Tensor, reference: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Sum up curves `[T + 1, E]` beside those of the reference, on the data sets `names` `[E]`."""
+    """Return measures of curves `[T + 1, E]` and of their gain over the reference, on the data sets `names` `[E]`."""
     gains = (curves - reference).mean(0)
     by_dataset = {name: gains[[n == name for n in names]].mean() for name in set(names)}
     better = sum(gain > 0 for gain in by_dataset.values()) / len(by_dataset)
@@ -255,7 +243,7 @@ def compare(
     area: Area = "mean",
     **running: Any,
 ) -> Report:
-    """Play all cells that `folder` does not hold yet, and report what came of them.
+    """Play all cells that are missing in `cells.sqlite` of a folder, and return the report of a benchmark.
 
     Args:
         datasets: names.
@@ -264,7 +252,7 @@ def compare(
         folder: for `cells.sqlite`.
         config: plain values that the report shows.
         reference: the strategy that others are compared with beside random.
-        area: under a learning curve, "mean" or "trapezoid".
+        area: see `curve_areas`.
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
     """
     progress = Progress("benchmark", unit="cell")
@@ -273,16 +261,18 @@ def compare(
 
 
 def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
-    """Names of the data sets to judge a policy on, and the loader's options: one, or those of all suites' folds.
+    """Return the names of the data sets to judge a policy on, and the loader's options.
 
     Raises:
-        AlmetaError: if the suites hold none back.
+        AlmetaError: if the choice has no name, or is of suites without a fold for evaluation.
     """
     first = chosen[0]
     if "suite" in first:
         if not (names := sorted({name for one in chosen for name in SplitSuite.read(one).split()["test"]})):
-            raise AlmetaError("the policy's training held no data set back; choose one to judge it on: dataset=NAME")
+            raise AlmetaError("the policy's training held out no data set; choose one to judge it on: dataset=NAME")
         return names, {}
+    if "name" not in first:
+        raise AlmetaError(f"dataset is {first} and has no name; choose one: dataset=NAME")
     of_streams = {"name", "train_classes", "split_seed"}
     options = {key: value for key, value in first.items() if key not in of_streams and value is not None}
     return [canonical_name(first["name"])], options
@@ -294,7 +284,7 @@ def read_strategies(given: Sequence[Any]) -> list[StrategySpec]:
 
 
 def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
-    """Benchmark as the config says, write everything to `folder`, and return the summary."""
+    """Run a benchmark, publish its report in `folder`, and return its summary."""
     set_compute(config.threads, config.device, config.matmul_precision)
     datasets = [canonical_name(name) for name in chosen_datasets(config)]
     strategies = read_strategies(["random", *config.strategies])
@@ -306,11 +296,8 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         learner=build(config.learner, "learner"),
         oracle=build(config.oracle, "oracle"),
         repeats=config.repeats,
-        seed=config.seed,
-        device=config.device,
-        matmul_precision=config.matmul_precision,
         options={key: value for key, value in config.options.items() if value is not None},
-        threads=config.threads,
+        **_computing(config),
     )
     others = {key: getattr(config, key) for key in ("reference", "area", "jobs", "backend", "backend_options")}
     report = compare(datasets, contenders, setting, folder, config.plain(), **others)
@@ -319,12 +306,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
 
 
 def chosen_policies(paths: Sequence[str], taken: Collection[str] = ()) -> list[TrainedPolicy]:
-    """Return the policies, each by its own name; by its path where that name is taken, or several have it.
-
-    Args:
-        paths: what `find_policy` takes.
-        taken: names of others.
-    """
+    """Return the policies, each with its own name, or with its path if the name is `taken` or several have it."""
     policies = [find_policy(path) for path in paths]
     count = Counter([*taken, *(policy.name for policy in policies)])
     named = zip(paths, policies, strict=True)

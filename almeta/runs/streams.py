@@ -1,6 +1,6 @@
 """Runs on the one-shot stream."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from almeta.build import build
-from almeta.checks import Count, Share, check_arguments, check_call
+from almeta.checks import Count, Share
 from almeta.data import Dataset, load_dataset
 from almeta.data.rows import share_of_rows, sketch
 from almeta.envs.stream import StreamOptions, StreamSimulation
@@ -23,7 +23,7 @@ from almeta.evaluation.stream_tables import shown_table, table_of_jobs
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.writers import publish
 from almeta.inputs import Images
-from almeta.runs.config import EvaluateConfig, TrainConfig
+from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
 from almeta.tasks import split_classes
@@ -35,32 +35,23 @@ from almeta.training.pretraining import pretrain_encoder
 from almeta.training.progress import Progress
 from almeta.training.trainer import Evaluate
 
-# Episodes that an evaluation plays at once.
+# Number of episodes that an evaluation plays at once.
 AT_ONCE = 250
 
 
 @dataclass(frozen=True)
-class SplitClasses:
-    """A data set whose classes are split, as `dataset` of a config names it.
+class SplitClasses(SplitConfig):
+    """A data set whose classes are split.
 
     Args:
         name: of the data set.
         train_classes: classes to train on, a number or a share; all others are for evaluation.
-        split_seed: names the split.
+        split_seed: of the split.
     """
 
     name: str
     train_classes: Count | Share
     split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_arguments(SplitClasses, vars(self), "dataset")
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any] | None) -> "SplitClasses":
-        """Return it from a config's group; an unknown or missing key is an AlmetaError."""
-        check_call(cls, values or {}, "dataset")
-        return cls(**(values or {}))
 
     def load(self) -> dict[str, Dataset]:
         """Return the classes to train on and those to evaluate on, as "train" and "test"."""
@@ -105,7 +96,7 @@ class StreamRun(Run):
         return f"{train.num_classes:,} classes of {train.name}; judged on {test.num_classes:,} classes it never sees"
 
     def _measuring(self, simulation: StreamSimulation) -> Evaluate:
-        """Return a function that measures an agent on the simulation's classes, on the same streams at each call."""
+        """Return a function that measures an agent, on the same streams at each call."""
         return lambda agent: evaluate(agent, simulation, self.config.evaluate_episodes, self.config.seed).summary()
 
     def prepare(self) -> None:
@@ -113,27 +104,18 @@ class StreamRun(Run):
         encoder = getattr(self.agent.network, "encoder", None)
         if encoder is not None:
             generator = make_generator(self.config.seed, "pretraining", self.config.device)
-            progress = Progress("image encoder")
-            pretrain_encoder(encoder, self.simulation.sampler, generator, track=progress, **self.config.pretraining)
+            track = Progress("image encoder")
+            pretrain_encoder(encoder, self.simulation.sampler, generator, track=track, **self.config.pretraining)
 
     def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
         config, agent, judges = self.config, self.agent, self.judges
-        episodes, seed, classes = config.final_episodes, config.seed, SplitClasses.read(config.dataset).name
-        published = is_published_task(classes, config.env)
+        episodes, seed, dataset = config.final_episodes, config.seed, SplitClasses.read(config.dataset).name
         results = compare(agent, config.name, judges["test"], judges["train"], episodes, seed)
         train_summary = evaluate(agent, judges["train"], episodes, seed).summary()
-        title = f"{config.name} after {config.batches:,} batches, on classes of {classes} never trained on"
-        metrics = read_json_lines(folder / METRICS)
+        title = f"{config.name} after {config.batches:,} batches, on classes of {dataset} never trained on"
+        metrics, published = read_json_lines(folder / METRICS), is_published_task(dataset, config.env)
         report = stream_report(results, title, published, metrics, config.plain())
-        summary = {
-            "policy": config.name,
-            "seed": seed,
-            "batches": config.batches,
-            "test": results.summary,
-            "train": train_summary,
-            **report.summary,
-        }
-        return summary, report
+        return {"test": results.summary, "train": train_summary, **report.summary}, report
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
@@ -143,16 +125,15 @@ class StreamRun(Run):
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         agent, checkpoint = load_agent(config.policy)
         trained = checkpoint["config"]
-        set_compute(
-            config.threads, config.device, config.matmul_precision or trained.get("matmul_precision", "highest")
-        )
+        precision = config.matmul_precision or trained.get("matmul_precision", "highest")
+        set_compute(config.threads, config.device, precision)
         agent.to(config.device)
         changes = {key: value for key, value in config.env.items() if value is not None}
         options: StreamOptions = build({**trained["env"], **changes}, "env")
         inputs: Any = agent.inputs
         if options.classes > inputs.num_slots:
             raise AlmetaError(
-                f"the policy tells {inputs.num_slots} classes apart; choose env.classes={inputs.num_slots} or fewer"
+                f"the policy distinguishes {inputs.num_slots} classes; choose env.classes={inputs.num_slots} or fewer"
             )
         judged, tuning = choose_classes(checkpoint, config.dataset, config.classes)
         simulation, tuning_simulation = (
@@ -168,9 +149,10 @@ class StreamRun(Run):
             f"{trained['name']}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
             f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}"
         )
-        published = is_published_task(judged.name, asdict(options))
+        env = asdict(options)
         results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
-        report = stream_report(results, title, published, config=config.plain() | {"env": asdict(options)})
+        published = is_published_task(judged.name, env)
+        report = stream_report(results, title, published, config=config.plain() | {"env": env})
         summary = {
             "kind": StreamRun.kind,
             "policy": config.policy,
@@ -194,7 +176,7 @@ def _has_published_task(job: Job) -> bool:
 def evaluation_streams(
     dataset: Dataset, options: StreamOptions, num_envs: int, seed: int, device: str
 ) -> StreamSimulation:
-    """Return streams to evaluate on: every episode is a task of its own."""
+    """Return streams to evaluate on, with one episode per task."""
     generator = make_generator(seed, "evaluation", device)
     return StreamSimulation(dataset, replace(options, group=1), num_envs, generator)
 
@@ -202,19 +184,18 @@ def evaluation_streams(
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:
     """Return the classes to judge a trained agent on, and those on which baselines may choose their threshold.
 
-    The latter are the training part of the same data set: with `classes="all"` some of the judged ones, which favours
-    the baselines.
+    The latter are the training part of the same data set. With `classes="all"` they are among the judged classes,
+    which favours the baselines.
 
     Args:
-        checkpoint: the agent's.
-        dataset: name, `train_classes` and `split_seed`; None for the data set it was trained on, split as it was.
+        checkpoint: of the agent.
+        dataset: `name`, `train_classes` and `split_seed`; what is missing or None is that of the agent's training.
         classes: "test", "train" or "all".
 
     Raises:
-        AlmetaError: if classes the agent was trained on would be mixed with others.
+        AlmetaError: if classes of the agent's training would be mixed with others.
     """
     own = checkpoint["config"]["dataset"]
-    # A data set that is given by its name alone (`dataset=named`) is split as the own one.
     chosen = SplitClasses.read(own | {key: value for key, value in (dataset or {}).items() if value is not None})
     parts = chosen.load()
     train = parts["train"]

@@ -1,4 +1,4 @@
-"""What a sweep ends with: one table of all jobs of a kind, and an error that names those that failed."""
+"""The end of a sweep: a table of all jobs of each kind, and an error that names the failed jobs."""
 
 from __future__ import annotations
 
@@ -18,40 +18,36 @@ from almeta.runs import find_run
 
 
 def sweep_report(folder: Path, config: dict[str, Any] | None = None) -> Report:
-    """Make a report of all jobs below a folder: the tables of each kind, and a line for each job without results.
-
-    Args:
-        folder: of the sweep.
-        config: plain values that the report shows.
-    """
+    """Return a report of all jobs below a folder: the tables of each kind, and a line for each job without results."""
     jobs = read_jobs(folder)
+    finished = [job for job in jobs if job.results is not None]
     tables: list[Table] = []
-    for kind in sorted({job.kind for job in jobs if job.results is not None and job.kind is not None}):
-        tables += find_run(kind).tables_of_jobs([job for job in jobs if job.kind == kind and job.results is not None])
+    for kind in sorted({job.kind for job in finished if job.kind is not None}):
+        tables += find_run(kind).tables_of_jobs([job for job in finished if job.kind == kind])
     missing = [f"missing: {job} has no finished summary.json in {job.folder}" for job in jobs if job.results is None]
     missing += [
         f"missing: {job} was judged on no 'test' data in {job.folder}"
-        for job in jobs
+        for job in finished
         if "test" not in (job.results or {"test": 0})
     ]
     return Report(f"All jobs of {folder}", "table", tables, missing, config=config)
 
 
 class FailedJobs(Callback):
-    """Ends a sweep with an error that names the jobs that failed; `hydra.callbacks` names it.
+    """A Hydra callback that ends a sweep with an error that names the failed jobs.
 
-    A job failed if it ran in this sweep and left no `summary.json`.
+    A job has failed if it ran in this sweep and left no `summary.json`.
     """
 
     def __init__(self) -> None:
         self._before: dict[Path, int] = {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note which jobs of earlier sweeps lie in the folder of this one."""
+        """Remember which jobs of earlier sweeps are in the folder."""
         self._before = _begun(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Leave with exit status 1 if a job failed: Hydra turns any other error of a callback into a warning."""
+        """Exit with status 1 if a job failed: Hydra turns any other error of a callback into a warning."""
         folder = Path(config.hydra.sweep.dir)
         ran = [job for job, begun in _begun(folder).items() if self._before.get(job) != begun]
         jobs = read_jobs(folder)
@@ -63,10 +59,10 @@ class FailedJobs(Callback):
 
 
 class SweepTable(FailedJobs):
-    """Publishes one table of all jobs of a kind at the end of a sweep, then does as `FailedJobs`."""
+    """A Hydra callback that publishes the report of a sweep at its end, then does what `FailedJobs` does."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report of the folder `config.hydra.sweep.dir` to it and print it."""
+        """Write the report of the sweep to its folder and print it."""
         folder = Path(config.hydra.sweep.dir)
         shared: Any = OmegaConf.to_container(config, resolve=False)
         asked = {key: value for key, value in shared.items() if key != "hydra"}
@@ -79,6 +75,6 @@ class SweepTable(FailedJobs):
 
 
 def _begun(folder: Path) -> dict[Path, int]:
-    """When each job below a folder was last begun: Hydra writes its overrides then."""
+    """Return when each job below a folder last began, which is when Hydra wrote its overrides."""
     notes = {job: job / ".hydra" / "overrides.yaml" for job in find_jobs(folder)}
     return {job: note.stat().st_mtime_ns for job, note in notes.items() if note.exists()}

@@ -1,4 +1,4 @@
-"""Training a run from a config, in a folder of its own, whatever its kind."""
+"""Training a run of any kind from a config, in a folder of its own."""
 
 import json
 from pathlib import Path
@@ -25,8 +25,7 @@ from almeta.training.trainer import LAST, Schedule, Trainer
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
 
-# What may change when a run goes on: how long, how often, where and how fast, and the step size (a
-# run that diverged goes on with a smaller one); never what is learned.
+# Keys that may change when a run is resumed: none changes the task, and a smaller step size helps a run that diverged.
 RESUMABLE = {
     "batches", "checkpoint_every", "device", "evaluate_episodes", "evaluate_every", "final_episodes", "learning_rate",
     "log_every", "logger", "matmul_precision", "max_grad_norm", "modules", "threads",
@@ -34,13 +33,13 @@ RESUMABLE = {
 
 
 def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: str = "") -> dict[str, Any]:
-    """Train, evaluate, write and draw everything in `folder`; return the content of its `summary.json`.
+    """Train and judge a run, publish its report, and return the content of its `summary.json`.
 
     Args:
-        config: as conf/train.yaml explains it.
-        folder: the run's; one that holds an unfinished run of this config is gone on with.
-        start: the checkpoint to go on from, where it is not the last one of the folder.
-        way_on: how to go on, told when the run is stopped.
+        config: of the run.
+        folder: of the run; if it holds an unfinished run of this config, that run is resumed.
+        start: the checkpoint to resume from, if it is not the last one of the folder.
+        way_on: how to resume the run, for the message when it is stopped.
     """
     kind = run_of(config)
     kind.check(config)
@@ -80,7 +79,8 @@ def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, A
             run.prepare()
         trainer.train()
         results, report = run.conclude(folder)
-        summary = {"kind": run.kind, **results}
+        common = {"kind": run.kind, "policy": config.name, "seed": config.seed, "batches": config.batches}
+        summary = common | results
         publish(report or Report(run.describe()), folder, Console(), summary)
         return summary
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -92,10 +92,10 @@ def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, A
 
 
 def is_finished(config: TrainConfig, folder: Path) -> bool:
-    """Whether the folder holds this very run with its results.
+    """Whether the folder holds this run with its results.
 
     Raises:
-        AlmetaError: if it holds a run of another config: its files would be mixed up with this one's.
+        AlmetaError: if it holds a run of another config, whose files must not be mixed with those of this one.
     """
     if not (folder / CONFIG).exists():
         return False
@@ -110,22 +110,18 @@ def is_finished(config: TrainConfig, folder: Path) -> bool:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """Return what `begin` wrote, unless somebody has damaged it."""
+    """Return the config that `begin` wrote; a damaged one is an AlmetaError."""
     try:
         config = yaml.safe_load(path.read_text("utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it is no group of keys")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _damaged(path, error, "the checkpoints hold the config too") from error
-    if not isinstance(config, dict):
-        raise _damaged(path, "it is no group of keys", "the checkpoints hold the config too")
     return config
 
 
 def read_summary(path: Path, score: str) -> dict[str, Any]:
-    """Return the summary of a finished run, which has at least `["train"][score]`.
-
-    Raises:
-        AlmetaError: if somebody has damaged it.
-    """
+    """Return the summary of a finished run; one without a number `["train"][score]` is an AlmetaError."""
     try:
         summary: dict[str, Any] = json.loads(path.read_text("utf-8"))
         float(summary["train"][score])
@@ -134,8 +130,8 @@ def read_summary(path: Path, score: str) -> dict[str, Any]:
     return summary
 
 
-def _damaged(path: Path, reason: object, comfort: str) -> AlmetaError:
-    what = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+def _damaged(path: Path, reason: Exception, comfort: str) -> AlmetaError:
+    what = (str(reason).strip() or type(reason).__name__).splitlines()[0]
     return AlmetaError(f"{path} is damaged ({what[:200]}); remove it and start again: {comfort}, and nothing is lost")
 
 
@@ -148,8 +144,8 @@ def differing_keys(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
 
 
 def begin(trainer: Trainer, checkpoint: Path) -> None:
-    """Go on from a checkpoint if it is there, and leave in the folder what the run can be resumed with."""
-    read_json_lines(trainer.folder / METRICS)  # a damaged line is told now, not when it is drawn at the end
+    """Resume from a checkpoint if it exists, and write the config and a checkpoint to resume from."""
+    read_json_lines(trainer.folder / METRICS)  # raises now if a line is damaged, not at the end of the training
     if checkpoint.exists():
         trainer.restore(load_checkpoint(checkpoint))
         print(f"going on after batch {trainer.batch:,} of {checkpoint}")

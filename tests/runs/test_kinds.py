@@ -56,9 +56,7 @@ def test_an_unknown_kind_is_told_in_a_sentence():
 
 def test_an_environment_without_a_kind_is_told():
     config = small_config("env=pool") | {"env": {"_target_": "almeta.envs.StreamRewards"}}
-    with pytest.raises(
-        AlmetaError, match=r"env\._target_ is 'almeta\.envs\.StreamRewards', which does not say its kind"
-    ):
+    with pytest.raises(AlmetaError, match=r"env\._target_ is 'almeta\.envs\.StreamRewards', which has no kind"):
         run_of(TrainConfig.read(config))
 
 

@@ -99,7 +99,7 @@ class ToyRun(Run):
         return {"mean_return": float(torch.stack([step.outcome.reward for step in steps]).sum(0).mean())}
 
     def conclude(self, folder: Any) -> tuple[dict[str, Any], None]:
-        return {"policy": self.config.name, "train": self.evaluations["train"](self.agent)}, None
+        return {"train": self.evaluations["train"](self.agent)}, None
 
     @staticmethod
     def judge(config: Any, folder: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_equal_seeds_give_equal_scores(command, run):
         (["dataset=characters", "dataset.train_classes=0.5"], "choose classes=test (or train) of that split"),
         (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all'"),
         (["dataset=mnist"], "the policy reads images of 16 pixels, those of 'mnist' have 25"),
-        (["env.classes=4"], "the policy tells 3 classes apart; choose env.classes=3 or fewer"),
+        (["env.classes=4"], "the policy distinguishes 3 classes; choose env.classes=3 or fewer"),
         (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),
         (["env.clases=2"], "unknown key of env 'clases'; did you mean 'classes'?"),
         (["dataset=omniglt"], "unknown data set 'omniglt'; did you mean 'omniglot'?"),

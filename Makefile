@@ -36,7 +36,7 @@ test: check
 	@if [ -z "$${ALMETA_DATA:-}" ] && [ -d ../shared/data ]; then \
 		ALMETA_DATA=$$(cd ../shared/data && pwd); export ALMETA_DATA; \
 	fi; \
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/python -m ruff format --check .

@@ -1,4 +1,4 @@
-"""Who decides, and the rule by which it learns."""
+"""Agents: networks, and the rules by which they learn."""
 
 if __name__ == "agents":
     raise ImportError("This folder is a part of the package almeta: import almeta.agents, not agents.")
@@ -35,8 +35,8 @@ __all__ = [
 def register_agent(agent: type[Agent]) -> type[Agent]:
     """Let checkpoints and cards name an agent of your own, and what else its module defines; also as a decorator.
 
-    A command that trains takes your own `_target_` anyway. A checkpoint may come from a stranger: one that names a
-    class which is not almeta's is refused unless it was registered here.
+    Commands that train accept any `_target_`. A checkpoint may come from a stranger: one that names a class of another
+    package is refused unless the class was registered here.
 
     Raises:
         AlmetaError: if it is no subclass of `Agent`.
@@ -53,7 +53,8 @@ def register_network(network: type[nn.Module]) -> type[nn.Module]:
     Raises:
         AlmetaError: if it is no module with `initial` and `step`.
     """
-    if not (isinstance(network, type) and issubclass(network, nn.Module) and hasattr(network, "step")):
+    is_module = isinstance(network, type) and issubclass(network, nn.Module)
+    if not (is_module and hasattr(network, "initial") and hasattr(network, "step")):
         raise AlmetaError(f"{network!r} is no network; it must be a torch module with `initial` and `step`")
     trust(network.__module__)
     return network

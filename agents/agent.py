@@ -1,4 +1,4 @@
-"""What all agents share: a network, the inputs it reads, and a loss to learn from what was played."""
+"""What all agents share: a network, the inputs it reads, and a loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from almeta.checks import check_fields
 from almeta.inputs import Inputs
 from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.choosing import best_action
 
-# Called as make_network(inputs, num_values): the inputs it is to read, and 1 if it must have a state value, else 0.
+# A class of networks with its options: called with `inputs` and `num_values`.
 MakeNetwork = Callable[..., Any]
 
 
@@ -21,17 +22,17 @@ class Rollout:
     """E finished episodes of T steps, time first.
 
     Attributes:
-        utilities: `[T, E, A]` float32, what the actor returned, with its graph when gradients were on.
-        values: `[T, E]` float32, the state values; None from an actor that has none.
+        utilities: `[T, E, A]` float32, as the agent returned them, with their graph if gradients were on.
+        values: `[T, E]` float32, the state values; None from an agent that has none.
         masks: `[T, E, A]` bool, the allowed actions.
         actions: `[T, E]` int64.
         rewards: `[T, E]` float32.
-        outcomes: T outcomes of the simulation, for measures of its own.
-        targets: `[T, E]` int64, the right actions where there are such; else None.
+        outcomes: T outcomes of the simulation, for its own measures.
+        targets: `[T, E]` int64, the right actions; None where there are none.
         group: episodes per task; they are neighbours.
-        views: what the agent read at each step, for `replay`; None from other actors.
-        images: `[T, E, P]`, what `replay` must encode anew; None where nothing is.
-        behaviour: the same rollout as it was played, when utilities and values are those of later weights.
+        views: what the agent read at each step, for `replay`; None if the agent learns in one epoch.
+        images: `[T, E, P]`, for `replay` to encode again; None where there are none, or in one epoch.
+        behaviour: the rollout as it was played; None if this is it.
     """
 
     utilities: Tensor
@@ -47,9 +48,36 @@ class Rollout:
     behaviour: "Rollout | None" = None
 
     def with_outputs(self, utilities: Tensor, values: Tensor | None) -> "Rollout":
-        """Return the same episodes and actions with the outputs of today's weights."""
+        """Return the same episodes and actions with the outputs of the present weights."""
         played = self if self.behaviour is None else self.behaviour
         return replace(self, utilities=utilities, values=values, behaviour=played)
+
+
+@dataclass(eq=False, repr=False)
+class Network(nn.Module):
+    """Utilities of the actions, and a memory; subclasses add `initial` and `step`.
+
+    A subclass is a dataclass: its options are fields with a type, bounds and a default.
+
+    Args:
+        inputs: what it reads.
+        num_values: 1 if it must have a state value too, else 0.
+
+    Attributes:
+        kind: the kind of problems that it can act in.
+
+    Raises:
+        AlmetaError: for an option that is out of range.
+    """
+
+    kind: ClassVar[str]
+
+    inputs: Any
+    num_values: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()  # keeps the fields, which are set already
+        check_fields(self, "network", given=("inputs", "num_values"))
 
 
 @dataclass(eq=False, repr=False)
@@ -64,9 +92,12 @@ class Agent(nn.Module):
 
     Attributes:
         kinds: the kinds of problems it can learn from; None for all.
-        num_values: 1 for a rule that needs a state value from the network, else 0.
-        min_group: episodes per task, at least, that it needs to learn anything.
-        reveal: the streams it plays, `env.reveal`.
+        num_values: 1 if the loss needs a state value from the network, else 0.
+        min_group: the fewest episodes per task that it can learn from.
+        reveal: the option `env.reveal` of the streams it plays.
+
+    Raises:
+        AlmetaError: for an option that is out of range.
     """
 
     network: Any
@@ -79,20 +110,21 @@ class Agent(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()  # keeps the fields, which are set already
+        check_fields(self, "agent", given=("network", "inputs"))
         self.network = self.network(inputs=self.inputs, num_values=self.num_values)
 
     @property
     def epochs(self) -> int:
-        """How often the loss is taken from one batch."""
+        """The number of passes over each batch."""
         return 1
 
     @property
     def encoder_version(self) -> int | None:
-        """Equal numbers mean that an image is encoded alike; None while the encoder learns."""
+        """A number that changes with the encoder; None while the encoder learns."""
         return self.network.encoder_version
 
     def encode(self, images: Tensor) -> Tensor:
-        """Turn images `[..., P]` into the network's items `[..., F]`."""
+        """Return the network's items `[..., F]` of images `[..., P]`."""
         return self.network.encode(images)
 
     def initial(self, num_envs: int) -> Memory:
@@ -100,11 +132,11 @@ class Agent(nn.Module):
         return self.network.initial(num_envs)
 
     def step(self, state: Any, memory: Memory) -> tuple[Outputs, Memory]:
-        """Read a state, and return outputs and the next memory."""
+        """Return the outputs for a state, and the next memory."""
         return self.act(self.inputs(state), memory)
 
     def act(self, view: Any, memory: Memory) -> tuple[Outputs, Memory]:
-        """Return outputs for what was read of a state, and the next memory."""
+        """Return the outputs for what was read of a state, and the next memory."""
         utilities, value, memory = self.network.step(view, memory)
         return Outputs(utilities, value, view), memory
 
@@ -122,7 +154,7 @@ class Agent(nn.Module):
         Args:
             observation: as the environments return it.
             memory: what the previous call returned; None before the first step.
-            episode_start: where an episode begins and memory must be emptied, a bool or `[E]`.
+            episode_start: where an episode begins and memory must be emptied, a bool or `[E]`; None for nowhere.
             action_mask: `info["action_mask"]`, `[A]` or `[E, A]`, an array or a list; None takes the observation's, or
                 allows everything.
             generator: breaks ties between actions; None takes the first.
@@ -131,7 +163,7 @@ class Agent(nn.Module):
             The action, int64, a scalar or `[E]`, and the memory for the next call; the memory given may be changed.
 
         Raises:
-            AlmetaError: if the mask has another shape, or allows nothing.
+            AlmetaError: if the observation, the mask or the start has another shape, or a mask allows nothing.
         """
         device = next(self.parameters()).device
         view, single = self.inputs.observed(observation, action_mask, episode_start, device)
@@ -140,10 +172,9 @@ class Agent(nn.Module):
         mask = view.action_mask
         outputs, memory = self.act(view, self.initial(len(mask)) if memory is None else memory)
         if generator is None:
-            chosen = outputs.utilities.masked_fill(~mask, -torch.inf).argmax(-1)
+            action = outputs.utilities.masked_fill(~mask, -torch.inf).argmax(-1).cpu().numpy()
         else:
-            chosen = best_action(outputs.utilities, mask, generator)
-        action = chosen.cpu().numpy()
+            action = best_action(outputs.utilities, mask, generator).cpu().numpy()
         return (action[0] if single else action), memory
 
     def explore(
@@ -154,12 +185,11 @@ class Agent(nn.Module):
         Args:
             utilities: `[E, A]` without a graph.
             action_mask: `[E, A]` bool.
-            target: `[E]` int64, the right actions, for rules of exploration that look at them; None where there are
-                none.
+            target: `[E]` int64, the right actions; None where there are none.
             generator: draws.
         """
         raise NotImplementedError
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss (a scalar with its graph) and further scalars worth logging."""
+        """Return the loss, a scalar with its graph, and further scalars to log."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Networks that turn an image into a code in which images of one class lie close together."""
+"""Networks that turn images into codes."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ class ConvEncoder(nn.Module):
     Args:
         image_size: height and width of the images, which are square.
         code_size: numbers in a code F.
-        channels: of the first convolution; the others have twice as many.
+        channels: channels of the first convolution; the others have twice as many.
     """
 
     def __init__(self, image_size: int = 28, code_size: int = 64, channels: int = 32) -> None:
@@ -25,6 +25,6 @@ class ConvEncoder(nn.Module):
         self.code = nn.Linear(widths[-1] * side * side, code_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[n, P]` images in [0, 1] -> `[n, F]` codes."""
+        """Return the codes `[n, F]` of images `[n, P]` in [0, 1]."""
         square = images.view(-1, 1, self.image_size, self.image_size)
         return self.code(self.convolutions(square).flatten(1))

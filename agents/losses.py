@@ -14,7 +14,7 @@ def td_errors(
     through_target: bool = True,
     terminal: bool = False,
 ) -> Tensor:
-    """Temporal-difference errors Q(o_t, a_t) - (r_t + gamma max_a Q(o_{t+1}, a)).
+    """Return the temporal-difference errors Q(o_t, a_t) - (r_t + gamma max_a Q(o_{t+1}, a)).
 
     Args:
         values: `[T, E]`, Q of the actions taken.
@@ -23,7 +23,7 @@ def td_errors(
         gamma: discount.
         through_target: let the gradient flow through the target too (residual gradient, Baird 1995), as Woodward
             & Finn 2017 do; False is ordinary Q-learning.
-        terminal: give the last step the term Q(o_T, a_T) - r_T; without it (the paper) the last step has none.
+        terminal: add the error of the last step, Q(o_T, a_T) - r_T; the paper has none.
 
     Returns:
         `[T, E]` with `terminal`, else `[T - 1, E]`.
@@ -36,7 +36,7 @@ def td_errors(
 
 
 def discounted_returns(rewards: Tensor, gamma: float) -> Tensor:
-    """Sum of future rewards from each step on, `[T, E]` -> `[T, E]`."""
+    """Return the discounted sum of rewards from each step on, `[T, E]` -> `[T, E]`."""
     returns = torch.empty_like(rewards)
     future = torch.zeros_like(rewards[0])
     for time in reversed(range(len(rewards))):
@@ -46,7 +46,7 @@ def discounted_returns(rewards: Tensor, gamma: float) -> Tensor:
 
 
 def gae_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> Tensor:
-    """Generalised advantage estimates (Schulman et al. 2016, equation 16) of episodes that end after T steps.
+    """Return generalised advantage estimates (Schulman et al. 2016, equation 16) of episodes that end after T steps.
 
     `rewards`, `values` and the result are `[T, E]`.
     """
@@ -56,33 +56,33 @@ def gae_advantages(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: fl
 
 
 def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
-    """PPO's loss (Schulman et al. 2017, equation 7), negated for descent; element by element."""
+    """Return PPO's objective (Schulman et al. 2017, equation 7), negated for descent, element by element."""
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef)
     return -torch.min(ratio * advantages, clipped * advantages)
 
 
 def masked_log_probs(logits: Tensor, mask: Tensor) -> Tensor:
-    """Log-probabilities `[..., A]` over the allowed actions; about -1e8 for the others."""
+    """Return log-probabilities `[..., A]` over the allowed actions; about -1e8 for the others."""
     return logits.masked_fill(~mask, NEVER).log_softmax(-1)
 
 
 def masked_entropy(log_probs: Tensor, mask: Tensor) -> Tensor:
-    """Entropy in nats over the allowed actions, `[..., A]` -> `[...]`."""
+    """Return the entropy in nats over the allowed actions, `[..., A]` -> `[...]`."""
     return -(log_probs.exp() * log_probs).masked_fill(~mask, 0.0).sum(-1)
 
 
 def normalised(advantages: Tensor) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1."""
+    """Scale advantages to mean 0 and standard deviation 1."""
     return (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
 
 
 def group_advantages(returns: Tensor, before: Tensor, group: int) -> Tensor:
-    """Advantages over the other episodes of the same task, scaled to unit variance.
+    """Return advantages over the other episodes of the same task, scaled to unit variance.
 
     There are two baselines. The first is the mean over the `group` neighbouring episodes of the task. The second is a
-    control variate: an episode that stands higher before an action stays higher after it. Least squares over all other
-    tasks find to which degree, at each step; the task itself is left out, so that no return is part of its baseline.
+    control variate: an episode that has gained more before an action stays ahead after it. Its weight at each step is
+    the least-squares slope over all other tasks, so that no return is part of its own baseline.
 
     Args:
         returns: `[T, E]` float32.
@@ -100,6 +100,6 @@ def group_advantages(returns: Tensor, before: Tensor, group: int) -> Tensor:
 
 
 def _centred(values: Tensor, group: int) -> Tensor:
-    """`[T, E]` less the mean over each group of neighbouring episodes, `[T, E / group, group]`."""
+    """Subtract the mean over each group of neighbouring episodes: `[T, E]` -> `[T, E / group, group]`."""
     tasks = values.unflatten(1, (-1, group))
     return tasks - tasks.mean(-1, keepdim=True)

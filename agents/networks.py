@@ -1,4 +1,4 @@
-"""Networks of streams: utilities of the slots and the request."""
+"""Networks for streams: utilities of the slots and the request."""
 
 import math
 from dataclasses import dataclass
@@ -7,24 +7,27 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from almeta.agents.agent import Network
 from almeta.agents.encoders import ConvEncoder
 from almeta.agents.memories import LSTM, LSTMState
 from almeta.checks import Count, Within
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
-from almeta.stream import Examples, StreamState
+from almeta.stream import ENCODED_AT_ONCE, Examples, StreamState
 
 # Utilities `[E, S + 1]`, the state value `[E]` or None, and the next memory.
 StreamStep = tuple[Tensor, Tensor | None, Any]
 
 
+_SLOT_INPUTS = 7
+_FAR = 1e3  # stands for the distance to an example that is not there
+
+
 @dataclass(eq=False, repr=False)
-class LSTMNetwork(nn.Module):
+class LSTMNetwork(Network):
     """The network of Woodward & Finn 2017 (section 4.1): an LSTM on [label, image], and a linear layer.
 
     Args:
-        inputs: what it reads.
-        num_values: 1 to have a state value too, else 0.
         hidden_size: LSTM units H.
     """
 
@@ -32,11 +35,10 @@ class LSTMNetwork(nn.Module):
     encoder_version: ClassVar[None] = None
 
     inputs: Images
-    num_values: int = 0
     hidden_size: Count = 200
 
     def __post_init__(self) -> None:
-        super().__init__()  # keeps the fields, which are set already
+        super().__post_init__()
         self.num_actions = self.inputs.num_slots + 1
         self.memory = LSTM(self.inputs.num_pixels, self.inputs.num_slots, self.hidden_size)
         self.head = nn.Linear(self.hidden_size, self.num_actions + self.num_values)
@@ -44,7 +46,7 @@ class LSTMNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def encode(self, images: Tensor) -> Tensor:
-        """`[..., P]` images -> `[..., 4H]`, their part of the gates."""
+        """Return the images' part of the gates, `[..., P]` -> `[..., 4H]`."""
         return self.memory.project(images)
 
     def initial(self, num_envs: int) -> LSTMState:
@@ -56,38 +58,37 @@ class LSTMNetwork(nn.Module):
 
 
 @dataclass(eq=False, repr=False)
-class EpisodicNetwork(nn.Module):
-    """Codes of the images seen, the labels given for them, and a small network that reads their distances.
+class EpisodicNetwork(Network):
+    """A memory of codes of images with their labels, and a small network that reads the distances to them.
 
-    The encoder is trained beforehand on the training classes (`almeta.training.pretraining`) and then frozen. At
-    each step the code of the image is compared with every labelled example; what is known of each label slot goes
-    through one network shared by all slots, so that no slot is special and any number of them will do.
+    The encoder is trained beforehand on the training classes (`almeta.training.pretraining`) and then frozen. Each step
+    compares the code of the image with every labelled example; the numbers about each label slot go through one network
+    shared by all slots, so that all slots are treated alike and there may be any number of them.
 
     Args:
-        inputs: what it reads; its images are squares.
-        num_values: 1 to have a state value too, else 0.
         code_size: numbers in a code F.
-        channels: of the encoder's first convolution.
+        channels: channels of the encoder's first convolution.
         hidden_size: units of the reading network.
-        capacity: how many of the images before the current one are remembered; with fewer than the steps of an
-            episode the oldest labels are forgotten.
+        capacity: images before the current one that are remembered; if there are more, the oldest are forgotten.
+
+    Raises:
+        AlmetaError: for images that are not square.
     """
 
     kind: ClassVar[str] = "stream"
 
     inputs: Images
-    num_values: int = 0
     code_size: Count = 64
     channels: Count = 32
     hidden_size: Count = 64
     capacity: Annotated[int, Within(1, 10_000)] = 32
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__post_init__()
         pixels, hidden_size = self.inputs.num_pixels, self.hidden_size
         side = math.isqrt(pixels)
         if side * side != pixels:
-            raise AlmetaError(f"the encoder needs square images; {pixels} pixels are none")
+            raise AlmetaError(f"the encoder needs square images, which {pixels} pixels are not; choose another network")
         self.num_slots = self.inputs.num_slots
         self.encoder = ConvEncoder(side, self.code_size, self.channels).requires_grad_(False).eval()
         self.read = nn.Sequential(
@@ -102,17 +103,17 @@ class EpisodicNetwork(nn.Module):
         return sum(tensor._version for tensor in self.encoder.state_dict(keep_vars=True).values())
 
     def encode(self, images: Tensor) -> Tensor:
-        """`[..., P]` images -> `[..., F]` codes, a few thousand at a time."""
-        chunks = images.flatten(0, -2).split(4096)
+        """Return the codes of images, `[..., P]` -> `[..., F]`."""
+        blocks = images.flatten(0, -2).split(ENCODED_AT_ONCE)
         with torch.no_grad():
-            return torch.cat([self.encoder(chunk) for chunk in chunks]).view(*images.shape[:-1], -1)
+            return torch.cat([self.encoder(block) for block in blocks]).view(*images.shape[:-1], -1)
 
     def initial(self, num_envs: int) -> Examples:
         """Return a memory without examples."""
         return Examples.none(num_envs, self.capacity + 1, self.code_size, self.num_slots, self.slot_head.weight)
 
     def step(self, view: StreamState, memory: Examples) -> StreamStep:
-        """Take the label that arrived into memory, then compare the current image with all examples."""
+        """Remember the label that has arrived, then compare the current image with all examples."""
         memory.remember(view)
         slots = self.read(_slot_inputs(memory.slot_distances(view.item)))  # [E, S, H]
         pooled = slots.mean(1)
@@ -121,25 +122,22 @@ class EpisodicNetwork(nn.Module):
         return *_split(outputs, self.num_slots + 1), memory
 
     def train(self, mode: bool = True) -> "EpisodicNetwork":
-        """Switch to training; the frozen encoder keeps the statistics it was trained with."""
+        """Switch to training; the frozen encoder keeps its statistics."""
         super().train(mode)
         self.encoder.eval()
         return self
 
 
 def _split(outputs: Tensor, num_actions: int) -> tuple[Tensor, Tensor | None]:
-    """Utilities `[E, A]` of the actions, and the state value `[E]` where there is one."""
+    """Return the utilities `[E, A]` of the actions, and the state value `[E]` where there is one."""
     return outputs[:, :num_actions], outputs[:, num_actions] if outputs.shape[1] > num_actions else None
 
 
-_SLOT_INPUTS = 7
-
-
 def _slot_inputs(distances: Tensor) -> Tensor:
-    """Distances `[E, S]` to each slot's nearest example, inf without one -> `[E, S, 7]` numbers about each slot.
+    """Return numbers about each slot `[E, S, 7]` from the distances `[E, S]` to their nearest examples, inf for none.
 
-    Its log distance, whether it has an example, its share of the soft nearest neighbour, the log distance of the
-    nearest other slot and how much farther that is, and what share of slots have examples, all and others only.
+    These are its log distance, whether it has an example, its share of the soft nearest neighbour, the log distance of
+    the nearest other slot, how much farther that is, and the share of slots that have examples, of all and of others.
     """
     known = distances.isfinite()
     log_distance = torch.where(known, distances, _FAR).log1p()
@@ -150,7 +148,3 @@ def _slot_inputs(distances: Tensor) -> Tensor:
     fraction = known.float().mean(-1, keepdim=True).expand_as(distances)
     others = fraction - known.float() / distances.shape[-1]
     return torch.stack((log_distance, known.float(), share, other, other - log_distance, fraction, others), -1)
-
-
-# Stands for the distance to an example that is not there.
-_FAR = 1e3

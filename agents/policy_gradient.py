@@ -1,4 +1,4 @@
-"""Policy gradients for every kind of problem, with memory and action masks: REINFORCE, actor-critic, PPO."""
+"""Policy gradients: REINFORCE, actor-critic and PPO."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -23,7 +23,7 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 
 
 @dataclass(eq=False, repr=False)
-class _PolicyGradient(Agent):
+class PolicyGradient(Agent):
     """Utilities are logits; the agent acts by sampling.
 
     Args:
@@ -37,7 +37,7 @@ class _PolicyGradient(Agent):
     def explore(self, utilities: Tensor, action_mask: Tensor, target: Any, generator: torch.Generator) -> Tensor:
         return sample_action(utilities, action_mask, generator)
 
-    def _read(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+    def read(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Return log-probability of the actions taken and entropy, each `[T, E]`."""
         log_probs = masked_log_probs(rollout.utilities, rollout.masks)
         taken = log_probs.gather(-1, rollout.actions[..., None]).squeeze(-1)
@@ -45,15 +45,15 @@ class _PolicyGradient(Agent):
 
 
 @dataclass(eq=False, repr=False)
-class GroupReinforce(_PolicyGradient):
-    """REINFORCE (Williams 1992) that compares an action with those of the other episodes of its task.
+class GroupReinforce(PolicyGradient):
+    """REINFORCE (Williams 1992) with the other episodes of the same task as baseline.
 
-    Tasks differ far more in what can be reached in them than actions do. `group_advantages` takes out the task, and
-    what earlier actions have gained.
+    Returns differ more between tasks than between actions. `group_advantages` subtracts the effect of the task, and
+    that of earlier actions.
 
     Args:
-        returns: what an action is to raise: "curve", the later points of the curve of summed rewards, each of which
-            counts (on pools that is the learning curve); or "rewards", their sum.
+        returns: what an action is to raise: "curve", every later point of the curve of summed rewards (on pools, the
+            learning curve); or "rewards", the sum of later rewards.
     """
 
     min_group: ClassVar[int] = 2
@@ -63,7 +63,7 @@ class GroupReinforce(_PolicyGradient):
     returns: Literal["curve", "rewards"] = "curve"
 
     def loss(self, rollout: Rollout) -> Loss:
-        log_probs, entropy = self._read(rollout)
+        log_probs, entropy = self.read(rollout)
         curve = rollout.rewards.cumsum(0)
         returns = discounted_returns(curve if self.returns == "curve" else rollout.rewards, self.gamma)
         advantages = group_advantages(returns, curve - rollout.rewards, rollout.group)
@@ -72,7 +72,7 @@ class GroupReinforce(_PolicyGradient):
 
 
 @dataclass(eq=False, repr=False)
-class Reinforce(_PolicyGradient):
+class Reinforce(PolicyGradient):
     """REINFORCE (Williams 1992) with a learned state value as baseline.
 
     Args:
@@ -84,7 +84,7 @@ class Reinforce(_PolicyGradient):
     vf_coef: Weight = 0.5
 
     def loss(self, rollout: Rollout) -> Loss:
-        log_probs, entropy = self._read(rollout)
+        log_probs, entropy = self.read(rollout)
         values = _values(rollout)
         returns = discounted_returns(rollout.rewards, self.gamma)
         policy_loss = -(log_probs * (returns - values.detach())).mean()
@@ -100,7 +100,7 @@ class ActorCritic(Reinforce):
     """Advantage actor-critic with generalised advantages.
 
     Args:
-        gae_lambda: how far advantages look ahead before they trust the value.
+        gae_lambda: how far advantages look ahead before they rely on the value, lambda of `gae_advantages`.
         norm_adv: scale the advantages of a batch to mean 0 and standard deviation 1.
     """
 
@@ -108,11 +108,11 @@ class ActorCritic(Reinforce):
     norm_adv: bool = True
 
     def loss(self, rollout: Rollout) -> Loss:
-        log_probs, entropy = self._read(rollout)
+        log_probs, entropy = self.read(rollout)
         values = _values(rollout)
         played = rollout if rollout.behaviour is None else rollout.behaviour
         with torch.no_grad():
-            old_log_probs, old_values = self._read(played)[0], _values(played)
+            old_log_probs, old_values = self.read(played)[0], _values(played)
             advantages = gae_advantages(rollout.rewards, old_values, self.gamma, self.gae_lambda)
             returns = advantages + old_values
             if self.norm_adv:
@@ -138,7 +138,6 @@ class PPO(ActorCritic):
 
     @property
     def epochs(self) -> int:
-        """How often the loss is taken from one batch."""
         return self.update_epochs
 
     def _policy_loss(self, log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor) -> Tensor:

@@ -15,15 +15,18 @@ from almeta.strategies.choosing import best_action
 
 @dataclass(eq=False, repr=False)
 class QLearning(Agent):
-    """On-policy recurrent Q-learning without replay or target network. Utilities are Q-values; the defaults the paper.
+    """On-policy recurrent Q-learning without replay or target network.
+
+    Utilities are Q-values. The defaults are those of the paper.
 
     Args:
         gamma: discount.
         epsilon: probability of an exploring step.
         exploration: what an exploring step does. "balanced" (the paper, streams only): the correct slot, a wrong slot
             or a request, a third each; "uniform" (the authors' code): any allowed action.
-        through_target: gradient through the bootstrap target too (paper and code); False is ordinary Q-learning.
-        last_step: "skipped" (paper and code): the last step carries no term; "terminal": its target is its reward.
+        through_target: let the gradient flow through the target too (paper and code); False is ordinary Q-learning.
+        last_step: "skipped" (paper and code): the loss has no term for the last step; "terminal": its target is its
+            reward.
 
     Raises:
         AlmetaError: for balanced exploration of anything but streams.
@@ -61,7 +64,7 @@ class QLearning(Agent):
 
 
 def _balanced_action(targets: Tensor, num_slots: int, generator: torch.Generator) -> Tensor:
-    """The correct slot, a wrong one, or the request, each with probability 1/3; `[E]` -> `[E]`."""
+    """Draw the correct slot, a wrong one, or the request, each with probability 1/3; `[E]` -> `[E]`."""
     shape, device = targets.shape, targets.device
     kind = torch.randint(3, shape, generator=generator, device=device)
     shift = torch.randint(1, max(num_slots, 2), shape, generator=generator, device=device)

@@ -1,4 +1,4 @@
-"""Networks of pools: utilities of the rows, whatever their number."""
+"""Networks for pools: utilities of any number of rows."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -6,29 +6,28 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from almeta.agents.agent import Network
 from almeta.agents.memories import LSTM, LSTMState
 from almeta.checks import Count, Weight
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs, PoolView
 from almeta.strategies.actor import Memory
 
-# A hand-made score to start from: the candidate input and its sign.
+# The candidate input, and its sign, of each heuristic to start from.
 PRIORS = {"margin": ("margin", -1.0), "entropy": ("entropy", 1.0)}
 
 
 @dataclass(eq=False, repr=False)
-class PoolScorer(nn.Module):
+class PoolScorer(Network):
     """The same small network for every candidate, which also sees the mean of all candidates' codes.
 
-    Reordering the candidates reorders the scores, and any number of them will do. The score is added to a heuristic's
-    and begins at zero, so that training starts level with the heuristic.
+    Reordering the candidates reorders the scores, and there may be any number of them. The score is added to a
+    heuristic's and begins at zero, so that training starts level with the heuristic. It always has a state value.
 
     Args:
-        inputs: what it reads.
-        num_values: not used; it has a state value in any case.
         hidden_size: units H of each layer.
         prior: the heuristic to start from, "margin", "entropy" or "none".
-        prior_weight: how sharply a softmax over the prior tells candidates apart.
+        prior_weight: factor of the prior; the higher, the sharper is a softmax over it.
 
     Raises:
         AlmetaError: if the inputs lack the prior's.
@@ -37,13 +36,12 @@ class PoolScorer(nn.Module):
     kind: ClassVar[str] = "pool"
 
     inputs: PoolInputs
-    num_values: int = 0
     hidden_size: Count = 64
     prior: Literal["margin", "entropy", "none"] = "margin"
     prior_weight: Weight = 30.0
 
     def __post_init__(self) -> None:
-        super().__init__()  # keeps the fields, which are set already
+        super().__post_init__()
         size, hidden_size, names = len(self.inputs.names), self.hidden_size, self.inputs.candidate_names
         self.embed = nn.Sequential(nn.Linear(size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size))
         self.candidate_part = nn.Linear(hidden_size, hidden_size)
@@ -60,7 +58,6 @@ class PoolScorer(nn.Module):
         self._prior_weight = sign * self.prior_weight
 
     def initial(self, num_envs: int) -> Memory:
-        """Return the empty memory: there is none."""
         return ()
 
     def step(self, view: PoolView, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
@@ -69,7 +66,7 @@ class PoolScorer(nn.Module):
         return self._scores(view, codes, context), self.value(context).squeeze(-1), memory
 
     def _codes(self, view: PoolView) -> tuple[Tensor, Tensor]:
-        """Codes of the candidates `[E, N, H]`, and their mean over the rows that may be picked, `[E, H]`."""
+        """Return codes of the candidates `[E, N, H]`, and their mean over the rows that may be picked, `[E, H]`."""
         candidates, available = view.candidates, view.action_mask
         together = torch.cat((candidates, view.pool[..., None, :].expand(*candidates.shape[:-1], -1)), -1)
         codes = self.embed(together).relu()
@@ -86,7 +83,7 @@ class PoolScorer(nn.Module):
 
 @dataclass(eq=False, repr=False)
 class RecurrentPoolScorer(PoolScorer):
-    """A scorer that remembers: an LSTM of H units carries what it saw of the pool from query to query."""
+    """A scorer with memory: an LSTM of H units reads the pool at every query."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""The supervised baseline of Woodward & Finn 2017 (Table 1): every label comes one step late, without asking."""
+"""The supervised baseline of Woodward & Finn 2017 (Table 1): every label is revealed one step later."""
 
 from typing import Any
 

@@ -41,8 +41,8 @@ for _id, (_single, _vector) in ENVIRONMENTS.items():
     if _id not in gymnasium.registry:  # a second registration would warn
         gymnasium.register(_id, entry_point=_single, vector_entry_point=_vector)
 
-# The room of each name above. It is imported when the name is first asked for: torch takes seconds to import, and a
-# command tells of a misspelt key before that.
+# The package of each name above. It is imported when the name is first used: torch takes seconds to import, and a
+# command reports a misspelt key before that.
 _HOMES = {
     "load_dataset": "almeta.data",
     "load_policy": "almeta.policies",

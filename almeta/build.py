@@ -1,4 +1,4 @@
-"""From a part of a config, plain values as a checkpoint holds them, to the thing it describes."""
+"""Building what a part of a config describes."""
 
 import dataclasses
 import functools
@@ -18,8 +18,8 @@ from almeta.specs import Spec
 
 Config = dict[str, Any]
 
-# Where the parts of a config are defined. Nothing else is called unless its module is trusted: configs also come out
-# of checkpoints, and loading a stranger's checkpoint must not run whatever it names.
+# Where the parts of a config are defined. Nothing else is called unless its module is trusted: configs also come from
+# checkpoints, and loading a stranger's checkpoint must not run everything that it names.
 _ROOMS = {
     "env": "almeta.envs",
     "inputs": "almeta.inputs",
@@ -29,8 +29,7 @@ _ROOMS = {
     "oracle": "almeta.oracles",
     "logger": "almeta.training.loggers",
 }
-PARTS = tuple(_ROOMS)
-# By what call the person who loads a stranger's file trusts a module with such a part; all can be trusted by name.
+# The calls that trust the module of such a part; `modules` trusts any.
 _REGISTER = {
     "env": "register_kind", "agent": "register_agent", "network": "register_network", "learner": "register_learner"
 }  # fmt: skip
@@ -40,30 +39,23 @@ _CONF = Path(__file__).parent / "conf"
 def build(config: Mapping[str, Any], name: str, /, **kwargs: Any) -> Any:
     """Call what a config's `_target_` names, with its other keys and `kwargs` as arguments.
 
-    Args:
-        config: `_target_`, a dotted name in almeta, and arguments.
-        name: the part of a config, such as "env".
-        kwargs: further arguments.
+    `name` is the part of the config, such as "env".
 
     Raises:
-        AlmetaError: if the target is not of the part's own room, is not there, or does not take the arguments.
+        AlmetaError: if the target does not exist, is not of the part's package, or does not take the arguments.
     """
     return prepare(config, name, kwargs)(**kwargs)
 
 
 def prepare(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> Callable[..., Any]:
-    """Return what `build` calls, with a config's arguments; it is to be called with the arguments `given`, by name.
-
-    Raises:
-        AlmetaError: as `build` does.
-    """
+    """Return what `build` calls, with the config's arguments, and still to be given the arguments `given` by name."""
     target, options = read_part(config, name, given)
     check_call(target, options, f"{name} ({config['_target_']})", given)
     return functools.partial(target, **options)
 
 
 def read_part(config: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> tuple[Any, Config]:
-    """Return what a config's `_target_` names, and its arguments, both checked and nothing called; see `build`."""
+    """Return what a config's `_target_` names, and its arguments, checked as in `build` without calling anything."""
     if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
         raise AlmetaError(f"{name} is {reprlib.repr(config)}; it must be a group of keys with a '_target_'")
     target = find_target(config["_target_"], name)
@@ -76,7 +68,7 @@ def find_target(target: str, name: str) -> Any:
     """Return the class or function that a `_target_` names.
 
     Raises:
-        AlmetaError: if it is not there, or neither the part's room nor a trusted module defines it.
+        AlmetaError: if it does not exist, or neither the part's package nor a trusted module defines it.
     """
     room = _ROOMS[name]
     if not (target.startswith("almeta.") or is_trusted(target.rpartition(".")[0])):
@@ -96,28 +88,28 @@ def find_target(target: str, name: str) -> Any:
 
 
 def as_config(thing: Any) -> Config:
-    """Return the config that `build` makes an equal thing of: its class, and its fields if it is a dataclass."""
+    """Return the config from which `build` makes an equal thing: its class, and its fields if it is a dataclass."""
     kind = type(thing)
-    names = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-    values = {name: getattr(thing, name) for name in names}
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    values = {field.name: getattr(thing, field.name) for field in fields}
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **values}
 
 
 def trust_targets(config: Mapping[str, Any]) -> None:
     """Trust the modules that a config names, because the person who runs the command wrote the config."""
-    for part in PARTS:
+    for part in _ROOMS:
         target = (config.get(part) or {}).get("_target_")
         if isinstance(target, str) and not target.startswith("almeta."):
             trust(target.rpartition(".")[0])
 
 
 def config_names(group: str) -> list[str]:
-    """The choices that `conf/GROUP` has, sorted."""
+    """Return the choices in `conf/GROUP`, sorted."""
     return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
 
 
 def named_config(group: str, name: str) -> Config:
-    """Return the YAML `conf/GROUP/NAME.yaml` as plain values, with those that its defaults name below it.
+    """Return `conf/GROUP/NAME.yaml` as plain values, on top of those that its defaults name.
 
     Raises:
         AlmetaError: if there is no such choice.
@@ -133,12 +125,12 @@ def named_config(group: str, name: str) -> Config:
 
 
 def choose(choice: Any, group: str, expected: type | None = None) -> Any:
-    """Return a part that somebody names, describes or brings along.
+    """Return the part that a choice stands for.
 
     Args:
-        choice: the name of a YAML of the group ("svc"), a mapping with `name` and options, or the thing itself.
+        choice: the name of a YAML of the group ("svc"), a mapping with `name` and options, or the part itself.
         group: "learner", "oracle" or "inputs".
-        expected: the thing's class, or a Protocol that can be checked at run time.
+        expected: the part's class, or a Protocol that can be checked at run time.
 
     Raises:
         AlmetaError: for an unknown name or option, and for a thing of another class.

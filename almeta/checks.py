@@ -1,6 +1,8 @@
-"""Checking plain values of a config against declared types, before anything is loaded or built."""
+"""Checking plain values against declared types, before anything is loaded or built."""
 
 import collections.abc
+import dataclasses
+import functools
 import inspect
 import math
 import types
@@ -14,7 +16,7 @@ from almeta.errors import AlmetaError, did_you_mean
 
 @dataclass(frozen=True)
 class Within:
-    """The bounds of a number, as in `Annotated[float, Within(0, 1)]`; `above` is not allowed itself."""
+    """The bounds of a number, as in `Annotated[float, Within(0, 1)]`; `above` itself is out of bounds."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -45,24 +47,37 @@ def check_arguments(
     Args:
         function: annotated.
         options: the values by argument.
-        name: what the options are called in messages, such as "env".
-        given: arguments that come from elsewhere, and are not options.
+        name: of the options in messages, such as "env".
+        given: arguments that are not options.
 
     Raises:
         AlmetaError: naming the key, the value and what may stand there.
     """
-    owner = function.__init__ if inspect.isclass(function) else function
+    owner: Any = unwrapped(function)
+    if not inspect.isroutine(owner):
+        owner = owner.__init__ if inspect.isclass(owner) else owner.__call__
     hints = typing.get_type_hints(owner, include_extras=True)
     known = {key: hints.get(key, Any) for key in inspect.signature(function).parameters if key not in given}
     check_values(options, known, name)
 
 
-def check_call(function: Callable[..., Any], options: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> None:
-    """Raise unless `function` can be called with `options` and the arguments `given`; see `check_arguments`.
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a `functools.partial` calls; any other as it is."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
-    Raises:
-        AlmetaError: as `check_arguments`, and for an argument that is missing.
-    """
+
+def check_fields(made: Any, name: str, given: Iterable[str] = ()) -> None:
+    """Raise AlmetaError unless the fields of a dataclass have values of the declared types, `given` ones apart."""
+    hints = typing.get_type_hints(type(made), include_extras=True)
+    for field in dataclasses.fields(made):
+        if field.name not in given:
+            check_value(f"{name}.{field.name}", getattr(made, field.name), hints[field.name])
+
+
+def check_call(function: Callable[..., Any], options: Mapping[str, Any], name: str, given: Iterable[str] = ()) -> None:
+    """Raise AlmetaError as `check_arguments` does, and for an argument that is neither in `options` nor `given`."""
     check_arguments(function, options, name, given)
     try:
         inspect.signature(function).bind(**options, **dict.fromkeys(given))
@@ -71,7 +86,7 @@ def check_call(function: Callable[..., Any], options: Mapping[str, Any], name: s
 
 
 def check_values(values: Mapping[str, Any], known: Mapping[str, Any], name: str = "") -> None:
-    """Raise unless the keys are among the known ones, and each value has the type that is known for its key."""
+    """Raise AlmetaError unless each key is known and its value has the known type."""
     prefix = f"{name}." if name else ""
     for key, value in values.items():
         if key not in known:
@@ -80,10 +95,10 @@ def check_values(values: Mapping[str, Any], known: Mapping[str, Any], name: str 
 
 
 def check_value(key: str, value: Any, hint: Any) -> None:
-    """Raise unless `value` has the type `hint`.
+    """Raise AlmetaError unless `value` has the type `hint`.
 
-    Checked are numbers (an int will do where a float is wanted), texts, bools, literals, lists as such, and the
-    values of dictionaries; any of them `Annotated` with bounds, or in a union. Everything else passes.
+    Numbers (an int is a float too), texts, bools, literals, lists and the values of dictionaries are checked, also
+    `Annotated` with bounds or in a union. Everything else passes.
     """
     options = typing.get_args(hint) if typing.get_origin(hint) in _UNION else (hint,)
     for option in options:

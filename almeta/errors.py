@@ -5,14 +5,14 @@ from collections.abc import Iterable
 
 
 class AlmetaError(Exception):
-    """A mistake of the input or of the surroundings: a wrong name, a damaged file, no network.
+    """A mistake of input or surroundings: a wrong name, a damaged file, no network.
 
-    The message says which thing, which value and the way out; commands print it without a traceback.
+    The message names the thing, the value and the way out; commands print it without a traceback.
     """
 
 
 def did_you_mean(value: str, options: Iterable[str], kind: str) -> str:
-    """The text for an unknown name: "unknown data set 'irsi'; did you mean 'iris'? Known: iris, wine"."""
+    """Return the message for an unknown name: "unknown data set 'irsi'; did you mean 'iris'? Known: iris, wine"."""
     known = sorted(options)
     near = difflib.get_close_matches(value.lower(), known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""

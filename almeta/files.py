@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files completely or not at all."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], Any
 
     Args:
         path: the file; its folder must exist.
-        content: what to write, text as UTF-8, or a function that writes to the open file.
+        content: bytes, text to write as UTF-8, or a function that writes to the open file.
 
     Raises:
         AlmetaError: if that fails; the temporary file is removed.

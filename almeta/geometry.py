@@ -1,4 +1,4 @@
-"""Distances in E pools: to the neighbours, computed once; to what was picked, carried forward pick by pick."""
+"""Distances in E pools: to neighbours, computed once; to picked rows, updated pick by pick."""
 
 import functools
 from collections.abc import Iterator
@@ -6,25 +6,25 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Numbers worked on at once: few enough to stay in the cache, which makes it three times as fast as large blocks.
+# Numbers computed at once: few enough for the cache, which makes it three times as fast as large blocks.
 _BLOCK = 1 << 20
-# Squared distances below this share of the squared lengths are what rounding leaves of 0.
+# Squared distances below this share of the squared lengths are 0 but for rounding.
 _NOTHING = 1e-13
 
 
 class Geometry:
-    """Euclidean distances between the rows of E pools, made when they are first asked for.
+    """Euclidean distances between the rows of E pools, computed when they are first asked for.
 
-    In a pool of more than `reference` rows, neighbours and densities are taken among so many of its rows, drawn at
-    random, so that time grows with N and not with its square; memory is bounded by working in blocks. Distances among
-    rows come from products in float64, so that equal rows are at distance 0 and no setting that makes float32 products
-    coarser matters. What it says of a row does not depend on the rows that pad nor on the other pools.
+    In a pool of more than `reference` rows, neighbours and densities are taken among `reference` of its rows, drawn at
+    random, so that time grows with N and not with its square. Blocks bound the memory. Distances among rows come from
+    products in float64, so that equal rows have distance 0 whatever the precision of float32 products is. The numbers
+    of a row depend neither on padding nor on the other pools.
 
     Args:
         x: `[E, N, D]` float32.
         exists: `[E, N]` bool, False for rows that pad.
         num_neighbours: K, neighbours of a row.
-        reference: rows among which neighbours are looked for, at most.
+        reference: the most rows among which neighbours are searched.
     """
 
     def __init__(self, x: Tensor, exists: Tensor, num_neighbours: int = 10, reference: int = 2048) -> None:
@@ -37,11 +37,11 @@ class Geometry:
 
     @functools.cached_property
     def reference(self) -> Tensor:
-        """`[E, R]` int64, rising: the rows that others are compared with; padding only where a pool has no more."""
+        """`[E, R]` int64, sorted: the rows that others are compared with; padding only where rows are lacking."""
         rows = self.x.shape[1]
         if rows <= self.num_reference:
             return torch.arange(rows, device=self.x.device).expand(len(self.x), -1)
-        # A fixed draw: which rows they are must not depend on who asks, and no random state is touched.
+        # The draw is fixed: it is the same for all callers, and changes no random state.
         lots = torch.rand(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(self.x.device)
         lots = lots.expand(len(self.x), -1).where(self.exists, 2.0)
         return lots.topk(self.num_reference, largest=False).indices.sort().values
@@ -72,7 +72,7 @@ class Geometry:
 
     @functools.cached_property
     def information_density(self) -> Tensor:
-        """`[E, N]` float32 in (0, 1]: the mean of 1 / (1 + distance) over the rows of `reference`, itself included."""
+        """`[E, N]` float32 in (0, 1]: the mean of 1 / (1 + distance) over the rows of `reference`."""
         count = self.exists.gather(1, self.reference).sum(1)[:, None].clamp_min(1)
         density = self.x.new_empty(self.exists.shape)
         for block, distances in self._blocks():
@@ -80,7 +80,7 @@ class Geometry:
         return density / count
 
     def nearest_pick(self, picks: Tensor) -> Tensor:
-        """`[E, N]` float32: distance to the nearest row picked so far; inf before the first pick. Not to be written to.
+        """Return the distance to the nearest row picked so far, `[E, N]` float32, read-only; inf before the first pick.
 
         Args:
             picks: `[E, P]` int64, -1 pads; a call may only add columns to those of the call before.
@@ -96,13 +96,13 @@ class Geometry:
         return self._nearest
 
     def votes(self, picks: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-        """`[E, N, C]` float32: kernel mass of the labelled rows of each class around every row.
+        """Return the `kernel` mass of the labelled rows of each class around every row, `[E, N, C]` float32.
 
-        The kernel is exp(-(distance / scale)^2 / 2). Not to be written to; the next call changes it in place.
+        It is read-only, and the next call changes it in place.
 
         Args:
             picks: as in `nearest_pick`, those that the oracle has answered.
-            labels: `[E, N]` int64; rows for which it had none (-1) do not vote.
+            labels: `[E, N]` int64; rows without a label (-1) do not vote.
             num_classes: C.
 
         Raises:
@@ -119,31 +119,28 @@ class Geometry:
         return self._votes
 
     def kernel(self, distance: Tensor) -> Tensor:
-        """exp(-(distance / scale)^2 / 2) of distances `[E, ...]`."""
+        """Return exp(-(distance / scale)^2 / 2) of distances `[E, ...]`."""
         scale = self.scale.view(-1, *[1] * (distance.dim() - 1))
         return (-0.5 * (distance / scale).square()).exp()
 
     def _new_columns(self, picks: Tensor, done: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the rows `[E]` of each new column of picks and the distances `[E, N]` to them, inf for padding."""
+        """Yield the rows `[E]` of each new column of picks, and the distances `[E, N]` to them; inf for no row."""
         if picks.shape[1] < done:
             raise ValueError(f"{picks.shape[1]} columns of picks after {done}: a geometry is of one run of episodes")
         for rows in picks[:, done:].unbind(1):
             yield rows, self._distances_to(rows).masked_fill((rows < 0)[:, None], torch.inf)
 
     def _distances_to(self, rows: Tensor) -> Tensor:
-        """Distances `[E, N]` of all rows to one row `[E]` of each pool; of padding, anything."""
+        """Return the distances `[E, N]` of all rows to one row `[E]` of each pool; undefined for padding."""
         pools, _, columns = self.x.shape
         row = self.x.gather(1, rows.clamp_min(0)[:, None, None].expand(-1, 1, columns))
         blocks = self.x.split(max(1, _BLOCK // max(1, pools * columns)), 1)
         return torch.cat([torch.linalg.vector_norm(block - row, dim=-1) for block in blocks], 1)
 
     def _blocks(self) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-        """Yield some pools and rows, and their distances `[E', B, R]` float32 to the reference rows, inf to padding.
-
-        The caller may write to them.
-        """
+        """Yield blocks of pools and rows, with writable distances `[E', B, R]` to `reference`; inf for padding."""
         columns, references = self.x.shape[2], self.reference.shape[1]
-        # Few pools with many rows each: products of a few rows would read all reference rows for little.
+        # Blocks hold few pools with many rows each: a product of few rows would read all reference rows for little.
         for pools in _slices(len(self.x), _BLOCK // max(1, self.x.shape[1] * references)):
             reference = self.reference[pools]
             others = self.x[pools].gather(1, reference[..., None].expand(-1, -1, columns)).double()
@@ -158,6 +155,7 @@ class Geometry:
 
 
 def _slices(length: int, size: int) -> Iterator[slice]:
-    """Cut 0 .. length-1 into stretches of so many, or of one."""
-    for begin in range(0, length, max(1, size)):
-        yield slice(begin, min(begin + max(1, size), length))
+    """Yield slices of 0 .. length-1 of `size`, at least 1."""
+    size = max(1, size)
+    for begin in range(0, length, size):
+        yield slice(begin, min(begin + size, length))

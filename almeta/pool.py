@@ -1,7 +1,7 @@
-"""Pools: what may be known of them, to be asked for and told.
+"""Pools: `state` returns what may be known, `tell` adds labels.
 
-A `Pool` is the same object in the environment, for rows of one's own and behind other libraries. It holds no test rows
-and no label that nobody told it, so that none can leak.
+A `Pool` is the same object in the environment, for your own rows and in adapters of other libraries. It holds neither
+test rows nor hidden labels, so that none can leak.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,7 @@ from almeta.learners.learner import Learner
 class PoolState:
     """What may be known of E pools before a query: nothing of test rows or hidden labels.
 
-    Rows that pad a smaller pool, columns that pad a narrower one and classes that pad a smaller number of them are
-    in every array; `exists` and `num_classes` tell them apart.
+    Smaller pools are padded to the largest in rows, columns and classes: see `exists` and `num_classes`.
 
     Attributes:
         x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
@@ -28,7 +27,7 @@ class PoolState:
         available: `[E, N]` bool, rows that may be picked: they exist and were not picked before.
         labels: `[E, N]` int64, the oracle's answers; -1 for rows not asked, not answered, or not answered yet.
         picks: `[E, P]` int64, the rows in the order in which they were picked, first labels first; -1 pads.
-        answered: how many columns of `picks` the oracle has answered; the rest are picks of an unfinished query.
+        answered: number of columns of `picks` that the oracle has answered; the others are of an unfinished query.
         probabilities: `[E, N, C]` float32, the learner's for every row; 0 for classes it has not seen.
         num_classes: `[E]` int64.
         prices: `[E, N]` float32, what asking for a row costs.
@@ -58,7 +57,7 @@ class PoolState:
         return self.available
 
     def labelled_rows(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of the rows picked; weight 0 without a label."""
+        """Return features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of the picks; weight 0 without a label."""
         return _rows_with_labels(self.x, self.picks, self.labels)
 
 
@@ -66,22 +65,21 @@ class Pool:
     """E pools, their labels so far, and the learner that is refit as labels arrive.
 
     Args:
-        x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
-        exists: `[E, N]` bool, False for rows that pad.
+        x: `[E, N, D]` float32, as in `PoolState`.
+        exists: `[E, N]` bool.
         picks: `[E, L]` int64, rows that are labelled already; -1 pads.
         labels: `[E, L]` int64, their labels in 0 .. C-1; -1 for none.
         num_classes: `[E]` int64, classes of each pool.
         learner: how the classifier is fit.
         prices: `[E, N]` float32, what asking for a row costs; None for nothing.
-        budget: labels that are going to be asked for, which policies may look at; None for as many as empty the
-            smallest pool.
+        budget: labels that will be asked for, which policies may look at; None for as many as empty the smallest pool.
         generator: draws for learners with chance in them.
 
     Attributes:
         model: the fitted learner.
 
     Raises:
-        AlmetaError: if a row or a label is out of range, or a row stands twice among the first ones.
+        AlmetaError: if a row or a label is out of range, or a row is given twice.
     """
 
     def __init__(
@@ -114,7 +112,7 @@ class Pool:
         self.answer(_columns(labels))
 
     def state(self) -> PoolState:
-        """Return what may be known now; it holds until the next pick or answer."""
+        """Return what may be known now; it is valid until the next pick or answer."""
         return PoolState(
             x=self.x,
             exists=self.exists,
@@ -132,14 +130,14 @@ class Pool:
         )
 
     def tell(self, rows: Tensor, labels: Tensor) -> None:
-        """Take in labels of rows, whoever chose them, and refit the learner.
+        """Add labels of rows, and refit the learner.
 
         Args:
             rows: `[E]` or `[E, K]` int64, rows that may be picked; -1 for none in a pool.
-            labels: of the same shape, int64 in 0 .. C-1; -1 where there is no answer.
+            labels: int64 of the same shape, in 0 .. C-1; -1 where there is no answer.
 
         Raises:
-            AlmetaError: if a row is not there or was picked before, a label is out of range, or a pick still waits
+            AlmetaError: if a row does not exist or was picked before, a label is out of range, or a pick still waits
                 for its answer.
         """
         self._check(rows, labels)
@@ -148,11 +146,7 @@ class Pool:
         self.answer(_columns(labels))
 
     def pick(self, rows: Tensor) -> Tensor:
-        """Take one row `[E]` of each pool out of those that may be picked; its answer comes later.
-
-        Returns:
-            `[E]` bool, whether the row could be picked.
-        """
+        """Pick one row `[E]` of each pool, to be answered later, and return whether it could be picked, `[E]` bool."""
         valid = self._available.gather(1, rows.clamp_min(0)[:, None]).squeeze(1) & (rows >= 0)
         if self._filled == self._picks.shape[1]:
             self._picks = torch.nn.functional.pad(self._picks, (0, max(1, self._filled)), value=-1)
@@ -164,14 +158,14 @@ class Pool:
 
     @property
     def pending(self) -> Tensor:
-        """`[E, K]` int64: the rows that were picked and not answered yet, -1 for none."""
+        """`[E, K]` int64, the rows that were picked and are not answered yet; -1 for none."""
         return self._picks[:, self._answered : self._filled]
 
     def answer(self, labels: Tensor) -> None:
-        """Take in the labels `[E, K]` of the pending rows, -1 where there is none, and refit the learner.
+        """Add the labels `[E, K]` of the pending rows, -1 where there is none, and refit the learner.
 
         Raises:
-            AlmetaError: if they are not as many as the pending rows.
+            AlmetaError: if they have another shape than the pending rows.
         """
         if labels.shape != self.pending.shape:
             pools, picks = shape = self.pending.shape
@@ -204,7 +198,7 @@ class Pool:
             raise AlmetaError(f"row {int(rows[taken][0])} was picked before, or pads its pool; choose another one")
         ordered = rows.sort(1).values
         if ((ordered.diff() == 0) & (ordered[:, 1:] >= 0)).any():
-            raise AlmetaError("a row stands twice among those that are told; name it once")
+            raise AlmetaError("a row is given twice; name it once")
         classes = self.num_classes[:, None].expand_as(labels)
         wrong = (labels < -1) | (labels >= classes)
         if wrong.any():
@@ -215,12 +209,12 @@ class Pool:
 
 
 def _columns(told: Tensor) -> Tensor:
-    """`[E]` or `[E, K]` -> `[E, K]`."""
+    """Return `[E, K]` of `[E]` or `[E, K]`."""
     return told[:, None] if told.dim() == 1 else told
 
 
 def _rows_with_labels(x: Tensor, picks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of picks `[E, P]`; weight 0 without a label."""
+    """Return features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of picks `[E, P]`; weight 0 without a label."""
     rows = picks.clamp_min(0)
     features = x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))
     told = labels.gather(1, rows)

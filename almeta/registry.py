@@ -1,7 +1,8 @@
-"""What people add to almeta from outside: things by name, and modules whose classes configs may name."""
+"""What users add to almeta: things by name, and modules whose classes configs may name."""
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable
 from typing import Generic, Self, TypeVar
 
@@ -25,7 +26,7 @@ class Table(Generic[T]):
         """Add a thing; adding the same one again changes nothing.
 
         Raises:
-            AlmetaError: if the name is empty, or another thing has it.
+            AlmetaError: if the name is empty or taken.
         """
         if not isinstance(name, str) or not name.strip():
             raise AlmetaError(f"a {self._kind} needs a name; {name!r} is none")
@@ -34,7 +35,7 @@ class Table(Generic[T]):
         self._entries[name] = entry
 
     def add_classes(self, package: str, base: type, attribute: str) -> Self:
-        """Add all classes below `base`, by the name in their own `attribute`, that the modules of a package define."""
+        """Add the subclasses of `base` in the modules of a package, by the name in their own `attribute`."""
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
             for value in vars(importlib.import_module(f"{package}.{module.name}")).values():
                 if isinstance(value, type) and issubclass(value, base) and attribute in vars(value):
@@ -42,7 +43,7 @@ class Table(Generic[T]):
         return self
 
     def find(self, name: str) -> T:
-        """Return the thing of a name.
+        """Return the thing with this name.
 
         Raises:
             AlmetaError: if there is none.
@@ -61,12 +62,12 @@ class Table(Generic[T]):
 
 
 def _same_source(one: object, other: object) -> bool:
-    """Whether two things were defined at one place, as after a module was loaded anew."""
+    """Return whether two things were defined at one place, as after a module was loaded again."""
     places = [(getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)) for thing in (one, other)]
-    return places[0] == places[1] != (None, None)
+    return places[0] == places[1] and None not in places[0]  # partials have a module, functools, and no name
 
 
-# Modules beside almeta's own whose classes and functions may be called because a config names them.
+# Modules of others whose classes and functions configs may name.
 _trusted: set[str] = set()
 
 
@@ -76,15 +77,20 @@ def trust(module: str) -> None:
 
 
 def is_trusted(module: str) -> bool:
-    """Whether the person who runs almeta has registered something of the module."""
+    """Return whether the user has registered something of the module."""
     return module in _trusted
 
 
+def trusted_modules() -> list[str]:
+    """Return the names of the trusted modules that are loaded here; another process imports them to know the same."""
+    return sorted(_trusted & sys.modules.keys() - {"__main__"})
+
+
 def import_modules(names: str | Iterable[str]) -> None:
-    """Import modules of one's own, which register what they define, and trust them.
+    """Import modules of the user, which register what they define, and trust them.
 
     Raises:
-        AlmetaError: if one is not there.
+        AlmetaError: if one cannot be imported.
     """
     for name in [names] if isinstance(names, str) else names:
         try:

@@ -1,4 +1,4 @@
-"""One seed, many named generators: no two parts of a run share random numbers, and none uses global state."""
+"""Named generators of one seed: no two parts of a run share random numbers, and none uses global state."""
 
 import contextlib
 import hashlib
@@ -23,7 +23,7 @@ def make_generator(seed: int, name: str, device: str | torch.device = "cpu") -> 
 def seeded_weights(seed: int) -> Iterator[None]:
     """Make the initial weights of modules built inside the block depend on `seed` alone.
 
-    torch's initialisers draw from the global generator; it is put back as it was afterwards.
+    torch's initialisers draw from the global generator; its state is restored afterwards.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(make_generator(seed, "weights").get_state())

@@ -3,30 +3,29 @@
 import hashlib
 import inspect
 import sys
+import uuid
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-# Modules whose code says how something is checked, told or loaded, and does not change a result.
+# Modules that check, report or load, and do not change a result.
 _TOOLS = ("almeta.errors", "almeta.checks", "almeta.files", "almeta.registry", "almeta.build", "almeta.data")
 
 
-@cache
 def source_digest(*modules: str) -> str:
     """Return a digest of the source of modules.
 
     Args:
-        modules: their names; they are imported already. Of one without a file, its name counts.
+        modules: their names; they are imported already. A module without a file, such as a notebook, has another
+            digest at each call: nobody knows whether its code is what it was.
     """
     digest = hashlib.sha256()
     for name in modules:
         file = getattr(sys.modules.get(name), "__file__", None)
-        digest.update(Path(file).read_bytes() if file and file.endswith(".py") else name.encode())
+        digest.update(Path(file).read_bytes() if file and file.endswith(".py") else uuid.uuid4().bytes)
     return digest.hexdigest()
 
 
-@cache
 def closure_digest(module: str) -> str:
     """Return a digest of the source of a module and of the modules of almeta that it uses, directly or not."""
     found, left = set(), [module]
@@ -39,7 +38,7 @@ def closure_digest(module: str) -> str:
 
 
 def _used(module: ModuleType) -> Iterator[str]:
-    """Yield the modules of almeta that define what stands in a module's namespace, tools apart."""
+    """Yield the modules of almeta, without tools, that define the classes and functions of a module's namespace."""
     for value in vars(module).values():
         name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
         if isinstance(name, str) and name.startswith("almeta.") and not name.startswith(_TOOLS):

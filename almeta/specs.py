@@ -11,7 +11,7 @@ from almeta.errors import AlmetaError
 class Spec:
     """A name and options, as YAML and command lines give them: `margin`, `{name: information_density, beta: 2}`.
 
-    Its text, `information_density(beta=2)`, is what tables, figures and files call it.
+    Its text, `information_density(beta=2)`, is its name in tables, figures and files.
     """
 
     name: str
@@ -19,7 +19,7 @@ class Spec:
 
     @classmethod
     def read(cls, given: "str | Mapping[str, Any] | Spec", kind: str = "strategy") -> "Spec":
-        """Return the spec that somebody wrote.
+        """Return the spec of a name, a mapping or a spec.
 
         Raises:
             AlmetaError: if it has no name.
@@ -43,7 +43,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """2.0 and 2 are one value, and have one text."""
+    """Return a value's text, the same for 2.0 and 2."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_text, value))}]"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

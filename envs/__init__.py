@@ -1,4 +1,4 @@
-"""The decision problems: whoever acts in them may be a strategy or a trained policy."""
+"""The decision problems, in which strategies and trained policies act."""
 
 if __name__ == "envs":
     raise ImportError("This folder is a part of the package almeta: import almeta.envs, not envs.")

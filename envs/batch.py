@@ -1,4 +1,4 @@
-"""A simulation of E episodes as a Gymnasium VectorEnv, and a batch of one as a Gymnasium Env: thin views, no more."""
+"""Thin views of a simulation: E episodes as a Gymnasium VectorEnv, a batch of one as a Gymnasium Env."""
 
 import copy
 import inspect
@@ -30,11 +30,11 @@ _RENDERING: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}
 class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
     """E episodes at once. They have equal lengths: they begin and end together, and nothing is truncated.
 
-    Subclasses say what is observed (`_observe`), what the judge is told (`_judge`), what actions mean (`meaning`) and
-    how an episode is drawn (`_draw`).
+    Subclasses define what is observed (`_observe`), what `info` holds for evaluation (`_judge`), what actions mean
+    (`meaning`) and how an episode is drawn (`_draw`).
 
     Args:
-        simulation: what this is a view of.
+        simulation: what this is a view of; also an attribute.
         num_envs: its episodes E.
         observation_space: of one episode.
         action_space: of one episode.
@@ -44,6 +44,9 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
             episodes, whatever the actions are, and its rewards are 0. "same_step": the last step itself begins new
             episodes and returns their first observation; `info` then has `final_obs`, `[E]` objects, and `final_info`,
             what the last step would have returned, with `_final_obs` and `_final_info` `[E]` bool.
+
+    Attributes:
+        discount: how much the next step's reward counts now, for agents that learn here.
 
     Raises:
         AlmetaError: for an unknown mode, or more episodes than memory can hold.
@@ -85,14 +88,13 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
 
         Args:
             seed: the same seed gives the same episodes, here and in the resets without a seed that follow. A list has
-                one seed for each episode, which is then the one that the single environment plays with that seed,
-                whatever the others are; None in it goes on from the episode before. A learner that draws random
-                numbers draws them for the batch as a whole.
-            options: `tasks`, those to play (of this environment's sampler) in place of drawn ones; `reset_mask` `[E]`
-                bool, which must be True everywhere, since episodes of equal length begin together.
+                one seed for each episode, which is then the episode of the single environment with that seed; None in
+                it goes on from the episode before. A learner with chance in it draws for the batch as a whole.
+            options: `tasks`, to play in place of drawn ones; `reset_mask` `[E]` bool, which must be True everywhere,
+                since episodes of equal length begin together.
 
         Returns:
-            Observations and `info`, with `action_mask` in it.
+            Observations and `info`, which has `action_mask`.
 
         Raises:
             AlmetaError: for an unknown option, and for a list of seeds or a mask that does not fit.
@@ -126,32 +128,25 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
         self._randoms = [old if one is None else np_random(one)[0] for old, one in zip(before, seeds, strict=True)]
 
     def _begin(self, tasks: Any = None) -> tuple[Any, Info]:
-        """Begin new episodes; the state of Gymnasium's generators is the one that counts."""
+        """Begin new episodes, with generators that are seeded by Gymnasium's."""
         randoms = self._randoms or [self.np_random]
         generators = [make_generator(int(random.integers(2**63)), "env") for random in randoms]
         self.simulation.generator = generators[0]
-        if self._randoms:
-            self.simulation.reset(tasks, generators)
-        else:
-            self.simulation.reset(tasks)
+        self.simulation.reset(tasks, generators if self._randoms else None)
         self._begins, self._history = False, []
         return self._observe()
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Info]:
-        """Take the actions `[E]`, whole numbers.
-
-        Returns:
-            Observations, rewards, terminated, truncated, info.
+        """Take the actions `[E]`, whole numbers, and return observations, rewards, terminated, truncated and info.
 
         Raises:
-            gymnasium.error.InvalidAction: for anything else.
+            gymnasium.error.InvalidAction: for other actions.
             gymnasium.error.ResetNeeded: if the episodes have ended or not begun.
         """
-        never = np.zeros(self.num_envs, dtype=bool)
+        never, simulation = np.zeros(self.num_envs, dtype=bool), self.simulation
         if self._begins:
             observation, info = self._begin()
             return observation, np.zeros(self.num_envs), never, never.copy(), info
-        simulation = self.simulation
         if simulation.finished:
             raise gym.error.ResetNeeded("the episodes have ended or not begun; call reset() before step()")
         actions = self._checked(actions)
@@ -167,17 +162,13 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
         return observation, reward, terminated, never, info
 
     def _begin_after(self, observation: Any, info: Info) -> tuple[Any, Info]:
-        """Begin new episodes, and return their start and the last observation and `info` of those that have ended."""
+        """Begin new episodes, and return their start with the last observation and `info` of the finished ones."""
         final = np.empty(self.num_envs, dtype=object)
         final[:] = list(iterate(self.observation_space, observation))
-        ended = np.ones(self.num_envs, dtype=bool)
+        finished = np.ones(self.num_envs, dtype=bool)
         observation, begun = self._begin()
-        return observation, begun | {
-            "final_obs": final,
-            "_final_obs": ended,
-            "final_info": info,
-            "_final_info": ended.copy(),
-        }
+        ended = {"final_obs": final, "_final_obs": finished, "final_info": info, "_final_info": finished.copy()}
+        return observation, begun | ended
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return one frame for each episode, uint8 `[H, W, 3]`; None where the render mode is None.
@@ -196,7 +187,7 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
         raise NotImplementedError
 
     def _judge(self, outcome: Any) -> Info:
-        """Return fresh arrays `[E]` of what the judge is told of a step, and the policy is not."""
+        """Return fresh arrays `[E]` of what `info` holds of a step for evaluation, and not for the policy."""
         raise NotImplementedError
 
     def _draw(self, e: int) -> np.ndarray:
@@ -215,11 +206,11 @@ class BatchEnv(gym.vector.VectorEnv[Any, np.ndarray, np.ndarray]):
 
 
 class SingleEnv(gym.Env[Any, np.int64]):
-    """A batch of one: the leading axis is missing; rewards, `terminated` and what the judge is told are Python values.
+    """A batch of one without the leading axis.
 
     Args:
         made: the class of the batch.
-        dataset: its first argument but for the number of episodes.
+        dataset: its second argument, after the number of episodes.
         options: its other arguments.
 
     Attributes:
@@ -260,7 +251,7 @@ class SingleEnv(gym.Env[Any, np.int64]):
 def check_options(made: type[BatchEnv], declared: Any, options: Mapping[str, Any]) -> None:
     """Raise unless the further options of an environment are those that a dataclass declares.
 
-    A misspelt option may have been meant for an argument of the environment's own.
+    Suggestions for a misspelt option include the environment's own arguments.
 
     Raises:
         AlmetaError: naming the option, the value and what may stand there.
@@ -271,18 +262,18 @@ def check_options(made: type[BatchEnv], declared: Any, options: Mapping[str, Any
 
 
 def check_dataset(dataset: Any) -> None:
-    """Raise unless this is a data set or may be the name of one."""
+    """Raise AlmetaError unless this is a data set or may be the name of one."""
     if not isinstance(dataset, str | Dataset):
         raise AlmetaError(f"env.dataset is {dataset!r}; it must be the name of a data set, or an almeta.data.Dataset")
 
 
 def _single(info: Info) -> Info:
-    """The first episode's part of each array: a Python value where there is one number an episode."""
+    """Return the first episode's part of each array: a Python value where there is one number an episode."""
     return {name: value[0] if value.ndim > 1 else value.item() for name, value in info.items()}
 
 
 def _first(observation: Any) -> Any:
-    """The first episode's part of an array or a dictionary of arrays."""
+    """Return the first episode's part of an array or a dictionary of arrays."""
     if isinstance(observation, dict):
         return {name: value[0] for name, value in observation.items()}
     return observation[0]

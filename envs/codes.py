@@ -1,4 +1,4 @@
-"""Codes of a stream's images, kept while the encoder stays as it is: only images that are shown are encoded."""
+"""Codes of a stream's images, kept while the encoder stays as it is."""
 
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from almeta.stream import Encodes
+from almeta.stream import ENCODED_AT_ONCE, Encodes
 
 
 @dataclass
 class _Codes:
-    """The codes `[V, F]` of a table of images, by one version of an encoder; only those that are known count."""
+    """The codes `[V, F]` of a table of images, by one version of an encoder, and which of them `[V]` are known."""
 
     version: int | None
     codes: Tensor
@@ -21,15 +21,13 @@ class _Codes:
 
 # For each actor and each table of images.
 _codes: WeakKeyDictionary[Encodes, WeakTensorKeyDictionary] = WeakKeyDictionary()
-# Images encoded at once. So few stay in the processor's cache, which makes it twice as fast as thousands; and always as
-# many, since the size of a product may change last digits.
-_BLOCK = 512
 
 
 def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
-    """Return the codes `[..., F]` of some rows of a table of images.
+    """Return the codes `[..., F]` of some rows of a table of images, and encode only those.
 
-    They are computed when they are first asked for, in whole blocks, and kept as long as the encoder stays as it is.
+    They are computed when they are first asked for, and kept as long as the encoder stays as it is. Blocks always have
+    the same size, since the size of a product may change last digits.
 
     Args:
         actor: has an encoder of a known version.
@@ -47,7 +45,7 @@ def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
     if count := int((wanted & ~kept.known).sum()):
         # Those that are asked for, then others to fill the last block, unknown ones first.
         order = (2 * (wanted & ~kept.known).byte() + (~kept.known).byte()).argsort(descending=True, stable=True)
-        size = min(_BLOCK, len(images))
+        size = min(ENCODED_AT_ONCE, len(images))
         order = order.repeat(2)[: -(-count // size) * size]
         for block in order.split(size):
             kept.codes[block] = actor.encode(images[block])

@@ -1,8 +1,6 @@
 """Pool selection: which row of a pool should be labelled next?
 
-Rewarded by the gain in the learner's score on test rows. It exists once, as `PoolSimulation` on tensors with a leading
-axis E; `PoolSelectionVectorEnv` is that batch as a Gymnasium VectorEnv, `PoolSelectionEnv` a batch of one as a
-Gymnasium Env.
+The reward is the gain in the learner's score on test rows.
 """
 
 import functools
@@ -17,8 +15,9 @@ import torch
 from torch import Tensor
 
 from almeta.build import choose
-from almeta.checks import Count, Share, check_value
+from almeta.checks import Count, Share
 from almeta.data import load_dataset
+from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
 from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
@@ -30,23 +29,22 @@ from almeta.inputs import PoolInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
 from almeta.oracles import Oracle
 from almeta.pool import Pool, PoolState
-from almeta.seeding import make_generator
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
-# Numbers that are observed are held within -LIMIT .. LIMIT. Of `Candidates` only prices can reach it.
+# Observed numbers are clamped to -LIMIT .. LIMIT. Of `Candidates` only prices can be beyond.
 LIMIT = 1000.0
 
 
 @dataclass(frozen=True)
 class PoolOutcome:
-    """What one pick brought, for whoever judges: all tensors `[E]`.
+    """What one pick brought: all tensors are `[E]`.
 
     Attributes:
         reward: float32, the gain in the score less the price.
         score: float32, the learner's on the test rows.
         price: float32, what was paid.
-        declined: bool, the oracle gave no label.
-        invalid: bool, the row could not be picked: the pick was spent and brought nothing.
+        declined: bool, whether the oracle gave no label.
+        invalid: bool, whether the row could not be picked; the pick was spent and brought nothing.
     """
 
     reward: Tensor
@@ -58,30 +56,17 @@ class PoolOutcome:
 
 @dataclass(frozen=True)
 class PoolOptions(PoolTaskOptions):
-    """The options of pool selection, as `conf/env/pool.yaml` explains them.
+    """The options of pool selection: those of `PoolTaskOptions`, and the following.
 
     Args:
-        synthetic: see `PoolTaskOptions`, as the following down to `components`.
-        pool_size: rows.
-        test_share: of a data set's rows.
-        max_test: rows.
-        first: "per_class" or "random".
-        num_first: labels at the start.
-        max_classes: of a task.
-        max_features: of a task.
-        scale: of the features.
-        components: of the features.
         budget: picks in an episode T; None for as many as empty the smallest pool of a batch.
-        query_size: picks of a query: they are made one after the other, answered together, and the learner is refit
-            after the last of them.
-        score: "accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss" or "true_probability", on the test rows.
-        reward_score: the one whose gain is the reward, where that is another: "true_probability" does not move in
-            steps, but to raise it is not the same as to raise accuracy.
+        query_size: picks of a query: they are made one after the other and answered together, then the learner is
+            refit.
+        score: the measure on the test rows, one of `almeta.envs.scores`.
+        reward_score: the measure whose gain is the reward; None for `score`. "true_probability" does not move in
+            steps, but raising it is not the same as raising accuracy.
         group: episodes per task; they are neighbours, and share its first labels and its oracle's answers.
         discount: how much the next step's reward counts now, for agents that learn here.
-
-    Raises:
-        AlmetaError: for an option that is out of range.
     """
 
     kind: ClassVar[str] = "pool"
@@ -99,14 +84,14 @@ class PoolSimulation(Simulation):
 
     Args:
         datasets: where tasks come from.
-        options: see `PoolOptions`.
+        options: None for the defaults.
         num_envs: episodes run in parallel E.
         generator: draws tasks and the oracle's answers; everything lies on its device.
         learner: how the classifier is fit; None for logistic regression.
-        oracle: who answers; None for one who is always right and free.
+        oracle: answers queries; None for one that is always right and free.
 
     Attributes:
-        pool: what may be known, without the test rows and without labels not asked for.
+        pool: what may be known, without test rows and hidden labels.
         tasks: the tasks being played.
         score: `[E]`, the learner's now.
 
@@ -125,12 +110,9 @@ class PoolSimulation(Simulation):
         learner: Learner | None = None,
         oracle: Oracle | None = None,
     ) -> None:
-        super().__init__(num_envs, generator or make_generator(0, "env"))
         self.options = options = options or PoolOptions()
-        self.group, self.discount = options.group, options.discount
-        check_value("num_envs", num_envs, Count)
-        if num_envs % self.group:
-            raise AlmetaError(f"num_envs={num_envs} is no multiple of env.group={self.group}, the episodes per task")
+        super().__init__(num_envs, generator, options.group)
+        self.discount = options.discount
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
@@ -138,24 +120,18 @@ class PoolSimulation(Simulation):
         self.tasks: PoolTasks
         self.pool: Pool
 
-    @property
+    @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """The names of the data sets, a digest of them, and sketches of their rows."""
         names = sorted(self.sampler.names)
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-        return {"datasets": names, "digest": digest, "rows": self._sketches}
-
-    @functools.cached_property
-    def _sketches(self) -> dict[str, str]:
-        return {dataset.name: " ".join(sketch(dataset)) for dataset in self.sampler.datasets}
+        rows = {dataset.name: " ".join(sketch(dataset)) for dataset in self.sampler.datasets}
+        return {"datasets": names, "digest": digest, "rows": rows}
 
     def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> PoolState:
-        """Begin new episodes and return what is known at the first step.
+        """Begin new episodes and return the first state; there are `num_envs / group` tasks.
 
-        Args:
-            tasks: `num_envs / group` of them; None to draw them.
-            generators: one for each task, which draws it and its oracle's answers; None for `generator`. A learner
-                with chance in it draws from `generator` all the same.
+        The generators also draw the oracle's answers; a learner with chance in it draws from `generator` in any case.
 
         Raises:
             AlmetaError: if a pool is smaller than the budget.
@@ -168,25 +144,14 @@ class PoolSimulation(Simulation):
         elif len(tasks) != number:
             raise ValueError(f"{len(tasks)} tasks are given; here they are {number}")
         self.length, self.time = self._checked_budget(tasks), 0
-        parts = zip(
-            tasks.y.split(each), tasks.exists.split(each), tasks.num_classes.split(each), generators, strict=True
-        )
-        answers = [self.oracle.answer(*part) for part in parts]
+        parts = [part.split(each) for part in (tasks.y, tasks.exists, tasks.num_classes)]
+        answers = [self.oracle.answer(*part) for part in zip(*parts, generators, strict=True)]
         self._answers = torch.cat([part.labels for part in answers]).repeat_interleave(self.group, 0)
         prices = torch.cat([part.prices for part in answers]).repeat_interleave(self.group, 0)
         self.tasks = tasks = tasks.repeat(self.group)
         first = tasks.y.gather(1, tasks.first.clamp_min(0))  # what is known at the start is known for sure
-        self.pool = Pool(
-            tasks.x,
-            tasks.exists,
-            tasks.first,
-            first,
-            tasks.num_classes,
-            self.learner,
-            prices=prices,
-            budget=self.length,
-            generator=self.generator,
-        )
+        known = (tasks.x, tasks.exists, tasks.first, first, tasks.num_classes)
+        self.pool = Pool(*known, self.learner, prices=prices, budget=self.length, generator=self.generator)
         self.score, self._worth = self._scores()
         return self.state()
 
@@ -217,7 +182,7 @@ class PoolSimulation(Simulation):
             labels = self._answers.gather(1, asked.clamp_min(0))
             heard = ((asked >= 0) & (labels >= 0)).any(1)
             self.pool.answer(labels)
-            # To fit the same labels again, by chance or further than before, is no gain.
+            # A refit to the same labels, with other random numbers or further than before, is no gain.
             now, worth = self._scores()
             self.score, self._worth = now.where(heard, score), worth.where(heard, before)
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
@@ -225,7 +190,7 @@ class PoolSimulation(Simulation):
         return PoolOutcome(self._worth - before - price, self.score, price, declined, ~valid)
 
     def _scores(self) -> tuple[Tensor, Tensor]:
-        """The learner's score on the test rows, and the score whose gain is the reward, both `[E]`."""
+        """Return the score on the test rows, and the score whose gain is the reward, both `[E]`."""
         tasks = self.tasks
         tested = (self.pool.model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
         score = self._measure(*tested)
@@ -238,43 +203,44 @@ class PoolSimulation(Simulation):
 
 
 @functools.lru_cache(maxsize=8)
-def _load(name: str) -> Dataset:
-    """A data set, loaded once for all environments that show it."""
+def _load_once(name: str) -> Dataset:
+    """Return a data set that almeta ships, loaded once for all environments that show it."""
     return load_dataset(name)
+
+
+def _load(name: str) -> Dataset:
+    """Return a data set; the rows of a user's own may be others the next time."""
+    return _load_once(name) if is_shipped(name) else load_dataset(name)
 
 
 class PoolSelectionVectorEnv(BatchEnv):
     """E pools at once: `gym.make_vec("almeta:almeta/PoolSelection-v0", num_envs=64)`.
 
     An action is the index of the pool row to be labelled. The reward is the gain in the learner's score on test rows
-    less the query's price. An observation has `candidates` `[E, N, F]` float32, numbers about each row
-    (`simulation`'s inputs name them), `pool` `[E, G]` float32, numbers about each pool, and
-    `action_mask` `[E, N]` int8, 1 for rows that may be picked: nothing of the test rows or of labels not asked for.
-    Rows that pad a smaller pool have zeros. Numbers are clamped to [-1000, 1000]; of `Candidates` only a price can be
-    beyond, the others lie within [-20, 20]. Nothing is truncated: all episodes terminate together when the budget is
-    spent, and the next call must be `reset`, unless `autoreset_mode` says otherwise.
+    less the query's price. A row that was picked before spends the pick and gains 0. An observation has `candidates`
+    `[E, N, F]` float32, numbers about each row (`inputs` names them), `pool` `[E, G]` float32, numbers about each pool,
+    and `action_mask` `[E, N]` int8, 1 for rows that may be picked: nothing of test rows or hidden labels. Rows that pad
+    a smaller pool have zeros. Numbers are clamped to [-1000, 1000]; of `Candidates` only a price can be beyond, the
+    others lie within [-20, 20]. Nothing is truncated: all episodes terminate together when the budget is spent.
+
+    `info["action_mask"]` is the mask again. For evaluation, and not for the policy, `info` has `score` (float32) and
+    `labels` (int64, how many labels the learner has), and after a step also `price` (float32), `declined` and
+    `invalid_action` (bool), all `[E]`. `declined` is true at once, though the learner is told of it at the end of the
+    query (`query_size`).
 
     A frame shows the first two principal components of the pool with the labels known so far and the last pick, and
     the learning curve beside it.
-
-    A row that was labelled before spends the pick and gains 0. `info["action_mask"]` is the mask again; for the judge,
-    and not for the policy, `info` has `score` (float32) and `labels` (labels the learner has, int64), and after a step
-    also `price` (float32), `declined` and `invalid_action` (bool), all `[E]`. A pick of an unfinished query
-    (`query_size`) is told to be declined at once, though its learner hears of it at the end of the query.
 
     Args:
         num_envs: episodes run in parallel E.
         dataset: a name for `load_dataset`, a data set, or several of either, from which tasks are drawn.
         learner: how the classifier is fit: a name of `conf/learner`, a mapping with `name` and options, a learner, or a
             classifier or pipeline of scikit-learn; None for logistic regression.
-        oracle: who answers: a name of `conf/oracle`, a mapping, or an `Oracle`; None for one who is always right.
+        oracle: answers queries: a name of `conf/oracle`, a mapping, or an `Oracle`; None for one that is always right.
         inputs: what is observed: a name of `conf/inputs`, a mapping, or a set of inputs; None for `Candidates`.
         render_mode: "rgb_array" lets `render` draw; None does not.
         autoreset_mode: "disabled", "next_step" or "same_step", see `BatchEnv`.
         **options: those of `PoolOptions`, such as `pool_size`, `budget`, `query_size`, `score`.
-
-    Attributes:
-        simulation: what this is a view of.
 
     Raises:
         AlmetaError: for values that do not fit the data set or each other.
@@ -297,7 +263,7 @@ class PoolSelectionVectorEnv(BatchEnv):
         several: Sequence[Any] = dataset if isinstance(dataset, list | tuple) else [dataset]
         for one in several:
             check_dataset(one)
-        datasets: list[Dataset] = [_load(one) if isinstance(one, str) else one for one in several]
+        datasets = [_load(one) if isinstance(one, str) else one for one in several]
         self.inputs: PoolInputs = choose(inputs or "candidates", "inputs", PoolInputs)
         simulation = PoolSimulation(
             datasets,
@@ -328,12 +294,8 @@ class PoolSelectionVectorEnv(BatchEnv):
         numbers = {"candidates": view.candidates, "pool": view.pool}
         observation = {name: value.clamp(-LIMIT, LIMIT).numpy() for name, value in numbers.items()}
         observation["action_mask"] = mask
-        labels = (state.labels >= 0).sum(1).numpy()
-        return observation, {
-            "action_mask": mask.copy(),
-            "score": self.simulation.score.numpy().copy(),
-            "labels": labels,
-        }
+        score, labels = self.simulation.score.numpy().copy(), (state.labels >= 0).sum(1).numpy()
+        return observation, {"action_mask": mask.copy(), "score": score, "labels": labels}
 
     def _judge(self, outcome: PoolOutcome) -> Info:
         return {
@@ -360,19 +322,17 @@ class PoolSelectionVectorEnv(BatchEnv):
 class PoolSelectionEnv(SingleEnv):
     """One pool: `gym.make("almeta:almeta/PoolSelection-v0", dataset="digits")`.
 
-    A thin view of `PoolSelectionVectorEnv` with one episode; everything is explained there.
+    A thin view of `PoolSelectionVectorEnv` with one episode; everything is explained there. The leading axis is
+    missing; rewards, `terminated`, `truncated` and most of `info` are Python values.
 
     Args:
         dataset: a name for `load_dataset`, a data set, or several of either, from which tasks are drawn.
         **options: the others of `PoolSelectionVectorEnv`.
-
-    Raises:
-        AlmetaError: for values that do not fit the data set or each other.
     """
 
     def __init__(self, dataset: str | Dataset | Sequence[str | Dataset] = "digits", **options: Any) -> None:
         super().__init__(PoolSelectionVectorEnv, dataset, options)
 
     def action_masks(self) -> np.ndarray:
-        """`[N]` bool, the rows that may be picked: where agents that know masks (sb3-contrib's) look for them."""
+        """Return which rows may be picked, `[N]` bool; sb3-contrib's agents call this."""
         return self.batch.simulation.state().available[0].numpy().copy()

@@ -1,4 +1,4 @@
-"""Frames of episodes, for people who look on: small images of one size, uint8 `[H, W, 3]`."""
+"""Frames of episodes: small images of one size, uint8 `[H, W, 3]`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Answer:
     Attributes:
         predicted: the label slot; None for a request.
         correct: whether that slot was the right one.
-        revealed: the image's label slot, if it was revealed.
+        revealed: the image's label slot; None if it was not revealed.
     """
 
     predicted: int | None
@@ -47,12 +47,12 @@ def draw_pool(
 
     Args:
         x: `[N, D]` features of the rows.
-        labels: `[N]`, what is known of them; -1 for nothing.
+        labels: `[N]`, those that are known; -1 for unknown ones.
         last: the row picked last; None before the first pick.
         scores: the learner's, before the first pick and after each.
         length: picks in an episode.
-        title: of the pool.
-        score: name of the score.
+        title: stands above the pool.
+        score: the name of the score.
 
     Returns:
         uint8 `[320, 640, 3]`.
@@ -74,8 +74,8 @@ def draw_stream(images: np.ndarray, answer: Answer | None, rewards: Sequence[flo
     """Draw the image just answered, the next one, and the rewards so far.
 
     Args:
-        images: `[1 or 2, H, W]` in [0, 1]: the one just answered, if there is one, and the next one, if there is one.
-        answer: to the first of them; None before the first answer.
+        images: `[1 or 2, H, W]` in [0, 1]: the one just answered and the next one, where there are such.
+        answer: what was answered to the first of them; None before the first answer.
         rewards: of the steps so far.
         length: steps in an episode.
 
@@ -96,12 +96,12 @@ def draw_stream(images: np.ndarray, answer: Answer | None, rewards: Sequence[flo
 
 
 def principal_components(x: np.ndarray) -> np.ndarray:
-    """The first two principal components `[N, 2]` of features `[N, D]`; zeros where there are fewer."""
+    """Return the first two principal components `[N, 2]` of features `[N, D]`; zeros where there are fewer."""
     centred = x.astype(np.float64) - x.mean(0)
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     points = np.zeros((len(x), 2))
     points[:, : len(size[:2])] = left[:, :2] * size[:2]
-    # Each may point either way: the farthest row decides, so that equal pools look alike.
+    # The sign of a component is arbitrary. The farthest row decides it, so that equal pools look alike.
     return points * np.where(points.max(0) >= -points.min(0), 1.0, -1.0)
 
 
@@ -112,7 +112,7 @@ def _colour(label: int) -> Any:
 
 
 def _figure() -> "Figure":
-    """An empty figure that pyplot knows nothing of, so that nothing has to close it."""
+    """Return an empty figure that is unknown to pyplot, so that nothing has to close it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -12,7 +12,7 @@ Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def accuracy(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
-    """Share of rows whose most probable class is the true one, `[E]` float32 in [0, 1].
+    """Return the share of rows whose most probable class is the true one, `[E]` float32 in [0, 1].
 
     Args:
         probabilities: `[E, M, C]`; of equally probable classes the first counts.
@@ -24,27 +24,27 @@ def accuracy(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
 
 
 def balanced_accuracy(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
-    """Mean over the classes among the test rows of the share of their rows found, `[E]`; arguments as `accuracy`."""
+    """Return the mean recall of the classes among the test rows, `[E]` in [0, 1]; arguments as `accuracy`."""
     hits, _, actual = _confusion(probabilities, y, exists)
     there = actual > 0
     return (hits / actual.clamp_min(1)).sum(1) / there.sum(1)
 
 
 def macro_f1(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
-    """Mean F1 over the classes that occur or are predicted, `[E]`; arguments as `accuracy`."""
+    """Return the mean F1 of the classes that occur or are predicted, `[E]` in [0, 1]; arguments as `accuracy`."""
     hits, predicted, actual = _confusion(probabilities, y, exists)
     total = predicted + actual
     return (2 * hits / total.clamp_min(1)).sum(1) / (total > 0).sum(1)
 
 
 def neg_log_loss(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
-    """Mean log-probability of the true class, `[E]`, at most 0; a probability below 1e-7 counts as that."""
+    """Return the mean log-probability of the true class, `[E]`, at most 0; probabilities below 1e-7 count as 1e-7."""
     log_p = probabilities.gather(-1, y[..., None]).squeeze(-1).clamp_min(1e-7).log()
     return log_p.where(exists, 0.0).sum(1) / exists.sum(1)
 
 
 def true_probability(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
-    """Mean probability of the true class, `[E]` in [0, 1]: accuracy without its steps."""
+    """Return the mean probability of the true class, `[E]` in [0, 1]: accuracy without its steps."""
     return probabilities.gather(-1, y[..., None]).squeeze(-1).where(exists, 0.0).sum(1) / exists.sum(1)
 
 
@@ -58,12 +58,12 @@ SCORES: dict[str, Score] = {
 
 
 def _predicted(probabilities: Tensor) -> Tensor:
-    """The most probable class, `[E, M]`; by max, which unlike argmax is as fast where classes are not side by side."""
-    return probabilities.max(-1).indices
+    """Return the most probable class, `[E, M]`."""
+    return probabilities.max(-1).indices  # unlike argmax as fast where classes are not side by side
 
 
 def _confusion(probabilities: Tensor, y: Tensor, exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of each class `[E, C]` float32: those found, those predicted, those that there are."""
+    """Return the number of rows of each class, `[E, C]` float32: found, predicted, and actual ones."""
     classes = probabilities.shape[-1]
     found = _predicted(probabilities)
 

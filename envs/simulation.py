@@ -8,35 +8,40 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from almeta.checks import Count, check_value
 from almeta.errors import AlmetaError
+from almeta.seeding import make_generator
 
 
 class Simulation(ABC):
-    """E episodes at once. The Gymnasium environments are views of one; training and evaluation step the same.
+    """E episodes at once. The Gymnasium environments are views of one; training and evaluation step it as well.
 
     A kind of problem is a subclass, in one file of `almeta/envs`.
 
     Args:
         num_envs: episodes run in parallel E.
-        generator: draws the tasks, and whatever happens in an episode.
+        generator: draws the tasks, and what happens in an episode; None for one of seed 0.
+        group: episodes per task; they are neighbours.
 
     Attributes:
         kind: the one word for this kind of problem; configs, checkpoints and cards carry it.
         length: steps of an episode T.
         time: steps taken.
         discount: how much the next step's reward counts now, for agents that learn here; in [0, 1].
-        group: episodes per task; they are neighbours.
-        images: what is known of all steps before the first, `[T, E, P]`, for whoever encodes it; None for nothing.
-        target: `[E]` int64, the right actions now, for training alone; None where there are none.
+
+    Raises:
+        AlmetaError: if `num_envs` is no multiple of `group`.
     """
 
     kind: ClassVar[str]
     length = time = 0
     discount = 1.0
-    group = 1
 
-    def __init__(self, num_envs: int, generator: torch.Generator) -> None:
-        self.num_envs, self.generator = num_envs, generator
+    def __init__(self, num_envs: int, generator: torch.Generator | None, group: int = 1) -> None:
+        check_value("num_envs", num_envs, Count)
+        if num_envs % group:
+            raise AlmetaError(f"num_envs={num_envs} is no multiple of env.group={group}, the episodes per task")
+        self.num_envs, self.group, self.generator = num_envs, group, generator or make_generator(0, "env")
 
     @property
     def finished(self) -> bool:
@@ -45,14 +50,16 @@ class Simulation(ABC):
 
     @property
     def images(self) -> Tensor | None:
+        """`[T, E, P]` float32, what is known of all steps before the first, for encoders; None for nothing."""
         return None
 
     @property
     def target(self) -> Tensor | None:
+        """`[E]` int64, the right actions now, for training alone; None where there are none."""
         return None
 
     def show_to(self, actor: Any) -> None:
-        """Let whoever acts see at once what is known of all steps before the first."""
+        """Show an actor what is known of all steps before the first."""
         return
 
     @property
@@ -60,8 +67,8 @@ class Simulation(ABC):
     def identity(self) -> dict[str, Any]:
         """What a checkpoint keeps of the tasks it was trained on.
 
-        `datasets`, their names; `digest`, a text that changes with what is drawn from them; and, where copies are to be
-        told by their rows, `rows`: by name, a sketch as one text (`almeta.data.rows.sketch`).
+        `datasets` are the names of the data sets; `digest` is a text that changes with what is drawn from them; `rows`,
+        by which copies are recognised, has a sketch (`almeta.data.rows.sketch`) of each as one text, or is left out.
         """
 
     @abstractmethod
@@ -69,9 +76,9 @@ class Simulation(ABC):
         """Begin new episodes, and return the first state.
 
         Args:
-            tasks: to be played; None to draw them.
-            generators: one for each task, which draws it and what else is drawn at the start of its episode, so that
-                no episode depends on the others; None to draw all from `generator`.
+            tasks: the E / group tasks to play, each in `group` neighbouring episodes; None to draw them.
+            generators: one for each task, which draws the task and what else is drawn at the start of its episode, so
+                that no episode depends on the others; None to draw everything from `generator`.
         """
 
     @abstractmethod
@@ -83,12 +90,12 @@ class Simulation(ABC):
         """Take the actions `[E]` int64, and return an outcome that has a `reward` `[E]` float32."""
 
     def scalars(self, rollout: Any) -> dict[str, Tensor]:
-        """Return what a training record tells of finished episodes."""
+        """Return the measures of finished episodes that a training record holds."""
         return {"mean_return": rollout.rewards.sum(0).mean()}
 
 
 def check_memory(num_envs: int, each: int, device: torch.device) -> None:
-    """Raise if E episodes of `each` bytes at least cannot lie in the device's memory, before any of it is spent."""
+    """Raise AlmetaError if E episodes of at least `each` bytes cannot lie in the device's memory."""
     if device.type == "cuda":
         have = torch.cuda.get_device_properties(device).total_memory
     elif hasattr(os, "sysconf"):

@@ -82,10 +82,10 @@ def register_resolvers() -> None:
 def _run_folder(resume: str | None, folder: str) -> str:
     """Where Hydra keeps its files: `folder`, or below the run that is resumed."""
     path = Path(str(resume))
-    run = path if path.is_dir() else path.parent
-    if resume is None or not path.exists():  # what is not there is told when the run is read
+    checkpoint = path / "last.pt" if path.is_dir() else path  # as `find_checkpoint` says, which imports torch
+    if resume is None or not checkpoint.is_file():  # told when the run is read
         return folder
-    return str(run / "resumed" / Path(folder).name)
+    return str(checkpoint.parent / "resumed" / Path(folder).name)
 
 
 def _job_folder(overrides: str) -> str:

@@ -1,9 +1,21 @@
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
 
-from almeta.checks import Count, Positive, Share, Weight, Within, check_arguments, check_value, check_values
+from almeta.checks import (
+    Count,
+    Positive,
+    Share,
+    Weight,
+    Within,
+    check_arguments,
+    check_call,
+    check_fields,
+    check_value,
+    check_values,
+)
 from almeta.errors import AlmetaError
 
 NAN, INF = float("nan"), float("inf")
@@ -82,3 +94,48 @@ def test_arguments_of_functions_and_classes():
 def test_arguments_that_come_from_elsewhere_are_no_options():
     with pytest.raises(AlmetaError, match=r"^unknown key of part 'data'; .*Known: flag, rate, size$"):
         check_arguments(function, {"data": 1}, "part", given=["data"])
+
+
+def test_a_call_is_complete_or_told():
+    def function(inputs, size: Count, depth: int = 1, **more: Any):
+        raise AssertionError("never called")
+
+    check_call(function, {"size": 2}, "network", ("inputs",))
+    check_call(function, {"size": 2, "inputs": None}, "network")
+    for options, given, says in (
+        ({}, ("inputs",), "network is not complete: missing a required argument: 'size'"),
+        ({"size": 2}, (), "network is not complete: missing a required argument: 'inputs'"),
+        ({"size": 0}, ("inputs",), "network.size is 0; it must be a whole number of at least 1"),
+    ):
+        with pytest.raises(AlmetaError) as told:
+            check_call(function, options, "network", given)
+        assert str(told.value) == says
+
+
+def test_an_argument_that_comes_from_elsewhere_must_be_known():
+    def function(size: Count):
+        raise AssertionError("never called")
+
+    with pytest.raises(AlmetaError, match="network is not complete: got an unexpected keyword argument 'inputs'"):
+        check_call(function, {"size": 2}, "network", ("inputs",))
+
+
+@dataclass
+class Made:
+    """A thing with options of its own, and one that is given."""
+
+    given: Any
+    share: Share = 0.5
+    way: Literal["up", "down"] = "up"
+
+
+def test_the_fields_of_a_thing_are_checked_but_for_those_given():
+    wrong: Any = "left"
+    check_fields(Made(object(), 1, "down"), "thing", given=("given",))
+    for made, message in [
+        (Made(None, 2.0), r"thing\.share is 2\.0; it must be a number from 0 to 1"),
+        (Made(None, way=wrong), r"thing\.way is 'left'; it must be 'up' or 'down'"),
+    ]:
+        with pytest.raises(AlmetaError, match=message):
+            check_fields(made, "thing", given=("given",))
+    check_fields(Made(None, 2.0), "thing", given=("share",))

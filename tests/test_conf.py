@@ -116,7 +116,7 @@ def test_evaluate_changes_options_that_streams_have():
     config = compose_config("policy=x", command="evaluate")
     assert set(config["env"]) <= {*compose_config()["env"], *compose_config("env=pool")["env"]}
     named = compose_config("policy=x", "dataset=named", "dataset.name=csv:a.csv", command="evaluate")["dataset"]
-    assert named == {"name": "csv:a.csv", "target": None}
+    assert named == {"name": "csv:a.csv", "target": None, "keep": None, "missing": None}
 
 
 # ---- training

@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import almeta
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
@@ -99,6 +101,16 @@ def test_importing_almeta_is_light():
     assert {"almeta", "gymnasium"} <= loaded  # torch may be among them: the only heavy one that may
     heavy = {"wandb", "matplotlib", "pandas", "scipy", "sklearn", "hydra", "omegaconf", "rich", "pytest"}
     assert loaded & heavy == set()
+
+
+def test_each_public_name_is_there_and_is_imported_when_asked_for():
+    assert set(almeta._HOMES) == set(almeta.__all__) - {"__version__"}
+    assert all(callable(getattr(almeta, name)) for name in almeta._HOMES)
+    assert set(almeta.__all__) <= set(dir(almeta))
+    with pytest.raises(AttributeError, match="module 'almeta' has no attribute 'load_datset'"):
+        almeta.load_datset  # noqa: B018
+    result = run("import almeta, sys; print('torch' in sys.modules)", cwd=ROOT)
+    assert result.stdout == "False\n"
 
 
 def test_the_version_can_be_read_without_importing():

@@ -298,7 +298,7 @@ FINE = [1, 0]
 MISTAKES = {
     "picked before": ([0, 0], FINE, "row 0 was picked before, or pads its pool; choose another one"),
     "padding": ([1, 3], FINE, "row 3 was picked before, or pads its pool; choose another one"),
-    "twice": ([[1, 1], [0, 1]], [FINE] * 2, "a row stands twice among those that are told; name it once"),
+    "twice": ([[1, 1], [0, 1]], [FINE] * 2, "a row is given twice; name it once"),
     "beyond": ([5, 0], FINE, "row 5 is not in a pool of 5 rows; rows count from 0"),
     "below": ([1, -2], FINE, "row -2 is not in a pool of 5 rows; rows count from 0"),
     "label beyond": (FINE, [2, 0], "label 2 is out of range; labels are 0 to 1 in this pool, or -1 for none"),
@@ -344,7 +344,7 @@ def test_answers_are_as_many_as_wait():
 FIRST_MISTAKES = {
     "beyond": ({"picks": torch.tensor([[5], [2]])}, "row 5 is not in a pool of 5 rows"),
     "padding": ({"picks": torch.tensor([[0], [4]])}, "row 4 was picked before, or pads its pool"),
-    "twice": ({"picks": torch.tensor([[0, 0], [1, 2]]), "labels": torch.zeros(2, 2).long()}, "a row stands twice"),
+    "twice": ({"picks": torch.tensor([[0, 0], [1, 2]]), "labels": torch.zeros(2, 2).long()}, "a row is given twice"),
     "label": ({"labels": torch.tensor([[2], [0]])}, "label 2 is out of range; labels are 0 to 1"),
     "shapes": ({"labels": torch.tensor([1, 0])}, r"rows \[2, 1\] and labels \[2\]"),
 }

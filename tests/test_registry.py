@@ -123,8 +123,18 @@ def test_what_is_no_agent_is_refused(wrong):
 class Stepless(nn.Module):
     """A module without `step`."""
 
+    def initial(self, num_envs):
+        return ()
 
-@pytest.mark.parametrize("wrong", [Stepless, Empty.step, "LSTMNetwork", object])
+
+class Memoryless(nn.Module):
+    """A module without `initial`."""
+
+    def step(self, view, memory):
+        return view, None, memory
+
+
+@pytest.mark.parametrize("wrong", [Stepless, Memoryless, Empty.step, "LSTMNetwork", object])
 def test_what_is_no_network_is_refused(wrong):
     with pytest.raises(AlmetaError, match="is no network; it must be a torch module with `initial` and `step`"):
         register_network(wrong)

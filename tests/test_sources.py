@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import types
 
 import pytest
 
@@ -10,7 +11,7 @@ from almeta.sources import closure_digest, source_digest
 
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
-    """Writes modules, imports them anew, and forgets all digests: `modules(one="x = 1")`."""
+    """Writes modules, imports them anew, as `modules(one="x = 1")`."""
     monkeypatch.syspath_prepend(str(tmp_path))
     made = set()
 
@@ -22,14 +23,10 @@ def modules(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         for name in sources:
             importlib.import_module(name)
-        source_digest.cache_clear()
-        closure_digest.cache_clear()
 
     yield make
     for name in made:
         sys.modules.pop(name, None)
-    source_digest.cache_clear()
-    closure_digest.cache_clear()
 
 
 def test_equal_sources_have_equal_digests_and_others_others(modules):
@@ -57,8 +54,6 @@ def test_what_a_module_uses_counts_and_tools_do_not(monkeypatch, tmp_path):
     import almeta.strategies.density
 
     def digest():
-        source_digest.cache_clear()
-        closure_digest.cache_clear()
         return closure_digest(almeta.strategies.density.__name__)
 
     before = digest()
@@ -77,3 +72,21 @@ def test_what_a_module_uses_counts_and_tools_do_not(monkeypatch, tmp_path):
         "almeta.errors": False,
     }
     assert digest() == before
+
+
+def test_a_module_without_a_file_is_never_the_same_again():
+    module = types.ModuleType("typed_in_a_notebook")
+    sys.modules[module.__name__] = module
+    try:
+        assert source_digest(module.__name__) != source_digest(module.__name__)
+    finally:
+        del sys.modules[module.__name__]
+
+
+def test_an_edited_module_has_another_digest_in_the_same_process(tmp_path, monkeypatch):
+    file = tmp_path / "edited_rule.py"
+    file.write_text("SIGN = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = source_digest(importlib.import_module("edited_rule").__name__)
+    file.write_text("SIGN = -1\n")
+    assert source_digest("edited_rule") != before

@@ -1,8 +1,8 @@
-"""Which data sets there are, and which module of this room loads each.
+"""The names of all data sets, and the module of this room that loads each.
 
 A new data set is a file with `load() -> Dataset` and its name in `SINGLE`; a family is a file with `load(name)` and its
-names in `FAMILIES`. Modules are imported when one of their data sets is loaded: some need libraries that are slow to
-import. Users register their own by `register_dataset`.
+names in `FAMILIES`. A module is imported when one of its data sets is loaded, because some need slow libraries. Users
+register their own data sets by `register_dataset`.
 """
 
 import os
@@ -16,11 +16,11 @@ from almeta.errors import AlmetaError, did_you_mean
 
 Loader = Callable[..., Dataset]
 
-# Modules called like their data set: `load()`.
+# Modules with the name of their data set: `load()`.
 SINGLE = ("characters", "cifar10", "fashion-mnist", "mnist", "omniglot", "usps")
 
 # fmt: off
-# Modules that load several: `load(name)`. Iris and wine come with scikit-learn and are embedded.
+# Modules that load several data sets: `load(name)`. Iris and wine come with scikit-learn and are embedded.
 FAMILIES = {
     "embedded": ("breast_cancer", "digits", "iris", "wine"),
     "sentences": ("sst2", "subj", "trec"),
@@ -38,7 +38,7 @@ FAMILIES = {
 }
 # fmt: on
 
-# Modules that load whatever follows their prefix and a colon: `load(rest)`.
+# Modules by prefix: `load(rest)` gets the text after the prefix and a colon.
 PREFIXES = {"csv": "csv_file", "openml": "openml"}
 
 ALIASES = {
@@ -59,67 +59,33 @@ ALIASES = {
     "vote": "house_votes",
 }
 
-# What they are called at OpenML (version 1), and their rows and classes there: another table of the same name is
-# refused. Those left out are not there, or with other labels or columns.
+# fmt: off
+# Names at OpenML (version 1), with the number of rows and classes there: another table of the same name is refused.
+# The tables that are missing here are not at OpenML, or with other labels or columns.
 OPENML = {
-    "australian": ("Australian", 690, 2),
-    "balance_scale": ("balance-scale", 625, 3),
-    "banana": ("banana", 5300, 2),
-    "banknote": ("banknote-authentication", 1372, 2),
-    "blood_transfusion": ("blood-transfusion-service-center", 748, 2),
-    "breast_cancer_ljubljana": ("breast-cancer", 286, 2),
-    "breast_cancer_wisconsin": ("breast-w", 699, 2),
-    "car": ("car", 1728, 4),
-    "clean1": ("clean1", 476, 2),
-    "dermatology": ("dermatology", 366, 6),
-    "diabetes": ("diabetes", 768, 2),
-    "dna": ("dna", 3186, 3),
-    "ecoli": ("ecoli", 336, 8),
-    "fertility": ("fertility", 100, 2),
-    "glass": ("glass", 214, 6),
-    "haberman": ("haberman", 306, 2),
-    "hayes_roth": ("hayes-roth", 160, 3),
-    "heart_statlog": ("heart-statlog", 270, 2),
-    "hepatitis": ("hepatitis", 155, 2),
-    "house_votes": ("vote", 435, 2),
-    "ilpd": ("ilpd", 583, 2),
-    "ionosphere": ("ionosphere", 351, 2),
-    "iris": ("iris", 150, 3),
-    "kr_vs_kp": ("kr-vs-kp", 3196, 2),
-    "letter": ("letter", 20000, 26),
-    "lymphography": ("lymph", 148, 4),
-    "magic": ("MagicTelescope", 19020, 2),
-    "mushrooms": ("mushroom", 8124, 2),
-    "new_thyroid": ("thyroid-new", 215, 3),
-    "optdigits": ("optdigits", 5620, 10),
-    "page_blocks": ("page-blocks", 5473, 5),
-    "parkinsons": ("parkinsons", 195, 2),
-    "pendigits": ("pendigits", 10992, 10),
-    "phishing": ("PhishingWebsites", 11055, 2),
-    "phoneme": ("phoneme", 5404, 2),
-    "planning_relax": ("planning-relax", 182, 2),
-    "ring": ("ringnorm", 7400, 2),
-    "satimage": ("satimage", 6430, 6),
-    "seeds": ("seeds", 210, 3),
-    "segment": ("segment", 2310, 7),
-    "sonar": ("sonar", 208, 2),
-    "spambase": ("spambase", 4601, 2),
-    "tic_tac_toe": ("tic-tac-toe", 958, 2),
-    "twonorm": ("twonorm", 7400, 2),
-    "vehicle": ("vehicle", 846, 4),
-    "waveform": ("waveform-5000", 5000, 3),
-    "wdbc": ("wdbc", 569, 2),
-    "wine": ("wine", 178, 3),
-    "wine_quality_red": ("wine-quality-red", 1599, 6),
-    "wine_quality_white": ("wine-quality-white", 4898, 7),
-    "yeast": ("yeast", 1484, 10),
-    "zoo": ("zoo", 101, 7),
+    "australian": ("Australian", 690, 2), "balance_scale": ("balance-scale", 625, 3), "banana": ("banana", 5300, 2),
+    "banknote": ("banknote-authentication", 1372, 2), "blood_transfusion": ("blood-transfusion-service-center", 748, 2),
+    "breast_cancer_ljubljana": ("breast-cancer", 286, 2), "breast_cancer_wisconsin": ("breast-w", 699, 2),
+    "car": ("car", 1728, 4), "clean1": ("clean1", 476, 2), "dermatology": ("dermatology", 366, 6),
+    "diabetes": ("diabetes", 768, 2), "dna": ("dna", 3186, 3), "ecoli": ("ecoli", 336, 8),
+    "fertility": ("fertility", 100, 2), "glass": ("glass", 214, 6), "haberman": ("haberman", 306, 2),
+    "hayes_roth": ("hayes-roth", 160, 3), "heart_statlog": ("heart-statlog", 270, 2),
+    "hepatitis": ("hepatitis", 155, 2), "house_votes": ("vote", 435, 2), "ilpd": ("ilpd", 583, 2),
+    "ionosphere": ("ionosphere", 351, 2), "iris": ("iris", 150, 3), "kr_vs_kp": ("kr-vs-kp", 3196, 2),
+    "letter": ("letter", 20000, 26), "lymphography": ("lymph", 148, 4), "magic": ("MagicTelescope", 19020, 2),
+    "mushrooms": ("mushroom", 8124, 2), "new_thyroid": ("thyroid-new", 215, 3), "optdigits": ("optdigits", 5620, 10),
+    "page_blocks": ("page-blocks", 5473, 5), "parkinsons": ("parkinsons", 195, 2),
+    "pendigits": ("pendigits", 10992, 10), "phishing": ("PhishingWebsites", 11055, 2), "phoneme": ("phoneme", 5404, 2),
+    "planning_relax": ("planning-relax", 182, 2), "ring": ("ringnorm", 7400, 2), "satimage": ("satimage", 6430, 6),
+    "seeds": ("seeds", 210, 3), "segment": ("segment", 2310, 7), "sonar": ("sonar", 208, 2),
+    "spambase": ("spambase", 4601, 2), "tic_tac_toe": ("tic-tac-toe", 958, 2), "twonorm": ("twonorm", 7400, 2),
+    "vehicle": ("vehicle", 846, 4), "waveform": ("waveform-5000", 5000, 3), "wdbc": ("wdbc", 569, 2),
+    "wine": ("wine", 178, 3), "wine_quality_red": ("wine-quality-red", 1599, 6),
+    "wine_quality_white": ("wine-quality-white", 4898, 7), "yeast": ("yeast", 1484, 10), "zoo": ("zoo", 101, 7),
 }
 
-
-# Their numbers at OpenML, those of other versions and of sets that share their rows: heart-c (49) has the patients of
-# heart_statlog, credit-approval (29) and credit-g (31) are the applicants of australian and german_numer.
-# fmt: off
+# Numbers at OpenML, also of other versions and of tables that share their rows: heart-c (49) has the patients of
+# heart_statlog, credit-approval (29) and credit-g (31) have the applicants of australian and german_numer.
 OPENML_IDS = {
     3: "kr_vs_kp", 6: "letter", 8: "liver_disorders", 10: "lymphography", 11: "balance_scale",
     13: "breast_cancer_ljubljana", 15: "breast_cancer_wisconsin", 21: "car", 24: "mushrooms", 28: "optdigits",
@@ -146,12 +112,12 @@ OPENML_NAMES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the data set of a name comes from.
+    """How to load a data set.
 
     Attributes:
-        name: the one spelling that stands for all of them.
-        loader: the module of almeta.data that has the function `load`, or the function itself.
-        argument: what the function is called with: nothing, the name in a family, or what follows the prefix.
+        name: its canonical name.
+        loader: the module of almeta.data with the function `load`, or the function itself.
+        argument: of the function: nothing, the name in a family, or the text after the prefix.
     """
 
     name: str
@@ -173,20 +139,20 @@ _ENTRIES |= {_key(alias): _ENTRIES[_key(name)] for alias, name in ALIASES.items(
 def register_dataset(name: str, load: Loader) -> None:
     """Let `load_dataset(name)`, and every place that takes the name of a data set, call a function of yours.
 
-    Each process must call this itself, the workers of a benchmark with `jobs=2` as well.
+    Call this in each process. The workers of a benchmark with `jobs=2` import the modules of `modules=[...]`, so a call
+    in one of these is enough there.
 
     Args:
-        name: letters, digits, dots, hyphens and underscores; underscores and hyphens are the same.
-        load: called without positional arguments, returns a `Dataset`. Its keyword arguments are options of
-            `load_dataset`, checked against their annotations.
+        name: of letters, digits, dots, hyphens and underscores; underscores and hyphens are the same.
+        load: returns a `Dataset`. Its keyword arguments are options of `load_dataset`, checked against their
+            annotations; positional arguments are not passed.
 
     Raises:
-        AlmetaError: if the name has other signs, a shipped data set or another function has it, or `load` cannot be
-            called.
+        AlmetaError: if the name has other characters or is taken, or `load` is not callable.
     """
     if not callable(load):
         raise AlmetaError(f"data set {name!r}: load is {load!r}; it must be a function that returns a Dataset")
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise AlmetaError(
             f"data set {name!r}: a name has letters, digits, dots, hyphens and underscores only; rename it"
         )
@@ -197,20 +163,20 @@ def register_dataset(name: str, load: Loader) -> None:
 
 
 def _same(one: str | Loader, other: Loader) -> bool:
-    """Whether two loaders are one function, perhaps defined anew by a notebook's cell that ran again."""
+    """Return whether two loaders are one function, which a notebook's cell may have defined twice."""
     place, again = ((getattr(load, "__module__", ""), getattr(load, "__qualname__", "<>")) for load in (one, other))
     return one is other or (place == again and "<" not in place[1])  # all lambdas are called <lambda>
 
 
 def dataset_names() -> list[str]:
-    """Names that `load_dataset` takes, sorted: `["abalone", ..., "fashion-mnist", ...]`; aliases and prefixes apart."""
+    """Return the names that `load_dataset` takes, sorted, without aliases and prefixes."""
     return sorted({entry.name for entry in _ENTRIES.values()})
 
 
 def canonical_name(name: str) -> str:
-    """The one spelling of a data set's name: `heart` -> `heart_statlog`, `fashion_mnist` -> `fashion-mnist`.
+    """Return the canonical name of a data set: `heart` -> `heart_statlog`, `fashion_mnist` -> `fashion-mnist`.
 
-    A file is called by its absolute path without links: `csv:./a.csv`, `csv:~/a.csv` -> `csv:/home/me/a.csv`.
+    That of a file is its absolute path without links: `csv:./a.csv`, `csv:~/a.csv` -> `csv:/home/me/a.csv`.
 
     Raises:
         AlmetaError: if there is no such data set.
@@ -218,8 +184,18 @@ def canonical_name(name: str) -> str:
     return find(name).name
 
 
+def is_shipped(name: str) -> bool:
+    """Return whether a data set is one of almeta, whose rows never change: no file, table of OpenML or registered one.
+
+    Raises:
+        AlmetaError: if there is no such data set.
+    """
+    loader = find(name).loader
+    return isinstance(loader, str) and loader not in PREFIXES.values()
+
+
 def known_as(name: str) -> str:
-    """The data set of the catalogue that a file, or a table of OpenML, is by its name; any other name as it is.
+    """Return the data set of the catalogue that a file or a table of OpenML is named after, else the canonical name.
 
     `openml:40` and `csv:my/Sonar.csv` -> `sonar`, `csv:pima.csv` -> `diabetes`, `csv:mine.csv` -> the same.
 
@@ -238,7 +214,7 @@ def known_as(name: str) -> str:
 
 
 def find(name: str) -> Entry:
-    """Where a data set comes from; underscores and hyphens are the same, but for what follows a prefix.
+    """Return how to load a data set; underscores and hyphens are the same, except after a prefix.
 
     Raises:
         AlmetaError: if there is no such data set.

@@ -1,8 +1,8 @@
 """Printed characters of many scripts, from the fonts that matplotlib ships: image classes without a download.
 
-The fonts are DejaVu (https://dejavu-fonts.github.io) and STIX (https://www.stixfonts.org), in 16 styles. A
-class is a character, and its drawings are its styles under small distortions. To the nearest neighbour in
-pixels the set is about as hard as Omniglot (one example of each of 3 classes: 57 % right, against 56 %).
+The fonts are DejaVu (https://dejavu-fonts.github.io) and STIX (https://www.stixfonts.org), in 16 styles. A class is a
+character, and its drawings are its styles with small distortions. For the nearest neighbour in pixels, with one example
+of each of 3 classes, it is about as hard as Omniglot (accuracy 57 % against 56 %).
 """
 
 import unicodedata
@@ -27,7 +27,7 @@ SIDE = 28
 DRAWINGS = 20
 BOX = Image.Resampling.BOX
 
-# Faces x weights and slants. The first style that has a character decides whether its shape is suitable.
+# Faces x weights and slants. `suitable` judges a character by its first style.
 STYLES = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
     *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique"),
@@ -35,29 +35,28 @@ STYLES = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
 )
 EM = 80  # font size in pixels at which glyphs are rendered
-MIN_STYLES = 3  # renderings of a character that differ, at least
-MIN_HEIGHT = 0.3  # longer side of a glyph in em, at least: smaller ones are dots and commas
-MAX_ASPECT = 2.5  # longer side over shorter side, at most: beyond, glyphs are bars
-MAX_FILL = 0.55  # share of the box that is ink, at most: beyond, glyphs are blots
-LIMIT = 0.95  # look-alikes correlate at least so much, see `choose`
+MIN_STYLES = 3  # smallest number of different renderings of a character
+MIN_HEIGHT = 0.3  # smallest longer side of a glyph in em: smaller ones are dots and commas
+MAX_ASPECT = 2.5  # largest ratio of the longer to the shorter side: beyond, glyphs are bars
+MAX_FILL = 0.55  # largest share of ink in the box: beyond, glyphs are blots
+LIMIT = 0.95  # smallest correlation of look-alikes, see `choose`
 
-# Tables of dots and lines: hundreds of near copies that 28 x 28 pixels cannot tell apart; and grey areas.
+# Characters of dots and lines, hundreds of near copies at 28 x 28 pixels; and grey areas.
 TABLES = ("BOX DRAWINGS", "BRAILLE", "DOMINO", "HEXAGRAM", "PLAYING CARD", "QUADRANT", "TETRAGRAM")
 SHADES = ("LIGHT SHADE", "MEDIUM SHADE", "DARK SHADE")
 
-ZOOM = 4  # drawings are made at ZOOM x SIDE and averaged down, which smooths their edges
+ZOOM = 4  # drawings are made at ZOOM x SIDE and averaged down for smooth edges
 TURN, SLANT, STRETCH = np.deg2rad(15), 0.2, 0.25  # uniform in -v .. v; STRETCH is of the logarithm
 SIZES, SHIFT = (16.0, 21.0), 2.0  # longer side, and shift of the centre, in pixels of the final image
-STROKES = (-2, -1, 0, 1)  # pixels at ZOOM x SIDE that are taken from, or added to, each side of a stroke
+STROKES = (-2, -1, 0, 1)  # pixels at ZOOM x SIDE to add to each side of a stroke
 
 
 def load() -> Dataset:
-    """At least 1,000 classes x 20 drawings: x `[n, 784]` in [0, 1] (multiples of 1/255), ink high on zero.
+    """Return at least 1,000 classes x 20 drawings: x `[n, 784]` in [0, 1] (multiples of 1/255), ink high on zero.
 
-    Rows are class by class, in the order of code points; class names are "U+0416 CYRILLIC CAPITAL LETTER ZHE"
-    and so on. Built at the first call (some seconds), then read from the cache. The same versions of
-    matplotlib and Pillow give the same bytes; others may shade edges differently, and keep or drop a
-    borderline class.
+    Rows are class by class, by code point; class names are "U+0416 CYRILLIC CAPITAL LETTER ZHE" and so on. The first
+    call builds the images in some seconds, later ones read the cache. The same versions of matplotlib and Pillow give
+    the same bytes; others may shade edges differently, and keep or drop a borderline class.
     """
     versions = f"matplotlib {matplotlib.__version__}, pillow {PIL.__version__}"  # they fix fonts and rendering
     arrays = cached_arrays("characters", f"{code_of(__file__)}, {versions}", lambda: build(choose(), SEED))
@@ -73,11 +72,10 @@ def load() -> Dataset:
 
 
 def choose() -> list[str]:
-    """The characters that become classes, by code point: suitable ones, without look-alikes.
+    """Choose the characters that become classes, by code point: suitable ones, without look-alikes.
 
-    In the order of code points, a character is dropped if one of its renderings, in any quarter turn,
-    correlates by `LIMIT` or more with a rendering of a character kept before, in any style: environments turn
-    classes by quarters, and drawings of a class mix styles.
+    A character is dropped if one of its renderings, in any quarter turn, correlates by `LIMIT` or more with a rendering
+    of an earlier character, in any style: environments turn classes by quarters, and drawings of a class mix styles.
     """
     kept: list[str] = []
     chars = candidates()
@@ -95,9 +93,9 @@ def choose() -> list[str]:
 
 
 def candidates() -> list[str]:
-    """Letters, numbers and symbols that at least `MIN_STYLES` fonts have, by code point.
+    """Return the letters, numbers and symbols that at least `MIN_STYLES` styles have, by code point.
 
-    Characters that Unicode derives from others (accented, circled, bold, full width, ...) are left out.
+    Characters that Unicode derives from others (accented, circled, bold, full width, ...) are excluded.
     """
     counts = Counter(code for style in STYLES for code in charmap(style))
     return [chr(code) for code in sorted(counts) if counts[code] >= MIN_STYLES and _is_plain(chr(code))]
@@ -110,7 +108,7 @@ def _is_plain(char: str) -> bool:
 
 
 def suitable(images: list[Image.Image]) -> bool:
-    """Whether a character has enough different renderings, and its first is neither tiny nor bar nor blot."""
+    """Return whether a character has enough different renderings, and its first is no dot, bar or blot."""
     if len({(image.size, image.tobytes()) for image in images}) < MIN_STYLES:
         return False
     short, long = sorted(images[0].size)
@@ -119,9 +117,9 @@ def suitable(images: list[Image.Image]) -> bool:
 
 
 def signature(image: Image.Image) -> np.ndarray:
-    """What a rendering looks like, whatever its size: `[4, 144]` float32, one row for each quarter turn.
+    """Return the look of a rendering at any size: `[4, 144]` float32, one row for each quarter turn.
 
-    A row is a blurred 12 x 12 reduction of zero mean, unit length: the product of two is their correlation.
+    A row is a blurred 12 x 12 reduction of zero mean and unit length: the product of two rows is their correlation.
     """
     width, height = (2 * max(1, round(10 * side / max(image.size))) for side in image.size)
     square = Image.new("L", (24, 24))  # even sides in an even square: centred, so that turns are exact
@@ -133,13 +131,13 @@ def signature(image: Image.Image) -> np.ndarray:
 
 
 def build(chars: Sequence[str], seed: int) -> Arrays:
-    """`images [C * 20, 28, 28]` uint8 and `codes [C]` int64 of the given characters."""
+    """Return `images [C * 20, 28, 28]` uint8 and `codes [C]` int64 of the given characters."""
     images = [drawing for char in progress(chars, "Drawing characters") for drawing in draw(char, seed)]
     return {"images": np.stack(images), "codes": np.array([ord(char) for char in chars])}
 
 
 def progress(chars: Sequence[str], what: str) -> Iterable[str]:
-    """The same characters, with a bar on a terminal, and one line in a log."""
+    """Yield the characters, with a progress bar on a terminal, or one line in a log."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console.print(f"{what} (once, then they are in the cache) ...")
@@ -147,10 +145,10 @@ def progress(chars: Sequence[str], what: str) -> Iterable[str]:
 
 
 def draw(char: str, seed: int) -> list[np.ndarray]:
-    """20 drawings of a character, `[28, 28]` uint8 each.
+    """Return 20 drawings of a character, `[28, 28]` uint8 each.
 
-    The styles are shuffled and used in turn. The generator belongs to the seed and the character alone, so a
-    class is the same whichever other classes are built.
+    The styles are shuffled and used in turn. The generator depends on the seed and the character alone, so that a class
+    does not depend on the others.
     """
     rng = np.random.default_rng([seed, ord(char)])
     images = renderings(char)
@@ -159,14 +157,14 @@ def draw(char: str, seed: int) -> list[np.ndarray]:
 
 
 def distort(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """A drawing `[28, 28]` of a rendering: turned, slanted, stretched, scaled, shifted, strokes changed."""
+    """Return a drawing `[28, 28]` of a rendering: turned, slanted, stretched, scaled, shifted, strokes changed."""
     turn, slant, stretch = rng.uniform(-1, 1, 3) * (TURN, SLANT, STRETCH)
     size, shift = rng.uniform(*SIZES) * ZOOM, rng.uniform(-SHIFT, SHIFT, 2) * ZOOM
     cos, sin, wide = np.cos(turn), np.sin(turn), np.exp(stretch / 2)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, slant], [0, 1]]) @ np.diag([wide, 1 / wide])
     box = np.array(image.size)
     linear *= size / (np.abs(linear) @ box).max()  # the longer side of the box around the turned box
-    # Pillow wants the way back: where in the rendering each pixel of the canvas comes from.
+    # Pillow takes the inverse map: from each pixel of the canvas to the rendering.
     back = np.linalg.inv(linear)
     offset = box / 2 - back @ (SIDE * ZOOM / 2 + shift)
     way = (*back[0], offset[0], *back[1], offset[1])
@@ -176,7 +174,7 @@ def distort(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 def restroke(pixels: np.ndarray, by: int) -> np.ndarray:
-    """Strokes `2 * by` pixels thicker, or thinner; left alone where that would take over half of the ink."""
+    """Make strokes `2 * by` pixels thicker, unless thinner strokes would lose over half of the ink."""
     pick, changed = (np.minimum if by < 0 else np.maximum), pixels
     for axis in [0, 1] * abs(by):  # rolling is safe: the border has no ink
         changed = pick(pick(changed, np.roll(changed, 1, axis)), np.roll(changed, -1, axis))
@@ -184,13 +182,13 @@ def restroke(pixels: np.ndarray, by: int) -> np.ndarray:
 
 
 def renderings(char: str) -> list[Image.Image]:
-    """The character in each style that has it, cropped to its ink (empty glyphs are left out)."""
+    """Return the character in each style that has it, cropped to its ink, without empty glyphs."""
     drawn = (render(char, style) for style in STYLES if ord(char) in charmap(style))
     return [image for image in drawn if image is not None]
 
 
 def render(char: str, style: str) -> Image.Image | None:
-    """The character in one style, white on black, cropped to its ink; None if there is none."""
+    """Return the character in one style, white on black, cropped to its ink; None if it has no ink."""
     canvas = Image.new("L", (4 * EM, 4 * EM))
     ImageDraw.Draw(canvas).text((EM, EM), char, fill=255, font=font(style))
     box = canvas.getbbox()
@@ -199,16 +197,16 @@ def render(char: str, style: str) -> Image.Image | None:
 
 @cache
 def font(style: str) -> ImageFont.FreeTypeFont:
-    """The style at `EM` pixels, laid out without Raqm, which not every machine has."""
+    """Return the style at `EM` pixels, laid out without Raqm, which not every machine has."""
     return ImageFont.truetype(font_file(style), EM, layout_engine=ImageFont.Layout.BASIC)
 
 
 @cache
 def charmap(style: str) -> frozenset[int]:
-    """The code points that a style has a glyph for; others would show as an empty box."""
+    """Return the code points of a style's glyphs; others would show as an empty box."""
     return frozenset(FT2Font(font_file(style)).get_charmap())
 
 
 def font_file(style: str) -> str:
-    """Where matplotlib keeps the style."""
+    """Return the path of the style's font."""
     return str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{style}.ttf"))

@@ -14,13 +14,13 @@ ORIGIN = "1,200 training images a class and the first 1,000 test images of https
 
 
 def load() -> Dataset:
-    """13,000 images: 1,000 and then 200 of each class from the training set, then the first 1,000 of the test set.
+    """Return 13,000 images: 1,000 and 200 of each class of the training set, then the first 1,000 of the test set.
 
     x `[13000, 3072]` in [0, 1] (multiples of 1/255), 32 rows of 32 pixels of red, green and blue. Error rates are not
     comparable with those on the whole of CIFAR-10.
 
     Raises:
-        AlmetaError: if the file is nowhere, or damaged.
+        AlmetaError: if the file is missing or damaged.
     """
     with np.load(published_file("cifar10", FILE, MD5, ORIGIN), allow_pickle=False) as stored:
         parts = ("train", "test", "test_official")

@@ -11,16 +11,16 @@ from almeta.data.reading import read_csv
 def load(
     path: str, target: str | None = None, keep: Sequence[str] = (), missing: Sequence[str] | None = None
 ) -> Dataset:
-    """The rows of a file of comma-separated values with a header; see `almeta.data.reading` for what it may hold.
+    """Return the rows of a file of comma-separated values with a header; `almeta.data.reading` describes the file.
 
     Args:
         path: of the file, `.csv` or `.csv.gz`.
-        target: name of the column with the labels; None for the last one called "target", "label" or "class".
+        target: name of the label column; None for the last one called "target", "label" or "class".
         keep: columns to use even if they seem to repeat the labels, to count the rows or to be identifiers.
         missing: cells that stand for a missing value, besides empty ones; None for the usual signs and words.
 
     Raises:
-        AlmetaError: naming the file, and the column and the value where there is one.
+        AlmetaError: if the file cannot be read, or is not a table for classification.
     """
     file = Path(path).expanduser()
     frame, found = read_csv(file, target, missing)

@@ -1,4 +1,4 @@
-"""What every loader returns: features, labels, and where they came from."""
+"""The result of every loader: features, labels, and their source."""
 
 import hashlib
 import warnings
@@ -16,22 +16,20 @@ Kind = Literal["table", "image", "text"]
 
 @dataclass(frozen=True, eq=False)  # eq: comparing arrays field by field has no single truth value
 class Dataset:
-    """A labelled data set; its arrays are checked once, here, and trusted everywhere else.
+    """A labelled data set, which checks its arrays.
 
     Attributes:
-        name: what `load_dataset` calls it.
-        x: features `[n, d]`, float32, finite but for missing values. Images are flattened, in [0, 1], and where
-            they are drawings, ink is high on zero. Of text: how often each term occurs. float64 is taken, too, and
-            becomes float32, see `as_float32`.
+        name: for `load_dataset`.
+        x: features `[n, d]`, float32, finite except for missing values. Images are flattened, in [0, 1]; drawings have
+            high ink on zero. Text is counts of terms. float64 is accepted and becomes float32 (`as_float32`).
         y: labels `[n]`, int64, in 0 .. C-1.
-        class_names: C different names; `class_names[y[i]]` is what row i shows.
-        source: where the data came from: paper and URL.
-        image_shape: `(height, width)` where rows are grey images, with `height * width == d`.
+        class_names: C different names; `class_names[y[i]]` is that of row i.
+        source: paper and URL of the data.
+        image_shape: `(height, width)` of grey images, with `height * width == d`.
         columns: the names of the d columns, or empty.
-        categories: for each column that holds categories, their names by its number; x has the position of the
-            name there, as a float.
-        missing: whether values may be missing; x is NaN where one is.
-        kind: what rows are; "image" wherever there is an `image_shape`, and for flattened pixels without one.
+        categories: the names of the categories of a column, by its number; x has the position of the name, as a float.
+        missing: whether values may be missing; x is NaN for a missing value.
+        kind: of the rows; "image" if there is an `image_shape`, and for flattened pixels without one.
 
     Raises:
         AlmetaError: if shapes, types or values do not fit the above.
@@ -92,12 +90,11 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """A short text that is equal for equal names of data set and classes."""
-        text = "\n".join((self.name, *self.class_names))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join((self.name, *self.class_names)).encode()).hexdigest()[:16]
 
     @cached_property
     def content(self) -> str:
-        """A sha256, in hexadecimal, of rows, labels, class names and categories, whatever the data set is called."""
+        """A sha256, in hexadecimal, of rows, labels, class names and categories, but not of the name."""
         digest = hashlib.sha256(repr((self.x.shape, self.class_names, dict(self.categories))).encode())
         for part in (self.x, self.y):
             digest.update(np.ascontiguousarray(part).data)
@@ -108,13 +105,23 @@ class Dataset:
         """Rows of each class, `[C]`, int64."""
         return np.bincount(self.y, minlength=self.num_classes)
 
+    def rows_of(self, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of some classes and their new labels, `[m]` int64 each.
+
+        The classes become 0, 1, ... in the order in which they are given.
+        """
+        renumber = np.full(self.num_classes, -1)
+        renumber[classes] = np.arange(len(classes))
+        rows = np.flatnonzero(renumber[self.y] >= 0)
+        return rows, renumber[self.y[rows]]
+
 
 def as_float32(x: np.ndarray) -> np.ndarray:
-    """Columns `[n, d]` float64 as float32; where that would make different values equal, relative to a round number.
+    """Return columns `[n, d]` float64 as float32, shifted if float32 would make different values equal.
 
-    Coordinates such as 5412345.1 and 5412345.2, and times in seconds since 1970, are the same number in float32. The
-    number that is taken off lies near the median and is a multiple of a power of two, so that nothing is lost by it.
-    A column that varies as much as it is large is never changed.
+    Coordinates such as 5412345.1 and 5412345.2, and times in seconds since 1970, are equal in float32. The shift is
+    near the median and a multiple of a power of two, so that it loses nothing. A column that varies as much as it is
+    large is never shifted.
     """
     with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value

@@ -1,4 +1,4 @@
-"""The data sets that scikit-learn brings along: no file and no network is needed.
+"""The data sets that scikit-learn ships: they need no file and no network.
 
 F. Pedregosa et al. Scikit-learn: machine learning in Python. JMLR 12, 2825-2830, 2011.
 https://scikit-learn.org/stable/datasets/toy_dataset.html
@@ -18,7 +18,7 @@ SOURCES = {
 
 
 def load(name: str) -> Dataset:
-    """One of the four, rows in scikit-learn's order.
+    """Return one of the four data sets, rows in scikit-learn's order.
 
     | name | rows | features | classes |
     | --- | --- | --- | --- |

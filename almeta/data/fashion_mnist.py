@@ -21,12 +21,12 @@ CLASSES = (
 
 
 def load() -> Dataset:
-    """70,000 pictures: the 60,000 training images, then the 10,000 test images.
+    """Return 70,000 pictures: the 60,000 training images, then the 10,000 test images.
 
     x `[70000, 784]` in [0, 1] (multiples of 1/255), cloth high on zero; 10 classes of 7,000.
 
     Raises:
-        AlmetaError: if a file cannot be had, or is damaged.
+        AlmetaError: if a file is missing or damaged.
     """
     source = "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017), https://github.com/zalandoresearch/fashion-mnist"
     return load_idx("fashion-mnist", URL, MD5S, CLASSES, source)

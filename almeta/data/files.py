@@ -1,4 +1,4 @@
-"""Where the files of data sets are found, and where what was made from them is kept."""
+"""Finding and checking the files of data sets, and caching arrays made from them."""
 
 import gzip
 import hashlib
@@ -19,8 +19,8 @@ from almeta.files import write_atomically
 
 Arrays = dict[str, np.ndarray]
 
-LARGEST = 4 << 30  # bytes that a compressed file may unpack to
-GZIP_RATIO = 1032  # a gzip file unpacks to at most so many times its size
+LARGEST = 4 << 30  # bytes of an unpacked file
+GZIP_RATIO = 1032  # largest size of an unpacked gzip file in units of its packed size
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RemoteFile:
     md5: str
 
     def locate(self) -> Path:
-        """The file in `$ALMETA_DATA` (unchecked, see `fetch`), else in the cache (checked), else downloaded.
+        """Return the file in `$ALMETA_DATA` (unchecked, see `fetch`), else in the cache (checked), else download it.
 
         Raises:
             AlmetaError: if `$ALMETA_DATA` is no folder, or the file is nowhere and cannot be downloaded.
@@ -41,46 +41,37 @@ class RemoteFile:
         root = data_folder()
         if root and is_there(root / self.folder / self.name):
             return root / self.folder / self.name
-        return self._download(cache_folder() / self.folder)
-
-    def fetch(self) -> Path:
-        """As `locate`, with the md5 checked wherever the file was found.
-
-        Raises:
-            AlmetaError: as `locate`, and if the md5 is not that of the original.
-        """
-        path = self.locate()
-        found = md5_of(path)
-        if found != self.md5:
-            raise self.damaged(path, f"md5 {self.md5}", f"md5 {found}")
-        return path
-
-    def damaged(self, path: Path, expected: str, found: str) -> AlmetaError:
-        """The error for a file that is there but is not what it should be."""
-        size = path.stat().st_size
-        return AlmetaError(
-            f"{path} ({size} bytes) is damaged or not the published file: "
-            f"expected {expected}, found {found}; "
-            f"replace it by {self.url}, or remove it to have that downloaded"
-        )
-
-    def _download(self, folder: Path) -> Path:
-        # pooch checks a cached copy and takes a wrong one anew; it downloads to a temporary name and renames.
+        # pooch checks a cached copy and replaces a wrong one; it downloads to a temporary name and renames.
         # Its errors: OSError (no network, HTTP status, disk) and ValueError (another md5).
         try:
-            return Path(pooch.retrieve(self.url, f"md5:{self.md5}", fname=self.name, path=folder))
+            return Path(pooch.retrieve(self.url, f"md5:{self.md5}", fname=self.name, path=cache_folder() / self.folder))
         except (OSError, ValueError) as error:
             file = f"{self.folder}/{self.name}"
             raise AlmetaError(
                 f"could not download {file} from {self.url}: {error}; {where_to_put(self.folder, self.name)}"
             ) from error
 
+    def fetch(self) -> Path:
+        """Return the file as `locate` does, and check its md5 wherever it was found.
+
+        Raises:
+            AlmetaError: as `locate`, and if the md5 is not that of the original.
+        """
+        path = self.locate()
+        if (found := digest_of(path, "md5")) != self.md5:
+            raise self.damaged(path, f"md5 {self.md5}", f"md5 {found}")
+        return path
+
+    def damaged(self, path: Path, expected: str, found: str) -> AlmetaError:
+        """Return the error for a file that is not the published one."""
+        return damaged(path, expected, found, f"replace it by {self.url}, or remove it to have that downloaded")
+
 
 def data_folder() -> Path | None:
-    """`$ALMETA_DATA`, or None where it is not set.
+    """Return `$ALMETA_DATA`, or None where it is not set.
 
     Raises:
-        AlmetaError: if it is set to something that is no folder.
+        AlmetaError: if it is not a folder.
     """
     value = os.environ.get("ALMETA_DATA")
     if not value:
@@ -92,12 +83,12 @@ def data_folder() -> Path | None:
 
 
 def cache_folder() -> Path:
-    """`$ALMETA_CACHE`, by default the system's folder for caches."""
+    """Return `$ALMETA_CACHE`, by default the system's folder for caches."""
     return Path(os.environ.get("ALMETA_CACHE") or pooch.os_cache("almeta")).expanduser()
 
 
 def find_file(folder: str, name: str) -> Path | None:
-    """Where `folder/name` is: in the data folder, else in the cache; None if in neither.
+    """Return `folder/name` in the data folder, else in the cache; None if it is in neither.
 
     Raises:
         AlmetaError: if `$ALMETA_DATA` is no folder.
@@ -107,7 +98,7 @@ def find_file(folder: str, name: str) -> Path | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file.
+    """Return whether a file exists.
 
     Raises:
         AlmetaError: if its folder may not be searched.
@@ -119,77 +110,84 @@ def is_there(path: Path) -> bool:
 
 
 def where_to_put(folder: str, name: str) -> str:
-    """The way out when a file is nowhere."""
+    """Return the way out for a missing file."""
     return f"put the file at {cache_folder() / folder / name}, or set ALMETA_DATA to a folder that has {folder}/{name}"
 
 
-def published_file(folder: str, name: str, md5: str, origin: str) -> Path:
-    """A file that only a person can get: found as `find_file` does, with the md5 of the published one.
+def published_file(folder: str, name: str, md5: str | None, origin: str) -> Path:
+    """Return a file that is not downloaded, found as `find_file` does, with its digest checked.
 
     Args:
-        folder: of the data folder, or the cache.
+        folder: in the data folder, or in the cache.
         name: in that folder.
-        md5: of the published file.
-        origin: where the file comes from, for messages.
+        md5: of the published file; None to check the record beside it, if there is one (see `catalogued`).
+        origin: of the file, for messages.
 
     Raises:
-        AlmetaError: if the file is nowhere, or has another md5.
+        AlmetaError: if the file is nowhere, or has another digest.
     """
     path = find_file(folder, name)
     if path is None:
         raise AlmetaError(f"there is no file {folder}/{name} ({origin}); {where_to_put(folder, name)}")
-    check_digest(path, "md5", md5)
+    if md5 is None:
+        catalogued(path)
+    else:
+        check_digest(path, "md5", md5)
     return path
 
 
 def catalogued(path: Path) -> dict[str, Any]:
-    """What is on record about a file, with its sha256 checked; empty where there is no record.
+    """Return the record of a file and check its sha256; empty where there is no record.
 
-    A record lies beside the file: `FILE.json`, or the item with its `file` in a `catalogue.json`.
+    The record is beside the file: `FILE.json`, or the item with its `file` in a `catalogue.json`.
 
     Raises:
         AlmetaError: if the file has another sha256, or the record cannot be read.
     """
     own, shared = path.with_name(f"{path.name}.json"), path.with_name("catalogue.json")
+    place = own if is_there(own) else shared
+    if not is_there(place):
+        return {}
     try:
-        if own.exists():
-            record = json.loads(own.read_text("utf-8"))
-        elif shared.exists():
-            items = json.loads(shared.read_text("utf-8"))["datasets"]
-            record = next((item for item in items if item["file"] == path.name), {})
-        else:
-            record = {}
+        record = json.loads(place.read_text("utf-8"))
+        if place == shared:
+            record = next((item for item in record["datasets"] if item["file"] == path.name), {})
+        record = dict(record)
+    except PermissionError as error:
+        raise unreadable(place) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        place = own if own.exists() else shared
-        if isinstance(error, PermissionError):
-            raise unreadable(place) from error
         raise AlmetaError(f"{place} cannot be read ({error}); replace it, or remove it to do without") from error
     if "sha256" in record:
         check_digest(path, "sha256", record["sha256"])
-    return dict(record)
+    return record
 
 
 def check_digest(path: Path, algorithm: str, expected: str) -> None:
-    """Raise unless a file has the digest that is expected.
+    """Raise unless a file has the expected digest.
 
     Raises:
         AlmetaError: if it has another one, or cannot be read.
     """
-    found = digest_of(path, algorithm)
-    if found != expected:
-        raise AlmetaError(
-            f"{path} ({path.stat().st_size} bytes) is damaged or not the published file: expected {algorithm} "
-            f"{expected}, found {algorithm} {found}; replace it by a whole copy, or remove it to look for it anew"
-        )
+    if (found := digest_of(path, algorithm)) != expected:
+        way_out = "replace it by a whole copy, or remove it to look for it anew"
+        raise damaged(path, f"{algorithm} {expected}", f"{algorithm} {found}", way_out)
+
+
+def damaged(path: Path, expected: str, found: str, way_out: str) -> AlmetaError:
+    """Return the error for a file that is not the published one."""
+    return AlmetaError(
+        f"{path} ({path.stat().st_size} bytes) is damaged or not the published file: expected {expected}, found "
+        f"{found}; {way_out}"
+    )
 
 
 def unreadable(path: Path) -> AlmetaError:
-    """The error for a file that is there, perhaps whole, but that this user may not read."""
+    """Return the error for a file that this user may not read."""
     return AlmetaError(f"{path} may not be read by this user (permission denied); change its permissions, or copy it")
 
 
 def check_unpacked(path: Path) -> None:
-    """Raise if a gzip-compressed file would fill the memory: if it unpacks to more than `LARGEST` bytes.
+    """Raise if a gzip-compressed file unpacks to more than `LARGEST` bytes, which would fill the memory.
 
     Raises:
         AlmetaError: if it does.
@@ -209,7 +207,7 @@ def check_unpacked(path: Path) -> None:
 
 
 def check_members(path: Path, largest: int = LARGEST) -> None:
-    """Raise if the members of a zip archive say that they unpack to more than `largest` bytes in all.
+    """Raise if the members of a zip archive declare more than `largest` unpacked bytes in all.
 
     Raises:
         AlmetaError: if they do.
@@ -224,13 +222,8 @@ def check_members(path: Path, largest: int = LARGEST) -> None:
         )
 
 
-def md5_of(path: Path) -> str:
-    """The file's md5 in hexadecimal; raises as `digest_of`."""
-    return digest_of(path, "md5")
-
-
 def digest_of(path: Path, algorithm: str) -> str:
-    """A digest of the file, "md5" or "sha256", in hexadecimal.
+    """Return a digest of the file, "md5" or "sha256", in hexadecimal.
 
     Raises:
         AlmetaError: if the file cannot be read.
@@ -245,16 +238,16 @@ def digest_of(path: Path, algorithm: str) -> str:
 
 
 def code_of(module_file: str) -> str:
-    """A digest of a loader's own code: in the key of a cache, it makes an edited loader build anew."""
+    """Return a digest of a loader's code: with it in the key of a cache, an edited loader builds anew."""
     return hashlib.sha256(Path(module_file).read_bytes()).hexdigest()
 
 
 def cached_arrays(stem: str, key: str, build: Callable[[], Arrays]) -> Arrays:
-    """What `build()` returns, kept as an npz in the cache folder under `stem` and `key`.
+    """Return the arrays of `build()`, kept as an npz in the cache folder under `stem` and `key`.
 
-    The key must name everything that the arrays depend on. A cached file that cannot be read is built anew; a
-    cache that cannot be written is a warning, since the arrays themselves are there. Two processes that build the same
-    at once both end well: each writes a file of its own and renames it.
+    The key must name everything that the arrays depend on. A cached file that cannot be read is built anew, with a
+    warning, and so is a cache that cannot be written. Two processes may build the same arrays at once: each writes a
+    file of its own and renames it.
     """
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = cache_folder() / "arrays" / f"{stem}-{digest}.npz"

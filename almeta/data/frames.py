@@ -1,4 +1,4 @@
-"""From a table of numbers and text to a data set: labels, categories, and columns that are left out."""
+"""Making a data set of a table of numbers and text: labels, categories, and columns to leave out."""
 
 import itertools
 import unicodedata
@@ -12,30 +12,30 @@ import pandas as pd
 from almeta.data.dataset import Dataset, as_float32
 from almeta.errors import AlmetaError, did_you_mean
 
-MANY = 20  # of more categories than this, and than half of the rows, a column says who a row is, not what it is like
-ENOUGH = 20  # rows, at least, in which a column of numbers cannot repeat the labels or count the rows by chance
+MANY = 20  # a column with more categories than this, and than half of the rows, identifies rows
+ENOUGH = 20  # smallest number of rows in which a column cannot repeat the labels or count the rows by chance
 
 
 def dataset_of(
     frame: pd.DataFrame, target: str, name: str, source: str, where: str, keep: Sequence[str] = ()
 ) -> Dataset:
-    """A data set of the columns of a frame, in their order.
+    """Return a data set of the columns of a frame, in their order.
 
-    Numbers stay numbers, true and false become 1 and 0, anything else becomes categories, sorted by name. Columns
-    that tell the label, or nothing, are left out with a warning, see `_useless`. Classes are sorted, by value where all
-    their names are numbers.
+    Numbers stay numbers, true and false become 1 and 0, anything else becomes categories, sorted by name. Columns that
+    give away the label, or say nothing, are left out with a warning (`_useless`). Classes are sorted, by value if all
+    names are numbers.
 
     Args:
-        frame: a row each.
-        target: the column of the labels, as text.
+        frame: of one row for each row of the data set.
+        target: the label column, as text.
         name: of the data set.
         source: of the data set.
-        where: what the frame is called in messages.
-        keep: columns that are not left out, whatever is in them.
+        where: name of the frame in messages.
+        keep: columns to keep, whatever they contain.
 
     Raises:
-        AlmetaError: for a missing label, labels that differ in what nobody sees, fewer than two classes, infinite
-            values, a column to keep that is not there, and when no column is left.
+        AlmetaError: for a missing label, labels that look alike, fewer than two classes, infinite values, an unknown
+            column to keep, and if no column is left.
     """
     y, class_names = _labels(frame[target], where)
     for column in set(keep) - set(frame):
@@ -61,7 +61,7 @@ def dataset_of(
 
 
 class Feature(NamedTuple):
-    """A column: its values `[n]` float64, or positions among the names of its categories; NaN where one is missing."""
+    """A column: values `[n]` float64, or positions among the names of its categories; NaN for a missing value."""
 
     name: str
     values: np.ndarray
@@ -71,7 +71,7 @@ class Feature(NamedTuple):
 def _columns(
     frame: pd.DataFrame, target: str, y: np.ndarray, where: str, keep: Sequence[str]
 ) -> tuple[list[Feature], list[str]]:
-    """The columns to use, and those that are left out, each with the reason."""
+    """Return the columns to use, and those to leave out, each with the reason."""
     columns: list[Feature] = []
     left_out: list[str] = []
     for name, cells in frame.items():
@@ -92,11 +92,11 @@ def _columns(
 
 
 def _useless(cells: pd.Series, numbers: np.ndarray, names: tuple[str, ...], y: np.ndarray) -> str | None:
-    """Why a column is to be left out, None if it is not.
+    """Return why to leave out a column, or None to use it.
 
-    Left out are columns without a single value; those that say in other words what the labels say; row numbers, in any
-    order, also of rows that were picked from a larger table; and identifiers: more than `MANY` categories that are also
-    more than half as many as the rows, or whole numbers of six and more digits, all different.
+    Reasons are: no value at all; a copy of the labels in other words; row numbers, in any order, also of rows that were
+    picked from a larger table; and identifiers: more than `MANY` categories, for more than half of the rows, or
+    different whole numbers of at least six digits.
 
     Args:
         cells: the column.
@@ -121,7 +121,7 @@ def _useless(cells: pd.Series, numbers: np.ndarray, names: tuple[str, ...], y: n
 
 
 def _repeats(numbers: np.ndarray, y: np.ndarray) -> bool:
-    """Whether each value stands for one class and each class for one value, in at least half of the rows."""
+    """Return whether values and classes match one to one, in at least half of the rows."""
     known = ~np.isnan(numbers)
     if known.sum() < max(ENOUGH, len(y) / 2) or len(np.unique(numbers[known])) != len(np.unique(y)):
         return False
@@ -130,9 +130,9 @@ def _repeats(numbers: np.ndarray, y: np.ndarray) -> bool:
 
 
 def _counts_rows(values: np.ndarray, nameless: bool) -> bool:
-    """Whether different whole numbers look like row numbers: without a gap, or in order and with a few gaps.
+    """Return whether different whole numbers look like row numbers: without a gap, or in order with a few gaps.
 
-    Years without a gap, 1960 to 2020, are none.
+    Years without a gap, 1960 to 2020, do not.
     """
     low, high, n = values.min(), values.max(), len(values)
     if nameless and low in (0, 1) and high - low == n - 1:
@@ -146,7 +146,7 @@ def _counts_rows(values: np.ndarray, nameless: bool) -> bool:
 
 
 def _identifies(values: np.ndarray, name: str) -> bool:
-    """Whether different whole numbers look like identifiers: all of as many digits, or called so; but no times."""
+    """Return whether different whole numbers look like identifiers, by name or by equal length; times do not."""
     if len(values) < ENOUGH or values.min() < 100_000:
         return False
     words = name.lower().replace("-", "_").replace(" ", "_").split("_")
@@ -160,7 +160,7 @@ def _identifies(values: np.ndarray, name: str) -> bool:
 
 
 def _tells_rows_apart(cells: pd.Series) -> bool:
-    """Whether text is an identifier or free, or labels are numbers to be predicted rather than classes."""
+    """Return whether text is free or an identifier, or labels are values to predict rather than classes."""
     return cells.nunique() > max(MANY, len(cells) / 2)
 
 
@@ -168,7 +168,7 @@ def _tells_rows_apart(cells: pd.Series) -> bool:
 
 
 def _labels(cells: pd.Series, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers `[n]` int64 and class names."""
+    """Return class numbers `[n]` int64 and class names."""
     missing = np.flatnonzero(cells.isna())
     if len(missing):
         raise AlmetaError(
@@ -194,7 +194,7 @@ def _labels(cells: pd.Series, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _in_order(names: list[str]) -> list[str]:
-    """Class names by their value if all of them are numbers, else by alphabet."""
+    """Sort class names by value if all of them are numbers, else by alphabet."""
     try:
         return sorted(names, key=lambda name: (float(name), name))
     except ValueError:
@@ -202,7 +202,7 @@ def _in_order(names: list[str]) -> list[str]:
 
 
 def _check_alike(names: list[str], where: str) -> None:
-    """Raise if two class names are one name, or one value, that was written in two ways."""
+    """Raise if two class names are two spellings of one name or one value."""
     for key, what in (
         (_value, "the same number"),
         (_look, "which differ only in case, spaces or signs that nobody sees"),
@@ -217,7 +217,7 @@ def _check_alike(names: list[str], where: str) -> None:
 
 
 def _value(name: str) -> str:
-    """The value of a class name that is a number, or true or false; else empty."""
+    """Return the value of a class name that is a number, or true or false; else an empty text."""
     number = {"true": "1", "false": "0"}.get(name.lower(), name.replace(",", "."))
     try:
         return repr(float(number))
@@ -226,7 +226,7 @@ def _value(name: str) -> str:
 
 
 def _look(name: str) -> str:
-    """A class name without what readers do not see, or do not tell apart."""
+    """Return a class name without differences that readers do not see."""
     plain = unicodedata.normalize("NFKC", name)
     if plain in (plain.lower(), plain.upper(), plain.capitalize(), plain.title()):  # "hAd" means what it says
         plain = plain.casefold()
@@ -237,7 +237,7 @@ def _look(name: str) -> str:
 
 
 def _finite(columns: list[Feature], where: str) -> np.ndarray:
-    """`[n, d]` float32, NaN where a value is missing."""
+    """Return `[n, d]` float32, NaN where a value is missing."""
     values = np.stack([column.values for column in columns], 1)
     x = as_float32(values)
     infinite = np.isinf(x)
@@ -252,17 +252,14 @@ def _finite(columns: list[Feature], where: str) -> np.ndarray:
 
 
 def _categories(cells: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
-    """`[n]` float64 positions among the sorted names, NaN where a value is missing."""
-    known = cells[cells.notna()].astype(str)
-    codes, names = pd.factorize(known, sort=True)
-    positions = np.full(len(cells), np.nan)
-    positions[cells.notna().to_numpy()] = codes
-    return positions, tuple(names)
+    """Return `[n]` float64 positions among the sorted names, NaN where a value is missing."""
+    codes, names = pd.factorize(cells.astype(object).map(str, na_action="ignore"), sort=True)
+    return np.where(codes < 0, np.nan, codes), tuple(names)
 
 
 def _warn_of_numbers(cells: pd.Series, where: str) -> None:
-    """Say that a column is categories because of a few cells that are no numbers."""
-    known = cells[cells.notna()].astype(str)
+    """Warn that a column becomes categories because of a few cells that are not numbers."""
+    known = cells.dropna().astype(str)
     odd = known[pd.to_numeric(known, errors="coerce").isna()]
     if 0 < len(odd) <= 0.1 * len(known):
         warnings.warn(

@@ -1,4 +1,4 @@
-"""MNIST and the sets in its form: four gzipped idx files of 28 x 28 images."""
+"""MNIST and data sets of the same form: four gzipped idx files of 28 x 28 images."""
 
 import gzip
 import math
@@ -9,19 +9,14 @@ import numpy as np
 from almeta.data.dataset import Dataset
 from almeta.data.files import RemoteFile
 
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 def load_idx(name: str, url: str, md5s: tuple[str, ...], class_names: tuple[str, ...], source: str) -> Dataset:
-    """The published training rows, then the published test rows; `md5s` in the order of `FILES`.
+    """Return the published training rows, then the published test rows; `md5s` are in the order of `FILES`.
 
     Raises:
-        AlmetaError: if a file cannot be had, or is damaged.
+        AlmetaError: if a file is missing or damaged.
     """
     files = [RemoteFile(name, f"{file}.gz", f"{url}{file}.gz", md5) for file, md5 in zip(FILES, md5s, strict=True)]
     train, train_labels, test, test_labels = (read_idx(file.fetch()) for file in files)
@@ -37,7 +32,7 @@ def load_idx(name: str, url: str, md5s: tuple[str, ...], class_names: tuple[str,
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The uint8 array of a gzipped idx file: two zeros, a type, the number of axes, their lengths, values."""
+    """Return the uint8 array of a gzipped idx file: two zeros, a type, the number of axes, their lengths, values."""
     content = gzip.decompress(path.read_bytes())
     axes = content[3]
     shape = np.frombuffer(content, ">i4", axes, offset=4).tolist()

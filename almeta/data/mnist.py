@@ -17,12 +17,12 @@ MD5S = (
 
 
 def load() -> Dataset:
-    """70,000 digits: the 60,000 training images, then the 10,000 test images.
+    """Return 70,000 digits: the 60,000 training images, then the 10,000 test images.
 
     x `[70000, 784]` in [0, 1] (multiples of 1/255), ink high on zero; classes "0" to "9".
 
     Raises:
-        AlmetaError: if a file cannot be had, or is damaged.
+        AlmetaError: if a file is missing or damaged.
     """
     source = "MNIST (LeCun, Bottou, Bengio and Haffner 1998), http://yann.lecun.com/exdb/mnist/"
     return load_idx("mnist", URL, MD5S, tuple("0123456789"), source)

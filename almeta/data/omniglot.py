@@ -14,17 +14,17 @@ import numpy as np
 from PIL import Image
 
 from almeta.data.dataset import Dataset
-from almeta.data.files import Arrays, RemoteFile, cached_arrays, check_members, code_of, md5_of
+from almeta.data.files import Arrays, RemoteFile, cached_arrays, check_members, code_of, digest_of
 
 URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 SIDE = 28
 DRAWINGS = 20
-LARGEST = 1 << 30  # bytes that an archive may unpack to
-# [28, 105]: how much of each of the 105 pixels lies in each of the 28, in quarters (105 * 4 = 28 * 15)
+LARGEST = 1 << 30  # bytes of an unpacked archive
+# [28, 105]: the overlap of each of the 28 pixels with each of the 105, in quarters (105 * 4 = 28 * 15)
 OVERLAP = np.eye(SIDE, dtype=np.float32).repeat(15, axis=1).reshape(SIDE, 105, 4).sum(2)
 
-# The published archives, and a digest of what is in them: an archive that was packed again has another md5
-# but the same images. The digest is the sha256 over the sorted members, see `content_digest`.
+# The published archives, each with a digest of its images (`content_digest`): an archive that was packed again has
+# another md5 but the same images.
 ARCHIVES = {
     RemoteFile(
         "omniglot", "images_background.zip", URL + "images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"
@@ -36,17 +36,17 @@ ARCHIVES = {
 
 
 def load() -> Dataset:
-    """All 1,623 classes x 20 drawings: x `[32460, 784]` in [0, 1] (multiples of 1/255), ink high on zero.
+    """Return all 1,623 classes x 20 drawings: x `[32460, 784]` in [0, 1] (multiples of 1/255), ink high on zero.
 
-    Rows are class by class: the 964 characters of the background archive, then the 659 of the evaluation
-    archive, both by alphabet and number; within a class by drawer. A class is called "Braille/character01".
-    The images of 105 x 105 pixels are reduced to 28 x 28 by averaging over areas.
+    Rows are class by class: the 964 characters of the background archive, then the 659 of the evaluation archive, both
+    by alphabet and number; within a class by drawer. A class name is "Braille/character01". The images of 105 x 105
+    pixels are reduced to 28 x 28 by averaging over areas.
 
     Raises:
-        AlmetaError: if an archive cannot be had, or is damaged.
+        AlmetaError: if an archive is missing or damaged.
     """
     paths = {archive: archive.locate() for archive in ARCHIVES}
-    key = " ".join([code_of(__file__), *(md5_of(path) for path in paths.values())])
+    key = " ".join([code_of(__file__), *(digest_of(path, "md5") for path in paths.values())])
     arrays = cached_arrays("omniglot", key, lambda: decode(paths))
     return Dataset(
         name="omniglot",
@@ -59,7 +59,7 @@ def load() -> Dataset:
 
 
 def decode(paths: dict[RemoteFile, Path]) -> Arrays:
-    """`images [32460, 28, 28]` uint8 and `names [1623]` of the archives."""
+    """Return `images [32460, 28, 28]` uint8 and `names [1623]` of the archives."""
     members = [item for archive, path in paths.items() for item in read_archive(archive, path).items()]
     images = np.stack([shrink(png) for _, png in members])
     # images_background/Braille/character01/0103_01.png: the 20 drawings of a class follow each other
@@ -68,7 +68,7 @@ def decode(paths: dict[RemoteFile, Path]) -> Arrays:
 
 
 def read_archive(archive: RemoteFile, path: Path) -> dict[str, bytes]:
-    """The PNG files of one archive by name, sorted.
+    """Return the PNG files of one archive by name, sorted.
 
     Raises:
         AlmetaError: if the archive is neither the published one nor the same images packed again.
@@ -80,19 +80,19 @@ def read_archive(archive: RemoteFile, path: Path) -> dict[str, bytes]:
             pngs = {name: opened.read(name) for name in sorted(opened.namelist()) if name.endswith(".png")}
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
         raise archive.damaged(path, expected, f"no readable zip archive: {error}") from error
-    if md5_of(path) != archive.md5 and content_digest(pngs) != ARCHIVES[archive]:
+    if digest_of(path, "md5") != archive.md5 and content_digest(pngs) != ARCHIVES[archive]:
         raise archive.damaged(path, expected, f"content digest {content_digest(pngs)} of {len(pngs)} images")
     return pngs
 
 
 def content_digest(members: dict[str, bytes]) -> str:
-    """sha256 over the sorted members: name, a zero byte, the hexadecimal sha256 of the bytes, a newline."""
+    """Return the sha256 over the sorted members: name, a zero byte, the hexadecimal sha256 of the bytes, a newline."""
     lines = (f"{name}\0{hashlib.sha256(members[name]).hexdigest()}\n" for name in sorted(members))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def shrink(png: bytes) -> np.ndarray:
-    """One drawing as `[28, 28]` uint8, ink 255 on 0, each the mean over its area (in the file: 0 on 1)."""
+    """Return one drawing as `[28, 28]` uint8, each pixel the mean over its area; ink 255 on 0 (in the file: 0 on 1)."""
     paper = np.asarray(Image.open(io.BytesIO(png)))  # [105, 105] bool
     ink = OVERLAP @ ~paper @ OVERLAP.T  # whole numbers, at most 15 * 15: exact in float32
     return np.rint(ink * (255 / 225)).astype(np.uint8)

@@ -28,18 +28,18 @@ FOLDER = "tabular"
 def load(
     which: str, target: str | None = None, keep: Sequence[str] = (), missing: Sequence[str] | None = None
 ) -> Dataset:
-    """A table by its number, or by its name (then the oldest version that is active).
+    """Return a table by its number, or by its name (then the oldest active version).
 
-    It is kept as `tabular/openml-WHICH.csv.gz`, with another target as `openml-WHICH=TARGET.csv.gz`, see `load_stored`.
+    It is kept as `tabular/openml-WHICH.csv.gz`, with another target as `openml-WHICH=TARGET.csv.gz`.
 
     Args:
         which: "61" or "iris".
-        target: the column with the labels; None for the one that OpenML names.
+        target: the label column; None for the one that OpenML names.
         keep: columns to use even if they seem to repeat the labels, to count the rows or to be identifiers.
         missing: cells that stand for a missing value, besides empty ones; None for the usual signs and words.
 
     Raises:
-        AlmetaError: if it cannot be had, is damaged, or is not for classification.
+        AlmetaError: if it cannot be fetched, is damaged, or is not for classification.
     """
     parts = [re.sub(r"[^\w.()+-]", "_", part) for part in (f"openml-{which}", target or "") if part]
     query = {"data_id": int(which)} if which.isdecimal() else {"name": which}
@@ -55,17 +55,17 @@ def load_stored(
     keep: Sequence[str] = (),
     missing: Sequence[str] | None = None,
 ) -> Dataset:
-    """The table in `tabular/STEM.csv.gz`, looked for in the data folder and in the cache, else fetched from OpenML.
+    """Return the table in `tabular/STEM.csv.gz` of the data folder or the cache, else fetch it from OpenML.
 
-    The file is gzip-compressed CSV with a header row and the labels in the last column, `target`. Its digest is
-    checked where one is on record beside it.
+    The file is gzip-compressed CSV with a header row and the labels in the last column, `target`. Its digest is checked
+    if the record beside it has one.
 
     Args:
         stem: of the file.
         name: of the data set.
-        query: `data_id` or `name` for OpenML; None if the table is not there.
-        target: the column with the labels at OpenML; None for the one that it names.
-        shape: rows and classes that the table must have at OpenML; None to take any.
+        query: `data_id` or `name` for OpenML; None if OpenML lacks the table.
+        target: the label column at OpenML; None for the one that it names.
+        shape: rows and classes that the table must have at OpenML; None for any.
         keep: as of `load`.
         missing: as of `load`.
 
@@ -81,7 +81,7 @@ def load_stored(
         path = _fetch(stem, query, target, shape)
     record = catalogued(path)
     frame, found = read_csv(path, "target", missing)
-    columns = record.get("columns") or []  # what they mean, where the file only numbers them
+    columns = record.get("columns") or []  # their meaning, if the file only numbers them
     if len(set(columns)) == frame.shape[1] - 1 and frame.columns[-1] == found:
         frame.columns = pd.Index([*columns, found])
     return dataset_of(frame, found, name, record.get("origin", f"the file {path}"), str(path), keep)
@@ -115,7 +115,7 @@ def _fetch(stem: str, query: dict[str, Any], target: str | None, shape: tuple[in
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     path = cache_folder() / FOLDER / f"{stem}.csv.gz"
-    try:  # the record first: without the table it is no harm
+    try:  # the record first: it does no harm without the table
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path.with_name(f"{path.name}.json"), json.dumps(record))
         write_atomically(path, content)

@@ -1,4 +1,4 @@
-"""From a file of comma-separated values to a table of numbers and text."""
+"""Reading a file of comma-separated values into a table of numbers and text."""
 
 import csv
 import gzip
@@ -19,18 +19,18 @@ from almeta.data.cells import MARKS, WORDS, Column, as_numbers, cleaned, file_ma
 from almeta.data.files import check_unpacked, is_there, unreadable
 from almeta.errors import AlmetaError, did_you_mean
 
-TARGETS = ("target", "label", "class")  # names, in any case, of the column with the labels where nobody names it
-WIDE = 10_000  # with more columns, reading takes so long that the user is told
+TARGETS = ("target", "label", "class")  # default names of the label column, in any case
+WIDE = 10_000  # with more columns, a warning says that reading takes long
 
 
 @dataclass(frozen=True)
 class Header:
-    """How a file begins.
+    """The beginning of a file.
 
     Attributes:
-        columns: their names; empty for a column without one.
-        separator: what stands between cells.
-        above: lines above the names: 1 where Excel says the separator there, `sep=;`.
+        columns: names, "Unnamed: 0" and so on for columns without one.
+        separator: between cells.
+        above: number of lines above the names: 1 if Excel names the separator there, `sep=;`.
     """
 
     columns: list[str]
@@ -39,26 +39,26 @@ class Header:
 
 
 def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | None = None) -> tuple[pd.DataFrame, str]:
-    """The rows of a file with a header, and the name of the column with the labels.
+    """Return the rows of a file with a header, and the name of the label column.
 
-    The file is UTF-8, with or without a byte order mark, compressed if its name ends in `.gz`; cells are separated by
-    commas, semicolons or tabs, whichever the header has most of, or by what its first line says (`sep=|`). Spaces and
-    invisible signs around cells do not count. Labels are text, every other column is numbers where its cells are, see
-    `almeta.data.cells.as_numbers`.
+    The file is UTF-8, with or without a byte order mark, and compressed if its name ends in `.gz`. Cells are separated
+    by commas, semicolons or tabs, whichever gives the header most columns, or as the first line says (`sep=|`).
+    Spaces and invisible characters around cells are removed. Labels are text; the other columns are numbers where
+    `almeta.data.cells.as_numbers` reads them as numbers.
 
-    Numbers may have decimal points or commas. Where "1.234" may be either, the other columns decide; where they do not,
-    a comma is that of thousands in a file that is separated by commas, and else the sign is that before decimals, with
-    a warning.
+    Numbers may have decimal points or commas. Where "1.234" may be either, the other columns decide. If they do not, a
+    comma separates thousands in a file that is separated by commas; in other files the sign stands before decimals, and
+    a warning says so.
 
     Args:
         path: of the file.
-        target: name of the column with the labels; None for the last one called "target", "label" or "class".
+        target: name of the label column; None for the last one called "target", "label" or "class".
         missing: cells that stand for a missing value, besides empty ones; None for `MARKS` and `WORDS`, with a warning
             where a word may be a category.
 
     Raises:
-        AlmetaError: if the file is not there, cannot be read or is cut off, a column is named twice, the column with
-            the labels is not there, or there are no rows.
+        AlmetaError: if the file is missing, cannot be read or is cut off, two columns have one name, there is no label
+            column, or there are no rows.
     """
     if not (is_there(path) and path.is_file()):
         raise AlmetaError(f"there is no file {path} (looked for in {Path.cwd()}); correct the path")
@@ -68,9 +68,8 @@ def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | Non
     if len(header.columns) > WIDE:
         warnings.warn(f"{path} has {len(header.columns):,} columns; reading it may take minutes", stacklevel=2)
     found = _target(header.columns, target, path)
-    columns = [column or f"Unnamed: {place}" for place, column in enumerate(header.columns)]
     marks, words = (MARKS, WORDS) if missing is None else (("", *missing), ())
-    frame = _parse(path, header, columns, marks, {found: str})
+    frame = _parse(path, header, marks, {found: str})
     if frame.empty:
         raise AlmetaError(f"{path} has a header and no rows")
     as_text = [str(name) for name in frame.select_dtypes(exclude=["number", "bool"])]
@@ -78,8 +77,8 @@ def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | Non
     columns_of_text = {name: read_column(trimmed(cells[name], words)) for name in as_text if name != found}
     others: dict[str, Column] = {}
     if header.separator != "," or any(column.marks == {","} for column in columns_of_text.values()):
-        raw = _parse(path, header, columns, marks, str)
-        others = {name: read_column(trimmed(raw[name], words)) for name in columns if name not in cells}
+        raw = _parse(path, header, marks, str)
+        others = {name: read_column(trimmed(raw[name], words)) for name in header.columns if name not in cells}
     numbers = _numbers(columns_of_text, others, header.separator, str(path))
     for name in as_text:
         if name != found and not pd.api.types.is_numeric_dtype(numbers[name]):
@@ -90,7 +89,7 @@ def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | Non
 
 
 def _numbers(text: dict[str, Column], others: dict[str, Column], separator: str, where: str) -> dict[str, pd.Series]:
-    """The columns of text, as numbers where they are, and of other columns those whose points are of thousands."""
+    """Return the columns of text, as numbers if they are, and those of `others` whose points separate thousands."""
     whole = file_mark([*text.values(), *others.values()])
     found: dict[str, pd.Series] = {}
     for name, column in (text | others).items():
@@ -109,7 +108,7 @@ def _numbers(text: dict[str, Column], others: dict[str, Column], separator: str,
 
 
 def _warn_of_words(cells: pd.Series, words: Sequence[str], path: Path) -> None:
-    """Say that a word is read as missing which may be a category."""
+    """Warn that a word that may be a category is read as missing."""
     found = cells[cells.isin(words)]
     if len(found):
         warnings.warn(
@@ -119,31 +118,29 @@ def _warn_of_words(cells: pd.Series, words: Sequence[str], path: Path) -> None:
         )
 
 
-def _parse(
-    path: Path, header: Header, columns: list[str], missing: Sequence[str], dtype: type | dict[str, type]
-) -> pd.DataFrame:
-    """The rows below the header."""
+def _parse(path: Path, header: Header, missing: Sequence[str], dtype: type | dict[str, type]) -> pd.DataFrame:
+    """Return the rows below the header."""
     with _reading(path):
         return pd.read_csv(
             path,
-            compression="gzip" if _is_gzip(path) else None,
+            compression="gzip" if path.suffix.lower() == ".gz" else None,
             sep=header.separator,
             encoding="utf-8-sig",
             dtype=dtype,
-            names=columns,
+            names=header.columns,
             header=0,
             skiprows=header.above,
             na_values=list(missing),
             keep_default_na=False,
             index_col=False,
             skipinitialspace=True,
-            low_memory=False,  # a type for the whole column, not one for each part of the file
+            low_memory=False,  # one type for the whole column, not for each part of the file
         )
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Say which file it was that could not be read."""
+    """Turn errors of reading into an `AlmetaError` that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header
@@ -157,60 +154,55 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_gzip(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
-
-
 def _opened(path: Path) -> IO[str]:
-    if _is_gzip(path):
+    if path.suffix.lower() == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 
 def _header(path: Path) -> Header:
-    """The names of the columns, and what stands between them: what parts the first record into most cells."""
+    """Return the names of the columns and the separator, the one that splits the first record into most cells."""
     with _opened(path) as file:
         excel = re.fullmatch(r'"?sep=(.)"?[\r\n]*', file.readline(), re.I)
-    records = {separator: _records(path, separator, bool(excel), 1) for separator in (excel[1] if excel else ",;\t")}
-    separator = max(records, key=lambda separator: len(records[separator][0]))
-    columns = [cleaned(column) for column in records[separator][0]]
+    above = int(bool(excel))
+    records = {separator: _first_record(path, separator, above) for separator in (excel[1] if excel else ",;\t")}
+    separator = max(records, key=lambda separator: len(records[separator]))
+    columns = [cleaned(column) for column in records[separator]]
     if not any(columns):
         raise ValueError("its first line is empty, or a quote in it is not closed")
-    return Header(columns, separator, int(bool(excel)))
+    return Header([column or f"Unnamed: {place}" for place, column in enumerate(columns)], separator, above)
 
 
-def _records(path: Path, separator: str, skip: bool, count: int) -> list[list[str]]:
-    """The first records of a file; an empty one if they cannot be parted so."""
+def _first_record(path: Path, separator: str, above: int) -> list[str]:
+    """Return the first record below some lines of a file; an empty one if the separator does not fit."""
     with _opened(path) as file:
-        if skip:
-            file.readline()
+        lines = itertools.islice(file, above, None)
         try:
-            return list(itertools.islice(csv.reader(file, delimiter=separator, skipinitialspace=True), count)) or [[]]
-        except csv.Error:  # a cell too long: the separator of cells in quotes is another one
-            return [[]]
+            return next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+        except csv.Error:  # a cell is too long: the quoted cells have another separator
+            return []
 
 
 def _target(columns: list[str], target: str | None, path: Path) -> str:
-    """The column with the labels.
+    """Return the label column.
 
     Raises:
         AlmetaError: if there is none, or two columns have one name.
     """
-    named = list(filter(None, columns))
-    candidates = [target] if target is not None else [name for name in named if name.lower() in TARGETS]
+    candidates = [target] if target is not None else [name for name in columns if name.lower() in TARGETS]
     found = next((name for name in reversed(candidates) if name in columns), None)
-    if found is None and any(re.fullmatch(r"[-+]?[\d.,]*\d(e[-+]?\d+)?", name, re.I) for name in named):
+    if found is None and any(re.fullmatch(r"[-+]?[\d.,]*\d(e[-+]?\d+)?", name, re.I) for name in columns):
         raise AlmetaError(
             f"{path} seems to have no header line: it begins with {', '.join(columns[:5])}; add a line with the names "
             f"of the columns above"
         )
-    if twice := [name for name, count in Counter(named).items() if count > 1]:
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
         raise AlmetaError(f"{path} has {columns.count(twice[0])} columns named {twice[0]!r}; give each its own name")
     if found is None and target is not None:
-        raise AlmetaError(f"{path}: {did_you_mean(target, named, 'target column')}")
+        raise AlmetaError(f"{path}: {did_you_mean(target, columns, 'target column')}")
     if found is None:
         raise AlmetaError(
             f"{path} has no column named {', '.join(TARGETS[:-1])} or {TARGETS[-1]}; say which one has the labels with "
-            f"target=COLUMN. Columns: {', '.join(named)}"
+            f"target=COLUMN. Columns: {', '.join(columns)}"
         )
     return found

@@ -1,19 +1,19 @@
-"""Knowing a data set by its rows, whatever it is called: a copy must not be taken for new data.
+"""Recognising a data set by its rows under any name, so that a copy does not count as new data.
 
-A `sketch` is a short sample of digests of rows, small enough for a card or a checkpoint. Of all digests it keeps the
-smallest ones (A. Z. Broder, On the resemblance and containment of documents, 1997), so that two tables that share
-rows keep the same ones, and the share of rows can be estimated from two sketches alone.
+A `sketch` is a short sample of digests of rows, small enough for a card or a checkpoint. It keeps the smallest digests
+(A. Z. Broder, On the resemblance and containment of documents, 1997): two tables that share rows keep the same ones,
+and the share of rows can be estimated from two sketches alone.
 
-There are two digests of a row. Neither depends on the order of rows or columns, on the labels or on any name.
+A row has two digests. Neither depends on the order of rows or columns, on the labels or on any name.
 
-- `v`, of its values: numbers with 6 significant digits, categories by their text. It stays the same when other rows
-  are removed or added. Rows of a few plain values, such as zeros and ones, are left out, since different tables share
-  those by chance.
-- `c`, of its values together with how often each value occurs in its column. It also tells tables of zeros and ones
-  apart, but only whole copies of a table have the same.
+- `v`, of its values: numbers with 6 significant digits, categories by their text. Other rows that are removed or added
+  do not change it. Rows of a few plain values, such as zeros and ones, have none: different tables share those by
+  chance.
+- `c`, of its values and the count of each value in its column. It also recognises tables of zeros and ones, but only
+  whole copies.
 
-What cannot be told: columns that were removed, added, scaled, or coded in another way (a category as several columns
-of 0 and 1), a part of a table with plain values only, and a part of less than about a tenth of the rows.
+Not recognised are copies with columns removed, added, scaled or coded in another way (a category as several columns of
+0 and 1), a part of a table with plain values only, and a part of less than about a tenth of the rows.
 """
 
 import hashlib
@@ -23,51 +23,42 @@ import numpy as np
 from almeta.data.dataset import Dataset
 
 SIZES = {"v": 48, "c": 16}  # digests of each kind in a sketch
-FEWEST = 3  # digests in common, at least, unless a table has fewer rows: one or two may be a chance
-DIGITS = 6  # a row must have as many, in all, to be known by its values: numbers with two or more significant digits,
-VALUES = 10  # in columns with more different values than this
+FEWEST = 3  # smallest number of common digests, unless a table has fewer rows: one or two may be chance
+# A row has a digest of its values if these have DIGITS significant digits in all. Only numbers of two or more digits
+# count, in columns of more than VALUES different values.
+DIGITS, VALUES = 6, 10
 BLOCK = 1 << 20  # values at once
-MANY = 1 << 22  # of a set of images with more values than this, digests are of the bits: that is 20 times as fast
+MANY = 1 << 22  # images with more values than this have digests of their bits, which are 20 times as fast
 
 _TEN = 10.0 ** np.arange(-60, 60)
 
 
 def sketch(dataset: Dataset) -> list[str]:
-    """At most 64 short texts that tell whether another data set has the same rows, see `share_of_rows`.
+    """Return at most 64 short texts for `share_of_rows`.
 
-    Equal for every order of rows, columns and classes, for every name, and for tables that were written to a file
-    and read again with all digits, or with 6. With 7 or 8 some digests differ, because values are rounded twice.
+    They are equal for every order of rows, columns and classes, for every name, and for tables that were written to a
+    file with all digits or with 6. With 7 or 8 some digests differ, because values are rounded twice.
     """
     found = _digests(dataset)
     return [f"{kind}{digest:016x}" for kind, size in SIZES.items() for digest in found[kind][:size].tolist()]
 
 
 def share_of_rows(one: list[str], other: list[str]) -> float:
-    """Estimate which share, 0 to 1, of the rows of the smaller of two data sets is in the other, from their sketches.
+    """Estimate the share, 0 to 1, of the rows of the smaller data set that are in the other, from their sketches.
 
-    The estimate rests on at most 48 rows: its standard error is below 0.08 for tables of like size.
+    The estimate uses at most 48 rows: its standard error is below 0.08 for tables of similar size.
     """
-
-    def of(kind: str, texts: list[str]) -> set[str]:
-        return {text for text in texts if text.startswith(kind)}
-
-    return max(_share(of(kind, one), of(kind, other), size) for kind, size in SIZES.items())
-
-
-def overlap(one: Dataset, other: Dataset) -> float:
-    """Estimate which share, 0 to 1, of the rows of the smaller data set is in the other."""
-    return share_of_rows(sketch(one), sketch(other))
-
-
-def same_rows(one: Dataset, other: Dataset) -> bool:
-    """Whether more than half of the rows of the smaller data set seem to be in the other."""
-    return overlap(one, other) > 0.5
+    shares = []
+    for kind, size in SIZES.items():
+        first, second = ({text for text in texts if text.startswith(kind)} for texts in (one, other))
+        shares.append(_share(first, second, size))
+    return max(shares)
 
 
 def _share(one: set[str], other: set[str], size: int) -> float:
-    """The share of the smaller set that is in the other, where both sketches are complete.
+    """Return the share of the smaller set that is in the other, where both sketches are complete.
 
-    A full sketch says nothing of digests above its largest.
+    A full sketch lacks the digests above its largest.
     """
     limit = min((max(side) for side in (one, other) if len(side) >= size), default="~")
     one, other = ({text for text in side if text <= limit} for side in (one, other))
@@ -76,7 +67,7 @@ def _share(one: set[str], other: set[str], size: int) -> float:
 
 
 def _digests(dataset: Dataset) -> dict[str, np.ndarray]:
-    """The different digests of rows by kind, uint64, sorted."""
+    """Return the different digests of rows by kind, uint64, sorted."""
     n, d = dataset.x.shape
     if dataset.kind == "image" and n * d > MANY:
         return {"v": np.unique(_of_pixels(dataset.x)), "c": np.empty(0, np.uint64)}
@@ -87,7 +78,8 @@ def _digests(dataset: Dataset) -> dict[str, np.ndarray]:
         values, significant = _of_numbers(dataset.x[:, begin : begin + step].astype(np.float64))
         for place, column in enumerate(range(begin, min(begin + step, d))):
             if column in known:
-                values[:, place], significant[:, place] = (of[_positions(dataset.x[:, column])] for of in known[column])
+                positions = np.nan_to_num(dataset.x[:, column], nan=-1).astype(np.int64)
+                values[:, place], significant[:, place] = (of[positions] for of in known[column])
             found, counts = np.unique(values[:, place], return_counts=True)
             counted += _mixed(values[:, place] ^ _mixed(_mixed(found) ^ counts.astype(np.uint64)).sum(dtype=np.uint64))
             if len(found) > VALUES:
@@ -97,20 +89,15 @@ def _digests(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def _of_pixels(x: np.ndarray) -> np.ndarray:
-    """A digest of each image `[n]`, of its bits: pixels have an order, and nobody writes them with fewer digits."""
+    """Return a digest of the bits of each image `[n]`: pixels have an order and are not rounded."""
     weights = _mixed(np.arange(x.shape[1], dtype=np.uint64)) | np.uint64(1)
     step = max(1, BLOCK // x.shape[1])
     parts = [np.ascontiguousarray(x[begin : begin + step]).view(np.uint32) for begin in range(0, len(x), step)]
     return _mixed(np.concatenate([(part * weights).sum(1, dtype=np.uint64) for part in parts]))
 
 
-def _positions(column: np.ndarray) -> np.ndarray:
-    """Positions of categories; -1 where a value is missing."""
-    return np.where(np.isnan(column), -1, column).astype(np.int64)
-
-
 def _of_categories(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """A number for each category and for a missing one at the end, and significant digits; "7" is as 7."""
+    """Return a number for each category, and for a missing one at the end, and their significant digits; "7" is 7."""
     numbers = np.array([_as_number(name) for name in (*names, "")])
     values, digits = _of_numbers(numbers)
     for place in np.flatnonzero(np.isnan(numbers[:-1])):
@@ -126,9 +113,9 @@ def _as_number(text: str) -> float:
 
 
 def _of_numbers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A number for each value that is equal for values with the same 6 significant digits, and how many it needs."""
+    """Return a number for each value, equal for values with the same 6 significant digits, and its count of digits."""
     size = np.abs(x)
-    there = (size >= 1e-44) & (size <= 1e44)  # of float32; not zero, not NaN
+    there = (size >= 1e-44) & (size <= 1e44)  # in the range of float32; not zero, not NaN
     exponent = np.floor(np.log10(np.where(there, size, 1))).astype(np.int64)
     mantissa = np.rint(size / _TEN[exponent + 55])  # 100000 .. 999999, or one step beyond at powers of ten
     for low, step in ((mantissa < 100_000, -1), (mantissa >= 1_000_000, 1)):

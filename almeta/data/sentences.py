@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from almeta.checks import Count
 from almeta.data.dataset import Dataset
-from almeta.data.files import catalogued, check_unpacked, find_file, unreadable, where_to_put
+from almeta.data.files import check_unpacked, published_file, unreadable
 from almeta.errors import AlmetaError
 
 SOURCES = {
@@ -20,28 +20,21 @@ SOURCES = {
 
 
 def load(name: str, terms: Count = 2000) -> Dataset:
-    """One of the three, the rows of all its published parts in their order.
+    """Return one of the three data sets, the rows of all its published parts in their order.
 
-    x `[n, terms]` counts; the columns are the most frequent terms of all rows, in lower case, by alphabet. What they
-    weigh is left to `almeta.data.preparation`, which knows only the pool.
+    x `[n, terms]` counts; the columns are the most frequent terms of all rows, in lower case, by alphabet.
+    `almeta.data.preparation` weighs them by the pool alone.
 
     Args:
-        name: of the set.
-        terms: how many, at most as many as there are.
+        name: of the data set.
+        terms: largest number of columns.
 
     Raises:
-        AlmetaError: if the file is nowhere, or damaged.
+        AlmetaError: if the file is missing or damaged.
     """
-    file = f"{name}.tsv.gz"
-    path = find_file("text", file)
-    if path is None:
-        raise AlmetaError(
-            f"there is no file text/{file} (tab-separated, columns label, text and split, gzip); "
-            f"{where_to_put('text', file)}"
-        )
-    catalogued(path)
-    labels, texts = read_sentences(path)
-    # The sentences are tokens between spaces already, and a question mark is one too.
+    form = "tab-separated, columns label, text and split, gzip"
+    labels, texts = read_sentences(published_file("text", f"{name}.tsv.gz", None, form))
+    # The sentences are tokens separated by spaces, and a question mark is a token.
     vectorizer = CountVectorizer(token_pattern=r"\S+", max_features=terms, dtype=np.float32)
     class_names, y = np.unique(labels, return_inverse=True)
     return Dataset(
@@ -56,10 +49,10 @@ def load(name: str, terms: Count = 2000) -> Dataset:
 
 
 def read_sentences(path: Path) -> tuple[list[str], list[str]]:
-    """The labels and the texts of a gzipped file with the columns label, text and split, without quoting.
+    """Return the labels and the texts of a gzipped file with the columns label, text and split, without quoting.
 
     Raises:
-        AlmetaError: if the file is not that, or not whole.
+        AlmetaError: if the file has another form, or is not whole.
     """
     try:
         check_unpacked(path)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from almeta.data.catalogue import FAMILIES, canonical_name, known_as
+from almeta.data.catalogue import FAMILIES, OPENML, canonical_name, known_as
 from almeta.errors import AlmetaError, did_you_mean
 
-# Sets that share rows, or were drawn from one source: who has seen one of a group knows something of the others.
-# A data set that is not named here is a group of its own.
+# Data sets that share rows or a source: training on one of a group tells something about the others. A data set that is
+# not named here is a group of its own.
 GROUPS: dict[str, tuple[str, ...]] = {
     "breast tumours, Wisconsin": ("breast_cancer", "breast_cancer_wisconsin", "wdbc"),
     "splice junctions": ("dna", "splice"),
@@ -19,17 +19,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 SUITES: dict[str, tuple[str, ...]] = {
-    # No file and no network needed.
-    "embedded": ("breast_cancer", "digits", "iris", "wine"),
+    # These need no file and no network.
+    "embedded": FAMILIES["embedded"],
     # The small tables; of iris and wine, scikit-learn's copy.
     "tables": tuple(sorted((*FAMILIES["tabular"], "iris", "wine"))),
-    # Those of them with two classes.
-    "two_class": (
-        *("appendicitis", "australian", "banana", "banknote", "blood_transfusion", "breast_cancer_ljubljana"),
-        *("breast_cancer_wisconsin", "clean1", "diabetes", "fertility", "fourclass", "german_numer", "haberman"),
-        *("heart_statlog", "hepatitis", "house_votes", "ilpd", "ionosphere", "kr_vs_kp", "liver_disorders", "magic"),
-        *("mammographic_masses", "mushrooms", "parkinsons", "phishing", "phoneme", "planning_relax", "ring", "sonar"),
-        *("spambase", "splice", "tic_tac_toe", "twonorm", "wdbc"),
+    # The small tables with two classes; OpenML lacks the six that are named, or has them in another form.
+    "two_class": tuple(
+        sorted(
+            {name for name, (_, _, classes) in OPENML.items() if classes == 2}
+            | {"appendicitis", "fourclass", "german_numer", "liver_disorders", "mammographic_masses", "splice"}
+        )
     ),
     # P.-Y. Lu, C.-L. Li and H.-T. Lin, Re-Benchmarking Pool-Based Active Learning for Binary Classification, 2023
     # (arXiv 2306.08954), without checkerboard, ex8a, ex8b, gcloudb and gcloudub.
@@ -45,13 +44,13 @@ SUITES: dict[str, tuple[str, ...]] = {
         *("heart_statlog", "ilpd", "ionosphere", "liver_disorders", "planning_relax", "wdbc"),
     ),
     "synthetic": FAMILIES["synthetic"],
-    "text": ("sst2", "subj", "trec"),
+    "text": FAMILIES["sentences"],
     "images": ("cifar10", "digits", "fashion-mnist", "mnist", "usps"),
 }
 
 
 def suite(name: str) -> tuple[str, ...]:
-    """The data sets of a suite, by the names that `load_dataset` takes.
+    """Return the names of the data sets of a suite.
 
     Raises:
         AlmetaError: if there is no such suite.
@@ -62,10 +61,10 @@ def suite(name: str) -> tuple[str, ...]:
 
 
 def group_of(name: str) -> str:
-    """The group of near-duplicates that a data set is in; its own name where it has none.
+    """Return the group of near-duplicates of a data set; its own name where it has none.
 
-    A data set counts as itself by its name or number at OpenML, and as a file that is called like it, too. One under
-    another name is told by its rows alone, see `almeta.data.rows`.
+    A table of OpenML, and a file, count as the data set that they are named after. Only `almeta.data.rows` recognises a
+    data set under another name.
 
     Raises:
         AlmetaError: if there is no such data set.
@@ -79,17 +78,17 @@ def folds(names: Sequence[str], num_folds: int = 5, seed: int = 0) -> list[tuple
 
     Args:
         names: of data sets, each once.
-        num_folds: parts; with 1 all names are in it.
-        seed: names the split; the same names in any order and the same seed give the same parts.
+        num_folds: number of parts.
+        seed: of the split; the same names in any order and the same seed give the same parts.
 
     Returns:
-        The parts, names within each as they were given. Sizes differ by one where no group has more than one name.
+        The parts, names within each in their given order. Sizes differ by at most one where no group has two names.
 
     Raises:
-        AlmetaError: for an unknown name, one that is there twice, and for fewer groups than parts.
+        AlmetaError: for an unknown name, a name that occurs twice, and for fewer groups than parts.
     """
     canonical = {name: canonical_name(name) for name in names}
-    twice = [name for name, count in Counter(canonical_name(name) for name in names).items() if count > 1]
+    twice = [name for name, count in Counter(canonical[name] for name in names).items() if count > 1]
     if twice:
         raise AlmetaError(f"data set {twice[0]!r} is in the list more than once; name it once, by one of its names")
     groups: dict[str, list[str]] = {}

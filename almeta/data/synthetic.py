@@ -1,4 +1,4 @@
-"""Data sets made from random numbers: shapes to look at, and an endless supply of small tasks to train on."""
+"""Data sets of random numbers: shapes for figures, and small data sets with random settings for training."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, get_type_hints
@@ -16,14 +16,14 @@ Seed = Annotated[int, Within(0)]
 
 
 def load(name: str, **options: Any) -> Dataset:
-    """One of the six, its rows in random order.
+    """Return a data set of one of the six families, its rows in random order.
 
     Args:
-        name: of a family; what its options are says the function below that makes it.
-        options: `n` rows, 600 by default; `seed`, 0 by default; and those of the family.
+        name: of a family, which is a function below.
+        options: `n` rows, 600 by default; `seed`, 0 by default; and the arguments of the family.
 
     Raises:
-        AlmetaError: for unknown options, values out of range, and values that do not go together.
+        AlmetaError: for unknown options, values out of range, and values that do not fit together.
     """
     check_values(options, options_of(name), f"data set {name}")
     settings = {"n": 600, "seed": 0, **options}
@@ -37,24 +37,23 @@ def options_of(name: str) -> dict[str, Any]:
 
 
 def draw_synthetic(rng: np.random.Generator, n: int = 400) -> Dataset:
-    """A small data set of a random family with random settings: no two are alike.
+    """Draw a small data set of a random family with random settings.
 
-    Half of them are "classification" with 2 to 5 classes and 2 to 30 features, from hopeless to easy, with one to
-    three clusters a class, label noise and imbalance. The others are the five shapes with varied settings: most have
-    columns that say nothing, are turned in space, and have a scale and an origin of their own in every column. One in
-    four of all has many more columns that say nothing, and one in four is coarse: each column has a few values only, as
-    tables of categories do, so that rows are alike.
+    Half of them are "classification" with 2 to 5 classes and 2 to 30 features, from hopeless to easy, with one to three
+    clusters per class, label noise and imbalance. The others are the five shapes: most have columns of noise, are
+    rotated, and have another scale and origin in every column. A quarter of all data sets have many more columns of
+    noise, and a quarter are coarse: each column has a few values only, as in tables of categories, so that rows repeat.
 
     Args:
         rng: draws everything.
-        n: rows, at least 10.
+        n: number of rows, at least 10.
     """
     name = str(rng.choice(list(DRAWS), p=SHARES))
     return _dataset(name, rng, n, DRAWS[name](rng), drawn=True)
 
 
 def _dataset(name: str, rng: np.random.Generator, n: int, settings: dict[str, Any], drawn: bool = False) -> Dataset:
-    """Make, shuffle and label one; with `drawn`, under another name, and shapes hidden among other columns."""
+    """Make and shuffle a data set; with `drawn`, give it another name and columns of noise."""
     x, y = FAMILIES[name](rng, n, **settings)
     if drawn and name != "classification":
         x = _hidden(rng, x)
@@ -71,18 +70,18 @@ def _dataset(name: str, rng: np.random.Generator, n: int, settings: dict[str, An
     )
 
 
-# ---- the families: a generator and a number of rows in, `Made` out, with every class among the labels
+# ---- the families, which take a generator and a number of rows; every class has rows
 
 
 def blobs(rng: np.random.Generator, n: int, classes: Several = 3, features: Count = 2, spread: Weight = 1.0) -> Made:
-    """A round Gaussian of standard deviation `spread` for each class, around a point of the cube from -4 to 4."""
+    """Draw a round Gaussian of standard deviation `spread` for each class, around a point of the cube from -4 to 4."""
     y = _labels(n, np.ones(classes))
     centres = rng.uniform(-4, 4, (classes, features))
     return centres[y] + spread * rng.normal(size=(n, features)), y
 
 
 def moons(rng: np.random.Generator, n: int, noise: Weight = 0.2) -> Made:
-    """Two half circles of radius 1 that reach into each other, under Gaussian noise."""
+    """Draw two interleaved half circles of radius 1, with Gaussian noise."""
     y = _labels(n, np.ones(2))
     angle = rng.uniform(0, np.pi, n)
     x = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -91,7 +90,7 @@ def moons(rng: np.random.Generator, n: int, noise: Weight = 0.2) -> Made:
 
 
 def circles(rng: np.random.Generator, n: int, noise: Weight = 0.1, factor: Share = 0.5) -> Made:
-    """A circle of radius 1 around one of radius `factor`, under Gaussian noise."""
+    """Draw a circle of radius 1 around one of radius `factor`, with Gaussian noise."""
     y = _labels(n, np.ones(2))
     angle = rng.uniform(0, 2 * np.pi, n)
     x = np.stack([np.cos(angle), np.sin(angle)], 1) * np.where(y == 0, 1.0, factor)[:, None]
@@ -99,7 +98,7 @@ def circles(rng: np.random.Generator, n: int, noise: Weight = 0.1, factor: Share
 
 
 def checkerboard(rng: np.random.Generator, n: int, cells: Several = 4, noise: Weight = 0.0) -> Made:
-    """A board of `cells` x `cells` fields of side 1 in two colours; noise moves the points afterwards."""
+    """Draw a board of `cells` x `cells` fields of side 1 in two colours; noise moves the points afterwards."""
     y = _labels(n, np.ones(2))
     fields = np.array([(i, j) for i in range(cells) for j in range(cells)])
     colours = [fields[fields.sum(1) % 2 == k] for k in (0, 1)]
@@ -116,23 +115,22 @@ def three_cluster(
     spread: Weight = 0.4,
     far_spread: Weight = 0.4,
 ) -> Made:
-    """Where asking about the nearest to the boundary fails: it does not find a cluster that lies far from it.
+    """Draw three clusters, of which uncertainty sampling never finds one.
 
-    Half of the rows are class 1, a cluster around (1, 0). Class 0 is in two clusters, one around (-1, 0) and one far
-    away. The line between the first two, upright in the middle, gives the far cluster to class 1, and with confidence;
-    so the queries stay between those two while the far cluster is never asked about. If the first label of class 0 is
-    in the far cluster, it is the other one that is never found. A straight line that has all three right exists. The
-    sampling bias of S. Dasgupta and D. Hsu, Hierarchical sampling for active
-    learning, ICML 2008, section 1, with one of their clusters less and in the plane.
+    Half of the rows are class 1, a cluster around (1, 0). Class 0 has two clusters, one around (-1, 0) and one far
+    away. The vertical line between the two near clusters gives the far cluster to class 1 with high confidence.
+    Queries near that line never reach the far cluster. If the first label of class 0 is in the far cluster, queries
+    miss the other one. A straight line that separates the classes exists. This is the sampling bias of S. Dasgupta and
+    D. Hsu, Hierarchical sampling for active learning, ICML 2008, section 1, in the plane and with one cluster less.
 
     Args:
         rng: draws the points.
-        n: rows.
+        n: number of rows.
         share: of the rows in the far cluster.
         distance: of the far cluster from (1, 0).
-        angle: of the way there, in degrees; at -90, and below, the first line has it nearly right.
+        angle: of the direction to the far cluster, in degrees; at -90 and below the first line is nearly right.
         spread: standard deviation of the two near clusters.
-        far_spread: and of the far one.
+        far_spread: standard deviation of the far cluster.
     """
     cluster = _labels(n, np.array([0.5 - share, share, 0.5]))
     way = np.deg2rad(angle)
@@ -154,25 +152,25 @@ def classification(
     label_noise: Share = 0.01,
     imbalance: Annotated[float, Within(0, 0.9)] = 0.0,
 ) -> Made:
-    """Skewed Gaussian clusters on corners of a cube, among columns that repeat or say nothing.
+    """Draw skewed Gaussian clusters on corners of a cube, with redundant columns and columns of noise.
 
-    The design of I. Guyon, Design of experiments for the NIPS 2003 variable selection benchmark, 2003, that
-    scikit-learn's `make_classification` has too.
+    The design of I. Guyon, Design of experiments for the NIPS 2003 variable selection benchmark, 2003, as in
+    scikit-learn's `make_classification`.
 
     Args:
         rng: draws everything.
-        n: rows.
+        n: number of rows.
         classes: C.
-        features: D in all; those that are neither informative nor redundant are noise.
-        informative: columns that the clusters lie in.
-        redundant: columns that are random combinations of the informative ones.
-        clusters: of each class; all clusters of all classes need a corner of their own, of `2 ** informative`.
-        separation: half the side of the cube; the clusters' size stays the same.
+        features: D; those that are neither informative nor redundant are noise.
+        informative: number of columns of the cube.
+        redundant: number of columns that are random combinations of the informative ones.
+        clusters: of each class; each cluster of each class needs one of the `2 ** informative` corners.
+        separation: half the side of the cube; it does not change the clusters' size.
         label_noise: share of the rows whose label is drawn anew.
-        imbalance: each class has this share fewer rows than the one before.
+        imbalance: share of rows that each class has less than the one before.
 
     Raises:
-        AlmetaError: for more informative and redundant columns than there are, or fewer corners than clusters.
+        AlmetaError: for more informative and redundant columns than features, or fewer corners than clusters.
     """
     if informative + redundant > features:
         raise AlmetaError(f"informative={informative} and redundant={redundant} are more than features={features}")
@@ -201,10 +199,10 @@ def _add_noise(rng: np.random.Generator, y: np.ndarray, classes: int, share: flo
 
 
 def _labels(n: int, weights: np.ndarray) -> np.ndarray:
-    """`[n]` int64, sorted: rows in proportion to the weights, but at least two of each positive one.
+    """Return sorted labels `[n]` int64 in proportion to the weights, at least two for each positive weight.
 
     Raises:
-        AlmetaError: if there are too few rows for that.
+        AlmetaError: if there are too few rows.
     """
     wanted = weights > 0
     if n < 2 * wanted.sum():
@@ -219,24 +217,20 @@ def _labels(n: int, weights: np.ndarray) -> np.ndarray:
 
 
 def _corners(rng: np.random.Generator, count: int, sides: int) -> np.ndarray:
-    """`[count, sides]` different corners of the cube from -1 to 1."""
-    if sides > 20:  # so many corners that two of a few are hardly ever the same
+    """Return `[count, sides]` different corners of the cube from -1 to 1."""
+    if sides > 20:  # with so many corners, two of a few are hardly ever equal
         return rng.choice((-1.0, 1.0), (count, sides))
     numbers = rng.choice(2**sides, count, replace=False)
     return (numbers[:, None] >> np.arange(sides) & 1) * 2.0 - 1
 
 
 FAMILIES: dict[str, Callable[..., Made]] = {
-    "blobs": blobs,
-    "checkerboard": checkerboard,
-    "circles": circles,
-    "classification": classification,
-    "moons": moons,
-    "three-cluster": three_cluster,
+    family.__name__.replace("_", "-"): family
+    for family in (blobs, checkerboard, circles, classification, moons, three_cluster)
 }
 
 
-# ---- the endless supply: settings of each family, drawn
+# ---- random settings of each family
 
 
 def _draw_classification(rng: np.random.Generator) -> dict[str, Any]:
@@ -280,11 +274,11 @@ DRAWS: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
     "checkerboard": lambda rng: {"cells": int(rng.integers(2, 5)), "noise": float(rng.uniform(0, 0.2))},
     "three-cluster": _draw_three_cluster,
 }
-SHARES = (0.5, 0.15, 0.1, 0.05, 0.05, 0.15)  # of the draws, in their order
+SHARES = (0.5, 0.15, 0.1, 0.05, 0.05, 0.15)  # probabilities of DRAWS, in their order
 
 
 def _wide(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Now and then add columns of noise, up to 60 in all."""
+    """With probability 1/4 add columns of noise, up to 60 columns in all."""
     more = 60 - x.shape[1]
     if rng.random() >= 0.25 or more < 1:
         return x
@@ -293,7 +287,7 @@ def _wide(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
 
 
 def _coarse(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Now and then leave only two to four values in each column, the same number of rows for each."""
+    """With probability 1/4 reduce each column to two to four values, with equal numbers of rows."""
     if rng.random() >= 0.25:
         return x
     levels = int(rng.integers(2, 5))
@@ -301,7 +295,7 @@ def _coarse(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
 
 
 def _hidden(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """Add columns of noise, turn the space, give every column a scale and an origin: each of them now and then."""
+    """Add columns of noise, rotate the space, change the scale and origin of columns: each with some probability."""
     if rng.random() < 0.6:
         noise = rng.normal(size=(len(x), int(rng.integers(1, 7))))
         x = np.concatenate([x, x.std(0).mean() * noise], 1)

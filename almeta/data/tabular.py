@@ -9,10 +9,10 @@ from almeta.data.openml import load_stored
 
 
 def load(name: str) -> Dataset:
-    """The table in `tabular/NAME.csv.gz` of the data folder or the cache, else fetched from OpenML into the cache.
+    """Return the table in `tabular/NAME.csv.gz` of the data folder or the cache, else fetch it from OpenML.
 
-    What OpenML has is the same rows, but not always in the same order or coding: categories come as such, where other
-    copies have a column of 0 and 1 for each. `letter` and `magic` are whole there.
+    OpenML has the same rows, but not always in the same order or coding: it has categories where other copies have a
+    column of 0 and 1 for each. Its `letter` and `magic` are complete.
 
     Raises:
         AlmetaError: if the file is damaged, or is nowhere and cannot be fetched.

@@ -19,12 +19,12 @@ SIDE = 16
 
 
 def load() -> Dataset:
-    """9,298 digits: the 7,291 training images, then the 2,007 test images.
+    """Return 9,298 digits: the 7,291 training images, then the 2,007 test images.
 
     x `[9298, 256]` in [0, 1], ink high on zero; classes "0" to "9".
 
     Raises:
-        AlmetaError: if a file is nowhere, or damaged.
+        AlmetaError: if a file is missing or damaged.
     """
     paths = [published_file("usps", file, md5, ORIGIN) for file, md5 in FILES.items()]
     rows = pd.concat([pd.read_csv(path) for path in paths])

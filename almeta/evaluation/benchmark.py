@@ -183,10 +183,13 @@ class Setting:
         options = replace(self.env, synthetic=0.0, group=1)
         return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle)
 
+    def known_as(self, dataset: Dataset) -> str:
+        """Return what names the random numbers of a data set: the name, or a file's content, at whatever path."""
+        return dataset.content if dataset.name.startswith("csv:") else dataset.name
+
     def seeds(self, dataset: Dataset) -> list[int]:
-        """Return the seed of each repeat's task. Those of a file depend on its content, not on its path."""
-        known = dataset.content if dataset.name.startswith("csv:") else dataset.name
-        return [task_seed(self.seed, known, repeat) for repeat in range(self.repeats)]
+        """Return the seed of each repeat's task."""
+        return [task_seed(self.seed, self.known_as(dataset), repeat) for repeat in range(self.repeats)]
 
 
 def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
@@ -212,10 +215,12 @@ def _computing(setting: Setting) -> Iterator[None]:
 
 
 def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
-    generator = make_generator(setting.seed, f"{contender} on {dataset}", setting.device)
+    loaded = load_dataset(dataset, **setting.options_of(dataset))
+    generator = make_generator(setting.seed, f"{contender} on {setting.known_as(loaded)}", setting.device)
     actor = contender.make(generator)
-    batches = _batches(load_dataset(dataset, **setting.options_of(dataset)), setting)
-    curves = [learning_curves(simulation, actor, generator, tasks).cpu() for simulation, tasks in batches]
+    curves = [
+        learning_curves(simulation, actor, generator, tasks).cpu() for simulation, tasks in _batches(loaded, setting)
+    ]
     # A budget of None empties the smallest pool of a batch: batches may have different lengths.
     shortest = min(map(len, curves))
     return torch.cat([curve[:shortest] for curve in curves], 1).numpy()
@@ -223,7 +228,7 @@ def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
 
 def _batches(dataset: Dataset, setting: Setting) -> Iterator[tuple[PoolSimulation, PoolTasks]]:
     """Yield the repeats of a data set in batches of bounded memory, each with a simulation to play it in."""
-    seeds, name = setting.seeds(dataset), dataset.name
+    seeds, name = setting.seeds(dataset), setting.known_as(dataset)
     one = setting.simulation(dataset, 1, "size").sampler.draw_seeded(seeds[:1])
     size = max(1, _BATCH // (one.x.numel() + one.test_x.numel()))
     for begin in range(0, len(seeds), size):
@@ -308,7 +313,7 @@ def _open(
         for contender in contenders:
             cell = (name, str(contender))
             players[cell] = contender.on(loaded)
-            keys[cell] = setting.key(name, loaded.content, players[cell])
+            keys[cell] = setting.key(setting.known_as(loaded), loaded.content, players[cell])
     if cut:
         say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
     return keys, players

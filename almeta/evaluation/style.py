@@ -1,6 +1,6 @@
 """The style of figures: colours, dashes and markers, the legend, and the PNG.
 
-A strategy looks the same in every figure of every run. Its look comes from its place: the strategies of almeta have
+A strategy of almeta looks the same in every figure of every run. Its look comes from its place: these strategies have
 fixed places, others take free ones (`looks`). Figures use matplotlib's objects, which need no display and no global
 state.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -72,9 +74,9 @@ def places() -> dict[str, int]:
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the look of each strategy or policy: `color`, `linestyle` and `marker`, keywords of `Axes.plot`.
 
-    A strategy of almeta always has the look of its place. The others take free places in the order of `names`: first
-    those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names differ in
-    colour, in dashes and in markers; from the 13th place on, colours return with other dashes and markers.
+    A strategy of almeta without options always has the look of its place. The others take free places in the order of
+    `names`: first those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names
+    differ in colour, in dashes and in markers; from the 13th place on, colours return with other dashes and markers.
     """
     names, fixed = list(dict.fromkeys(names)), places()
     taken = {fixed[name] for name in names if name in fixed}
@@ -108,5 +110,19 @@ def legend(figure: Figure, axes: Iterable[Axes], **place: Any) -> None:
 def png(figure: Figure) -> bytes:
     """Return the content of the figure's PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150, format="png")
+    with _signals_later():
+        figure.savefig(buffer, dpi=150, format="png")
     return buffer.getvalue()
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """Delay Ctrl-C and SIGTERM to the end of the block: matplotlib's renderer turns them into a ValueError."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,10 +1,12 @@
 """Playing cells in several processes at once, by joblib."""
 
+import contextlib
 import importlib
 import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import cloudpickle
@@ -12,6 +14,7 @@ from joblib import Parallel, delayed
 
 from almeta.errors import AlmetaError
 from almeta.processes import end_with
+from almeta.registry import import_modules, trusted_modules
 
 Result = TypeVar("Result")
 Warned = list[tuple[type[Warning], str]]
@@ -41,17 +44,21 @@ def in_workers(
 ) -> Iterator[Result]:
     """Yield the results of calls as they finish, and warn once of what workers warn of.
 
+    Workers import the modules that are trusted here, so they know what these register.
+
     Args:
         workers: from `make_workers`.
         function: one that other processes can import.
         calls: the arguments of each call.
     """
     here = os.getpid()
-    if workers.n_jobs > 1 and type(workers._backend).__name__ == "LokyBackend":
-        # The worker watches this process before it unpacks: unpacking imports torch, which takes seconds.
-        packed = [delayed(_unpack_and_call)(here, cloudpickle.dumps((function, arguments))) for arguments in calls]
-    else:
+    if workers.n_jobs == 1:
         packed = [delayed(_call)(here, function, arguments) for arguments in calls]
+    else:
+        # The worker watches this process before it unpacks: unpacking imports torch, which takes seconds.
+        is_child = type(workers._backend).__name__ == "LokyBackend"
+        unpack = delayed(partial(_unpack_and_call, here, is_child, trusted_modules()))
+        packed = [unpack(cloudpickle.dumps((function, arguments))) for arguments in calls]
     # A backend that returns all results at once gets the calls in portions, so that finished cells are kept.
     portion = max(1, len(packed) if workers.return_generator else workers.n_jobs)
     portions = (packed[begin : begin + portion] for begin in range(0, len(packed), portion))
@@ -64,9 +71,13 @@ def in_workers(
         yield result
 
 
-def _unpack_and_call(parent: int, packed: bytes) -> tuple[Any, Warned]:
-    end_with(parent)
-    return _call(parent, *cloudpickle.loads(packed))
+def _unpack_and_call(here: int, is_child: bool, modules: list[str], packed: bytes) -> tuple[Any, Warned]:
+    if is_child:
+        end_with(here)
+    for module in modules:
+        with contextlib.suppress(AlmetaError):  # if the call needs it, it raises
+            import_modules(module)
+    return _call(here, *cloudpickle.loads(packed))
 
 
 def _call(here: int, function: Callable[..., Result], arguments: tuple[Any, ...]) -> tuple[Result, Warned]:

@@ -1,4 +1,4 @@
-"""What policies read of a state, by name: one file a set of inputs."""
+"""What policies read of a state: one file for each set of inputs."""
 
 from almeta.inputs.candidates import Candidates
 from almeta.inputs.images import Images

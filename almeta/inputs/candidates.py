@@ -1,4 +1,4 @@
-"""Numbers per candidate and per pool, none tied to features or classes: what the shipped policies read."""
+"""Numbers per candidate and per pool that do not depend on particular features or classes."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -12,9 +12,9 @@ from almeta.strategies import uncertainty
 
 
 class Candidates(PoolInputs):
-    """What the learner, distances, the neighbours' votes and ranks say of each row; most lie within [-3, 3].
+    """Numbers from the learner, distances, the neighbours' votes and ranks; most lie within [-3, 3], prices anywhere.
 
-    Prices are as they are. The set works for any number of rows, features and classes.
+    They work for any number of rows, features and classes. The shipped policies read them.
     """
 
     @property
@@ -32,7 +32,7 @@ class Candidates(PoolInputs):
 
 
 class _Known:
-    """What the numbers are computed from; each quantity once, when it is first asked for."""
+    """The quantities that several numbers are computed from, each once, when it is first used."""
 
     def __init__(self, state: PoolState) -> None:
         self.state, self.geometry = state, state.geometry
@@ -45,8 +45,8 @@ class _Known:
     @cached_property
     def top(self) -> tuple[Tensor, Tensor]:
         """The largest probability and its class, both `[E, N]`."""
-        values, indices = self.probabilities.max(-1)
-        return values, indices
+        values, classes = self.probabilities.max(-1)
+        return values, classes
 
     @property
     def predicted(self) -> Tensor:
@@ -58,16 +58,12 @@ class _Known:
 
     @cached_property
     def entropy(self) -> Tensor:
-        return torch.special.entr(self.probabilities).sum(-1) / self.log_classes
+        return uncertainty.entropy(self.probabilities) / self.log_classes
 
     @cached_property
     def by_label(self) -> Tensor:
         """`[E, C]`, the share of each class among the labels."""
         return _shares(self.labels.clamp_min(0), self.labels >= 0, self.classes)
-
-    @cached_property
-    def by_prediction(self) -> Tensor:
-        return _shares(self.predicted, self.state.exists, self.classes)
 
     @cached_property
     def unexplained(self) -> Tensor:
@@ -100,7 +96,7 @@ class _Known:
     @cached_property
     def vote(self) -> Tensor:
         """`[E, N, C]`, the shares of the vote."""
-        # A weak prior in place of a division by zero: far from all labels the vote is that of the labels as a whole.
+        # A weak prior avoids a division by zero: far from all labels, the vote is the shares of all labels.
         return (self.votes + 1e-3 * self.by_label[:, None]) / (self.mass + 1e-3)[..., None]
 
     @cached_property
@@ -111,7 +107,7 @@ class _Known:
 
     @cached_property
     def reached(self) -> Tensor:
-        """`[E, N, K]` bool, the neighbours that there are."""
+        """`[E, N, K]` bool, the neighbours that exist."""
         return self.geometry.neighbours[1].isfinite()
 
     @cached_property
@@ -119,11 +115,12 @@ class _Known:
         return self.reached.sum(-1).clamp_min(1)
 
     def around(self, values: Tensor) -> Tensor:
-        """`[E, N]` values at the neighbours, `[E, N, K]`."""
-        return _of(values, self.geometry.neighbours[0])
+        """Return `[E, N]` values at the neighbours, `[E, N, K]`."""
+        rows = self.geometry.neighbours[0]
+        return values.gather(1, rows.flatten(1)).view(rows.shape)
 
     def mean_around(self, values: Tensor) -> Tensor:
-        """The mean of `[E, N, K]` over the neighbours that there are, `[E, N]`."""
+        """Return the mean of `[E, N, K]` values over the neighbours that exist, `[E, N]`."""
         return (values * self.reached).sum(-1) / self.reached_count
 
     @cached_property
@@ -139,11 +136,13 @@ CANDIDATE: dict[str, Callable[[_Known], Tensor]] = {
     "distance to the nearest pick": lambda known: _centred(known.distance, known.open),
     "density": lambda known: _centred(known.density, known.open).clamp(-4.0, 4.0),
     "share of the predicted class among labels": lambda known: known.by_label.gather(1, known.predicted),
-    "share of the predicted class among predictions": lambda known: known.by_prediction.gather(1, known.predicted),
+    "share of the predicted class among predictions": lambda known: _shares(
+        known.predicted, known.state.exists, known.classes
+    ).gather(1, known.predicted),
     "top share of the neighbour vote": lambda known: known.vote.amax(-1),
-    "entropy of the neighbour vote": lambda known: torch.special.entr(known.vote).sum(-1) / known.log_classes,
+    "entropy of the neighbour vote": lambda known: uncertainty.entropy(known.vote) / known.log_classes,
     "vote against learner": lambda known: known.against,
-    "vote for the predicted class": lambda known: _pick_class(known.vote, known.predicted),
+    "vote for the predicted class": lambda known: known.vote.gather(-1, known.predicted[..., None]).squeeze(-1),
     "mean entropy of the neighbours": lambda known: known.mean_around(known.around(known.entropy)),
     "neighbours of the same prediction": lambda known: known.mean_around(
         known.around(known.predicted) == known.predicted[..., None]
@@ -175,34 +174,24 @@ POOL: dict[str, Callable[[_Known], Tensor]] = {
 
 
 def _centred(values: Tensor, where: Tensor) -> Tensor:
-    """`[E, N]` values less their mean over the rows where it counts."""
+    """Subtract from `[E, N]` values their mean over some rows."""
     return values - _mean(values, where)[:, None]
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of `[E, N]` values over the rows where it counts, `[E]`."""
+    """Return the mean of `[E, N]` values over some rows, `[E]`."""
     return values.where(where, 0.0).sum(1) / where.sum(1).clamp_min(1)
 
 
 def _shares(labels: Tensor, where: Tensor, classes: int) -> Tensor:
-    """Share of each class among rows `[E, N]`, `[E, C]`."""
+    """Return the share of each class among some rows of `[E, N]` labels, `[E, C]`."""
     counts = torch.zeros(len(labels), classes, device=labels.device)
     counts.scatter_add_(1, labels, where.float())
     return counts / counts.sum(1, keepdim=True).clamp_min(1.0)
 
 
-def _of(values: Tensor, rows: Tensor) -> Tensor:
-    """`[E, N]` values at rows `[E, N, K]`."""
-    return values.gather(1, rows.flatten(1)).view(rows.shape)
-
-
-def _pick_class(shares: Tensor, classes: Tensor) -> Tensor:
-    """`[E, N, C]` at classes `[E, N]`."""
-    return shares.gather(-1, classes[..., None]).squeeze(-1)
-
-
 def _ranks(values: Tensor, where: Tensor) -> Tensor:
-    """Rank of each value among those that count, from 0 for the lowest to 1, equal ones share theirs; `[E, N]`."""
+    """Return the rank of each value among some rows, `[E, N]` from 0 for the lowest to 1; equal values share a rank."""
     ordered = values.masked_fill(~where, torch.inf).sort(1).values
     below = torch.searchsorted(ordered, values)
     up_to = torch.searchsorted(ordered, values, right=True)
@@ -210,17 +199,17 @@ def _ranks(values: Tensor, where: Tensor) -> Tensor:
 
 
 def _unexplained(state: PoolState) -> Tensor:
-    """How much of each row's squared length lies outside of what the labelled rows span, softly; `[E, N]` in [0, 1].
+    """Return the share of each row's squared length outside the span of the labelled rows, `[E, N]` in [0, 1].
 
-    It is the share of the variance that is left to a linear model with a unit Gaussian prior on its weights after it
-    has seen those rows with unit noise.
+    It is a soft share: the share of the variance that remains in a linear model with a unit Gaussian prior on its
+    weights after it has seen those rows with unit noise.
     """
     x, _, known = state.labelled_rows()
     if not x.shape[1]:
         return torch.ones_like(state.prices)
     x = x * known[..., None]
     cross = state.x @ x.mT  # [E, N, L]
-    gram = x.double() @ x.double().mT  # in float64: with features of thousands the noise would be lost to rounding
+    gram = x.double() @ x.double().mT  # float64: rounding would hide the noise beside features of thousands
     diagonal = gram.diagonal(dim1=1, dim2=2)
     diagonal.add_(1.0 + 1e-7 * diagonal.amax(1, keepdim=True))
     factor = torch.linalg.cholesky(gram)

@@ -1,5 +1,6 @@
 """The contract of inputs, and what the sets of inputs of pools share."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -12,33 +13,37 @@ from almeta.pool import PoolState
 
 
 class Inputs(Protocol):
-    """What a policy reads of a state. An agent has one, and so has an environment that shows what the agent reads."""
+    """What a policy reads of a state: numbers that have names."""
 
     kind: ClassVar[str]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the numbers are called; a checkpoint keeps them, since a network is made for just these."""
+        """The names of the numbers; checkpoints keep them, since a network is made for exactly these numbers."""
         ...
 
     def __call__(self, state: Any) -> Any:
-        """Read a state. The view returned has an `action_mask` `[E, A]` bool."""
+        """Return a view of a state, which has an `action_mask` `[E, A]` bool."""
         ...
 
     def observed(self, observation: Any, action_mask: Any, start: Any, device: torch.device) -> tuple[Any, bool]:
-        """Read an observation of the Gymnasium environment, and say whether it is of a single episode."""
+        """Return a view of an observation of the Gymnasium environment, and whether it is of a single episode.
+
+        Raises:
+            AlmetaError: if the observation, the mask or the start has another shape, or a mask allows nothing.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class PoolView:
-    """What a policy sees of E pools.
+    """What a policy reads of E pools.
 
     Attributes:
         candidates: `[E, N, F]` float32, numbers about each row; 0 for rows that may not be picked.
         pool: `[E, G]` float32, numbers about each pool.
         action_mask: `[E, N]` bool, the rows that may be picked.
-        start: `[E]` bool, where an episode begins and memory must be empty; None when that is so nowhere.
+        start: `[E]` bool, where an episode begins and memory must be emptied; None for nowhere.
     """
 
     candidates: Tensor
@@ -48,11 +53,11 @@ class PoolView:
 
 
 class PoolInputs:
-    """A set of inputs of pools: a subclass has the two tuples of names, and `read`.
+    """A set of inputs for pools: a subclass has the two tuples of names, and `read`.
 
     Attributes:
-        candidate_names: of the F numbers about each row.
-        pool_names: of the G numbers about each pool.
+        candidate_names: names of the F numbers about each row.
+        pool_names: names of the G numbers about each pool.
     """
 
     kind: ClassVar[str] = "pool"
@@ -73,30 +78,66 @@ class PoolInputs:
         raise NotImplementedError
 
     def observed(
-        self, observation: dict[str, np.ndarray], action_mask: Any, start: Any, device: torch.device
+        self, observation: Mapping[str, Any], action_mask: Any, start: Any, device: torch.device
     ) -> tuple[PoolView, bool]:
-        """Read an observation of `PoolSelectionEnv` or its batch."""
-        single = observation["candidates"].ndim == 2
-        given = observation["action_mask"] if action_mask is None else np.asarray(action_mask)
-        parts = (observation["candidates"], observation["pool"], given)
-        candidates, pool, allowed = (torch.as_tensor(part[None] if single else part, device=device) for part in parts)
-        mask = check_mask(allowed, candidates.shape[:2])
-        return PoolView(candidates, pool, mask, episode_starts(start, len(candidates), device)), single
+        if not isinstance(observation, Mapping) or not {"candidates", "pool"} <= observation.keys():
+            raise AlmetaError("the observation has no 'candidates' and 'pool'; pass on what a pool environment returns")
+        candidates, pool = (to_array(f"observation['{name}']", observation[name]) for name in ("candidates", "pool"))
+        single = candidates.ndim == 2
+        if single:
+            candidates, pool = candidates[None], pool[None]
+        check_shape("observation['candidates']", candidates, ["E", "N", len(self.candidate_names)])
+        check_shape("observation['pool']", pool, [len(candidates), len(self.pool_names)])
+        given = observation.get("action_mask") if action_mask is None else action_mask
+        mask, starts = read_mask(given, candidates.shape[:2], device), read_starts(start, len(candidates), device)
+        numbers = [torch.as_tensor(part, device=device) for part in (candidates, pool)]
+        return PoolView(numbers[0], numbers[1], mask, starts), single
 
 
-def check_mask(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return an action mask as bool.
+def to_array(name: str, given: Any, dtype: type = np.float32) -> np.ndarray:
+    """Return an array or a list of numbers as an array.
+
+    Raises:
+        AlmetaError: if it holds other things, or its rows differ in length.
+    """
+    try:
+        return np.asarray(given, dtype)
+    except (TypeError, ValueError) as error:
+        raise AlmetaError(f"{name} is no array of numbers; give numbers in rows of equal length") from error
+
+
+def check_shape(name: str, array: np.ndarray, wanted: Sequence[int | str]) -> None:
+    """Raise AlmetaError unless an array has the wanted shape, in which a text such as "N" stands for any length."""
+    pairs = zip(array.shape, wanted, strict=False)
+    if array.ndim != len(wanted) or not all(isinstance(want, str) or want == size for size, want in pairs):
+        shape = ", ".join(map(str, wanted))
+        raise AlmetaError(f"{name} has the shape {list(array.shape)}; here it is [{shape}]")
+
+
+def read_mask(given: Any, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Return the action mask `[E, A]` bool of an array or a list of numbers; None allows everything.
 
     Raises:
         AlmetaError: if it has another shape, or allows nothing.
     """
-    if mask.shape != shape:
-        raise AlmetaError(f"the action mask has the shape {list(mask.shape)}; here it is {list(shape)}")
-    if not (mask.bool().any(-1)).all():
+    if given is None:
+        return torch.ones(*shape, dtype=torch.bool, device=device)
+    mask = np.atleast_2d(to_array("the action mask", given, bool))
+    check_shape("the action mask", mask, shape)
+    if not mask.any(-1).all():
         raise AlmetaError("the action mask allows nothing; at least one action must be 1 in each episode")
-    return mask.bool()
+    return torch.as_tensor(mask, device=device)
 
 
-def episode_starts(start: Any, num_envs: int, device: torch.device) -> Tensor | None:
-    """Where episodes begin, `[E]` bool, from one bool for all or one for each; None for nowhere."""
-    return None if start is None else torch.tensor(np.broadcast_to(start, num_envs), device=device)
+def read_starts(given: Any, num_envs: int, device: torch.device) -> Tensor | None:
+    """Return where episodes begin, `[E]` bool, from one bool for all or one for each; None means nowhere.
+
+    Raises:
+        AlmetaError: if there are more or fewer.
+    """
+    if given is None:
+        return None
+    starts = to_array("episode_start", given, bool)
+    if starts.ndim:
+        check_shape("episode_start", starts, [num_envs])
+    return torch.tensor(np.broadcast_to(starts, num_envs), device=device)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from almeta.build import build, choose, config_names, named_config
-from almeta.checks import check_arguments
+from almeta.checks import check_call, unwrapped
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
@@ -35,14 +35,14 @@ _REGISTERED: Table[Callable[..., Any]] = Table("learner")
 
 
 def make_learner(learner: str | Mapping[str, Any] | Spec | Any, /) -> Learner:
-    """Make a learner of a name, such as "svc", of `{"name": "svc", "C": 10}`, or of what somebody brings along.
+    """Make a learner from a name ("svc"), a name with options (`{"name": "svc", "C": 10}`), or an object.
 
     Args:
-        learner: a name of `conf/learner` or one that is registered, alone or with options; a learner; or a classifier
-            or pipeline of scikit-learn, which is cloned for each episode.
+        learner: a name of `conf/learner` or a registered one, alone or with options; a learner; or a classifier or
+            pipeline of scikit-learn, which is cloned for each episode.
 
     Raises:
-        AlmetaError: for an unknown name or option, and for a thing that is no classifier.
+        AlmetaError: for an unknown name or option, a missing option, and an object that is no classifier.
     """
     if isinstance(learner, str | Mapping | Spec):
         spec = Spec.read(learner, "learner")
@@ -51,7 +51,7 @@ def make_learner(learner: str | Mapping[str, Any] | Spec | Any, /) -> Learner:
             return build(named_config("learner", name) | options, "learner")
         if name not in _REGISTERED:
             raise AlmetaError(did_you_mean(name, [*config_names("learner"), *_REGISTERED.names], "learner"))
-        check_arguments(_REGISTERED.find(name), options, f"learner {name}")
+        check_call(_REGISTERED.find(name), options, f"learner {name}")
         return make_learner(_REGISTERED.find(name)(**options))
     if hasattr(learner, "get_params") and not isinstance(learner, type):
         return Scikit(learner, {})
@@ -67,9 +67,11 @@ def register_learner(name: str, make: Callable[..., Any]) -> None:
         make: returns a learner, or a classifier of scikit-learn; its annotated arguments are the options.
 
     Raises:
-        AlmetaError: if the name is taken.
+        AlmetaError: if the name is taken, or `make` is not callable.
     """
+    if not callable(make):
+        raise AlmetaError(f"learner {name!r}: make is {make!r}; it must be a function that returns a learner")
     if name in config_names("learner"):
         raise AlmetaError(f"there is another learner '{name}' already; choose another name")
     _REGISTERED.add(name, make)
-    trust(make.__module__)
+    trust(unwrapped(make).__module__)

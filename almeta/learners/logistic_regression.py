@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Positive, Within
-from almeta.learners.learner import counted_labels, seen_classes
+from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
 
 _MAX_NEWTON, _MAX_CG, _MAX_HALVINGS = 100, 200, 30
 # A Newton system is solved until a step of conjugate gradients adds less than this share (squared) of what was gained.
@@ -28,7 +28,7 @@ class LogisticModel:
     Attributes:
         weights: `[E, C, D]` float32.
         bias: `[E, C, 1]` float32; -inf for classes not seen.
-        state: where a later fit begins.
+        state: the start of a later fit.
     """
 
     weights: Tensor
@@ -36,13 +36,13 @@ class LogisticModel:
     state: "_Start"
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """Class probabilities of rows `[E, M, D]` -> `[E, M, C]` float32; 0 for classes not seen in the fit."""
+        """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`; 0 for classes not seen in the fit."""
         return torch.baddbmm(self.bias, self.weights, x.mT).softmax(1).mT
 
 
 @dataclass(frozen=True)
 class _Start:
-    """The end of one fit: unknowns, intercepts, probabilities of its rows, all float64 and classes first."""
+    """The end of one fit, all float64 and classes first."""
 
     dual: bool
     unknowns: Tensor  # [E, C, L] or [E, C, D]
@@ -59,27 +59,21 @@ class LogisticRegression:
 
     Args:
         C: inverse of the penalty's weight, above 0.
-        tol: how far the logits of a row may at most be from the optimum, about, when the fit ends.
+        tol: approximate largest distance of a row's logits from the optimum at which the fit ends.
     """
 
     C: Positive = 1.0
     tol: Annotated[float, Within(1e-8, 1.0)] = 0.02
 
     def fit(
-        self,
-        x: Tensor,
-        y: Tensor,
-        weight: Tensor,
-        num_classes: int,
-        start: Any = None,
-        generator: torch.Generator | None = None,
+        self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
     ) -> LogisticModel:
-        """Fit E classifiers; see `Learner.fit`."""
+        """Fit E classifiers, as `Learner.fit` says."""
         if not x.shape[1]:  # no row at all is one row that does not count
             x, y, weight = x.new_zeros(len(x), 1, x.shape[2]), y.new_zeros(len(x), 1), weight.new_zeros(len(x), 1)
         y = counted_labels(y, weight)
         seen = seen_classes(y, weight, num_classes)
-        possible = seen | ~seen.any(1, keepdim=True)  # without any label all classes are alike
+        possible = possible_classes(seen)
         total = weight.sum(1)[:, None, None].clamp_min(1e-9)
         mean = (x * weight[..., None]).sum(1, keepdim=True) / total  # centring makes the intercept nearly independent
         centred = ((x - mean) * (weight > 0)[..., None]).double()
@@ -118,20 +112,20 @@ class _Problem:
     value: Tensor  # [E, 1, 1], of the objective
 
     def select(self, kept: Tensor) -> "_Problem":
-        """Some of the E problems."""
+        """Return some of the E problems."""
         return replace(self, **{f.name: getattr(self, f.name)[kept] for f in fields(self) if f.name != "dual"})
 
     def put(self, rows: Tensor, ended: "_Problem") -> None:
-        """Write the state that others have reached into the problems `rows`."""
+        """Write the state of the problems `ended` into the problems `rows`."""
         for name in ("unknowns", "bias", "fitted"):
             getattr(self, name)[rows] = getattr(ended, name)
 
     def push(self, unknowns: Tensor) -> Tensor:
-        """Unknowns `[E, C, U]` -> logits `[E, C, L]`."""
+        """Return the logits `[E, C, L]`, without the bias, of unknowns `[E, C, U]`."""
         return unknowns @ self.matrix
 
     def evaluate(self, unknowns: Tensor, logits: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """The objective `[E, 1, 1]` and the probabilities `[E, C, L]`."""
+        """Return the objective `[E, 1, 1]` and the probabilities `[E, C, L]`."""
         log_p = (logits + bias + self.barred).log_softmax(1)
         # A row that does not count may bear the label of a class that is barred.
         losses = -log_p.gather(1, self.labels).where(self.weight > 0, 0.0)
@@ -140,12 +134,12 @@ class _Problem:
         return loss + 0.5 * _dot(self.penalty * unknowns, other), log_p.exp_()
 
     def weights(self, x: Tensor) -> Tensor:
-        """The weights `[E, C, D]` of features `[E, L, D]`."""
+        """Return the weights `[E, C, D]` of features `[E, L, D]`."""
         return (self.unknowns / self.size) @ x if self.dual else self.unknowns / self.size
 
 
 def _problem(x: Tensor, y: Tensor, weight: Tensor, penalty: Tensor, barred: Tensor) -> _Problem:
-    """The minimisation of rows `[E, L, D]`, begun at zero."""
+    """Set up the minimisation for rows `[E, L, D]`, at zero."""
     episodes, rows, features = x.shape
     counted = weight.double()[:, None]
     if dual := rows <= features:
@@ -182,7 +176,7 @@ def _problem(x: Tensor, y: Tensor, weight: Tensor, penalty: Tensor, barred: Tens
 
 
 def _begin(problem: _Problem, start: _Start | None) -> _Problem:
-    """Move to where an earlier fit ended, whose rows were the first of these."""
+    """Move to the end of an earlier fit, whose rows were the first of these."""
     unknowns, bias, expected = problem.unknowns, problem.bias, problem.expected
     if start is not None and (start.dual or not problem.dual):
         rows = start.fitted.shape[2]
@@ -194,7 +188,7 @@ def _begin(problem: _Problem, start: _Start | None) -> _Problem:
         expected = torch.cat((start.fitted, expected[..., rows:]), -1)
     logits = problem.push(unknowns)
     value, fitted = problem.evaluate(unknowns, logits, bias)
-    # Where a new row contradicts sharp probabilities, the way back is longer than the one from zero.
+    # Where a new row contradicts sharp probabilities, going back takes longer than starting at zero.
     none, alike = _at_zero(problem)
     good = value <= none
     return replace(
@@ -209,14 +203,14 @@ def _begin(problem: _Problem, start: _Start | None) -> _Problem:
 
 
 def _at_zero(problem: _Problem) -> tuple[Tensor, Tensor]:
-    """The objective `[E, 1, 1]` and the probabilities `[E, C, 1]` where all unknowns are 0 and all classes alike."""
+    """Return the objective `[E, 1, 1]` and the probabilities `[E, C, 1]` where all unknowns are 0."""
     possible = problem.barred.exp()
     classes = possible.sum(1, keepdim=True)
     return problem.weight.sum(2, keepdim=True) * classes.log(), possible / classes
 
 
 def _minimise(problem: _Problem, tol: float) -> _Problem:
-    """Take Newton steps until no logit would move by more than `tol`; episodes that are there are left out."""
+    """Take Newton steps until no logit would move by more than `tol`; finished episodes are dropped."""
     whole, rows = problem, torch.arange(len(problem.target), device=problem.target.device)
     for _ in range(_MAX_NEWTON):
         curvature = _curvature(problem)
@@ -235,9 +229,9 @@ def _minimise(problem: _Problem, tol: float) -> _Problem:
 
 
 def _curvature(problem: _Problem) -> Tensor:
-    """Probabilities `[E, C, L]` to take the Hessian at: halfway from here to where the last step was to lead.
+    """Return the probabilities `[E, C, L]` for the Hessian: halfway to those that the last step expected.
 
-    At saturated rows the Hessian here knows nothing of what a step away holds, and steps overshoot; halfway it does.
+    At saturated rows the Hessian at the current point is nearly zero, and steps overshoot; halfway it is not.
     """
     ahead = problem.expected.clamp(0, 1)
     ahead = ahead / ahead.sum(1, keepdim=True).clamp_min(1e-9)
@@ -245,7 +239,7 @@ def _curvature(problem: _Problem) -> Tensor:
 
 
 def _newton_step(problem: _Problem, curvature: Tensor, tol: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Steps of unknowns `[E, C, U]` and bias `[E, C, 1]`, and about how far logits move `[E, 1, 1]`."""
+    """Return steps of unknowns `[E, C, U]` and bias `[E, C, 1]`, and about how far logits move `[E, 1, 1]`."""
     residual = (problem.target - problem.fitted) * problem.weight
     downhill = residual if problem.dual else residual @ problem.matrix.mT
     downhill = downhill - problem.penalty * problem.unknowns
@@ -311,10 +305,10 @@ def _conjugate_gradients(
 def _line_search(
     problem: _Problem, step: Tensor, bias_step: Tensor, logits_step: Tensor, curvature: Tensor
 ) -> tuple[_Problem, Tensor]:
-    """Go the whole step, or in episodes where that leads up, half of it, a quarter, ..., or in the end stay.
+    """Take the whole step; where that raises the objective, take half of it, a quarter, ..., in the end none.
 
     Returns:
-        The problems after the step, and in which no part of it leads down, `[E, 1, 1]` bool.
+        The problems after the step, and `[E, 1, 1]` bool: those in which no part of the step lowers the objective.
     """
     length = torch.ones_like(problem.value)
     for _ in range(_MAX_HALVINGS):
@@ -341,5 +335,5 @@ def _line_search(
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
-    """Inner product of each episode, `[E, 1, 1]`."""
+    """Return the inner product of each episode, `[E, 1, 1]`."""
     return torch.linalg.vecdot(first.flatten(1), second.flatten(1))[:, None, None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Positive, Weight, Within
-from almeta.learners.learner import counted_labels, seen_classes
+from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class MLPModel:
     possible: Tensor
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """Class probabilities `[E, M, C]` float32 of rows `[E, M, D]`, without dropout."""
+        """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`, without dropout."""
         return _logits(self.parameters, x).masked_fill(~self.possible[:, None], -torch.inf).softmax(-1)
 
 
@@ -34,7 +34,7 @@ class MLP:
 
     Args:
         hidden_size: units H.
-        dropout: share of units left out in each step, at most 0.9.
+        dropout: share of units dropped in each step, at most 0.9.
         steps: of Adam.
         learning_rate: of Adam.
         weight_decay: weight of half the squared weights in the loss, which is a mean over rows.
@@ -47,19 +47,13 @@ class MLP:
     weight_decay: Weight = 1e-3
 
     def fit(
-        self,
-        x: Tensor,
-        y: Tensor,
-        weight: Tensor,
-        num_classes: int,
-        start: Any = None,
-        generator: torch.Generator | None = None,
+        self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
     ) -> MLPModel:
-        """Fit E networks; see `Learner.fit`. The start makes no difference; without a generator one of seed 0 draws."""
+        """Fit E networks, as `Learner.fit` says; `start` has no effect, and the default generator has seed 0."""
         generator = generator or torch.Generator(x.device).manual_seed(0)
         y = counted_labels(y, weight)
         seen = seen_classes(y, weight, num_classes)
-        possible = seen | ~seen.any(1, keepdim=True)
+        possible = possible_classes(seen)
         parameters = self._initial(x, num_classes, generator)
         optimizer = torch.optim.Adam(parameters, self.learning_rate)
         share = weight / weight.sum(1, keepdim=True).clamp_min(1e-9)
@@ -67,22 +61,21 @@ class MLP:
             for _ in range(self.steps):
                 keep = torch.rand((len(x), x.shape[1], self.hidden_size), generator=generator, device=x.device)
                 kept = (keep >= self.dropout) / (1 - self.dropout)
-                # The sum over episodes: each network has the gradient of its own loss alone.
+                # The losses are summed over episodes, so that each network has the gradient of its own loss.
                 log_p = _logits(parameters, x, kept).masked_fill(~possible[:, None], -1e8).log_softmax(-1)
                 loss = -(log_p.gather(2, y[..., None]).squeeze(2) * share).sum()
                 loss = loss + 0.5 * self.weight_decay * sum(p.square().sum() for p in parameters[::2])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        labelled = seen.any(1)[:, None, None]  # without a label nothing was learnt: all classes are alike
+        labelled = seen.any(1)[:, None, None]  # without a label all classes are alike
         first, first_bias, second, second_bias = (p.detach() for p in parameters)
         return MLPModel((first, first_bias, second * labelled, second_bias * labelled), possible)
 
     def _initial(self, x: Tensor, num_classes: int, generator: torch.Generator) -> list[Tensor]:
-        """Fresh parameters, uniform as in torch.nn.Linear."""
-        shapes = [(x.shape[2], self.hidden_size), (self.hidden_size, num_classes)]
+        """Draw new parameters, uniform as in torch.nn.Linear."""
         parameters = []
-        for inputs, outputs in shapes:
+        for inputs, outputs in ((x.shape[2], self.hidden_size), (self.hidden_size, num_classes)):
             for rows in (inputs, 1):
                 drawn = torch.rand((len(x), rows, outputs), generator=generator, device=x.device)
                 parameters.append(((2 * drawn - 1) / math.sqrt(inputs)).requires_grad_())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Positive
-from almeta.learners.learner import counted_labels, seen_classes
+from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class PrototypeModel:
 
     Attributes:
         means: `[E, C, D]` float32.
-        scale: `[E, 1, 1]` float32, what squared distances are divided by.
+        scale: `[E, 1, 1]` float32, the divisor of squared distances.
         possible: `[E, C]` bool, the classes that were seen.
     """
 
@@ -25,37 +25,29 @@ class PrototypeModel:
     possible: Tensor
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """Softmax of negative squared distances to the means: `[E, M, D]` -> `[E, M, C]` float32."""
+        """Return a softmax of negative squared distances to the means, `[E, M, C]` float32, of rows `[E, M, D]`."""
         nearness = -torch.cdist(x, self.means).square() / self.scale
         return nearness.masked_fill(~self.possible[:, None], -torch.inf).softmax(-1)
 
 
 @dataclass(frozen=True)
 class Prototype:
-    """Predicts the class whose mean is nearest.
+    """Predict the class whose mean is nearest.
 
     Args:
-        temperature: how soft the probabilities are: what squared distances are divided by, in units of the number of
-            features that are not 0 in all labelled rows.
+        temperature: softness of the probabilities. Squared distances are divided by it and by the number of features
+            that are not 0 in all labelled rows.
     """
 
     temperature: Positive = 1.0
 
     def fit(
-        self,
-        x: Tensor,
-        y: Tensor,
-        weight: Tensor,
-        num_classes: int,
-        start: Any = None,
-        generator: torch.Generator | None = None,
+        self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
     ) -> PrototypeModel:
-        """Fit E classifiers; see `Learner.fit`. The start makes no difference."""
+        """Fit E classifiers, as `Learner.fit` says; `start` has no effect."""
         y = counted_labels(y, weight)
         member = torch.zeros(*y.shape, num_classes, device=x.device).scatter_(2, y[..., None], weight[..., None])
-        counts = member.sum(1)[..., None]  # [E, C, 1]
-        seen = seen_classes(y, weight, num_classes)
+        means = (member.mT @ x) / member.sum(1)[..., None].clamp_min(1e-9)
         used = ((x != 0) & (weight > 0)[..., None]).any(1).sum(1).clamp_min(1)
-        possible = seen | ~seen.any(1, keepdim=True)
-        means = (member.mT @ x) / counts.clamp_min(1e-9)
+        possible = possible_classes(seen_classes(y, weight, num_classes))
         return PrototypeModel(means, self.temperature * used[:, None, None].float(), possible)

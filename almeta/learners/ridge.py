@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Positive
-from almeta.learners.learner import counted_labels, seen_classes
+from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class RidgeModel:
     possible: Tensor
 
     def decisions(self, x: Tensor) -> Tensor:
-        """Decision values of rows `[E, M, D]` -> `[E, M, C]`: near 1 for the class of a row, -1 for others."""
+        """Return decision values `[E, M, C]` of rows `[E, M, D]`: near 1 for the class of a row, -1 for others."""
         return torch.baddbmm(self.bias, self.weights, x.mT).mT
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """A softmax of twice the decision values, `[E, M, C]`: 1 against -1 counts as odds of e^4."""
+        """Return a softmax of twice the decision values, `[E, M, C]`: 1 against -1 counts as odds of e^4."""
         return (2 * self.decisions(x)).masked_fill(~self.possible[:, None], -torch.inf).softmax(-1)
 
 
@@ -44,17 +44,10 @@ class Ridge:
     alpha: Positive = 1.0
 
     def fit(
-        self,
-        x: Tensor,
-        y: Tensor,
-        weight: Tensor,
-        num_classes: int,
-        start: Any = None,
-        generator: torch.Generator | None = None,
+        self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
     ) -> RidgeModel:
-        """Fit E classifiers; see `Learner.fit`. The start makes no difference."""
+        """Fit E classifiers, as `Learner.fit` says; `start` has no effect."""
         y = counted_labels(y, weight)
-        seen = seen_classes(y, weight, num_classes)
         target = torch.full((*y.shape, num_classes), -1.0, dtype=torch.float64, device=x.device)
         target.scatter_(2, y[..., None], 1.0)
         counted, rows = weight.double()[..., None], x.double()
@@ -64,13 +57,12 @@ class Ridge:
         centred, wanted = (rows - means[0]) * root, (target - means[1]) * root
         weights = self._solve(centred, wanted)  # [E, D, C]
         bias = means[1] - means[0] @ weights
-        possible = seen | ~seen.any(1, keepdim=True)
+        possible = possible_classes(seen_classes(y, weight, num_classes))
         return RidgeModel(weights.mT.float(), bias.mT.float(), possible)
 
     def _solve(self, x: Tensor, target: Tensor) -> Tensor:
-        """The weights `[E, D, C]`, by whichever of the two equal systems is the smaller."""
-        rows, features = x.shape[1:]
-        wide = rows < features
+        """Solve the smaller of two equivalent systems for the weights `[E, D, C]`."""
+        wide = x.shape[1] < x.shape[2]
         gram = x @ x.mT if wide else x.mT @ x
         gram.diagonal(dim1=1, dim2=2).add_(self.alpha)
         if wide:

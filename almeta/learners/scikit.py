@@ -11,15 +11,16 @@ from torch import Tensor
 
 from almeta.checks import Count, Positive
 from almeta.errors import AlmetaError
+from almeta.learners.learner import Rng
 
 
 @dataclass(frozen=True)
 class ScikitModel:
-    """Fitted classifiers, one an episode; None where a single class or none was seen.
+    """Fitted classifiers.
 
     Attributes:
-        fitted: the classifiers.
-        seen: the classes that each was shown.
+        fitted: one for each episode; None where a single class or none was seen.
+        seen: the classes that each episode has seen.
         num_classes: C.
     """
 
@@ -28,10 +29,10 @@ class ScikitModel:
     num_classes: int
 
     def probabilities(self, x: Tensor) -> Tensor:
-        """Class probabilities `[E, M, C]` float32 of rows `[E, M, D]`.
+        """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`.
 
-        Where a classifier has none, its decision values become some by a sigmoid (two classes) or a softmax, which
-        keeps its predictions and their order; where it has no decision values either, the class that it predicts has 1.
+        A classifier without `predict_proba` has a sigmoid (two classes) or a softmax of its decision values, which
+        keeps its predictions and their order. Without decision values, the class that it predicts has probability 1.
         """
         rows = x.cpu().numpy()
         found = np.zeros((*rows.shape[:2], self.num_classes), dtype=np.float32)
@@ -65,7 +66,7 @@ class Scikit:
     Args:
         estimator: its dotted name, such as "sklearn.naive_bayes.GaussianNB"; or a classifier or pipeline, which is
             cloned for each episode.
-        options: what it is made with, or the parameters that are changed.
+        options: its parameters, or those of a given classifier that are changed.
 
     Raises:
         AlmetaError: if there is no such classifier, or it does not take the options.
@@ -78,18 +79,12 @@ class Scikit:
         self._make(0, 1)
 
     def fit(
-        self,
-        x: Tensor,
-        y: Tensor,
-        weight: Tensor,
-        num_classes: int,
-        start: Any = None,
-        generator: torch.Generator | None = None,
+        self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
     ) -> ScikitModel:
-        """Fit E classifiers; see `Learner.fit`. The start makes no difference; chance is seeded by the generator.
+        """Fit E classifiers, as `Learner.fit` says; `start` has no effect, and the default generator has seed 0.
 
-        Without a generator one of seed 0 draws. Whole weights are repetitions; for others the classifier must take
-        weights itself.
+        The generator draws each classifier's `random_state`. A whole weight repeats its row; for other weights the
+        classifier must take `sample_weight`.
 
         Raises:
             AlmetaError: if the classifier cannot be fit to the rows, or does not take the weights.
@@ -97,16 +92,12 @@ class Scikit:
         generator = generator or torch.Generator().manual_seed(0)
         seeds = torch.randint(2**31 - 1, (len(x),), generator=generator, device=generator.device).tolist()
         rows, labels, weights = (part.cpu().numpy() for part in (x, y, weight))
-        fitted: list[Any] = []
-        seen: list[np.ndarray] = []
+        fitted, seen = [], []
         for episode, seed in enumerate(seeds):
-            there = weights[episode] > 0
-            classes = np.unique(labels[episode][there])
-            seen.append(classes)
-            if len(classes) < 2:
-                fitted.append(None)
-                continue
-            fitted.append(self._fit_one(rows[episode][there], labels[episode][there], weights[episode][there], seed))
+            counted = weights[episode] > 0
+            x_known, y_known, weight_known = (part[episode][counted] for part in (rows, labels, weights))
+            seen.append(np.unique(y_known))
+            fitted.append(self._fit_one(x_known, y_known, weight_known, seed) if len(seen[-1]) > 1 else None)
         return ScikitModel(fitted, seen, num_classes)
 
     def _fit_one(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray, seed: int) -> Any:
@@ -158,7 +149,7 @@ def _find(estimator: str) -> Any:
 
 
 def svc(C: Positive = 1.0, gamma: Literal["auto", "scale"] | Positive = "auto", kernel: str = "rbf") -> Scikit:
-    """A support vector machine; its probabilities follow from its decision values, without calibration.
+    """Return a support vector machine; its probabilities follow from its decision values, without calibration.
 
     Args:
         C: inverse of the penalty.
@@ -169,21 +160,21 @@ def svc(C: Positive = 1.0, gamma: Literal["auto", "scale"] | Positive = "auto", 
 
 
 def random_forest(n_estimators: Count = 100, max_depth: Count | None = None) -> Scikit:
-    """A random forest.
+    """Return a random forest.
 
     Args:
-        n_estimators: trees.
+        n_estimators: number of trees.
         max_depth: of a tree; None for no limit.
     """
     return Scikit("sklearn.ensemble.RandomForestClassifier", {"n_estimators": n_estimators, "max_depth": max_depth})
 
 
 def gradient_boosting(n_estimators: Count = 50, learning_rate: Positive = 0.1, max_depth: Count = 3) -> Scikit:
-    """Gradient boosted trees.
+    """Return gradient boosted trees.
 
     Args:
-        n_estimators: rounds.
-        learning_rate: what a round's trees count.
+        n_estimators: number of rounds.
+        learning_rate: weight of the trees of a round.
         max_depth: of a tree.
     """
     options = {"n_estimators": n_estimators, "learning_rate": learning_rate, "max_depth": max_depth}
@@ -191,10 +182,10 @@ def gradient_boosting(n_estimators: Count = 50, learning_rate: Positive = 0.1, m
 
 
 def nearest_neighbours(n_neighbors: Count = 5, weights: Literal["uniform", "distance"] = "uniform") -> Scikit:
-    """The vote of the nearest labelled rows.
+    """Return a vote of the nearest labelled rows.
 
     Args:
-        n_neighbors: how many, at most all.
+        n_neighbors: number of rows; all rows where there are fewer.
         weights: "uniform" or by "distance".
     """
     return Scikit("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": n_neighbors, "weights": weights})

@@ -87,7 +87,7 @@ class Member:
 
     def has_seen(self, dataset: str) -> bool:
         """Whether it was trained on a data set or on a near-duplicate of it."""
-        return group_of(dataset) in {group_of(name) for name in self.trained_on}
+        return _group(dataset) in {_group(name) for name in self.trained_on}
 
     def seen_rows(self, rows: list[str]) -> str | None:
         """Return the name of a data set of its training that has more than half of the rows of a sketch, or None."""
@@ -140,7 +140,7 @@ class TrainedPolicy:
         if members := [member for member in self.members if not member.has_seen(dataset)]:
             return members
         raise AlmetaError(
-            f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{group_of(dataset)}'); "
+            f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{_group(dataset)}'); "
             f"{_WAY_OUT}"
         )
 
@@ -148,13 +148,22 @@ class TrainedPolicy:
     def digest(self) -> str:
         """A text that changes with the weights and with the code that uses them."""
         content = self.members[0].content
-        parts = (("network", content["config"]["network"]), ("inputs", content["inputs"]))
+        config = content["config"]
+        parts = (("agent", config["agent"]), ("network", config["network"]), ("inputs", content["inputs"]))
         code = [closure_digest(find_target(part["_target_"], name).__module__) for name, part in parts]
         return f"policy {[member.digest for member in self.members]} {code}"
 
     def make(self, generator: torch.Generator) -> Agent:
         """Return the agent of the first member, on the device of the generator."""
         return self.members[0].load(generator.device)
+
+
+def _group(dataset: str) -> str:
+    """Return the group of a data set; the name itself if nobody has registered it here."""
+    try:
+        return group_of(dataset)
+    except AlmetaError:
+        return dataset
 
 
 def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:

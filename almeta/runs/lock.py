@@ -12,8 +12,10 @@ from almeta.errors import AlmetaError
 
 try:
     import fcntl
+
+    _CAN_LOCK = True
 except ImportError:  # Windows has no lock that ends with a killed process and works on shared disks
-    fcntl = None  # type: ignore[assignment]
+    _CAN_LOCK = False
 
 LOCK = ".lock"
 
@@ -29,7 +31,7 @@ def held(folder: Path) -> Iterator[None]:
         AlmetaError: naming process, host and time, if another process holds the folder; or if the file of the lock
             cannot be opened.
     """
-    if fcntl is None:
+    if not _CAN_LOCK:
         yield
         return
     path = folder / LOCK

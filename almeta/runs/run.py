@@ -23,17 +23,20 @@ class Run(ABC):
     Attributes:
         kind: of the problem, the same word as in its options and its simulation.
         score: the measure that chooses the best checkpoint, and that sweepers maximise.
+        without: parts of a config that this kind does not use.
         evaluations: by the part of the data, "train" and "test".
     """
 
     kind: ClassVar[str]
     score: ClassVar[str] = "mean_return"
+    without: ClassVar[tuple[str, ...]] = ()
     simulation: Simulation
     evaluations: dict[str, Evaluate]
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.build()
+        assert self.simulation.kind == self.kind, f"{type(self).__name__} plays problems of another kind"
         agent = self.agent = build_agent(config.plain(), self.make_inputs())
         if self.simulation.group < agent.min_group:
             raise AlmetaError(

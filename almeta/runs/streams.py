@@ -63,6 +63,7 @@ class StreamRun(Run):
     """Training on streams of some classes, judged on streams of others."""
 
     kind = "stream"
+    without = ("inputs", "learner", "oracle")
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:

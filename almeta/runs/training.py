@@ -42,6 +42,11 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
         way_on: how to resume the run, for the message when it is stopped.
     """
     kind = run_of(config)
+    for part in kind.without:
+        if getattr(config, part):
+            raise AlmetaError(
+                f"{part} is set, but problems of kind {kind.kind} have none; leave it out, or {part}=null"
+            )
     kind.check(config)
     check_agent(config.plain(), kind.kind)
     if is_finished(config, folder) and (start is None or start.name == LAST):

@@ -1,8 +1,4 @@
-"""Strategies by name.
-
-A strategy is a subclass of `PoolStrategy` with a `name`, in a module of this folder, or registered by
-`almeta.register_strategy`.
-"""
+"""Strategies by name: subclasses of `PoolStrategy` in this folder, and those that `register_strategy` adds."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,9 +6,9 @@ from typing import Any
 
 import torch
 
-from almeta.checks import check_arguments
+from almeta.checks import check_call
 from almeta.errors import AlmetaError
-from almeta.registry import Table
+from almeta.registry import Table, trust
 from almeta.specs import Spec
 from almeta.strategies.actor import Actor, Memory, Outputs
 from almeta.strategies.strategy import PoolStrategy
@@ -30,7 +26,7 @@ __all__ = [
 
 
 def strategy_names() -> list[str]:
-    """Names that `make_strategy` takes, sorted: `["core_set", "entropy", ...]`."""
+    """Return the names that `make_strategy` takes, sorted: `["core_set", "entropy", ...]`."""
     return _strategies().names
 
 
@@ -46,7 +42,7 @@ def strategy_class(name: str) -> type[PoolStrategy]:
 def make_strategy(
     strategy: str | Mapping[str, Any] | Spec, /, generator: torch.Generator | None = None, **options: Any
 ) -> PoolStrategy:
-    """Make a strategy, with options such as `make_strategy("information_density", beta=2)`.
+    """Make a strategy with options: `make_strategy("information_density", beta=2)`.
 
     Args:
         strategy: its name, `{"name": ..., option: ...}`, or a `Spec`.
@@ -54,11 +50,11 @@ def make_strategy(
         options: further options.
 
     Raises:
-        AlmetaError: if the name or an option is unknown, or an option's value is out of range.
+        AlmetaError: if the name or an option is unknown, a value is out of range, or a required option is missing.
     """
     spec = Spec.read(strategy)
     kind, options = strategy_class(spec.name), {**dict(spec.options), **options}
-    check_arguments(kind, options, f"strategy {spec.name}")
+    check_call(kind, options, f"strategy {spec.name}")
     made = kind(**options)
     if generator is not None:
         made.generator = generator
@@ -66,7 +62,7 @@ def make_strategy(
 
 
 def register_strategy(strategy: type[PoolStrategy]) -> type[PoolStrategy]:
-    """Let commands and `make_strategy` know a strategy of your own by its `name`; also as a decorator.
+    """Add a strategy of your own, by its `name`, to commands and `make_strategy`; also as a decorator.
 
     Raises:
         AlmetaError: if it is no subclass of `PoolStrategy` with a name, or the name is taken.
@@ -74,10 +70,11 @@ def register_strategy(strategy: type[PoolStrategy]) -> type[PoolStrategy]:
     if not (isinstance(strategy, type) and issubclass(strategy, PoolStrategy) and hasattr(strategy, "name")):
         raise AlmetaError(f"{strategy!r} is no strategy; derive a class from PoolStrategy and give it a name")
     _strategies().add(strategy.name, strategy)
+    trust(strategy.__module__)
     return strategy
 
 
 @cache
 def _strategies() -> Table[type[PoolStrategy]]:
-    """The table of strategies, begun with those of all modules of this folder."""
+    """Return the table of strategies, with those of this folder."""
     return Table("strategy").add_classes(__name__, PoolStrategy, "name")

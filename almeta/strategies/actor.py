@@ -1,4 +1,4 @@
-"""The contract of whoever acts: hand-made strategy, agent, or a policy of somebody else."""
+"""The contract of actors: hand-made strategies, agents, and policies of others."""
 
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -10,12 +10,12 @@ State = TypeVar("State", contravariant=True)
 
 
 class Outputs(NamedTuple):
-    """What an actor says of one step of E episodes.
+    """What an actor returns at one step of E episodes.
 
     Attributes:
         utilities: `[E, A]` float32, one for each action; higher is better, `-inf` cannot be chosen.
-        value: `[E]` float32, what it expects to gain from here on; None from whoever does not say.
-        view: what it has read of the state, for whoever runs the same steps again; None from others.
+        value: `[E]` float32, the expected sum of rewards from here on; None if it has no such estimate.
+        view: what it has read of the state, for `replay`; None from strategies.
     """
 
     utilities: Tensor
@@ -24,7 +24,7 @@ class Outputs(NamedTuple):
 
 
 class Actor(Protocol[State]):
-    """Whoever acts in E episodes at once. Choosing an action by its utilities is apart: see `choosing`."""
+    """Scores the actions of E episodes at once; the functions of `choosing` choose among them."""
 
     def initial(self, num_envs: int) -> Memory:
         """Return the empty memory of `num_envs` episodes."""

@@ -1,19 +1,16 @@
-"""From utilities to an action: apart from scoring, and the same for strategies and policies."""
+"""Choosing actions by their utilities, for strategies and policies alike."""
 
 import torch
 from torch import Tensor
 
 
 def best_action(utilities: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Pick the allowed action of highest utility, ties broken by the generator.
+    """Return the allowed action of highest utility, `[E]` int64.
 
     Args:
         utilities: `[E, A]` float; higher is better, `-inf` cannot be picked.
         action_mask: `[E, A]` bool, at least one True a row.
         generator: breaks ties, on the device of `utilities`.
-
-    Returns:
-        `[E]` int64.
     """
     allowed = utilities.masked_fill(~action_mask, -torch.inf)
     is_best = (allowed == allowed.amax(-1, keepdim=True)) & action_mask
@@ -26,15 +23,9 @@ NEVER = -1e8
 
 
 def sample_action(logits: Tensor, action_mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw an allowed action with probability proportional to exp(logit), by Gumbel's trick.
+    """Draw an allowed action with probability proportional to exp(logit), by Gumbel's trick: `[E]` int64.
 
-    Args:
-        logits: `[E, A]` float.
-        action_mask: `[E, A]` bool, at least one True a row.
-        generator: draws, on the device of `logits`.
-
-    Returns:
-        `[E]` int64.
+    Args are those of `best_action`.
     """
     allowed = logits.masked_fill(~action_mask, NEVER)
     uniform = torch.rand(allowed.shape, generator=generator, device=allowed.device)

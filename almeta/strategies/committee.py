@@ -1,4 +1,4 @@
-"""Query by committee: ask where learners that saw different samples of the labelled rows disagree.
+"""Query by committee: ask where learners that were fit to different samples of the labels disagree.
 
 Seung, Opper & Sompolinsky, COLT 1992; with bootstrap samples as in Abe & Mamitsuka, "Query Learning Strategies Using
 Boosting and Bagging", ICML 1998.
@@ -15,12 +15,12 @@ from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import entropy
 
-# Numbers of the members' inputs or outputs held at once (16 MiB in float32).
+# Numbers of the members' inputs or outputs that are held at once (16 MiB in float32).
 _BLOCK = 1 << 22
 
 
 def vote_entropy(votes: Tensor) -> Tensor:
-    """Entropy of the shares of votes: Dagan & Engelson, ICML 1995, in nats and not divided by a logarithm.
+    """Return the entropy of the shares of votes: Dagan & Engelson, ICML 1995, in nats and not divided by a logarithm.
 
     Args:
         votes: `[..., M]` int64, the class that each of M members predicts.
@@ -28,13 +28,13 @@ def vote_entropy(votes: Tensor) -> Tensor:
     Returns:
         `[...]` float32 in [0, log M]; 0 where all agree.
     """
-    # -sum over classes of s log s is the mean over members of -log s, with s the share of the member's own class.
+    # -sum over classes of s log s is the mean over members of -log s, where s is the share of the member's class.
     share = (votes[..., None] == votes[..., None, :]).float().mean(-1)
     return -share.log().mean(-1)
 
 
 def mean_kl(probabilities: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence of the members from their mean: McCallum & Nigam, ICML 1998, in nats.
+    """Return the mean Kullback-Leibler divergence of members from their mean: McCallum & Nigam, ICML 1998, in nats.
 
     Args:
         probabilities: `[..., M, C]`, of C classes by each of M members.
@@ -42,18 +42,17 @@ def mean_kl(probabilities: Tensor) -> Tensor:
     Returns:
         `[...]` in [0, log M].
     """
-    # The mean of sum p log(p / mean) is the entropy of the mean less the mean entropy, and has no 0 / 0 in it.
+    # The mean of sum p log(p / mean), without 0 / 0.
     return (entropy(probabilities.mean(-2)) - entropy(probabilities).mean(-1)).clamp_min(0)
 
 
 def bootstrap_weights(
     labels: Tensor, weight: Tensor, num_members: int, num_classes: int, generator: torch.Generator
 ) -> Tensor:
-    """How often each labelled row is drawn into each member's sample.
+    """Return how often each labelled row is drawn into each member's bootstrap sample.
 
-    As many rows as there are, drawn with replacement. Where the draw leaves out all rows of a class, they count once
-    each: a member that does not know a class would disagree about it everywhere, and with a label or two a class
-    nothing else would be heard.
+    Where a draw leaves out all rows of a class, each of them counts once: a member that does not know a class would
+    disagree about it everywhere, and with one or two labels a class nothing else would count.
 
     Args:
         labels: `[E, P]` int64 in 0 .. C-1.
@@ -69,7 +68,7 @@ def bootstrap_weights(
     if rows == 0:
         return weight.new_zeros(pools, num_members, 0)
     known = weight.repeat_interleave(num_members, 0)
-    # Each pool draws as many rows as the widest has places; those beyond its own number of rows do not count.
+    # Each pool draws as many rows as the largest; draws beyond its own number of rows do not count.
     drawn = torch.multinomial(known + (known.sum(1, keepdim=True) == 0), rows, replacement=True, generator=generator)
     counted = torch.arange(rows, device=weight.device) < known.sum(1, keepdim=True)
     counts = torch.zeros_like(known).scatter_add_(1, drawn, counted.to(known.dtype))
@@ -79,9 +78,7 @@ def bootstrap_weights(
 
 
 class _Committee(PoolStrategy):
-    """What the committees share: members, anew for each pick, and their disagreement over the pool.
-
-    The members are the task's own learner; those of all episodes are fit at once.
+    """Fits the members anew for each pick, with the task's own learner, and measures their disagreement.
 
     Args:
         num_members: learners in a committee, M.
@@ -104,12 +101,12 @@ class _Committee(PoolStrategy):
         return scores
 
     def disagreement(self, probabilities: Tensor) -> Tensor:
-        """Of members' probabilities `[E, B, M, C]` -> `[E, B]`."""
+        """Return the disagreement `[E, B]` of members' probabilities `[E, B, M, C]`."""
         raise NotImplementedError
 
 
 class VoteEntropy(_Committee):
-    """Ask where the votes of a committee are most divided."""
+    """Ask where the votes of a committee differ most."""
 
     name = "vote_entropy"
 
@@ -118,7 +115,7 @@ class VoteEntropy(_Committee):
 
 
 class MeanKL(_Committee):
-    """Ask where the probabilities of a committee lie farthest from their mean."""
+    """Ask where the probabilities of a committee are farthest from their mean."""
 
     name = "mean_kl"
 

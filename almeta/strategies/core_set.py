@@ -9,8 +9,8 @@ from almeta.strategies.strategy import PoolStrategy
 class CoreSet(PoolStrategy):
     """Ask for the row that is farthest from all rows picked so far: Sener & Savarese, ICLR 2018, algorithm 1.
 
-    Picks count from the moment they are made, answered or not, so that a batch spreads out. Distances are Euclidean,
-    between features. The first row of a pool without any pick is a matter of chance.
+    Picks count at once, answered or not, so that a batch spreads out. Distances are Euclidean, between features. The
+    first row of a pool without picks is drawn at random.
     """
 
     name = "core_set"

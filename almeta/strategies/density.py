@@ -1,4 +1,4 @@
-"""Uncertainty weighed by density: an outlier teaches little about the others, however uncertain it is."""
+"""Uncertainty weighted by density: an uncertain outlier says little about other rows."""
 
 from torch import Tensor
 
@@ -11,12 +11,11 @@ from almeta.strategies.uncertainty import entropy
 class InformationDensity(PoolStrategy):
     """Entropy times density to the power of beta: Settles & Craven, EMNLP 2008, "information density".
 
-    They take the mean cosine similarity to the unlabelled rows as density; here it is the mean of 1 / (1 + distance)
-    over all rows of the pool, as in modAL, which suits tables that are centred and needs computing once an episode.
-    In pools of more than 2048 rows, so many of them stand for all.
+    Their density is the mean cosine similarity to the unlabelled rows. Here it is the mean of 1 / (1 + distance) over
+    all rows of the pool, or 2048 of a larger one, as in modAL: it suits centred tables and is computed once an episode.
 
     Args:
-        beta: how much density counts; 0 leaves the entropy alone.
+        beta: the power; with 0 only the entropy counts.
     """
 
     name = "information_density"

@@ -1,4 +1,4 @@
-"""The rule that every other must beat."""
+"""Random sampling, the baseline of all other strategies."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from almeta.strategies.strategy import PoolStrategy
 
 
 class Random(PoolStrategy):
-    """Any row is as good as any other."""
+    """Ask for a row drawn at random."""
 
     name = "random"
 

@@ -1,4 +1,4 @@
-"""What hand-made strategies of pools share."""
+"""The base class of hand-made strategies for pools."""
 
 import functools
 from typing import ClassVar
@@ -12,7 +12,7 @@ from almeta.strategies.actor import Memory, Outputs
 
 
 class PoolStrategy:
-    """What the strategies share: a score for every row, and `-inf` where it may not be picked.
+    """A score for every row, and `-inf` where it may not be picked.
 
     A strategy is a subclass in a file of `almeta/strategies`. It needs `name`, which tables and commands use, and
     `score`; its options are the annotated arguments of its `__init__`. A rule with chance draws from `generator`.
@@ -22,7 +22,7 @@ class PoolStrategy:
 
     @functools.cached_property
     def generator(self) -> torch.Generator:
-        """Draws for rules with chance, on the device of the pools; whoever makes a strategy sets it."""
+        """Draws for rules with chance, on the device of the pools; `make_strategy` sets it."""
         return make_generator(0, "strategy")
 
     def initial(self, num_envs: int) -> Memory:
@@ -33,5 +33,5 @@ class PoolStrategy:
         return Outputs(self.score(state).masked_fill(~state.available, -torch.inf)), memory
 
     def score(self, state: PoolState) -> Tensor:
-        """Return a finite score of every row, `[E, N]` float32; those of rows that are not available are ignored."""
+        """Return finite scores of all rows, `[E, N]` float32; those of rows that are not available are ignored."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Hand-made rules for the one-shot stream."""
+"""Hand-made strategies for the one-shot stream."""
 
 import math
 
@@ -10,7 +10,7 @@ from almeta.stream import Examples, StreamState
 
 
 class StreamStrategy:
-    """What the rules share: no memory, and utilities that are equal for all slots unless a rule says otherwise.
+    """The base class: no memory, and the same utility for all slots.
 
     Args:
         num_slots: label slots S.
@@ -50,7 +50,6 @@ class RandomRequest(StreamStrategy):
     """Request with probability `rate`, else guess a label slot.
 
     Args:
-        num_slots: label slots S.
         rate: probability of a request, in [0, 1].
         generator: draws the requests.
     """
@@ -70,9 +69,8 @@ class NearestLabelled(StreamStrategy):
     """Predict the label of the nearest labelled image; request when none lies within `threshold`.
 
     Args:
-        num_slots: label slots S.
         threshold: Euclidean distance between images (pixels in [0, 1]) beyond which a label is requested.
-        capacity: how many of the images before the current one are remembered.
+        capacity: images before the current one that are remembered.
     """
 
     def __init__(self, num_slots: int, threshold: float, capacity: int) -> None:

@@ -1,4 +1,4 @@
-"""Uncertainty sampling: ask for the rows that the learner is least sure of.
+"""Uncertainty sampling: ask for the rows of which the learner is least sure.
 
 Lewis & Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994; the three measures as in Settles,
 "Active Learning Literature Survey" (2009), section 3.1. For two classes all three rank the rows alike.
@@ -14,14 +14,14 @@ from almeta.strategies.strategy import PoolStrategy
 
 
 def least_confident(probabilities: Tensor) -> Tensor:
-    """1 - p1, with p1 the largest of the class probabilities `[..., C]` -> `[...]` in [0, 1 - 1/C]."""
+    """Return 1 - p1, with p1 the largest of the class probabilities `[..., C]` -> `[...]` in [0, 1 - 1/C]."""
     return 1 - probabilities.amax(-1)
 
 
 def margin(probabilities: Tensor) -> Tensor:
-    """-(p1 - p2), with p1 and p2 the two largest of the class probabilities `[..., C]` -> `[...]` in [-1, 0].
+    """Return -(p1 - p2), with p1 and p2 the two largest of the class probabilities `[..., C]` -> `[...]` in [-1, 0].
 
-    The sign makes a smaller margin a higher utility. A class that is alone has margin p1.
+    The sign makes a smaller margin a higher utility. With one class, p2 is 0.
     """
     first = second = torch.zeros_like(probabilities[..., 0])
     for p in probabilities.unbind(-1):  # many times faster than topk where classes are few
@@ -31,7 +31,7 @@ def margin(probabilities: Tensor) -> Tensor:
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """-sum p log p of the class probabilities `[..., C]` -> `[...]` in [0, log C], in nats."""
+    """Return -sum p log p of the class probabilities `[..., C]` -> `[...]` in [0, log C], in nats."""
     return torch.special.entr(probabilities).sum(-1)
 
 

@@ -1,9 +1,9 @@
-"""Pools to choose from: a data set's rows split into pool and test rows, with first labels.
+"""Pool tasks: a data set's rows split into pool and test rows, with first labels.
 
-Tasks of different sizes, dimensions and class counts lie in one batch, padded and masked.
+One batch holds tasks of different sizes, dimensions and class counts, padded and masked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -25,15 +25,15 @@ class PoolTasks:
     """E pool tasks, padded to the largest.
 
     Attributes:
-        x: `[E, N, D]` float32, features of the pool rows, prepared; padding is 0.
+        x: `[E, N, D]` float32, prepared features of the pool rows; 0 for padding.
         y: `[E, N]` int64, their labels.
-        exists: `[E, N]` bool, False for rows that pad.
+        exists: `[E, N]` bool, False for padding.
         test_x: `[E, M, D]` float32.
         test_y: `[E, M]` int64.
         test_exists: `[E, M]` bool.
-        first: `[E, L]` int64, the pool rows labelled at the start; -1 pads.
+        first: `[E, L]` int64, the pool rows labelled at the start; -1 for padding.
         num_classes: `[E]` int64.
-        names: the data set of each.
+        names: the data set of each task.
     """
 
     x: Tensor
@@ -51,49 +51,49 @@ class PoolTasks:
 
     @property
     def max_classes(self) -> int:
-        """C, the classes of the task that has most."""
+        """C, the largest number of classes of a task."""
         return int(self.num_classes.max())
 
     @property
     def max_budget(self) -> int:
-        """How many labels can be asked for until the smallest pool is empty."""
+        """The number of queries that empty the smallest pool."""
         return int((self.exists.sum(1) - (self.first >= 0).sum(1)).min())
 
     def repeat(self, group: int) -> "PoolTasks":
-        """Repeat each task `group` times in a row: `[E * group, ...]`."""
+        """Return each task `group` times in a row: `[E * group, ...]`."""
         if group == 1:  # no copy of a large pool
             return self
-        changes: dict[str, Any] = {key: value.repeat_interleave(group, 0) for key, value in self._tensors().items()}
-        return replace(self, **changes, names=tuple(name for name in self.names for _ in range(group)))
+        names = tuple(name for name in self.names for _ in range(group))
+        return replace(self._each(lambda part: part.repeat_interleave(group, 0)), names=names)
 
     def to(self, device: torch.device | str) -> "PoolTasks":
-        """The same tasks on a device."""
-        changes: dict[str, Any] = {key: value.to(device) for key, value in self._tensors().items()}
-        return replace(self, **changes)
+        """Return the same tasks on a device."""
+        return self._each(lambda part: part.to(device))
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "PoolTasks":
+        changes: dict[str, Any] = {key: change(part) for key, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True)
 class PoolTaskOptions:
-    """How tasks are drawn from data sets.
+    """How to draw tasks from data sets.
 
     Args:
-        synthetic: share of tasks that are drawn from an endless supply of small synthetic data sets instead.
-        pool_size: rows of a pool N, at most; None for all rows that are not test rows.
-        test_share: share of a data set's rows that are for testing, above 0 and below 1.
-        max_test: test rows M, at most; None for no limit.
-        first: how the rows that are labelled at the start are chosen, `num_first` "per_class" or `num_first` at
-            "random"; should these be of one class, the last is exchanged for a row of another.
-        num_first: labels at the start, for each class or in all.
-        max_classes: classes of a task, at most, drawn anew for each task; None for no limit.
-        max_features: likewise the columns of the prepared table.
+        synthetic: share of tasks from small synthetic data sets, each drawn anew.
+        pool_size: largest number of pool rows N; None for all rows that are not test rows.
+        test_share: share of a data set's rows for testing, above 0 and below 1.
+        max_test: largest number of test rows M; None for no limit.
+        first: choice of the rows that are labelled at the start: `num_first` "per_class", or `num_first` at "random",
+            where the last is exchanged if all are of one class.
+        num_first: number of labels at the start, for each class or in all.
+        max_classes: largest number of classes of a task, drawn anew for each task; None for no limit.
+        max_features: largest number of columns of the prepared table, drawn likewise; None for no limit.
         scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
         components: reduce features to this many principal components; None leaves them.
 
     Raises:
-        AlmetaError: for an option that is out of range.
+        AlmetaError: for an option out of range.
     """
 
     synthetic: Share = 0.0
@@ -114,25 +114,22 @@ class PoolTaskOptions:
 
 
 class PoolSampler:
-    """Draws pool tasks.
+    """Draw pool tasks.
 
     Args:
-        datasets: where tasks come from, each as often as any other.
-        options: how.
-        device: where tasks lie.
+        datasets: all equally likely.
+        options: of the tasks; None for the defaults.
+        device: of the tasks.
 
     Attributes:
         names: of the data sets.
 
     Raises:
-        AlmetaError: for options that do not fit a data set.
+        AlmetaError: without any data set, and for options that do not fit one.
     """
 
     def __init__(
-        self,
-        datasets: Sequence[Dataset],
-        options: PoolTaskOptions | None = None,
-        device: str | torch.device = "cpu",
+        self, datasets: Sequence[Dataset], options: PoolTaskOptions | None = None, device: str | torch.device = "cpu"
     ) -> None:
         self.datasets, self.options = tuple(datasets), options or PoolTaskOptions()
         self.device = torch.device(device)
@@ -163,35 +160,35 @@ class PoolSampler:
 
     @property
     def _needed(self) -> int:
-        """Rows that a pool has at least."""
+        """Smallest number of rows of a pool."""
         return max(2, self.options.num_first) if self.options.first == "random" else 2
 
     def _sizes(self, rows: int) -> tuple[int, int]:
-        """Rows of the pool and test rows of a data set of so many rows."""
+        """Return the number of pool rows and of test rows of a data set with `rows` rows."""
         test = max(1, round(self.options.test_share * rows))
         pool = rows - test
         return min(pool, self.options.pool_size or pool), min(test, self.options.max_test or test)
 
     @property
     def num_rows(self) -> int:
-        """N: rows that every batch of tasks is padded to."""
-        sizes = [self._sizes(len(dataset))[0] for dataset in self.datasets]
-        if self.options.synthetic > 0:
-            sizes.append(self._sizes(self._synthetic_rows)[0])
-        return max(sizes)
+        """N, the number of pool rows to which every batch of tasks is padded."""
+        return max(self._sizes(rows)[0] for rows, _ in self._shapes)
 
     @property
     def bytes_per_task(self) -> int:
-        """Memory that features, labels and masks of the largest task need at least; categories may widen it."""
+        """Smallest memory of the features, labels and masks of the largest task; categories may need more."""
         limits = [limit for limit in (self.options.max_features, self.options.components) if limit is not None]
-        sizes = [(len(dataset), min([dataset.x.shape[1], *limits])) for dataset in self.datasets]
-        if self.options.synthetic > 0:
-            sizes.append((self._synthetic_rows, 1))
-        return max(sum(self._sizes(rows)) * (4 * columns + 9) for rows, columns in sizes)
+        return max(sum(self._sizes(rows)) * (4 * min([columns, *limits]) + 9) for rows, columns in self._shapes)
+
+    @property
+    def _shapes(self) -> list[tuple[int, int]]:
+        """Rows and columns of the data sets; of synthetic ones, whose columns vary, one column."""
+        synthetic = [(self._synthetic_rows, 1)] if self.options.synthetic > 0 else []
+        return [*(dataset.x.shape for dataset in self.datasets), *synthetic]
 
     @property
     def _synthetic_rows(self) -> int:
-        """Enough for a full pool and as many test rows as are used at most."""
+        """Number of rows for a full pool and the largest number of test rows."""
         pool, test = self.options.pool_size or 240, self.options.max_test or 160
         return max(round(pool / (1 - self.options.test_share)), round(test / self.options.test_share)) + 1
 
@@ -204,11 +201,11 @@ class PoolSampler:
         return torch.randint(2**62, (num_tasks,), generator=generator, device=generator.device).tolist()
 
     def draw_seeded(self, seeds: Sequence[int], cycle: bool = False) -> PoolTasks:
-        """Draw one task for each seed; the same seed gives the same task, whatever the others are.
+        """Draw one task for each seed; a seed gives the same task beside any other seeds.
 
         Args:
             seeds: not negative.
-            cycle: take the data sets in turn and not at random.
+            cycle: take the data sets in turn instead of at random.
         """
         tasks = [self._draw_one(np.random.default_rng(seed), i if cycle else None) for i, seed in enumerate(seeds)]
         return _pad(tasks, self.num_rows, self.device)
@@ -221,8 +218,8 @@ class PoolSampler:
         rows, y = self._choose_classes(dataset, rng)
         pool, test = self._sizes(len(y))
         order = stratified_order(y, rng)
-        _bring_two_classes(order, y, pool)  # all rows of rare classes may have fallen among the test rows
-        # That order alternates between classes: shuffled, or a row's place in the pool would tell its label.
+        _bring_two_classes(order, y, pool)  # all rows of rare classes may be among the test rows
+        # The order alternates between classes: without a shuffle, a row's place in the pool would tell its label.
         pool_rows, test_rows = rng.permutation(order[:pool]), order[pool : pool + test]
         x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.options.scale, self.options.components)
         if self.options.max_features is not None and x.shape[1] > self.options.max_features:
@@ -232,19 +229,16 @@ class PoolSampler:
         return _Task(dataset.name, x, y[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
 
     def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers and labels of the classes a task is about: all, or `max_classes` drawn at random."""
+        """Return row numbers and labels of the classes of a task: all, or `max_classes` drawn at random."""
         if self.options.max_classes is None or dataset.num_classes <= self.options.max_classes:
             return np.arange(len(dataset)), dataset.y
-        renumber = np.full(dataset.num_classes, -1)
-        # Classes with a few rows only would leave nothing to learn and to test; some may have none.
+        # Drawn by their number of rows: classes with a few rows would leave nothing to learn; some may have none.
         counts = dataset.class_counts
         number = min(self.options.max_classes, int(np.count_nonzero(counts)))
         kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
         if self._sizes(int(counts[kept].sum()))[0] < self._needed:
             kept = np.argsort(-counts, kind="stable")[:number]
-        renumber[kept] = np.arange(len(kept))
-        rows = np.flatnonzero(renumber[dataset.y] >= 0)
-        return rows, renumber[dataset.y[rows]]
+        return dataset.rows_of(kept)
 
     def _first_labels(self, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         order = rng.permutation(len(y))
@@ -269,17 +263,17 @@ class _Task:
 
 
 def _bring_two_classes(order: np.ndarray, y: np.ndarray, count: int) -> None:
-    """See to it that the first `count` rows of an order have two classes: else the last is exchanged, in place."""
+    """Exchange the last of the first `count` rows of an order, in place, unless these rows have two classes."""
     others = np.flatnonzero(y[order] != y[order[0]])
     if others[0] >= count:
         order[[count - 1, others[0]]] = order[[others[0], count - 1]]
 
 
 def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Row numbers in a random order of which every stretch has the classes in about their shares.
+    """Return row numbers in a random order in which every stretch has the classes in about their shares.
 
-    Each class is spread evenly over the order, from a random start: systematic sampling, which unlike a stratified
-    split has no trouble with classes of one row.
+    Each class is spread evenly over the order, from a random start. Unlike a stratified split, this systematic sampling
+    also takes classes of one row.
 
     Args:
         y: `[n]` labels 0 .. C-1.
@@ -295,25 +289,23 @@ def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pad(tasks: Sequence[_Task], num_rows: int, device: torch.device) -> PoolTasks:
-    """Lay tasks into one batch whose pools have `num_rows` rows."""
-    features = max(task.x.shape[1] for task in tasks)
-    tests = max(len(task.test_y) for task in tasks)
-    firsts = max(len(task.first) for task in tasks)
+    """Stack tasks into one batch whose pools have `num_rows` rows."""
 
-    def stack(parts: Sequence[np.ndarray], shape: tuple[int, ...], fill: int = 0) -> Tensor:
-        whole = np.full((len(parts), *shape), fill, dtype=parts[0].dtype)
+    def stack(parts: Sequence[np.ndarray], rows: int = 0, fill: int = 0) -> Tensor:
+        length, *others = np.max([part.shape for part in parts], 0)
+        whole = np.full((len(parts), max(length, rows), *others), fill, dtype=parts[0].dtype)
         for place, part in zip(whole, parts, strict=True):
             place[tuple(slice(n) for n in part.shape)] = part
         return torch.as_tensor(whole, device=device)
 
     return PoolTasks(
-        x=stack([task.x for task in tasks], (num_rows, features)),
-        y=stack([task.y for task in tasks], (num_rows,)),
-        exists=stack([np.ones(len(task.y), dtype=bool) for task in tasks], (num_rows,)),
-        test_x=stack([task.test_x for task in tasks], (tests, features)),
-        test_y=stack([task.test_y for task in tasks], (tests,)),
-        test_exists=stack([np.ones(len(task.test_y), dtype=bool) for task in tasks], (tests,)),
-        first=stack([task.first for task in tasks], (firsts,), fill=-1),
+        x=stack([task.x for task in tasks], num_rows),
+        y=stack([task.y for task in tasks], num_rows),
+        exists=stack([np.ones(len(task.y), dtype=bool) for task in tasks], num_rows),
+        test_x=stack([task.test_x for task in tasks]),
+        test_y=stack([task.test_y for task in tasks]),
+        test_exists=stack([np.ones(len(task.test_y), dtype=bool) for task in tasks]),
+        first=stack([task.first for task in tasks], fill=-1),
         num_classes=torch.tensor([task.num_classes for task in tasks], device=device),
         names=tuple(task.name for task in tasks),
     )

@@ -1,9 +1,10 @@
-"""Drawing tasks from data sets: which classes may be trained on, and streams of a few of them."""
+"""Stream tasks: classes to train on and to evaluate on, and streams of a few of them."""
 
 import copy
 import dataclasses
 import itertools
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,9 +21,9 @@ def split_classes(dataset: Dataset, num_train: int | float, seed: int) -> tuple[
     """Split a data set by class, at random, into classes to train on and classes to evaluate on.
 
     Args:
-        dataset: at least two classes.
-        num_train: how many classes to train on, or their share as a fraction in (0, 1).
-        seed: names the split; the same seed gives the same split on every machine.
+        dataset: of at least two classes.
+        num_train: number of classes to train on, or their share as a fraction in (0, 1).
+        seed: of the split; it gives the same split on every machine.
 
     Returns:
         The training part and the test part; labels are renumbered from 0 in each.
@@ -44,15 +45,8 @@ def split_classes(dataset: Dataset, num_train: int | float, seed: int) -> tuple[
 def select_classes(dataset: Dataset, classes: np.ndarray) -> Dataset:
     """Return the rows of the given classes, which become 0, 1, ... in increasing order of their old number."""
     kept = np.sort(classes)
-    renumber = np.full(dataset.num_classes, -1)
-    renumber[kept] = np.arange(len(kept))
-    rows = renumber[dataset.y] >= 0
-    return dataclasses.replace(
-        dataset,
-        x=dataset.x[rows],
-        y=renumber[dataset.y[rows]],
-        class_names=tuple(dataset.class_names[k] for k in kept),
-    )
+    rows, y = dataset.rows_of(kept)
+    return dataclasses.replace(dataset, x=dataset.x[rows], y=y, class_names=tuple(dataset.class_names[k] for k in kept))
 
 
 @dataclass(frozen=True)
@@ -70,14 +64,14 @@ class StreamTasks:
     instances: Tensor
 
     def repeat(self, group: int) -> "StreamTasks":
-        """Repeat each stream `group` times in a row: `[T, E * group]`."""
+        """Return each stream `group` times in a row: `[T, E * group]`."""
         if group == 1:
             return self
         return StreamTasks(*(part.repeat_interleave(group, 1) for part in vars(self).values()))
 
     @staticmethod
     def join(parts: "Sequence[StreamTasks]") -> "StreamTasks":
-        """Lay streams of equal length side by side."""
+        """Return one batch of all streams, which have equal length."""
         return StreamTasks(*(torch.cat(each, 1) for each in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
@@ -85,26 +79,26 @@ Script = Sequence[Sequence[int]]
 
 
 class StreamSampler:
-    """Draws streams: a few classes, some of their images in random order, shuffled label slots.
+    """Draw streams: a few classes, some of their images in random order, shuffled label slots.
 
-    The task of Woodward & Finn 2017 (arXiv 1702.06559, section 4): images without replacement from all those of
-    the episode's classes, one rotation by a multiple of 90 degrees per class and episode, and a random
-    assignment of classes to label slots in every episode.
+    The task of Woodward & Finn 2017 (arXiv 1702.06559, section 4): images of the episode's classes without replacement,
+    one rotation by a multiple of 90 degrees per class and episode, and a random assignment of classes to label slots in
+    every episode.
 
     Args:
         dataset: images `[n, P]` with their classes.
         num_classes: classes per episode C.
-        num_slots: label slots S, at least C; which slots stay unused is drawn anew in every episode.
+        num_slots: label slots S, at least C; the unused slots are drawn anew in every episode.
         length: steps per episode T.
-        rotations: rotate each class by 0, 90, 180 or 270 degrees, drawn per episode; needs square images.
-        script: instead of a random order, runs of one class: `[[0, 5], [1, 1]]` shows five images of one class,
-            then one of another. Sets the length.
-        device: where the images lie and the streams are drawn.
+        rotations: whether to rotate each class by 0, 90, 180 or 270 degrees per episode; needs square images.
+        script: runs of one class instead of a random order: `[[0, 5], [1, 1]]` shows five images of one class, then
+            one of another. It sets the length.
+        device: of the images and the streams.
 
     Attributes:
-        images: `[R * n, P]` float32, all images in all rotations R.
-        fewest_images: of a class.
-        classes: the data set's `fingerprint`, which tells these classes from others.
+        images: `[R * n, P]` float32, all images in all R rotations.
+        fewest_images: number of images of the smallest class.
+        classes: the data set's `fingerprint`.
 
     Raises:
         AlmetaError: for more classes than the data set has, fewer slots than classes, or more steps than images.
@@ -135,13 +129,13 @@ class StreamSampler:
 
     @property
     def bytes_per_task(self) -> int:
-        """Memory that drawing and showing a stream needs at least."""
+        """Smallest memory for drawing and showing a stream."""
         total, per_class = self._rows.shape
         drawn = 12 * (total + self.num_slots + self.num_classes * per_class)
         return drawn + 24 * self.length + 4 * (self.num_slots + self.images.shape[1])
 
     def scripted(self, script: Script) -> "StreamSampler":
-        """Return a sampler of the same images, not copied, that follows a script."""
+        """Return a sampler that follows a script and shares the images with this one."""
         other = copy.copy(self)
         other.script = _runs(script)
         other.length = sum(n for _, n in other.script)
@@ -162,7 +156,7 @@ class StreamSampler:
             )
 
     def _check_length(self) -> None:
-        """Check that every episode that may be drawn has its images."""
+        """Raise unless every possible episode has enough images."""
         counts = self._counts.sort().values[: self.num_classes]
         if self.script is not None:
             self._check_script(int(counts[0]))
@@ -175,14 +169,14 @@ class StreamSampler:
             )
 
     def _check_script(self, per_class: int) -> None:
-        shown: dict[int, int] = {}
+        shown: Counter[int] = Counter()
         for k, n in self.script or []:
             if not 0 <= k < self.num_classes or n < 1:
                 raise AlmetaError(
                     f"env.script has the run [{k}, {n}]; a run is [class, count] with a class below "
                     f"env.classes={self.num_classes} and a count of at least 1"
                 )
-            shown[k] = shown.get(k, 0) + n
+            shown[k] += n
         if not shown:
             raise AlmetaError("env.script is empty; give runs such as [[0, 5], [1, 1]], or null for a random order")
         if max(shown.values()) > per_class:
@@ -192,7 +186,7 @@ class StreamSampler:
             )
 
     def draw(self, num_envs: int, generator: torch.Generator) -> StreamTasks:
-        """Draw `num_envs` streams; no Python loop over them."""
+        """Draw `num_envs` streams, without a Python loop over them."""
         device = self.images.device
 
         def random(*shape: int) -> Tensor:
@@ -223,11 +217,11 @@ class StreamSampler:
         )
 
     def draw_classes(self, ways: int, shots: int, generator: torch.Generator) -> Tensor:
-        """Draw images of some classes, each turned by a rotation of its own, for training encoders.
+        """Draw images of some classes, one rotation for each class, for training encoders.
 
         Returns:
-            `[W, M, P]` float32: `shots` different images, at most `fewest_images`, of each of `ways` different classes,
-            or of all classes if there are fewer.
+            `[W, M, P]` float32: `shots` different images, at most `fewest_images`, of each of `ways` different classes;
+            of all classes if there are fewer.
         """
         device = self.images.device
         total, per_class = self._rows.shape
@@ -240,7 +234,7 @@ class StreamSampler:
         return self.images[rows + rotation[:, None] * self.num_images]
 
     def _scripted(self, num_envs: int) -> tuple[Tensor, Tensor]:
-        """Return, for each step, its class and how many images of that class came before: both `[E, T]`."""
+        """Return the class of each step and the number of earlier images of that class: both `[E, T]`."""
         assert self.script is not None
         steps = itertools.chain.from_iterable([k] * n for k, n in self.script)
         which = torch.tensor(list(steps), device=self.images.device).expand(num_envs, -1)
@@ -248,7 +242,7 @@ class StreamSampler:
 
 
 def _count_instances(which: Tensor, num_classes: int) -> Tensor:
-    """`[E, T]` classes -> `[E, T]`: the how-manieth of its class each step is, from 1."""
+    """Return for each step of `[E, T]` classes its position among the steps of the same class, from 1: `[E, T]`."""
     seen = torch.nn.functional.one_hot(which, num_classes).cumsum(1)
     return seen.gather(2, which[..., None]).squeeze(2)
 
@@ -263,12 +257,12 @@ def _runs(script: Script) -> list[tuple[int, int]]:
         ) from None
 
 
-# The images that samplers show, by data set: all samplers of one share them, and they live no longer than it does.
+# The images by data set: all samplers of a data set share them, and they are freed with it.
 _shown: weakref.WeakKeyDictionary[Dataset, dict[tuple[bool, str], Tensor]] = weakref.WeakKeyDictionary()
 
 
 def _images(dataset: Dataset, rotations: bool, device: str | torch.device) -> Tensor:
-    """Return the images `[R * n, P]` of a data set, in all rotations or as they are; not to be written to."""
+    """Return the images `[R * n, P]` of a data set, in all rotations or as they are. Do not write to them."""
     shared, key = _shown.setdefault(dataset, {}), (rotations, str(device))
     if key not in shared:
         images = torch.as_tensor(dataset.x, device=device)
@@ -277,17 +271,15 @@ def _images(dataset: Dataset, rotations: bool, device: str | torch.device) -> Te
 
 
 def _rotated(images: Tensor, shape: tuple[int, int] | None) -> Tensor:
-    """`[n, P]` -> `[4 * n, P]`: all images, then all turned by 90 degrees, by 180, by 270."""
+    """Return `[4 * n, P]`: all images `[n, P]`, then all rotated by 90 degrees, by 180, by 270."""
     assert shape is not None
     square = images.view(-1, *shape)
     return torch.cat([square.rot90(turns, (1, 2)).reshape(images.shape) for turns in range(4)])
 
 
 def _rows_by_class(dataset: Dataset, device: str | torch.device) -> tuple[Tensor, Tensor]:
-    """Return row numbers `[K, M]` of each class, padded with 0, and how many there are `[K]`."""
+    """Return row numbers `[K, M]` of each class, padded with 0, and their number `[K]`."""
     counts = dataset.class_counts
     rows = np.zeros((len(counts), counts.max()), dtype=np.int64)
-    ordered = np.argsort(dataset.y, kind="stable")
-    for k, members in enumerate(np.split(ordered, np.cumsum(counts)[:-1])):
-        rows[k, : len(members)] = members
+    rows[np.arange(counts.max()) < counts[:, None]] = np.argsort(dataset.y, kind="stable")  # class by class
     return torch.as_tensor(rows, device=device), torch.as_tensor(counts, device=device)

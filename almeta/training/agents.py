@@ -1,4 +1,4 @@
-"""From a config or a checkpoint to an agent."""
+"""Building agents from configs and checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,7 @@ Checkpoint = dict[str, Any]
 
 
 def build_agent(config: Config, inputs: Inputs) -> Agent:
-    """Build the config's agent with fresh weights that depend on its seed alone.
-
-    Args:
-        config: with `agent`, `network`, `seed` and `device`.
-        inputs: what the agent reads.
-    """
+    """Build the agent of a config with `agent`, `network`, `seed` and `device`; weights depend on the seed alone."""
     with seeded_weights(config["seed"]):
         make_network = prepare(config["network"], "network", ("inputs", "num_values"))
         agent = build(config["agent"], "agent", network=make_network, inputs=inputs)
@@ -32,11 +27,7 @@ def build_agent(config: Config, inputs: Inputs) -> Agent:
 
 
 def check_agent(config: Config, kind: str) -> None:
-    """Raise unless agent and network can act in problems of a kind.
-
-    Raises:
-        AlmetaError: naming the one that cannot.
-    """
+    """Raise AlmetaError unless agent and network can act in problems of a kind."""
     network = read_part(config["network"], "network", ("inputs", "num_values"))[0]
     agent = read_part(config["agent"], "agent", ("network", "inputs"))[0]
     for part, kinds in (("network", (getattr(network, "kind", kind),)), ("agent", getattr(agent, "kinds", None))):
@@ -56,7 +47,7 @@ def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Checkpoint
         device: where to put it.
 
     Raises:
-        AlmetaError: if there is no checkpoint, or it is damaged, foreign, or of another version's networks.
+        AlmetaError: if there is no checkpoint, or it is damaged, foreign, or of other networks than this version's.
     """
     content = load_checkpoint(find_checkpoint(path))
     return rebuild_agent(content, content["agent"]).to(device).eval(), content
@@ -66,7 +57,7 @@ def rebuild_agent(content: Checkpoint, weights: dict[str, torch.Tensor]) -> Agen
     """Build the agent that a checkpoint or a card describes, with its weights.
 
     Raises:
-        AlmetaError: if it reads other inputs than it was trained on, or the weights are of another network.
+        AlmetaError: if its inputs or its network are not those that it was trained with.
     """
     kind, config = content["kind"], content["config"]
     inputs: Inputs = build(content["inputs"], "inputs")
@@ -97,12 +88,13 @@ def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor], assig
 
     Args:
         agent: changed in place.
-        weights: by name.
-        assign: take the tensors themselves in place of copies.
+        weights: tensors by name.
+        assign: take the tensors themselves instead of copies.
 
     Raises:
         AlmetaError: if they are of another network, or not finite.
     """
+    types = {name: weight.dtype for name, weight in agent.state_dict().items()}
     try:
         agent.load_state_dict(weights, assign=assign)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -111,6 +103,8 @@ def load_weights(agent: torch.nn.Module, weights: dict[str, torch.Tensor], assig
             "use the config that trained them"
         ) from error
     for name, weight in weights.items():
+        if weight.dtype != types[name]:
+            raise AlmetaError(f"the weights '{name}' are {weight.dtype} instead of {types[name]}; use another policy")
         if not weight.isfinite().all():
             raise AlmetaError(
                 f"the weights '{name}' are not finite: the policy is damaged or has diverged; use another"

@@ -2,6 +2,8 @@
 
 import io
 import pickle
+import pickletools
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,15 +34,19 @@ _ENTRIES: dict[str, Any] = {
     "sums": dict,
     "metrics_size": int,
 }
-# What of a run's config is needed to build its agent again, and to know what it was trained for.
+# The keys of a run's config that are needed to build its agent again, and to know what it was trained for.
 CONFIG_KEYS = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
-# What almeta writes is nested less deep, and has fewer parts: others' files shall not exhaust stack or memory.
+# Bounds far beyond what almeta writes: files of others must not exhaust stack or memory.
 _DEEPEST, _MOST_PARTS = 30, 1_000_000
 _PLAIN = (str, int, float, type(None))
 
 
+# What the pickle of tensors, numbers, texts, lists and dictionaries calls.
+_MAKES_TENSORS = re.compile(r"collections OrderedDict|torch \w+Storage|torch\._utils _rebuild_(tensor_v2|parameter)")
+
+
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` to `path`, whole or not at all.
+    """Write `content` to `path`, completely or not at all.
 
     Args:
         path: the file; an older one there stays intact until the new one is complete.
@@ -66,6 +72,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile("its parts are larger than the file")
             if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"bad checksum of {broken}")
+            for name in archive.namelist():
+                if name.endswith(".pkl"):
+                    _check_calls(archive.read(name))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise AlmetaError(f"no checkpoint at {path}") from None
@@ -85,12 +94,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_plain(content: Any, path: Path) -> None:
-    """Raise unless a file's content is made of tensors and plain values, and takes no more memory than the file.
+def _check_calls(pickled: bytes) -> None:
+    """Raise unless a pickle calls nothing but what makes tensors: torch would also make arrays of any size.
 
     Raises:
-        AlmetaError: naming the file.
+        pickle.UnpicklingError: if it does.
     """
+    for operation, argument, _ in pickletools.genops(pickled):
+        names_something = "GLOBAL" in operation.name or operation.name in ("INST", "EXT1", "EXT2", "EXT4")
+        if names_something and not _MAKES_TENSORS.fullmatch(str(argument)):
+            raise pickle.UnpicklingError(f"it calls {argument}")
+
+
+def check_plain(content: Any, path: Path) -> None:
+    """Raise AlmetaError unless a file's content is tensors and plain values, and takes no more memory than the file."""
     left, size = [(content, 0)], path.stat().st_size
     for _ in range(_MOST_PARTS):
         if not left:
@@ -108,18 +125,14 @@ def check_plain(content: Any, path: Path) -> None:
 
 
 def _is_whole(tensor: Tensor, size: int) -> bool:
-    """Whether each number of a tensor has its place in a file of so many bytes; a few may be shown as billions."""
+    """Return whether a file of `size` bytes can hold all numbers of a tensor; strides can repeat a few of them."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu":
         return False
     return tensor.numel() * tensor.element_size() <= min(size, tensor.untyped_storage().nbytes())
 
 
 def check_entries(content: Mapping[str, Any], entries: Mapping[str, Any], path: Path) -> None:
-    """Raise unless a checkpoint or card has the entries, of the right types, and a config with `CONFIG_KEYS`.
-
-    Raises:
-        AlmetaError: naming the file and what it lacks.
-    """
+    """Raise AlmetaError unless a checkpoint or card has entries of the right types and a config with `CONFIG_KEYS`."""
     for key, kind in entries.items():
         value = content.get(key)
         texts = not isinstance(value, list) or all(isinstance(text, str) for text in value)
@@ -136,7 +149,7 @@ def check_entries(content: Mapping[str, Any], entries: Mapping[str, Any], path: 
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint of version 0.1 in the form of today: it did not say of which kind it is."""
+    """Return a checkpoint of version 0.1, which has no `kind`, in the present form."""
     kept = {
         key: value for key, value in content.items() if key not in ("dataset", "classes", "num_pixels", "num_slots")
     }
@@ -155,7 +168,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# What version 0.1 called things, and the options that it did not have, with the values that it acted by.
+# The names of things in version 0.1, and the options that it did not have, with the values that it used.
 _MOVED = {
     "almeta.envs.make_simulation": "almeta.envs.StreamOptions",
     "almeta.envs.make_pool_simulation": "almeta.envs.PoolOptions",
@@ -169,7 +182,7 @@ _ADDED: dict[str, dict[str, Any]] = {
 
 
 def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's config with today's names and keys; one of today is returned as it is."""
+    """Return a run's config with the present names and keys; a present one is returned as it is."""
     if "modules" in config:
         return config
     config = {"inputs": None, "modules": [], **config}
@@ -184,7 +197,7 @@ def upgraded_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
-    """Return the checkpoint that a run's folder, or the path of one of its checkpoints, stands for.
+    """Return the checkpoint of a run's folder, or of its own path.
 
     Raises:
         AlmetaError: if there is none.
@@ -198,14 +211,11 @@ def find_checkpoint(path: str | Path, name: str = "last.pt") -> Path:
 
 
 def check_data(content: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise unless a checkpoint was trained on the very data that its config selects today.
+    """Raise AlmetaError unless a checkpoint was trained on the same data that its config selects now.
 
     Args:
         content: the checkpoint's.
-        identity: that of a simulation of its config, `datasets` and `digest`.
-
-    Raises:
-        AlmetaError: if the data are others than they were, and with them what is held back.
+        identity: of a simulation of its config, `datasets` and `digest`.
     """
     if (content["datasets"], content["digest"]) != (identity["datasets"], identity["digest"]):
         trained, today = (", ".join(map(repr, names)) for names in (content["datasets"], identity["datasets"]))

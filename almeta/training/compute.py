@@ -1,4 +1,4 @@
-"""Where and how precisely a run computes."""
+"""Device, threads and precision of a run."""
 
 import torch
 
@@ -11,7 +11,7 @@ def set_compute(threads: int | None, device: str, matmul_precision: str) -> None
     """Set threads and matrix precision, and check the device.
 
     Raises:
-        AlmetaError: for an unknown precision, or a device that is not there.
+        AlmetaError: for an unknown precision, or a device that does not exist.
     """
     set_matmul_precision(matmul_precision)
     if threads is not None:

@@ -1,11 +1,11 @@
-"""Where a run's figures go. The local file is the truth; anything else is a copy."""
+"""Loggers of a run's figures. The local file is complete; everything else is a copy."""
 
 import errno
 import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -32,18 +32,14 @@ class Logger(Protocol):
 
 
 class JsonLines:
-    """`metrics.jsonl`: one JSON object a line. Holds no clock times, so that equal runs write equal files.
-
-    Args:
-        path: the file, appended to.
-    """
+    """Appends to `metrics.jsonl`, one JSON object a line, without clock times: equal runs write equal files."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("ab", buffering=0)  # so that nothing lingers to fail once more when it is closed
+        self._file = path.open("ab", buffering=0)  # no buffer, whose writing could fail again at the end
 
     def log(self, record: Record) -> None:
-        """Append the record and hand it to the operating system.
+        """Append a record.
 
         Raises:
             AlmetaError: if it cannot be written (full disk); no half a line is left.
@@ -66,10 +62,7 @@ class JsonLines:
         return self._file.tell()
 
     def truncate(self, size: int) -> None:
-        """Drop what was written after the first `size` bytes: lines of batches that will be trained again.
-
-        A shorter file (its end was lost with the power, or it lies in another folder) loses but half a line.
-        """
+        """Drop what follows the first `size` bytes, and half a line at the end: these batches are trained again."""
         with self._path.open("rb") as file:
             whole = file.read(size).rfind(b"\n") + 1
         self._file.truncate(whole)
@@ -81,10 +74,10 @@ class JsonLines:
 
 
 def read_json_lines(path: Path) -> list[Record]:
-    """Return the records of a `metrics.jsonl`; half a line at its end, left by a stop, is none.
+    """Return the records of a `metrics.jsonl`, without half a line that a stop left at its end.
 
     Raises:
-        AlmetaError: if a line is no record, because somebody has damaged the file.
+        AlmetaError: if a line is no record.
     """
     records, content = [], path.read_bytes()
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
@@ -104,24 +97,22 @@ def read_json_lines(path: Path) -> list[Record]:
 class WandbLogger:
     """Copies the records to Weights & Biases, with the batch as the axis of every chart.
 
-    Names are `train/loss` for training records, and `test/accuracy`, `test/by_instance/1/accuracy`,
-    `test/intervals/accuracy`, ... for evaluations, by their classes; those on training classes are
-    `train_classes/accuracy`, ..., because `train/accuracy` is that of the exploring agent. A run that is resumed in
-    its folder goes on under the same id there.
+    Names are `train/loss` for training records, and `test/accuracy`, `test/by_instance/1/accuracy`, ... for evaluations
+    on test classes. Those on training classes are `train_classes/accuracy`, ..., because `train/accuracy` is of the
+    exploring agent. A run that is resumed in its folder keeps its id.
 
     Args:
         folder: the run's; wandb keeps its files, and the id, in it.
-        config: plain values, shown beside the run.
-        mode: "online", "offline" (files only, for `wandb sync` later), or "disabled" (nothing; wandb is not imported).
-        project: where it is listed.
-        entity: user or team; None for the default of whoever is logged in.
-        name: of the run.
-        group: lists runs together, None for no group.
-        tags: to filter by.
+        config: plain values, shown with the run.
+        mode: "online", "offline" (files only, for `wandb sync` later), or "disabled" (wandb is not imported).
+        project: the project that lists the run.
+        entity: user or team; None for the default of the account.
+        name: name of the run.
+        group: lists runs together; None for no group.
+        tags: words to filter by.
 
     Raises:
-        AlmetaError: if wandb cannot start. Later failures are one warning: the files in the folder are complete
-            without it.
+        AlmetaError: if wandb cannot start. Later failures are one warning.
     """
 
     def __init__(
@@ -140,8 +131,7 @@ class WandbLogger:
         if mode == "disabled":
             return
         try:
-            # Here and not at the top: it takes more than a second to import, and most runs do not use it.
-            import wandb
+            import wandb  # not at the top: it takes more than a second, and most runs do not use it
         except ImportError as error:
             raise AlmetaError("wandb is not installed: pip install wandb, or set logger=none") from error
         try:
@@ -155,8 +145,8 @@ class WandbLogger:
                 group=group,
                 tags=list(tags),
                 id=_run_id(folder),
-                resume="allow" if mode == "online" else None,  # offline, the same id is all there is to do
-                settings=wandb.Settings(console="off"),  # what is printed is not recorded, and passes unchanged
+                resume="allow" if mode == "online" else None,  # offline runs resume by the id alone
+                settings=wandb.Settings(console="off"),  # do not record what is printed
             )
         except (wandb.Error, OSError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
@@ -175,44 +165,35 @@ class WandbLogger:
         if place == "train" and record["kind"] != "train":
             place = "train_classes"
         values = {key: value for key, value in record.items() if key != "batch"}
-        try:
-            self._run.log({"batch": record["batch"], **dict(_flatten(place, values))})
-        except Exception as error:  # whatever it is, it must not stop the training
-            self._warn(error)
+        self._attempt(self._run.log, {"batch": record["batch"], **dict(_flatten(place, values))})
 
     def close(self) -> None:
         """Wait until everything is sent or written; call it in a `finally`."""
-        if self._run is None:
-            return
         run, self._run = self._run, None
-        try:
-            run.finish()
-        except Exception as error:  # as above
-            self._warn(error)
+        if run is not None:
+            self._attempt(run.finish)
 
-    def _warn(self, error: Exception) -> None:
-        if not self._warned:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            logging.getLogger(__name__).warning(
-                "Weights & Biases does not take the figures (%s); metrics.jsonl still has them all", reason
-            )
-        self._warned = True
+    def _attempt(self, call: Callable[..., Any], *values: Any) -> None:
+        """Call wandb; its first failure becomes a warning, since no failure may stop the training."""
+        try:
+            call(*values)
+        except Exception as error:
+            if not self._warned:
+                reason = str(error).strip().partition("\n")[0] or type(error).__name__
+                logging.getLogger(__name__).warning(
+                    "Weights & Biases does not take the figures (%s); metrics.jsonl still has them all", reason
+                )
+            self._warned = True
 
 
 def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
-    """Return what the run's `logger` choice asks for beyond `metrics.jsonl`: an empty list for `logger=none`.
-
-    Args:
-        config: the whole run's.
-        folder: the run's.
-    """
-    if not config["logger"]:
-        return []
-    return [build(config["logger"], "logger", folder=folder, config=config)]
+    """Return the loggers of a run's config beside `metrics.jsonl`: none for `logger=none`."""
+    chosen = config["logger"]
+    return [build(chosen, "logger", folder=folder, config=config)] if chosen else []
 
 
 def _run_id(folder: Path) -> str:
-    """Return the id under which wandb knows the run of this folder: drawn once, kept in a file."""
+    """Return wandb's id of the run of this folder: drawn once, kept in a file."""
     path = folder / _WANDB_ID
     if not path.exists():
         path.write_text(uuid.uuid4().hex[:12] + "\n", "utf-8")

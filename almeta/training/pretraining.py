@@ -12,15 +12,12 @@ from almeta.tasks import StreamSampler
 
 
 def prototypical_loss(codes: Tensor) -> Tensor:
-    """One-shot classification by nearest code (Snell et al. 2017, equation 2, one support image per class).
+    """Return the mean cross-entropy of one-shot classification by nearest code (Snell et al. 2017, equation 2).
 
-    Each image in turn stands for its class; all images at other places are classified by squared distance.
+    Each image in turn represents its class; all images at other places are classified by squared distance.
 
     Args:
         codes: `[W, M, F]`, M >= 2 images of each of W classes.
-
-    Returns:
-        The mean cross-entropy, a scalar.
     """
     ways, shots, size = codes.shape
     flat = codes.reshape(-1, size)
@@ -44,20 +41,20 @@ def pretrain_encoder(
     learning_rate: Positive = 2e-3,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> list[float]:
-    """Train an encoder on the classes of a sampler, each turned by a random rotation, then freeze it.
+    """Train an encoder on the classes of a sampler, each rotated at random, freeze it, and return the batches' losses.
 
     Args:
         encoder: `[n, P]` images -> `[n, F]` codes; trained in place.
         sampler: the training classes.
         generator: draws the batches.
-        batches: how many.
+        batches: number of batches.
         ways: classes in a batch W.
         shots: images of each M.
         learning_rate: of Adam, falling linearly to zero.
-        track: wraps the range of batches, to show how far it is.
+        track: wraps the range of batches, to show progress.
 
-    Returns:
-        The loss of each batch.
+    Raises:
+        AlmetaError: if a class has fewer than 2 images.
     """
     if min(shots, sampler.fewest_images) < 2:
         raise AlmetaError(

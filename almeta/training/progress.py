@@ -1,5 +1,6 @@
-"""How far a run is, how fast it goes, and how long it will still take."""
+"""Progress, speed and remaining time of a run."""
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,16 +14,15 @@ from almeta.training.loggers import Record
 
 
 class Progress:
-    """Shows how far training is: a bar on a terminal, elsewhere a plain line now and then.
+    """Shows a bar on a terminal, elsewhere a plain line now and then, as the trainer's `track`.
 
-    The trainer's `track`. It is a logger too: given to the trainer as one, it shows the mean return of the latest
-    training record beside the rest.
+    It is a logger too: then it also shows the mean return of the latest training record.
 
     Args:
-        describe: what the run is called, in front of the figures.
+        describe: text in front of the figures.
         every: seconds between plain lines, at least; there is one more at the end.
-        stream: where to write; standard error when None, so that tables on standard output stay clean.
-        clock: tells the time in seconds.
+        stream: where to write; None for standard error, so that tables on standard output stay clean.
+        clock: returns the time in seconds.
         unit: what is counted.
     """
 
@@ -40,20 +40,17 @@ class Progress:
         self._mean_return: float | None = None
 
     def __call__(self, batches: range) -> Iterator[int]:
-        """Yield the batches, and show between them how many are done; rates count from the first one yielded."""
+        """Yield the batches, and show between them how many are done; the speed counts from the first one yielded."""
         if not batches:
             return
         console = Console(file=self._stream)
         if console.is_terminal and not console.is_dumb_terminal:
             columns = TextColumn(self._describe), BarColumn(), TextColumn("{task.fields[line]}")
-            # What is printed meanwhile goes above the bar, unless standard output is a file: then it stays there.
+            # Printed text goes above the bar, unless standard output is a file.
             with Bar(*columns, console=console, redirect_stdout=sys.stdout.isatty(), auto_refresh=False) as bar:
                 task = bar.add_task("", total=batches.stop, completed=batches.start, line="")
-                yield from self._watch(
-                    batches,
-                    0.25,
-                    lambda done, line: bar.update(task, completed=done, line=line, refresh=True),
-                )
+                show = functools.partial(bar.update, task, refresh=True)
+                yield from self._watch(batches, 0.25, lambda done, line: show(completed=done, line=line))
         else:
             prefix = f"{self._describe}: " if self._describe else ""
             yield from self._watch(
@@ -66,10 +63,10 @@ class Progress:
             self._mean_return = record.get("mean_return")
 
     def close(self) -> None:
-        """Nothing is open between the batches."""
+        """Do nothing: nothing is open between the batches."""
 
     def _watch(self, batches: range, every: float, show: Callable[[int, str], None]) -> Iterator[int]:
-        """Yield the batches; call `show` with how many are done and a line of figures, and once more at the end."""
+        """Yield the batches; call `show` with the number of finished ones and a line of figures, also at the end."""
         begun = shown = self._clock()
         for batch in batches:
             now = self._clock()
@@ -84,17 +81,15 @@ class Progress:
         if done > batches.start and seconds > 0:
             rate = (done - batches.start) / seconds
             left = batches.stop - done
-            parts += [
-                f"{rate:,.1f} {self._plural}/s",
-                f"{_duration(left / rate)} left" if left else f"took {_duration(seconds)}",
-            ]
+            parts.append(f"{rate:,.1f} {self._plural}/s")
+            parts.append(f"{_duration(left / rate)} left" if left else f"took {_duration(seconds)}")
         if self._mean_return is not None:
             parts.append(f"mean return {self._mean_return:.2f}")
         return " | ".join(parts)
 
 
 def _duration(seconds: float) -> str:
-    """40 s, 12 min, 3 h 20 min: in the unit that a person would use."""
+    """Return a text such as 40 s, 12 min or 3 h 20 min."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

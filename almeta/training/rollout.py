@@ -1,4 +1,4 @@
-"""Letting whoever acts play, and recording it. Training, evaluation and benchmarks all come through here."""
+"""Playing episodes and recording them, for training, evaluation and benchmarks alike."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,10 +23,10 @@ class Step(NamedTuple):
     """One step of E episodes.
 
     Attributes:
-        state: what could be known.
-        outputs: what the actor said of it.
+        state: what could be known before it.
+        outputs: what the actor returned.
         actions: `[E]` int64, what was chosen.
-        outcome: what the simulation says of it.
+        outcome: what the simulation returned.
     """
 
     state: Any
@@ -39,10 +39,10 @@ def play(simulation: Simulation, actor: Actor[Any], choose: Choose, tasks: Any =
     """Play one batch of episodes from start to end, and yield each step.
 
     Args:
-        simulation: where; reset at the first step.
-        actor: strategy, agent or policy.
+        simulation: it is reset first.
+        actor: a strategy, an agent or a policy.
         choose: chooses actions by their utilities.
-        tasks: to be played; None to draw them.
+        tasks: the tasks to play; None to draw them.
     """
     simulation.reset(tasks)
     simulation.show_to(actor)
@@ -55,12 +55,12 @@ def play(simulation: Simulation, actor: Actor[Any], choose: Choose, tasks: Any =
 
 
 def greedy(generator: torch.Generator) -> Choose:
-    """Choose the best allowed action; the generator breaks ties."""
+    """Return what chooses the best allowed action; the generator breaks ties."""
     return lambda utilities, mask: best_action(utilities, mask, generator)
 
 
 def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) -> Rollout:
-    """Let an agent that learns play one batch of episodes, and record them."""
+    """Play one batch of episodes as an agent explores, and return the record."""
 
     def choose(utilities: Tensor, mask: Tensor) -> Tensor:
         targets.append(simulation.target)
@@ -84,7 +84,7 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
 
 
 def replay(rollout: Rollout, agent: Agent) -> Rollout:
-    """Run the agent over what it read once more: the same episodes and actions, the outputs of today's weights."""
+    """Return a rollout with the outputs of the agent's present weights for what it read then."""
     views = rollout.views or []
     if rollout.images is not None and agent.encoder_version is None:
         items = agent.encode(rollout.images).unbind()
@@ -103,13 +103,13 @@ def replay(rollout: Rollout, agent: Agent) -> Rollout:
 def learning_curves(
     simulation: PoolSimulation, actor: Actor[PoolState], generator: torch.Generator, tasks: PoolTasks | None = None
 ) -> Tensor:
-    """Let a strategy or a policy pick the rows it thinks best, and return the scores `[T + 1, E]`.
+    """Play one batch of pools, picking the rows of highest utility, and return the scores `[T + 1, E]`.
 
     Args:
-        simulation: where it acts.
-        actor: strategy or policy.
+        simulation: it is reset first.
+        actor: a strategy or a policy.
         generator: breaks ties.
-        tasks: to be played; None to draw them.
+        tasks: the tasks to play; None to draw them.
     """
 
     def choose(utilities: Tensor, mask: Tensor) -> Tensor:

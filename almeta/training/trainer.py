@@ -1,4 +1,4 @@
-"""The training loop, one for all agents: collect, loss, step, log, now and then evaluate and checkpoint."""
+"""The training loop of all agents: collect, loss, step, log; regularly evaluate and write a checkpoint."""
 
 import math
 import signal
@@ -29,10 +29,10 @@ LAST, BEST = "last.pt", "best.pt"
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how often.
+    """The number of batches, and the intervals between records, evaluations and checkpoints.
 
     Attributes:
-        batches: when training is done.
+        batches: batches to train on.
         log_every: batches per training record.
         evaluate_every: batches between evaluations; one more at the end.
         checkpoint_every: batches between checkpoints; one more at the end.
@@ -54,19 +54,19 @@ class Trainer:
     """Trains one agent in one folder.
 
     Attributes:
-        agent: who learns.
-        simulation: what it learns from; training classes or data sets only.
+        agent: learns.
+        simulation: of training classes or data sets only.
         optimizer: of the agent's parameters.
         generator: draws the agent's exploration.
-        evaluations: measures, by the name of their classes. "train" also chooses the best checkpoint; "test" is
-            recorded and nothing more: no step of training depends on it.
-        folder: where `metrics.jsonl`, `last.pt` and `best.pt` go.
-        schedule: how long and how often.
+        evaluations: by the name of their classes. "train" also chooses the best checkpoint; "test" is only recorded: no
+            step of training depends on it.
+        folder: holds `metrics.jsonl`, `last.pt` and `best.pt`.
+        schedule: batches and intervals.
         config: plain values that rebuild the run; kept in every checkpoint.
         anneal_lr: let the learning rate fall linearly to zero over the schedule.
         max_grad_norm: scale gradients down to this norm; None leaves them.
         loggers: further places for the records.
-        track: wraps the range of batches still to come, to show how far the run is.
+        track: wraps the range of remaining batches, to show progress.
         score: the measure that chooses the best checkpoint; higher is better.
     """
 
@@ -86,7 +86,7 @@ class Trainer:
 
     batch: int = field(default=0, init=False)
     best: float | None = field(default=None, init=False)
-    judged: bool = field(default=True, init=False)  # whether the evaluation that is due after this batch was made
+    judged: bool = field(default=True, init=False)  # whether the evaluation after this batch is done
 
     def __post_init__(self) -> None:
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -94,7 +94,7 @@ class Trainer:
         self._metrics = JsonLines(self.folder / METRICS)
 
     def train(self) -> None:
-        """Train until the schedule's end, from the start or from where `restore` has put it.
+        """Train until the schedule's end, from the start or from the checkpoint that was restored.
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, with a checkpoint of the last whole batch in the folder.
@@ -137,10 +137,10 @@ class Trainer:
         save_checkpoint(self.folder / name, content)
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Go on from a checkpoint as if the run had never stopped; later lines of metrics are dropped.
+        """Continue from a checkpoint as if the run had never stopped; later lines of metrics are dropped.
 
         Raises:
-            AlmetaError: if the checkpoint is of other classes, another network or another kind of device.
+            AlmetaError: if the checkpoint is damaged, or of other classes, another network or kind of device.
         """
         check_data(content, self.simulation.identity)
         load_weights(self.agent, content["agent"])
@@ -151,8 +151,9 @@ class Trainer:
             states = {name: content["generators"][name] for name in self._generators()}
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise AlmetaError(f"the checkpoint is damaged ({error}); use another one, such as {BEST}") from error
-        for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-            group["lr"] = rate  # today's: after diverging, one goes on with a lower one
+        if not self.anneal_lr:
+            for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+                group["lr"] = rate  # the present one: a diverged run continues with a lower one
         for name, generator in self._generators().items():
             try:
                 generator.set_state(states[name])
@@ -202,12 +203,12 @@ class Trainer:
         )
 
     def _conclude_batch(self, stop: "_Stop") -> None:
-        """Evaluate and write a checkpoint where that is due; leave if asked to."""
+        """Evaluate and write a checkpoint if that is due; raise Interrupted if the run was asked to stop."""
         if not self.judged and not stop.received:
             try:
                 with stop.at_once():
                     summaries = {part: evaluate(self.agent) for part, evaluate in self.evaluations.items()}
-            except KeyboardInterrupt:  # the evaluation is made when the run goes on
+            except KeyboardInterrupt:  # the resumed run makes the evaluation
                 if not stop.received:
                     raise
             else:
@@ -224,7 +225,7 @@ class Trainer:
         score = summaries["train"][self.score] if "train" in summaries else None
         if score is not None and (self.best is None or score > self.best):
             self.best = score
-            self.save(BEST)  # last, so that who goes on from it has all records of this batch
+            self.save(BEST)  # last: a run that continues from it has all records of this batch
 
     def _log(self, record: dict[str, Any]) -> None:
         for logger in (self._metrics, *self.loggers):
@@ -233,14 +234,14 @@ class Trainer:
 
 @dataclass
 class _Stop:
-    """Whether the run was asked to stop, and whether it may be stopped in the middle of what it does now."""
+    """Whether the run was asked to stop, and whether a signal may interrupt what it does now."""
 
     received: bool = False
     interruptible: bool = False
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within the block, whoever asks the run to stop raises KeyboardInterrupt."""
+        """Let a signal raise KeyboardInterrupt within the block."""
         self.interruptible = True
         try:
             yield
@@ -250,7 +251,7 @@ class _Stop:
 
 @contextmanager
 def _stop_signals() -> Iterator[_Stop]:
-    """Within the block, Ctrl-C and SIGTERM are noted instead of stopping the run; a second one, of either, stops it."""
+    """Record Ctrl-C and SIGTERM within the block instead of stopping; a second signal stops the run."""
     stop = _Stop()
 
     def restore() -> None:

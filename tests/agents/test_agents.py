@@ -556,6 +556,8 @@ def test_options_out_of_range_are_refused(name, options, message):
     config = {"_target_": f"almeta.agents.{name}", **options}
     with pytest.raises(AlmetaError, match=rf"agent\.{message}"):
         build(config, "agent", network=small_network(), inputs=Images(PIXELS, SLOTS))
+    with pytest.raises(AlmetaError, match=rf"agent\.{message}"):
+        AGENTS[name](small_network(), Images(PIXELS, SLOTS), **options)
 
 
 def test_balanced_exploration_is_of_streams_alone():

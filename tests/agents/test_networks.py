@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from almeta.agents import EpisodicNetwork
+from almeta.agents import EpisodicNetwork, LSTMNetwork, PoolScorer, RecurrentPoolScorer
 from almeta.errors import AlmetaError
-from almeta.inputs import Images
+from almeta.inputs import Candidates, Images
 from almeta.seeding import make_generator, seeded_weights
-from almeta.stream import StreamState
+from almeta.stream import ENCODED_AT_ONCE, StreamState
 from almeta.training.rollout import greedy, play, replay
 from tests.agents.streams import NETWORKS, PIXELS, glyphs, make_agent, make_streams, play_exploring, small_network
 
@@ -123,6 +123,31 @@ def test_a_frozen_encoder_stays_as_it_is(stream):
     assert not before.requires_grad
     # an image has the same code whatever it is shown with: batch normalisation uses fixed statistics
     torch.testing.assert_close(network.encode(images[2:3]), before[2:3])
+
+
+def test_many_images_are_encoded_in_blocks_as_kept_codes_are():
+    network, sizes = episodic(), []
+    network.encoder.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
+    images = torch.rand(2, 600, PIXELS, generator=make_generator(0, "test"))
+    codes = network.encode(images)
+    assert sizes == [512, 512, 176] and ENCODED_AT_ONCE == 512
+    assert torch.equal(codes[0, :512], network.encoder(images[0, :512]))
+
+
+@pytest.mark.parametrize(
+    "network, options, message",
+    [
+        (LSTMNetwork, {"hidden_size": 0}, "hidden_size is 0; it must be a whole number of at least 1"),
+        (EpisodicNetwork, {"capacity": 0}, "capacity is 0; it must be a whole number from 1 to 10000"),
+        (EpisodicNetwork, {"code_size": 2.5}, r"code_size is 2\.5; it must be a whole number"),
+        (PoolScorer, {"prior": "best"}, "prior is 'best'; it must be 'margin' or 'entropy' or 'none'"),
+        (RecurrentPoolScorer, {"prior_weight": -1}, "prior_weight is -1; it must be a number of at least 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(network, options, message):
+    inputs = Images(PIXELS, 3) if network.kind == "stream" else Candidates()
+    with pytest.raises(AlmetaError, match=rf"network\.{message}"):
+        network(inputs, **options)
 
 
 def test_kept_codes_follow_the_encoder(monkeypatch):

@@ -215,3 +215,52 @@ def test_predict_breaks_ties_by_the_generator():
     generator = make_generator(0, "test")
     assert {int(agent.predict(observation, generator=generator)[0]) for _ in range(100)} == {1, 2, 4, 5}
     assert agent.predict(observation)[0] == 1
+
+
+# --- what does not fit ---
+
+
+@every_kind
+@pytest.mark.parametrize("mask", [[[1, 1], [1]], [[1, 0], 1]])
+def test_a_mask_that_is_no_array_is_an_error(kind, mask):
+    agent, observation = make_actor("PPO", RECURRENT[kind]), observe(kind, 2)
+    with pytest.raises(AlmetaError, match="the action mask is no array of numbers; give numbers in rows of equal len"):
+        agent.predict(observation, action_mask=mask)
+
+
+@every_kind
+@pytest.mark.parametrize("starts", [[True], [False] * 3, [[True, False]]])
+def test_starts_of_other_episodes_are_an_error(kind, starts):
+    agent, observation = make_actor("PPO", RECURRENT[kind]), observe(kind, 2)
+    with pytest.raises(AlmetaError, match=r"episode_start has the shape \[.*\]; here it is \[2\]"):
+        agent.predict(observation, episode_start=starts)
+
+
+@pytest.mark.parametrize("shape", [(SLOTS + PIXELS + 1,), (3, SLOTS + PIXELS - 1), (1, 3, SLOTS + PIXELS), ()])
+def test_an_observation_of_another_stream_is_an_error(shape):
+    agent = make_actor("PPO", "LSTMNetwork")
+    with pytest.raises(AlmetaError, match=rf"the observation has the shape .*; here it is \[E, {SLOTS + PIXELS}\]"):
+        agent.predict(np.zeros(shape, np.float32))
+    with pytest.raises(AlmetaError, match="the observation is no array of numbers"):
+        agent.predict(observe("pool", 3))
+
+
+@pytest.mark.parametrize(
+    "name, shape, wanted",
+    [
+        ("candidates", (3, 9, F + 1), rf"\[E, N, {F}\]"),
+        ("candidates", (3,), rf"\[E, N, {F}\]"),
+        ("pool", (3, G - 1), rf"\[3, {G}\]"),
+        ("pool", (2, G), rf"\[3, {G}\]"),
+    ],
+)
+def test_an_observation_of_another_pool_is_an_error(name, shape, wanted):
+    observation = observe("pool", 3) | {name: np.zeros(shape, np.float32)}
+    with pytest.raises(AlmetaError, match=rf"observation\['{name}'\] has the shape .*; here it is {wanted}"):
+        make_actor("PPO", "PoolScorer").predict(observation)
+
+
+@pytest.mark.parametrize("observation", [np.zeros(9), {"candidates": np.zeros((9, F))}])
+def test_an_observation_of_no_pool_is_an_error(observation):
+    with pytest.raises(AlmetaError, match="the observation has no 'candidates' and 'pool'"):
+        make_actor("PPO", "PoolScorer").predict(observation)

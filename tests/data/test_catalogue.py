@@ -119,6 +119,14 @@ def test_options_of_a_registered_data_set_are_checked(options, message):
 
 
 @pytest.mark.usefixtures("registry")
+def test_a_registered_function_may_have_arguments_that_must_be_given():
+    register_dataset("my_own", lambda n: stripes(n))
+    assert len(load_dataset("my_own", n=6)) == 6
+    with pytest.raises(AlmetaError, match="data set my_own is not complete: missing a required argument: 'n'"):
+        load_dataset("my_own")
+
+
+@pytest.mark.usefixtures("registry")
 def test_registering_again():
     register_dataset("my_stripes", stripes)
     register_dataset("my_stripes", stripes)
@@ -142,9 +150,9 @@ def test_a_name_that_is_taken(name):
             register_dataset(name, load)
 
 
-@pytest.mark.parametrize("name", ["", "csv:mine", "my set", "a/b", "a,b"])
+@pytest.mark.parametrize("name", ["", "csv:mine", "my set", "a/b", "a,b", 3, None])
 def test_a_name_that_commands_could_not_take(name):
-    with pytest.raises(AlmetaError, match=rf"data set '{name}': a name has letters, digits, dots, hyphens and"):
+    with pytest.raises(AlmetaError, match=rf"data set {name!r}: a name has letters, digits, dots, hyphens and"):
         register_dataset(name, stripes)
 
 

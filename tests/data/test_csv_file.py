@@ -166,6 +166,10 @@ def test_row_numbers_without_a_name_are_left_out_of_any_table(numbers, load):
         assert load(f",a,target\n{rows}").columns == ("a",)
     assert load(f"b,a,target\n{rows}").columns == ("b", "a")
     assert load(",a,target\n3,5,x\n1,6,y\n").columns == ("Unnamed: 0", "a")
+    labels = load(",a\nx,5\ny,6\n", target="Unnamed: 0")
+    assert (labels.class_names, labels.columns) == (("x", "y"), ("a",))
+    with pytest.raises(AlmetaError, match="unknown target column ''.*Known: Unnamed: 0, a"):
+        load(",a\nx,5\ny,6\n", target="")
 
 
 def test_a_few_cells_that_are_no_numbers(load):

@@ -358,6 +358,12 @@ def test_record_of_a_file(data):
     path.with_name("file.gz.json").write_text(json.dumps({"sha256": "0"}))
     with pytest.raises(AlmetaError, match=f"is damaged .* expected sha256 0, found sha256 {sha256}"):
         catalogued(path)
-    path.with_name("file.gz.json").write_text("half of")
-    with pytest.raises(AlmetaError, match=r"file.gz.json cannot be read \(.*\); replace it, or remove it"):
-        catalogued(path)
+    for damaged in ("half of", "[1]", "7", "null"):
+        path.with_name("file.gz.json").write_text(damaged)
+        with pytest.raises(AlmetaError, match=r"file.gz.json cannot be read \(.*\); replace it, or remove it"):
+            catalogued(path)
+    path.with_name("file.gz.json").unlink()
+    for damaged in ("[]", '{"datasets": [7]}', '{"datasets": [{"name": "file"}]}'):
+        shared.write_text(damaged)
+        with pytest.raises(AlmetaError, match=r"catalogue.json cannot be read \(.*\); replace it, or remove it"):
+            catalogued(path)

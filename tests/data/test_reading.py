@@ -247,6 +247,20 @@ def test_dates_by_the_second_stay_apart(load):
     np.testing.assert_allclose(np.diff(data.x[:, 0]) * 86400, [1, 1, 0], atol=0.01)
 
 
+def test_dates_beyond_those_of_nanoseconds(load):
+    assert values(load(table(["when", "target"], ["9999-12-31", "1600-01-01", "1970-01-03"]))) == [2932896, -135140, 2]
+
+
+def test_numbers_that_look_like_dates_far_away(load):
+    data = load(table(["a", "target"], ["4265.02", "3617.11", "3100.05", "2,024.5"]).replace("2,024.5", '"2,024.5"'))
+    np.testing.assert_array_equal(data.x[:, 0], np.array([4265.02, 3617.11, 3100.05, 2024.5], np.float32))
+
+
+def test_powers_of_ten_have_no_separators_of_thousands(load):
+    cells = ["3.008e+03", "1.250e+01", "9.999e-02"]
+    assert values(load(table(["a", "target"], cells, separator=";"))) == [float(np.float32(cell)) for cell in cells]
+
+
 def test_dates_that_can_be_read_in_two_ways(load):
     with pytest.warns(
         UserWarning, match=r"dates such as '1/2/2024', which may mean %m/%d/%Y or %d/%m/%Y .* read as %m/"

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from almeta.data import Dataset, load_dataset
-from almeta.data.rows import overlap, same_rows, share_of_rows, sketch
+from almeta.data.rows import share_of_rows, sketch
 from almeta.data.suites import group_of, suite
 from tests.data.conftest import published
 
@@ -15,6 +15,14 @@ def made(x, categories=None, name="made", **fields):
     y = np.arange(len(x)) % 2
     fields = {"missing": bool(np.isnan(x).any()), "categories": categories or {}} | fields
     return Dataset(name, x, y, ("a", "b"), "here", **fields)
+
+
+def overlap(one, other):
+    return share_of_rows(sketch(one), sketch(other))
+
+
+def same_rows(one, other):
+    return overlap(one, other) > 0.5
 
 
 def numbers(n=300, d=5, seed=0):

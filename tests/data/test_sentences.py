@@ -62,6 +62,7 @@ def test_values(load_once):
         (gzip.compress(b""), "is not a file of sentences: line 1"),
         (gzip.compress(b"label\ttext\tsplit\n\xe9\tx\ty\n"), "cannot be read: .*utf-8"),
     ],
+    ids=range(6),  # not the bytes: they hold the time
 )
 def test_damaged_file(content, message, data, cache):
     put(data, content)

@@ -306,6 +306,19 @@ def test_mistakes_in_options():
         single(budget=28).reset()
 
 
+def test_a_file_of_another_folder_and_one_written_anew_are_read_anew(monkeypatch, tmp_path):
+    def shown(folder, number):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        rows = "".join(f"{place % 7},{number},{'xy'[place % 2]}\n" for place in range(40))
+        (tmp_path / folder / "my.csv").write_text(f"a,b,label\n{rows}")
+        return PoolSelectionEnv("csv:my.csv", pool_size=10, budget=2).batch.simulation.sampler.datasets[0].x[0, 1]
+
+    assert [shown("one", 1), shown("two", 2), shown("two", 3)] == [1, 2, 3]
+    one, other = (PoolSelectionEnv("iris").batch.simulation.sampler.datasets[0] for _ in range(2))
+    assert one is other  # what never changes is loaded once
+
+
 # --- no leak ---
 
 

@@ -198,8 +198,17 @@ def test_mistakes(make, options, message):
 
 
 def test_streams_of_another_shape_are_not_played(make, by_hand):
-    with pytest.raises(ValueError, match=r"\[T, E\] = \[4, 2\]; here they are \[30, 2\]"):
+    with pytest.raises(ValueError, match=r"\[T, E / group\] = \[4, 2\]; here they are \[30, 2\]"):
         make().reset(by_hand)
+
+
+def test_a_group_plays_each_stream_given_as_neighbours(make, by_hand):
+    simulation = make(6, length=4, group=3)
+    simulation.reset(by_hand)
+    assert torch.equal(simulation.tasks.items, by_hand.items.repeat_interleave(3, 1))
+    assert simulation.target.tolist() == [2, 2, 2, 1, 1, 1]
+    with pytest.raises(ValueError, match=r"= \[4, 6\]; here they are \[4, 2\]"):
+        simulation.reset(simulation.tasks)
 
 
 def test_the_yaml_has_the_values_of_the_options():

@@ -388,12 +388,20 @@ def test_a_named_data_set_is_loaded_and_turned_once(monkeypatch, tiny_images):
 
     monkeypatch.setattr(stream, "load_dataset", load)
     stream._part.cache_clear()
-    single, batch = OneShotStreamEnv("tiny"), OneShotStreamVectorEnv(5, "tiny", length=3)
-    assert calls == ["tiny"]
+    single, batch = OneShotStreamEnv("digits"), OneShotStreamVectorEnv(5, "digits", length=3)
+    assert calls == ["digits"]
     assert single.batch.simulation.sampler.images is batch.simulation.sampler.images
-    OneShotStreamEnv("tiny", part="test", train_classes=3)
-    assert calls == ["tiny", "tiny"]
+    OneShotStreamEnv("digits", part="test", train_classes=3)
+    assert calls == ["digits", "digits"]
     stream._part.cache_clear()
+
+
+def test_a_file_that_was_written_anew_is_read_anew(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for number in (0.25, 0.5):
+        (tmp_path / "my.csv").write_text("a,b,label\n" + f"{number},0,x\n{number},1,y\n" * 3)
+        env = OneShotStreamEnv("csv:my.csv", part="all", classes=2, length=4, rotations=False)
+        assert (env.batch.simulation.sampler.images[:, 0] == number).all()
 
 
 def test_one_class_and_all_classes_are_not_confused(tiny_images):

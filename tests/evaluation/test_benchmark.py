@@ -22,7 +22,6 @@ from almeta.evaluation.cells import CellStore
 from almeta.registry import Table
 from almeta.runs import pools as runs
 from almeta.runs.config import BenchmarkConfig
-from almeta.sources import closure_digest, source_digest
 from almeta.strategies import make_strategy, strategy_class, strategy_names
 from tests.small_config import compose_config
 
@@ -362,8 +361,6 @@ def test_the_key_tells_apart_whatever_curves_depend_on():
 
 def key_of(contender, learner="logistic_regression"):
     """The key of a cell, with all sources read anew."""
-    source_digest.cache_clear()
-    closure_digest.cache_clear()
     return make_setting(f"learner={learner}").key("iris", "x", contender)
 
 
@@ -372,14 +369,12 @@ def changed(tmp_path, monkeypatch):
     """Makes almeta believe that a module's source has one more line: `changed("almeta.pool")`."""
 
     def change(module):
-        file = Path(sys.modules[module].__file__)
+        file = Path(str(sys.modules[module].__file__))
         copy = tmp_path / file.name
         copy.write_bytes(file.read_bytes() + b"# changed\n")
         monkeypatch.setattr(sys.modules[module], "__file__", str(copy))
 
-    yield change
-    source_digest.cache_clear()
-    closure_digest.cache_clear()
+    return change
 
 
 OF_ALL = (
@@ -445,7 +440,7 @@ def test_a_new_strategy_changes_no_key(tmp_path, monkeypatch):
     assert {name: key_of(StrategySpec(name)) for name in STRATEGIES} == before
     own = {key_of(StrategySpec.read({"name": "newest_of_tests", "power": power})) for power in (1, 2)}
     assert len(own) == 2
-    (tmp_path / "newest_of_tests.py").write_text(Path(module.__file__).read_text() + "# changed\n")
+    (tmp_path / "newest_of_tests.py").write_text(Path(str(module.__file__)).read_text() + "# changed\n")
     assert key_of(StrategySpec.read({"name": "newest_of_tests", "power": 1})) not in own
     assert {name: key_of(StrategySpec(name)) for name in STRATEGIES} == before
 

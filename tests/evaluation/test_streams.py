@@ -5,8 +5,11 @@ from almeta.agents import PPO, LSTMNetwork
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.evaluation.streams import evaluate
 from almeta.inputs import Images
-from almeta.seeding import make_generator
+from almeta.seeding import make_generator, seeded_weights
+from almeta.strategies import Actor
 from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest
+from almeta.tasks import StreamTasks
+from almeta.training.rollout import greedy, play
 
 
 @pytest.fixture
@@ -89,10 +92,61 @@ def test_an_agent_is_judged_greedily_and_without_a_graph(streams):
     agent.step = lambda *args: outputs.append(step(*args)) or outputs[-1]  # type: ignore[func-returns-value,method-assign]
     evaluate(agent, simulation, 4, seed=0)
     assert len(outputs) == 10
-    assert not any(output.utilities.requires_grad or output.value.requires_grad for output, _ in outputs)
+    assert all(output.value is not None and not output.value.requires_grad for output, _ in outputs)
+    assert not any(output.utilities.requires_grad for output, _ in outputs)
     assert all(parameter.grad is None for parameter in agent.parameters())
 
 
 def test_request_rates_along_a_script(streams):
     rates = evaluate(AlwaysRequest(3), streams().scripted([[0, 2], [1, 1]]), 4, seed=0).step_request_rates
     assert rates == [1.0, 1.0, 1.0]
+
+
+# ---- how many episodes at once
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4])
+@pytest.mark.parametrize("who", ["agent", "rule"])
+def test_an_episode_is_played_alike_whatever_batch_it_is_in(streams, at_once, who):
+    """Utilities agree but for the last bits of float32; and with them actions and rewards."""
+    whole = streams(num_envs=12)
+    with seeded_weights(3):
+        agent = PPO(lambda **shape: LSTMNetwork(**shape, hidden_size=8), Images(whole.num_pixels, 3)).eval()
+    actor: Actor = agent if who == "agent" else NearestLabelled(3, 1.4, 10)
+
+    def played(simulation, tasks):
+        steps = list(play(simulation, actor, greedy(make_generator(0, "ties")), tasks))
+        utilities = torch.stack([step.outputs.utilities for step in steps]).detach()
+        return utilities, torch.stack([step.outcome.reward for step in steps])
+
+    whole.reset()
+    tasks = whole.tasks
+    expected = played(whole, tasks)
+    parts = []
+    for begin in range(0, 12, at_once):
+        part = StreamTasks(*(field[:, begin : begin + at_once] for field in vars(tasks).values()))
+        parts.append(played(streams(num_envs=at_once), part))
+    utilities, rewards = (torch.cat(each, 1) for each in zip(*parts, strict=True))
+    torch.testing.assert_close(utilities, expected[0], rtol=1e-5, atol=1e-5)
+    clear = expected[0].topk(2, -1).values.diff(dim=-1).abs().squeeze(-1) > 1e-4  # no tie to be broken
+    same_so_far = (~clear).cumsum(0) == 0
+    share = same_so_far.float().mean()
+    assert share > 0.9, share
+    assert torch.equal(rewards[same_so_far], expected[1][same_so_far])
+
+
+def test_how_many_play_at_once_decides_which_streams_are_drawn_and_nothing_else(streams):
+    """The streams of a seed depend on it, as their order of drawing does; the mean does not, but for chance."""
+    results = {}
+    for at_once in (40, 250, 1000):
+        results[at_once] = evaluate(NearestLabelled(3, 1.4, 10), streams(num_envs=at_once), 2000, seed=0).summary()
+    assert {summary["episodes"] for summary in results.values()} == {2000}
+    returns = [summary["mean_return"] for summary in results.values()]
+    assert len(set(returns)) == 3
+    half_widths = [summary["intervals"]["mean_return"] for summary in results.values()]
+    assert max(returns) - min(returns) < 2 * max(half_widths)
+    # As many at once as there are episodes, or more, is all the same.
+    assert (
+        evaluate(NearestLabelled(3, 1.4, 10), streams(num_envs=5000), 1000, seed=0).summary()
+        == evaluate(NearestLabelled(3, 1.4, 10), streams(num_envs=1000), 1000, seed=0).summary()
+    )

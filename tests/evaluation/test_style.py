@@ -1,7 +1,9 @@
 import itertools
+import signal
 
 import numpy as np
 import pytest
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from almeta.evaluation.style import legend, looks, places, png
@@ -79,3 +81,20 @@ def _lab(colour: str) -> np.ndarray:
     xyz = to_xyz @ linear / np.array([0.9505, 1.0, 1.0888])
     x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_a_stop_waits_until_a_figure_is_drawn():
+    """Within matplotlib's renderer it would become a ValueError."""
+    drawn = []
+
+    class Stopping(Artist):
+        def draw(self, renderer):
+            signal.raise_signal(signal.SIGINT)
+            drawn.append("whole")
+
+    figure = Figure()
+    figure.add_artist(Stopping())
+    with pytest.raises(KeyboardInterrupt):
+        png(figure)
+    assert drawn == ["whole"]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()

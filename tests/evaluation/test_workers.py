@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from almeta import registry
 from almeta.errors import AlmetaError
 from almeta.evaluation.workers import in_workers, make_workers
 
@@ -65,13 +66,29 @@ def is_running(process: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for processes")
-def test_workers_end_when_the_benchmark_is_killed(tmp_path):
-    line = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "datasets=[digits,breast_cancer]", "jobs=2"]
-    line += ["strategies=[random,margin,entropy,core_set]", "repeats=1000", "budget=100", "out=out"]
-    process = subprocess.Popen(line, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-3, stderr=-3)
+@pytest.mark.parametrize(
+    ("line", "begun", "files"),
+    [
+        (
+            "benchmark.py datasets=[digits,breast_cancer] strategies=[margin] repeats=9999 budget=99 out=out jobs=2",
+            "out/cells.sqlite",
+            1,
+        ),
+        (
+            "train.py -m seed=0,1 experiment=pool/quickstart batches=999 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+            "runs/pool_quickstart/sweep/*/last.pt",
+            2,
+        ),
+    ],
+)
+def test_workers_end_when_the_command_is_killed(tmp_path, line, begun, files):
+    script, *overrides = line.split()
+    asked = [sys.executable, str(ROOT / "scripts" / script), *overrides]
+    process = subprocess.Popen(asked, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-3, stderr=-3)
     try:
         deadline = time.monotonic() + 120
-        while len(workers := children(process.pid)) < 4:  # two of them only watch over shared memory
+        # Two of the processes only watch over shared memory.
+        while len(workers := children(process.pid)) < 4 or len(list(tmp_path.glob(begun))) < files:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         time.sleep(1)
@@ -85,3 +102,44 @@ def test_workers_end_when_the_benchmark_is_killed(tmp_path):
         process.kill()
         for worker in filter(is_running, workers):
             os.kill(worker, signal.SIGKILL)
+
+
+OF_ONES_OWN = """
+from almeta.data import load_dataset, register_dataset
+from almeta.strategies import PoolStrategy, register_strategy
+
+@register_strategy
+class FirstFeature(PoolStrategy):
+    name = "first_feature"
+
+    def score(self, state):
+        return state.x[..., 0]
+
+def my_rows():
+    return load_dataset("iris")
+
+register_dataset("my_rows", my_rows)
+"""
+
+
+@pytest.mark.slow
+def test_workers_know_what_modules_of_ones_own_register(tmp_path):
+    (tmp_path / "of_ones_own.py").write_text(OF_ONES_OWN, "utf-8")
+    line = (
+        "benchmark.py modules=[of_ones_own] datasets=[my_rows,iris] strategies=[random,first_feature] "
+        "repeats=2 budget=2 out=out jobs=2"
+    )
+    script, *overrides = line.split()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))}
+    asked = [sys.executable, str(ROOT / "scripts" / script), *overrides]
+    result = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "first_feature" in (tmp_path / "out" / "summary.csv").read_text("utf-8")
+
+
+def test_workers_trust_what_is_trusted_here(monkeypatch):
+    monkeypatch.setattr(registry, "_trusted", set())
+    registry.import_modules(["colorsys"])
+    registry.trust("not.loaded")
+    asked = [("colorsys",), ("not.loaded",)]
+    assert sorted(in_workers(make_workers(2, "loky", {}), registry.is_trusted, asked)) == [False, True]

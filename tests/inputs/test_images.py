@@ -25,6 +25,8 @@ def test_names_tell_the_sizes():
 def test_sizes_of_a_config_are_checked(sizes):
     with pytest.raises(AlmetaError, match=r"inputs\.num_\w+ is .*; it must be a whole number of at least 1"):
         build({"_target_": "almeta.inputs.Images", **sizes}, "inputs")
+    with pytest.raises(AlmetaError, match=r"inputs\.num_\w+ is .*; it must be a whole number of at least 1"):
+        Images(**sizes)
 
 
 def test_an_observation_is_the_label_and_then_the_image():

@@ -9,7 +9,7 @@ from almeta.data import load_dataset
 from almeta.envs import PoolSelectionEnv
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
-from almeta.inputs.inputs import check_mask, episode_starts
+from almeta.inputs.inputs import read_mask, read_starts
 from tests.strategies.pools import make_pools
 
 CPU = torch.device("cpu")
@@ -87,21 +87,21 @@ def test_an_environment_shows_them():
 
 
 def test_a_mask_becomes_bool():
-    for kind in (torch.int8, torch.float32, torch.int64, torch.bool):
-        mask = check_mask(torch.tensor([[1, 0], [0, 1]]).to(kind), (2, 2))
+    for kind in (np.int8, np.float32, np.int64, bool):
+        mask = read_mask(np.array([[1, 0], [0, 1]], kind), (2, 2), CPU)
         assert mask.dtype == torch.bool and mask.tolist() == [[True, False], [False, True]]
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (3, 2), (1, 2, 2), ()])
 def test_a_mask_of_another_shape_is_told(shape):
     with pytest.raises(AlmetaError, match=r"the action mask has the shape \[.*\]; here it is \[2, 2\]"):
-        check_mask(torch.ones(shape), (2, 2))
+        read_mask(np.ones(shape), (2, 2), CPU)
 
 
 @pytest.mark.parametrize("mask", [[[0, 0], [0, 0]], [[1, 1], [0, 0]]])
 def test_a_mask_that_allows_nothing_is_told(mask):
     with pytest.raises(AlmetaError, match="the action mask allows nothing; at least one action must be 1 in each"):
-        check_mask(torch.tensor(mask), (2, 2))
+        read_mask(mask, (2, 2), CPU)
 
 
 # --- starts ---
@@ -118,5 +118,5 @@ def test_a_mask_that_allows_nothing_is_told(mask):
     ],
 )
 def test_starts_of_all_or_of_each(start, expected):
-    found = episode_starts(start, 3, CPU)
+    found = read_starts(start, 3, CPU)
     torch.testing.assert_close(found, None if expected is None else torch.tensor(expected))

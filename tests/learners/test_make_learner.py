@@ -1,5 +1,7 @@
 """Learners by name, with options, registered, and of one's own."""
 
+from functools import partial
+
 import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
@@ -10,7 +12,7 @@ from sklearn.svm import SVC
 
 import almeta.learners
 from almeta import registry
-from almeta.build import find_target
+from almeta.build import config_names, find_target, named_config
 from almeta.checks import Positive
 from almeta.data import load_dataset
 from almeta.envs import PoolSelectionVectorEnv
@@ -40,6 +42,11 @@ def test_by_name_and_with_options():
     assert make_learner({"name": "svc", "C": 10}) == make_learner(Spec("svc", (("C", 10),))) == svc(C=10)
     assert make_learner("ridge") == Ridge()
     assert make_learner({"name": "logistic_regression", "C": 0.5}) == LogisticRegression(C=0.5)
+
+
+@pytest.mark.parametrize("name", config_names("learner"))
+def test_every_shipped_name_makes_the_defaults(name):
+    assert make_learner(name) == find_target(named_config("learner", name)["_target_"], "learner")()
 
 
 def test_what_is_a_learner_already_stays_as_it_is():
@@ -93,6 +100,30 @@ def test_what_is_registered_may_be_a_classifier_of_scikit_learn():
     register_learner("bayes", GaussianNB)
     bayes = make_learner({"name": "bayes", "var_smoothing": 0.1})
     assert isinstance(bayes, Scikit) and bayes.estimator.var_smoothing == 0.1
+
+
+def test_what_is_registered_may_be_a_partial():
+    register_learner("sharp", partial(shrunken, temperature=3.0))
+    assert make_learner("sharp") == Prototype(temperature=3.0)
+    assert make_learner({"name": "sharp", "temperature": 4.0}) == Prototype(temperature=4.0)
+    with pytest.raises(AlmetaError, match=r"learner sharp\.temperature is -1"):
+        make_learner({"name": "sharp", "temperature": -1})
+    assert registry.is_trusted(__name__) and not registry.is_trusted("functools")
+    with pytest.raises(AlmetaError, match="there is another learner 'sharp' already"):
+        register_learner("sharp", partial(shrunken, temperature=5.0))
+
+
+def test_what_cannot_be_called_is_not_registered():
+    with pytest.raises(AlmetaError, match="learner 'x': make is 3; it must be a function that returns a learner"):
+        register_learner("x", 3)  # type: ignore[arg-type]
+    with pytest.raises(AlmetaError, match="unknown learner 'x'"):
+        make_learner("x")
+
+
+def test_an_option_that_must_be_given():
+    register_learner("own", lambda temperature: Prototype(temperature))
+    with pytest.raises(AlmetaError, match="learner own is not complete: missing a required argument: 'temperature'"):
+        make_learner("own")
 
 
 def test_a_config_may_name_what_is_registered_and_what_stands_beside_it():

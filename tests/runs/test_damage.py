@@ -71,6 +71,7 @@ def test_config(run, kind, damage):
 def test_config_of_wrong_types(run, kind):
     path = run / "config.yaml"
     config = yaml.safe_load(path.read_text())
+    change: dict
     for change in ({"env": 3}, {"network": None}, {"seed": []}, {"dataset": "iris"}, {"agent": {"_target_": 5}}):
         path.write_text(yaml.safe_dump(config | change))
         assert f"holds a run with another {next(iter(change))}" in refusal(run_config(kind), run)

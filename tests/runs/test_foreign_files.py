@@ -171,14 +171,16 @@ def test_names_that_are_no_texts(file):
     key = "datasets" if file.path.suffix == ".pt" else "trained_on"
     for entry in (key, "names"):
         before = file.content[entry]
-        for change in ([[1]], [{}], [None]):
+        changes: list = [[[1]], [{}], [None]]
+        for change in changes:
             file.content[entry] = change
             assert f"it has no '{entry}' of the right kind" in file.refusal()
         file.content[entry] = before
 
 
 def test_rows_that_are_none(file):
-    for change in (None, [], "rows", {"iris": 3}, {"iris": ["a"]}):
+    changes: list = [None, [], "rows", {"iris": 3}, {"iris": ["a"]}]
+    for change in changes:
         file.content["rows"] = change
         assert "it has no 'rows' of the right kind" in file.refusal()
 

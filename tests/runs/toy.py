@@ -37,7 +37,7 @@ class ToySimulation(Simulation):
     def identity(self) -> dict[str, Any]:
         return {"datasets": [], "digest": f"{self.options.digits} digits"}
 
-    def reset(self, tasks: Tensor | None = None) -> Any:
+    def reset(self, tasks: Tensor | None = None, generators: Any = None) -> Any:
         self.time, shape = 0, (self.length + 1, self.num_envs)
         self.digits = torch.randint(self.options.digits, shape, generator=self.generator) if tasks is None else tasks
         return self.state()

@@ -105,6 +105,23 @@ def test_a_strategy_of_ones_own_is_registered_by_its_name():
 
 
 @pytest.mark.usefixtures("fresh_table")
+def test_an_option_that_must_be_given():
+    @almeta.register_strategy
+    class Weighted(PoolStrategy):
+        name = "weighted"
+
+        def __init__(self, weight: float) -> None:
+            self.weight = weight
+
+        def score(self, state):
+            return self.weight * state.prices
+
+    assert make_strategy("weighted", weight=2).weight == 2  # type: ignore[attr-defined]
+    with pytest.raises(AlmetaError, match="strategy weighted is not complete: missing a required argument: 'weight'"):
+        make_strategy("weighted")
+
+
+@pytest.mark.usefixtures("fresh_table")
 def test_it_is_a_decorator():
     @almeta.register_strategy
     class Dearest(PoolStrategy):
@@ -139,7 +156,7 @@ class Unrelated:
 
 
 @pytest.mark.usefixtures("fresh_table")
-@pytest.mark.parametrize("wrong", [Nameless, Unrelated, Cheapest(), "cheapest", None], ids=str)
+@pytest.mark.parametrize("wrong", [Nameless, Unrelated, Cheapest(), "cheapest", None], ids=range(5))
 def test_what_is_no_strategy_is_refused(wrong):
     before = strategy_names()
     with pytest.raises(AlmetaError, match="is no strategy; derive a class from PoolStrategy and give it a name"):

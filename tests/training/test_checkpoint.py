@@ -101,6 +101,20 @@ def test_cut(good, share):
         load_checkpoint(good)
 
 
+def test_a_file_that_would_take_memory_is_refused_before(good, monkeypatch):
+    """A pickle of a few bytes may ask for an array of any size."""
+    with zipfile.ZipFile(good) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in parts if name.endswith("data.pkl"))
+    parts[name] = b"cbuiltins\nbytearray\n(I3000000000\ntR."
+    with zipfile.ZipFile(good, "w") as archive:
+        for key, value in parts.items():
+            archive.writestr(key, value)
+    monkeypatch.setattr(torch, "load", lambda *args, **options: pytest.fail("it was read"))
+    with pytest.raises(AlmetaError, match=r"last\.pt is damaged or no checkpoint \(it is no archive of tensors"):
+        load_checkpoint(good)
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
@@ -118,7 +132,7 @@ def test_cut(good, share):
         b"\x89PNG\r\n\x1a\n" + bytes(100),
         bytes(1000),
     ],
-    ids=lambda value: repr(value[:12]),
+    ids=lambda value: f"{len(value)} bytes",  # not the bytes: archives hold the time
 )
 def test_foreign(tmp_path, foreign):
     path = tmp_path / "foreign.pt"

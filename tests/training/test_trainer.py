@@ -198,17 +198,22 @@ def test_a_stop_does_not_wait_for_the_end_of_an_evaluation(whole, tmp_path, numb
     assert_same_run(tmp_path, whole("QLearning"))
 
 
-def test_stopped_before_an_evaluation_that_is_due(whole, tmp_path):
+def test_stopped_before_an_evaluation_that_is_due(whole, tmp_path, monkeypatch):
     trainer = make_trainer("QLearning", tmp_path, 12)
     evaluate, asked = trainer.evaluations["train"], []
-    trainer.evaluations["train"] = lambda agent: asked.append(trainer.batch) or evaluate(agent)
+
+    def evaluate_and_note(agent):
+        asked.append(trainer.batch)
+        return evaluate(agent)
+
+    trainer.evaluations["train"] = evaluate_and_note
 
     def stop_in_batch_8(rollout, loss=trainer.agent.loss):
         if trainer.batch == 7:
             signal.raise_signal(signal.SIGINT)
         return loss(rollout)
 
-    trainer.agent.loss = stop_in_batch_8
+    monkeypatch.setattr(trainer.agent, "loss", stop_in_batch_8)
     with pytest.raises(Interrupted, match="batch 8"):
         trainer.train()
     assert asked == [4]

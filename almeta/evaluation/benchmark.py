@@ -1,7 +1,7 @@
-"""Letting strategies and policies play the same tasks, cell by cell, and keeping what is finished.
+"""Benchmarks: strategies and policies play the same tasks, cell by cell, and finished cells are kept.
 
-A cell is one contender on one data set: all its repeats in one batch. Repeat r of a data set has the same split and
-the same first labels, however many repeats there are, and with that the same oracle's answers for every contender.
+A cell is one contender on one data set, with all repeats. Repeat r of a data set has the same split, first labels and
+oracle's answers for every contender, however many repeats there are.
 """
 
 import hashlib
@@ -17,7 +17,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from almeta.data import Dataset, load_dataset, takes_option
 from almeta.envs.pool import PoolOptions, PoolSimulation
@@ -35,7 +34,7 @@ from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute, set_matmul_precision
 from almeta.training.rollout import learning_curves
 
-# Numbers in the features of one batch of pools and test rows (1 GiB): repeats of larger data sets are played in turn.
+# Most numbers in the features of one batch of pools and test rows (1 GiB). More repeats are split into batches.
 _BATCH = 1 << 28
 
 Track = Callable[[range], Iterable[int]]
@@ -48,24 +47,16 @@ class Contender(Protocol):
 
     @property
     def digest(self) -> str:
-        """A text that is equal for those who act alike."""
-        ...
+        """A text that is equal for contenders that act alike."""
 
     def check(self, dataset: str) -> None:
-        """Raise an AlmetaError if it was trained on a data set of that name, and may not be judged there."""
-        ...
+        """Raise an AlmetaError if it was trained on a data set of that name."""
 
     def on(self, dataset: Dataset) -> "Contender":
-        """Return the one who acts on a data set.
-
-        Raises:
-            AlmetaError: if it was trained on its rows.
-        """
-        ...
+        """Return the contender for a data set; raise an AlmetaError if it was trained on the data set's rows."""
 
     def make(self, generator: torch.Generator) -> Actor[PoolState]:
-        """Return whoever acts; `generator` draws for it, on the device of the pools."""
-        ...
+        """Return the actor; `generator`, on the device of the pools, draws its random numbers."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +64,11 @@ class StrategySpec(Spec):
     """A strategy with options as a contender."""
 
     def __post_init__(self) -> None:
-        make_strategy(self)  # an unknown one is told at once
+        make_strategy(self)  # raises at once if it is unknown
 
     @classmethod
     def read(cls, given: "str | Mapping[str, Any] | Spec", kind: str = "strategy") -> "StrategySpec":
-        """Return the contender that somebody wrote; see `Spec.read`."""
+        """Return the contender of a name or a mapping; see `Spec.read`."""
         spec = Spec.read(given, kind)
         return cls(spec.name, spec.options)
 
@@ -97,13 +88,13 @@ class StrategySpec(Spec):
 
 @dataclass(frozen=True)
 class WithLearner:
-    """A contender that plays with a learner of its own, in place of the setting's."""
+    """A contender with its own learner instead of the setting's."""
 
     contender: Contender
     learner: Spec
 
     def __post_init__(self) -> None:
-        make_learner(self.learner)  # an unknown one is told at once
+        make_learner(self.learner)  # raises at once if it is unknown
 
     def __str__(self) -> str:
         return f"{self.contender} with {self.learner}"
@@ -122,7 +113,7 @@ class WithLearner:
         return self.contender.make(generator)
 
 
-# What makes curves out of picks, beside the learner in use.
+# Modules that, beside the learner, turn picks into curves. A change to one of them makes old cells invalid.
 _CORE = (
     "almeta.data.preparation",
     "almeta.envs.pool",
@@ -143,13 +134,10 @@ class Setting:
     """What all cells of a benchmark share.
 
     Attributes:
-        env: options of the environment; tasks are drawn from the data sets alone, one for each episode.
-        learner: how the classifier is fit.
-        oracle: who answers.
-        repeats: tasks drawn from each data set.
-        seed: draws the tasks.
-        device: where pools lie.
-        matmul_precision: of matrix products.
+        env: options of the environment; `synthetic` and `group` have no effect.
+        repeats: number of tasks drawn from each data set.
+        seed: of the tasks.
+        device: of the pools.
         options: of `load_dataset`; each data set gets those that its loader takes.
         threads: CPU threads of a cell.
     """
@@ -173,7 +161,7 @@ class Setting:
         return {key: value for key, value in self.options.items() if takes_option(dataset, key)}
 
     def key(self, dataset: str, content: str, contender: Contender) -> str:
-        """Return a digest of all that a cell's curves depend on; `content` is one of the data set's rows."""
+        """Return a digest of all that a cell's curves depend on; `content` is the digest of the data set's rows."""
         learner = self.learner_of(contender)
         facts = [
             source_digest(*_CORE),
@@ -190,17 +178,17 @@ class Setting:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def simulation(self, dataset: Dataset, num_envs: int, purpose: str) -> PoolSimulation:
-        """Return where tasks of one data set are played; `purpose` names the random numbers of oracle and learner."""
+        """Return a simulation of one data set; `purpose` names the random numbers of oracle and learner."""
         generator = make_generator(self.seed, purpose, self.device)
         options = replace(self.env, synthetic=0.0, group=1)
         return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle)
 
     def known_as(self, dataset: Dataset) -> str:
-        """Return the name of a data set's random numbers; a file is known by its content, wherever it lies."""
+        """Return what names the random numbers of a data set: the name, or a file's content, at whatever path."""
         return dataset.content if dataset.name.startswith("csv:") else dataset.name
 
     def seeds(self, dataset: Dataset) -> list[int]:
-        """Return what draws the task of each repeat."""
+        """Return the seed of each repeat's task."""
         return [task_seed(self.seed, self.known_as(dataset), repeat) for repeat in range(self.repeats)]
 
 
@@ -208,7 +196,7 @@ def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarra
     """Return the learning curves `[T + 1, repeats]` float32 of a cell; equal cells give equal curves.
 
     Raises:
-        AlmetaError: if the data set cannot be had, or does not fit the setting.
+        AlmetaError: if the data set cannot be loaded, or does not fit the setting.
     """
     with _computing(setting):
         return _play(dataset, contender, replace(setting, learner=setting.learner_of(contender)))
@@ -216,7 +204,7 @@ def play_cell(dataset: str, contender: Contender, setting: Setting) -> np.ndarra
 
 @contextmanager
 def _computing(setting: Setting) -> Iterator[None]:
-    """Compute as a setting says within the block, and afterwards as before."""
+    """Use the setting's threads and precision within the block, and restore the old ones after it."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
         set_compute(setting.threads, setting.device, setting.matmul_precision)
@@ -230,10 +218,10 @@ def _play(dataset: str, contender: Contender, setting: Setting) -> np.ndarray:
     loaded = load_dataset(dataset, **setting.options_of(dataset))
     generator = make_generator(setting.seed, f"{contender} on {setting.known_as(loaded)}", setting.device)
     actor = contender.make(generator)
-    curves: list[Tensor] = []
-    for simulation, tasks in _batches(loaded, setting):
-        curves.append(learning_curves(simulation, actor, generator, tasks).cpu())
-    # A budget of None empties the smallest pool of a batch; batches are cut to the shortest one.
+    curves = [
+        learning_curves(simulation, actor, generator, tasks).cpu() for simulation, tasks in _batches(loaded, setting)
+    ]
+    # A budget of None empties the smallest pool of a batch: batches may have different lengths.
     shortest = min(map(len, curves))
     return torch.cat([curve[:shortest] for curve in curves], 1).numpy()
 
@@ -251,7 +239,7 @@ def _batches(dataset: Dataset, setting: Setting) -> Iterator[tuple[PoolSimulatio
 
 
 def _try_out(dataset: Dataset, setting: Setting) -> bool:
-    """Begin one task of a data set, so that what does not fit is told early; return whether it leaves out rows."""
+    """Begin one task, which raises early if the data set does not fit; return whether the task leaves out rows."""
     simulation = setting.simulation(dataset, 1, "trial")
     simulation.reset(tasks := simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
     pool, tests = tasks.x.shape[1], tasks.test_x.shape[1]
@@ -259,7 +247,7 @@ def _try_out(dataset: Dataset, setting: Setting) -> bool:
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:
-    """Return what draws the task of one repeat."""
+    """Return the seed of the task of one repeat."""
     digest = hashlib.sha256(f"{seed}/{dataset}/{repeat}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
@@ -275,44 +263,41 @@ def run_benchmark(
     track: Track = iter,
     say: Callable[[str], None] = _log.info,
 ) -> pd.DataFrame:
-    """Play all cells that are not finished yet, several at once, and return all curves.
+    """Play all cells that are not finished yet, and return all curves.
 
     Args:
         datasets: names.
         contenders: strategies and policies.
         setting: what the cells share.
-        store: an SQLite file, made if need be, that keeps finished cells; those of other settings in it are left alone.
-        jobs: cells at once.
-        backend: joblib's, such as "loky" (processes), "dask" or "ray"; None for its default.
-        backend_options: of that, such as `scheduler_host` of dask.
-        track: wraps the range of cells still to come, to show how far it is.
-        say: told what is worth knowing: pools that are cut from larger data sets, damaged cells.
+        store: an SQLite file with the finished cells, also of other settings; made if it is missing.
+        jobs: number of cells played at once.
+        backend: of joblib, such as "loky" (processes), "dask" or "ray"; None for its default.
+        backend_options: of the backend, such as `scheduler_host` of dask.
+        track: wraps the range of open cells, to show the progress.
+        say: prints notes about damaged cells and about pools that leave out rows.
 
     Returns:
         Columns `dataset, strategy, repeat, queries, score`.
 
     Raises:
-        AlmetaError: if a name stands twice, a policy was trained on a data set, or a data set cannot be had or does not
-            fit the setting, before anything is played; if a cell cannot be played, and finished ones are kept.
+        AlmetaError: before any cell is played, if a name occurs twice, a policy was trained on a data set, or a data
+            set cannot be loaded or does not fit the setting; later, if a cell fails (finished cells are kept).
     """
     keys, players = _open(datasets, contenders, setting, say)
     workers = make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
         if damaged := sum(map(cells.is_damaged, keys.values())):
             say(f"{damaged} of {len(keys)} cells in {store} are damaged: they are played again")
-        open_ = [cell for cell in keys if keys[cell] not in cells]
-        # Played in another process, where nothing is known of this one but what is handed over.
-        calls = [(name, players[name, label], setting) for name, label in open_]
-        results = in_workers(workers, _play_named, calls)
-        for _, (dataset, name, curves) in zip(track(range(len(open_))), results, strict=True):
-            cells.keep(keys[dataset, name], dataset, name, curves)
+        calls = [(cell, players[cell], setting) for cell, key in keys.items() if key not in cells]
+        for _, (cell, curves) in zip(track(range(len(calls))), in_workers(workers, _play_named, calls), strict=True):
+            cells.keep(keys[cell], *cell, curves)
         return pd.concat([_long(*cell, cells.read(key)) for cell, key in keys.items()])
 
 
 def _open(
     datasets: Sequence[str], contenders: Sequence[Contender], setting: Setting, say: Callable[[str], None]
 ) -> tuple[dict[Cell, str], dict[Cell, Contender]]:
-    """Return the key of each cell and who plays it, after checking all that can be told before anything is played."""
+    """Check all that can be checked before a cell is played; return the key and the contender of each cell."""
     _check_names(datasets, contenders)
     for contender in contenders:
         for dataset in datasets:
@@ -334,8 +319,8 @@ def _open(
     return keys, players
 
 
-def _play_named(dataset: str, contender: Contender, setting: Setting) -> tuple[str, str, np.ndarray]:
-    return dataset, str(contender), play_cell(dataset, contender, setting)
+def _play_named(cell: Cell, contender: Contender, setting: Setting) -> tuple[Cell, np.ndarray]:
+    return cell, play_cell(cell[0], contender, setting)
 
 
 def _check_names(datasets: Sequence[str], contenders: Sequence[Contender]) -> None:
@@ -350,11 +335,11 @@ def check_options(datasets: Sequence[str], options: Mapping[str, Any]) -> None:
     """Raise an AlmetaError for an option that no data set's loader takes."""
     for key, value in options.items():
         if not any(takes_option(dataset, key) for dataset in datasets):
-            load_dataset(datasets[0], **{key: value})  # raises, and says what it takes
+            load_dataset(datasets[0], **{key: value})  # raises, and names the options that the loader takes
 
 
 def _long(dataset: str, strategy: str, curves: np.ndarray) -> pd.DataFrame:
-    """Curves `[T + 1, R]` as rows of a table."""
-    queries, repeats = np.indices(curves.shape)
-    columns = {"repeat": repeats.T.ravel(), "queries": queries.T.ravel(), "score": curves.T.ravel().astype(float)}
+    """Return curves `[T + 1, R]` as rows of a table."""
+    repeats, queries = np.indices(curves.T.shape).reshape(2, -1)
+    columns = {"repeat": repeats, "queries": queries, "score": curves.T.ravel().astype(float)}
     return pd.DataFrame({"dataset": dataset, "strategy": strategy, **columns})

@@ -1,8 +1,8 @@
-"""How figures look: one set of colours, dashes and markers, one legend, one way to become a PNG.
+"""The style of figures: colours, dashes and markers, the legend, and the PNG.
 
 A strategy of almeta looks the same in every figure of every run. Its look comes from its place: these strategies have
-fixed places, others take free ones (`looks`). Figures are made from matplotlib's objects alone, so that they need no
-window, no display and nothing global.
+fixed places, others take free ones (`looks`). Figures use matplotlib's objects, which need no display and no global
+state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from almeta.strategies import strategy_names
 
-# The palette of Okabe & Ito, told apart with any colour vision, and five colours far from it and from each other.
+# The palette of Okabe & Ito, which suits any colour vision, and five colours far from it and from each other.
 BLACK, BLUE, RED, ORANGE = "#000000", "#0072B2", "#D55E00", "#E69F00"
 GREEN, PINK, SKY, WINE = "#009E73", "#CC79A7", "#56B4E9", "#882255"
 VIOLET, GREY, BROWN, LIME = "#6A3DC8", "#8A8A8A", "#7A5C1E", "#9DB300"
@@ -66,20 +66,17 @@ _OF_STREAMS = (
 
 @cache
 def places() -> dict[str, int]:
-    """Return the fixed places: those of streams, of pools, and after these of all further strategies, by alphabet.
-
-    No figure shows both kinds, so that they may share places.
-    """
+    """Return the fixed places of strategies; pools and streams share them, because no figure shows both kinds."""
     others = [name for name in strategy_names() if name not in _OF_POOLS]
     return {name: place for names in ((*_OF_POOLS, *others), _OF_STREAMS) for place, name in enumerate(names)}
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Give each strategy or policy its look: `color`, `linestyle` and `marker`, keywords of `Axes.plot`.
+    """Return the look of each strategy or policy: `color`, `linestyle` and `marker`, keywords of `Axes.plot`.
 
     A strategy of almeta without options always has the look of its place. The others take free places in the order of
     `names`: first those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names
-    differ in colour, in dashes and in markers; from the 13th place on colours come again with other dashes and markers.
+    differ in colour, in dashes and in markers; from the 13th place on, colours return with other dashes and markers.
     """
     names, fixed = list(dict.fromkeys(names)), places()
     taken = {fixed[name] for name in names if name in fixed}
@@ -96,7 +93,7 @@ def _look(place: int) -> dict[str, Any]:
 
 
 def dress(axis: Axes) -> None:
-    """Give an axis light grid lines, and no frame above and on the right."""
+    """Draw light grid lines, and remove the frame above and on the right."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color="0.9", linewidth=0.8)
     axis.set_axisbelow(True)
@@ -120,7 +117,7 @@ def png(figure: Figure) -> bytes:
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the end of the block: matplotlib's renderer makes a ValueError of them."""
+    """Delay Ctrl-C and SIGTERM to the end of the block: matplotlib's renderer turns them into a ValueError."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -18,18 +18,18 @@ from almeta.registry import import_modules, trusted_modules
 
 Result = TypeVar("Result")
 Warned = list[tuple[type[Warning], str]]
-# What the backends need that do not come with joblib.
+# Packages of backends that joblib does not install.
 _PACKAGES = {"dask": "dask[distributed]", "ray": "ray[default]"}
 
 
 def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
-    """Return joblib's pool of workers; results come as they are finished, where the backend can.
+    """Return joblib's pool of workers, which yields results in the order they finish if the backend can do that.
 
     Raises:
-        AlmetaError: if there is no such backend here.
+        AlmetaError: if the backend is not installed or does not take the options.
     """
     try:
-        if backend == "ray":  # an optional package, which tells joblib of itself when it is asked to
+        if backend == "ray":  # an optional package, which joblib knows only after this call
             importlib.import_module(f"{backend}.util.joblib").register_ray()
         workers = Parallel(n_jobs=jobs, backend=backend, **options)
         unordered = {"return_as": "generator_unordered"} if workers._backend.supports_return_generator else {}
@@ -42,29 +42,28 @@ def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Par
 def in_workers(
     workers: Parallel, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
 ) -> Iterator[Result]:
-    """Yield the results of a function's calls as they are finished; what workers warn of is said here, once.
+    """Yield the results of calls as they finish, and warn once of what workers warn of.
 
     Workers import the modules that are trusted here, so they know what these register.
 
     Args:
-        workers: of `make_workers`.
-        function: known by name to other processes.
+        workers: from `make_workers`.
+        function: one that other processes can import.
         calls: the arguments of each call.
     """
     here = os.getpid()
     if workers.n_jobs == 1:
         packed = [delayed(_call)(here, function, arguments) for arguments in calls]
     else:
-        # Unpacked in the worker once it watches this process: what is unpacked imports torch, which takes seconds.
+        # The worker watches this process before it unpacks: unpacking imports torch, which takes seconds.
         is_child = type(workers._backend).__name__ == "LokyBackend"
         unpack = delayed(partial(_unpack_and_call, here, is_child, trusted_modules()))
         packed = [unpack(cloudpickle.dumps((function, arguments))) for arguments in calls]
-    # A backend that returns all results at once gets portions of the calls, so that finished cells are kept.
+    # A backend that returns all results at once gets the calls in portions, so that finished cells are kept.
     portion = max(1, len(packed) if workers.return_generator else workers.n_jobs)
+    portions = (packed[begin : begin + portion] for begin in range(0, len(packed), portion))
     said: set[str] = set()
-    for result, warned in itertools.chain.from_iterable(
-        workers(packed[begin : begin + portion]) for begin in range(0, len(packed), portion)
-    ):
+    for result, warned in itertools.chain.from_iterable(map(workers, portions)):
         for category, text in warned:
             if text not in said:
                 said.add(text)
@@ -76,13 +75,13 @@ def _unpack_and_call(here: int, is_child: bool, modules: list[str], packed: byte
     if is_child:
         end_with(here)
     for module in modules:
-        with contextlib.suppress(AlmetaError):  # it may not be needed here; if it is, the call says what is missing
+        with contextlib.suppress(AlmetaError):  # if the call needs it, it raises
             import_modules(module)
     return _call(here, *cloudpickle.loads(packed))
 
 
 def _call(here: int, function: Callable[..., Result], arguments: tuple[Any, ...]) -> tuple[Result, Warned]:
-    """Call a function, in the process `here` or in another one; return the result, and what another one warns of."""
+    """Call a function; return its result, and its warnings if this is not the process `here`."""
     if os.getpid() == here:
         return function(*arguments), []
     with warnings.catch_warnings(record=True) as caught:

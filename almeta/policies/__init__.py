@@ -1,4 +1,4 @@
-"""Trained policies, ready to act: those that ship with almeta, by name, and those of your own runs."""
+"""Trained policies: those that ship with almeta, by name, and those of your own runs."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -22,10 +22,11 @@ from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 __all__ = ["TrainedPolicy", "find_policy", "kind_of", "load_policy", "policy_names"]
 
 _SHIPPED = Path(__file__).parent
+_WAY_OUT = "judge it on other data sets, or name a folder with runs of all folds"
 
 
 def policy_names() -> list[str]:
-    """Names of the policies that ship with almeta, sorted."""
+    """Return the names of the policies that ship with almeta, sorted."""
     return sorted({card.parent.name for card in _SHIPPED.glob("*/*.json")})
 
 
@@ -35,51 +36,47 @@ def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Agent:
     Args:
         name_or_folder: the name of a policy that ships with almeta, the folder of a published one, or its card; a
             run's folder, or one of its checkpoints. Of several members (folds), the one that was trained on most
-            data sets.
-        device: where to put it.
+            data sets is loaded.
+        device: to put the agent on.
 
     Raises:
-        AlmetaError: if there is none of that name and no checkpoint, or it is damaged or foreign.
+        AlmetaError: if no policy or checkpoint is found, or it is damaged or foreign.
     """
     return _members(name_or_folder)[0].load(device)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One trained network.
-
-    Attributes:
-        path: of its card or checkpoint.
-    """
+    """One trained network, by the path of its card or checkpoint."""
 
     path: Path
 
     def __reduce__(self) -> tuple[type["Member"], tuple[Path]]:
-        return Member, (self.path,)  # without the content: another process reads it anew
+        return Member, (self.path,)  # without the content, which another process reads anew
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What its card or checkpoint holds."""
+        """The content of its card or checkpoint."""
         return read_card(self.path) if self.is_card else load_checkpoint(self.path)
 
     @property
     def is_card(self) -> bool:
-        """Whether it was published, and is no checkpoint of a run."""
+        """Whether it was published and has a card; else it is a checkpoint of a run."""
         return self.path.suffix == ".json"
 
     @property
     def kind(self) -> str:
-        """The kind of problems that it was trained on."""
+        """The kind of problem that it was trained on."""
         return str(self.content["kind"])
 
     @property
     def trained_on(self) -> frozenset[str]:
-        """Names of the data sets that it has seen, near-duplicates of them included by group."""
+        """Names of the data sets that it was trained on."""
         return frozenset(self.content["trained_on" if self.is_card else "datasets"])
 
     @property
     def config(self) -> dict[str, Any]:
-        """What it was trained with."""
+        """The config of its training."""
         return dict(self.content["config"])
 
     @property
@@ -89,11 +86,11 @@ class Member:
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
     def has_seen(self, dataset: str) -> bool:
-        """Whether a data set, or a near-duplicate of it, was among those it was trained on."""
+        """Whether it was trained on a data set or on a near-duplicate of it."""
         return _group(dataset) in {_group(name) for name in self.trained_on}
 
     def seen_rows(self, rows: list[str]) -> str | None:
-        """Return the name of a data set it was trained on that has more than half of the rows of a sketch, or None."""
+        """Return the name of a data set of its training that has more than half of the rows of a sketch, or None."""
         known = self.content.get("rows", {})  # files of version 0.1 have none
         return next((name for name, own in known.items() if share_of_rows(own.split(), rows) > 0.5), None)
 
@@ -106,14 +103,13 @@ class Member:
 
 @dataclass(frozen=True)
 class TrainedPolicy:
-    """A policy that is judged only where it was not trained.
+    """A policy of one or several members, which were trained alike on different folds of data sets.
 
-    It may have several members, trained alike on different folds of data sets; on each data set the one acts that has
-    not seen it, and of those the one that has seen most.
+    On each data set acts the member that was not trained on it; of several such members, the one with most data sets.
 
     Attributes:
-        name: what it is called in tables.
-        members: those who have seen most first.
+        name: in tables.
+        members: sorted by the number of data sets that they were trained on, most first.
     """
 
     name: str
@@ -130,15 +126,14 @@ class TrainedPolicy:
         """Return the policy with the one member that acts on a data set.
 
         Raises:
-            AlmetaError: if all members were trained on it, whatever it is called.
+            AlmetaError: if all members were trained on the data set, under this or another name.
         """
         members, rows = self._unseen(dataset.name), sketch(dataset)
         for member in members:
             if (seen := member.seen_rows(rows)) is None:
                 return replace(self, members=(member,))
         raise AlmetaError(
-            f"the policy '{self.name}' was trained on '{seen}', whose rows data set '{dataset.name}' has; judge it on "
-            "other data sets, or name a folder with runs of all folds"
+            f"the policy '{self.name}' was trained on '{seen}', whose rows data set '{dataset.name}' has; {_WAY_OUT}"
         )
 
     def _unseen(self, dataset: str) -> list[Member]:
@@ -146,12 +141,12 @@ class TrainedPolicy:
             return members
         raise AlmetaError(
             f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{_group(dataset)}'); "
-            "judge it on other data sets, or name a folder with runs of all folds"
+            f"{_WAY_OUT}"
         )
 
     @property
     def digest(self) -> str:
-        """A text that is equal for policies that act alike: of their weights, and of the code that reads them."""
+        """A text that changes with the weights and with the code that uses them."""
         content = self.members[0].content
         config = content["config"]
         parts = (("agent", config["agent"]), ("network", config["network"]), ("inputs", content["inputs"]))
@@ -164,7 +159,7 @@ class TrainedPolicy:
 
 
 def _group(dataset: str) -> str:
-    """Return the group of a data set; a name that only somebody else has registered stands for itself."""
+    """Return the group of a data set; the name itself if nobody has registered it here."""
     try:
         return group_of(dataset)
     except AlmetaError:
@@ -175,9 +170,8 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
     """Return a policy of pools as a contender of benchmarks.
 
     Args:
-        name_or_folder: a name of `policy_names()`, the folder of a published policy or its card, a run's folder or
-            checkpoint, or a folder with the folders of runs on different folds, as a sweep leaves it.
-        name: what it is called; None for its own name.
+        name_or_folder: as for `load_policy`, or the folder of a sweep over folds.
+        name: in tables; None for its own name.
 
     Raises:
         AlmetaError: if there is no such policy, or it does not act on pools.
@@ -194,43 +188,29 @@ def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedP
 
 
 def kind_of(name_or_folder: str | Path) -> str:
-    """Return the kind of problems that a policy was trained on, such as "pool" or "stream".
-
-    Raises:
-        AlmetaError: if there is no such policy.
-    """
+    """Return the kind of problem that a policy was trained on, such as "pool" or "stream"."""
     return _members(name_or_folder)[0].kind
 
 
 def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
-    """The members of a policy, those who have seen most first."""
+    """Return the members of a policy, those with most data sets first."""
     members = map(Member, _cards(name_or_folder) or _checkpoints(name_or_folder))
     return tuple(sorted(members, key=lambda member: -len(member.trained_on)))
 
 
 def _checkpoints(name_or_folder: str | Path) -> list[Path]:
     """Return the checkpoint of a run, or those of the runs in a folder of runs."""
-    path = _existing(name_or_folder)
+    path = Path(name_or_folder)
+    if not path.exists():
+        shipped = did_you_mean(str(path), policy_names(), "policy")
+        raise AlmetaError(f"no checkpoint at {path}; name a run's folder, such as runs/transfer/DATE ({shipped})")
     runs = sorted(path.glob("*/last.pt")) if path.is_dir() and not (path / "last.pt").exists() else []
     return runs or [find_checkpoint(path)]
 
 
 def _cards(name: str | Path) -> list[Path]:
-    """The cards of a policy that ships with almeta, by its name, or of a card's or its folder's path; else none."""
+    """Return the cards of a policy that ships with almeta, by its name, or those at a path; else none."""
     if str(name) in policy_names():
         return sorted((_SHIPPED / name).glob("*.json"))
     cards = [Path(name)] if Path(name).suffix == ".json" else sorted(Path(name).glob("*.json"))
-    # Other files end alike, such as those of a run.
-    return [card for card in cards if card.with_suffix(".safetensors").exists()]
-
-
-def _existing(path: str | Path) -> Path:
-    """The path, if there is something.
-
-    Raises:
-        AlmetaError: if there is not.
-    """
-    if not Path(path).exists():
-        shipped = did_you_mean(str(path), policy_names(), "policy")
-        raise AlmetaError(f"no checkpoint at {path}; name a run's folder, such as runs/transfer/DATE ({shipped})")
-    return Path(path)
+    return [card for card in cards if card.with_suffix(".safetensors").exists()]  # a run has other JSON files

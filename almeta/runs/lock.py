@@ -1,4 +1,4 @@
-"""Holding a run's folder, so that no two processes train in it at once."""
+"""A lock on a run's folder, so that no two processes train in it at once."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ try:
     import fcntl
 
     _CAN_LOCK = True
-except ImportError:  # Windows has no flock, and nothing else that goes with a killed process and works on shared disks
+except ImportError:  # Windows has no lock that ends with a killed process and works on shared disks
     _CAN_LOCK = False
 
 LOCK = ".lock"
@@ -22,14 +22,14 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder within the block, as far as the system can lock files.
+    """Lock a folder within the block, if the system can lock files.
 
-    The system itself lets go of the lock when the process ends, however it ends: a file that merely exists would have
-    to be told from one that a killed process left, and process numbers come again and differ between hosts. The file
-    says who holds the folder, for the message alone.
+    The system releases the lock when the process ends, even if it is killed. A file that merely exists could be one
+    that a killed process left. The content of the file, the process that holds the folder, is for the message alone.
 
     Raises:
-        AlmetaError: naming process, host and time, if another process holds it; or if the lock cannot be written.
+        AlmetaError: naming process, host and time, if another process holds the folder; or if the file of the lock
+            cannot be opened.
     """
     if not _CAN_LOCK:
         yield
@@ -38,8 +38,9 @@ def held(folder: Path) -> Iterator[None]:
     descriptor = _locked(path)
     try:
         holder = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk; the lock holds without a name
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
         path.unlink(missing_ok=True)
@@ -62,18 +63,18 @@ def _locked(path: Path) -> int:
                 f"{path.parent} belongs to a run that is going on ({holder}); wait for its end, or choose another "
                 "folder with hydra.run.dir=..."
             ) from None
-        except OSError:  # a disk that cannot lock files
+        except OSError:  # the disk cannot lock files
             return descriptor
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
-        os.close(descriptor)  # a run that has just ended removed this file: lock the next one
+        os.close(descriptor)  # a run that has just ended removed this file: lock a new one
 
 
 def _holder(descriptor: int) -> str:
-    """Who wrote the file: "process 4711 on HOST since 2030-01-01 12:00:00"."""
+    """Return which process wrote the file: "process 4711 on HOST since 2030-01-01 12:00:00"."""
     try:
         holder = json.loads(os.pread(descriptor, 1000, 0))
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, TypeError, KeyError):  # it has only just begun
+    except (ValueError, TypeError, KeyError):  # not written yet, or the disk was full
         return "another process"

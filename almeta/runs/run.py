@@ -1,4 +1,4 @@
-"""The contract of a kind of problem: what is built, trained, judged and reported for it."""
+"""The base class of runs: what each kind of problem builds, trains, judges and reports."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,16 +20,11 @@ from almeta.training.trainer import Evaluate
 class Run(ABC):
     """Training on some data, judged on others.
 
-    Args:
-        config: the run's.
-
     Attributes:
-        kind: of the problem, as its options and its simulation say it.
-        score: the measure that chooses the best checkpoint, and that sweepers raise.
-        without: parts of a config that this kind has no use for.
-        agent: who learns.
-        simulation: what it learns from.
-        evaluations: by the part of the data that they measure on, "train" and "test".
+        kind: of the problem, the same word as in its options and its simulation.
+        score: the measure that chooses the best checkpoint, and that sweepers maximise.
+        without: parts of a config that this kind does not use.
+        evaluations: by the part of the data, "train" and "test".
     """
 
     kind: ClassVar[str]
@@ -51,7 +46,7 @@ class Run(ABC):
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
-        """Raise an AlmetaError unless what is particular to this kind has the right values; nothing is loaded."""
+        """Raise an AlmetaError if a value that only this kind has is wrong; load nothing."""
         return
 
     @abstractmethod
@@ -64,10 +59,10 @@ class Run(ABC):
 
     @abstractmethod
     def described_data(self) -> str:
-        """Say what is trained on and judged on, for `describe`."""
+        """Return which data the run trains and is judged on, for `describe`."""
 
     def describe(self) -> str:
-        """Return what is trained on what, in a sentence."""
+        """Return a sentence about the agent, the length of its training, and the data."""
         config, agent = self.config, self.agent
         weights = sum(weight.numel() for weight in agent.parameters())
         return (
@@ -76,24 +71,24 @@ class Run(ABC):
         )
 
     def prepare(self) -> None:
-        """Train what is to be trained before the first batch."""
+        """Train what needs training before the first batch."""
         return
 
     @abstractmethod
     def conclude(self, folder: Path) -> tuple[dict[str, Any], Report | None]:
-        """Judge the trained agent; return what `summary.json` holds beside the kind, and a report, if there is one.
+        """Judge the trained agent; return further entries of `summary.json`, and a report or None.
 
-        `["train"][score]` of the first is what sweepers raise.
+        The entries include `["train"][score]`, which sweepers maximise.
         """
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
         """Return the tables of a sweep's finished jobs of this kind."""
         rows = [
-            {"policy": job.label, "seed": job.seed, "part": part, cls.score: (job.results or {})[part][cls.score]}
+            {"policy": job.label, "seed": job.seed, "part": part, cls.score: job.results[part][cls.score]}
             for job in jobs
             for part in ("train", "test")
-            if part in (job.results or {})
+            if job.results and part in job.results
         ]
         numbers = pd.DataFrame(rows, columns=["policy", "seed", "part", cls.score])
         return [Table(f"{cls.kind}_jobs", numbers, numbers.map(shown_cell), title=f"Jobs of kind {cls.kind}")]
@@ -101,4 +96,4 @@ class Run(ABC):
     @staticmethod
     @abstractmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
-        """Judge a trained policy as `evaluate` is told; write, draw and print, and return its summary."""
+        """Judge a trained policy, publish a report in `folder`, and return the summary."""

@@ -1,5 +1,6 @@
 """Two trainings of one folder: the second says whose it is."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -88,6 +89,16 @@ def test_a_disk_that_cannot_lock(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
     with held(tmp_path):
         pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_does_not_stop_a_run_and_its_folder_is_locked_all_the_same(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("almeta.runs.lock.os.pwrite", fail)
+    with held(tmp_path), pytest.raises(AlmetaError, match=r"going on \(another process\)"), held(tmp_path):
+        raise AssertionError("never reached")
     assert os.listdir(tmp_path) == []
 
 

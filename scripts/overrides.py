@@ -16,8 +16,8 @@ _TEXTS = ("policy", "resume", "out", "hydra.run.dir", "hydra.sweep.dir")
 _LISTS = ("datasets", "policies")
 _SPECS = ("strategies", "learners")
 _PRESETS = ("experiment", "protocol")
-# One entry of a list: in quotes, or up to the next comma.
-_ENTRY = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*(?:,|$)""")
+# One entry of a list, with the spaces around it: in quotes, or up to the next comma.
+_ENTRY = re.compile(r"""(\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*)(?:,|$)""")
 
 
 def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
@@ -109,11 +109,11 @@ def _entry(text: str) -> str:
 
 def _entries(text: str) -> list[str]:
     """Return the entries that commas separate, except commas that belong to the name of something that is there."""
-    parts = [match.group(1).rstrip() for match in _ENTRY.finditer(text) if match.group(0)]
+    parts = [match.group(1) for match in _ENTRY.finditer(text) if match.group(0)]
     entries: list[str] = []
     while parts:
-        size = next((n for n in range(len(parts), 1, -1) if _exists(",".join(parts[:n]))), 1)
-        entries.append(",".join(parts[:size]))
+        size = next((n for n in range(len(parts), 1, -1) if _exists(",".join(parts[:n]).strip())), 1)
+        entries.append(",".join(parts[:size]).strip())
         del parts[:size]
     return entries
 

@@ -92,6 +92,16 @@ def test_the_name_of_a_file_that_is_there_needs_no_quotes(tmp_path, monkeypatch,
     assert read(read_arguments("evaluate", [f"dataset=csv:{name}"])[1]) == f"csv:{name}"
 
 
+@pytest.mark.parametrize("there", [["x, y.csv"], ["x, y.csv", "x,y.csv"], ["x , y.csv", "x,y.csv", "x, y.csv"]])
+def test_spaces_beside_a_comma_belong_to_the_name_of_a_file_that_is_there(tmp_path, monkeypatch, there):
+    monkeypatch.chdir(tmp_path)
+    for name in there:
+        Path(name).touch()
+    asked = ", ".join(f"csv:{name}" for name in there)
+    (argument,) = read_arguments("benchmark", [f"datasets=[iris, {asked} , wine]"])
+    assert read(argument) == ["iris", *(f"csv:{name}" for name in there), "wine"]
+
+
 @pytest.mark.parametrize(
     "argument",
     [

@@ -1,8 +1,11 @@
-"""Processes that end with the one they work for."""
+"""Processes that end with the one they work for, and the note of a job that has not ended well."""
 
 import os
 import threading
 import time
+
+# Lies in the folder of a sweep's job from its start to its end; it stays there if the job fails.
+UNFINISHED = ".hydra/unfinished"
 
 _watched: set[int] = set()
 

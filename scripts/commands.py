@@ -23,7 +23,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from almeta.errors import AlmetaError, Interrupted
-from almeta.processes import end_with
+from almeta.processes import UNFINISHED, end_with
 from almeta.scripts.errors import one_line
 from almeta.scripts.help import help_text
 from almeta.scripts.output import kept_output, warnings_in_one_line
@@ -48,7 +48,8 @@ def command(name: str) -> Callable[[Job], Callable[..., Any]]:
                     end_with(os.getppid())
                 if HydraConfig.get().job.chdir:
                     os.chdir(HydraConfig.get().runtime.cwd)  # relative paths are those of the command line
-                result = job(config)
+                with _noted_unless_it_ends_well():
+                    result = job(config)
             return result
 
         compose = hydra.main(version_base="1.3", config_path="pkg://almeta.conf", config_name=name)(run)
@@ -158,6 +159,18 @@ def told_in_one_line() -> Iterator[None]:
             raise
         else:
             _leave(f"error: {line}", 1)
+
+
+@contextlib.contextmanager
+def _noted_unless_it_ends_well() -> Iterator[None]:
+    """Leave a note in the folder of a sweep's job if it fails: an earlier sweep may have left a summary there."""
+    note = Path(HydraConfig.get().runtime.output_dir) / UNFINISHED
+    is_noted = HydraConfig.get().mode == RunMode.MULTIRUN and note.parent.is_dir()
+    if is_noted:
+        note.touch()
+    yield
+    if is_noted:
+        note.unlink()
 
 
 def how_to_go_on(folder: Path) -> str:

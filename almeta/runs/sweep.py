@@ -14,6 +14,7 @@ from almeta.errors import AlmetaError
 from almeta.evaluation.jobs import find_jobs, read_jobs
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.writers import publish
+from almeta.processes import UNFINISHED
 from almeta.runs import find_run
 
 
@@ -36,7 +37,8 @@ def sweep_report(folder: Path, config: dict[str, Any] | None = None) -> Report:
 class FailedJobs(Callback):
     """A Hydra callback that ends a sweep with an error that names the failed jobs.
 
-    A job has failed if it ran in this sweep and left no `summary.json`.
+    A job has failed if it ran in this sweep and left no `summary.json`, or the note `UNFINISHED`: an earlier sweep may have
+    left the summary.
     """
 
     def __init__(self) -> None:
@@ -50,8 +52,8 @@ class FailedJobs(Callback):
         """Exit with status 1 if a job failed: Hydra turns any other error of a callback into a warning."""
         folder = Path(config.hydra.sweep.dir)
         ran = [job for job, begun in _begun(folder).items() if self._before.get(job) != begun]
-        jobs = read_jobs(folder)
-        failed = [f"{job} in {job.folder}" for job in jobs if job.folder in ran and job.results is None]
+        jobs = [job for job in read_jobs(folder) if job.folder in ran]
+        failed = [f"{job} in {job.folder}" for job in jobs if job.results is None or (job.folder / UNFINISHED).exists()]
         if failed:
             message = f"{len(failed)} of {len(ran)} jobs failed: {'; '.join(failed)}"
             print(f"error: {message}; mend what is told above and start the same sweep again", file=sys.stderr)

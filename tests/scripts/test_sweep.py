@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from almeta.runs import run as runs
-from almeta.scripts import evaluate, train
+from almeta.scripts import benchmark, evaluate, train
 from almeta.scripts.commands import register_resolvers
 from almeta.training.rollout import play
 from tests.small_config import SMALL
@@ -110,6 +110,20 @@ def test_a_sweep_of_another_command_ends_so_too(module, command, tmp_path):
     result = command(module, "-m", *asked[module], "hydra.sweep.dir=sweep")
     assert result.status == 1
     assert result.err.splitlines()[-1].startswith("error: 2 of 2 jobs failed: ")
+
+
+def test_a_job_that_fails_after_an_earlier_sweep_has_finished_it_is_named(command):
+    frame = pd.DataFrame({"a": range(40), "b": [n % 7 for n in range(40)], "label": [n % 2 for n in range(40)]})
+    frame.to_csv("my.csv", index=False)
+    tiny = ("repeats=2", "budget=2", "env.pool_size=15", "env.max_test=20", "strategies=[random,margin]")
+    asked = ["-m", "seed=0,1", *tiny, "datasets=[csv:my.csv]", "out=sweep"]
+    assert command(benchmark, *asked).status == 0
+    Path("my.csv").rename("gone.csv")
+    again = command(benchmark, *asked)
+    assert again.status == 1
+    assert again.err.splitlines()[-1].startswith("error: 2 of 2 jobs failed: seed=0 in sweep/")
+    Path("gone.csv").rename("my.csv")
+    assert command(benchmark, *asked).status == 0
 
 
 def test_the_command_of_a_sweep_exits_with_its_status(tmp_path):

@@ -28,6 +28,9 @@ _PLUGINS = {
     "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
 }
 
+# The keys of the folder that Hydra makes for a job.
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.runtime.output_dir")
+
 
 def one_line(error: Exception) -> str | None:
     """What to tell of an error of the input or the surroundings; None for any other, which is a fault of almeta."""
@@ -50,6 +53,10 @@ def one_line(error: Exception) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         line = str(error).strip().splitlines()[0]
         if isinstance(error, InterpolationKeyError | UnsupportedInterpolationType):
+            if str(error.full_key) in _FOLDERS:  # Hydra resolves the name of a folder twice, so no backslash helps
+                return (
+                    line + "; a folder, and a name that is part of one, cannot hold a literal ${: choose one without ${"
+                )
             line += r"; where the text itself is meant, write \${ for ${"
         return line
     if "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:

@@ -103,7 +103,10 @@ def test_a_plug_in_that_is_not_here_is_told_by_the_command(command):
             ["experiment=pool/quickstart", "network=lstm"],
             "network._target_ is 'almeta.agents.LSTMNetwork', which is for problems of kind stream, but env is of kind",
         ),
-        (["name=${nowhere}"], r"Interpolation key 'nowhere' not found; where the text itself is meant, write \${ for"),
+        (
+            ["name=${nowhere}", "hydra.run.dir=x"],
+            r"Interpolation key 'nowhere' not found; where the text itself is meant, write \${ for",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(command, overrides, says):
@@ -111,6 +114,18 @@ def test_what_cannot_be_is_told_in_one_line(command, overrides, says):
     assert result.status == 1
     assert result.error.startswith(f"error: {says}")
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["hydra.run.dir=od d/x ${now}", r"hydra.run.dir=x\${now}", r"hydra.run.dir='x \${now}'", r"name=x\${now}"],
+)
+def test_a_folder_with_an_interpolation_is_refused_with_a_way_out(command, folder):
+    result = command(train, *SMALL, folder)
+    assert result.status == 1
+    assert result.error.endswith(
+        "; a folder, and a name that is part of one, cannot hold a literal ${: choose one without ${"
+    )
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def sweep_report(folder: Path, config: dict[str, Any] | None = None) -> Report:
 class FailedJobs(Callback):
     """A Hydra callback that ends a sweep with an error that names the failed jobs.
 
-    A job has failed if it ran in this sweep and left no `summary.json`, or the note `UNFINISHED`: an earlier sweep may have
-    left the summary.
+    A job has failed if it ran in this sweep and left no `summary.json`, or the note `UNFINISHED`: an earlier sweep may
+    have left the summary.
     """
 
     def __init__(self) -> None:

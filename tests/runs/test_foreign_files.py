@@ -149,7 +149,7 @@ def test_inputs_that_are_others(file):
     file.content["names"] = names
     for inputs, says in (
         ({"_target_": "almeta.inputs.Images"}, "is not complete"),
-        ({"_target_": "almeta.inputs.inputs.check_mask"}, "is not complete"),
+        ({"_target_": "almeta.inputs.inputs.read_mask"}, "is not complete"),
         ({"_target_": "os.getcwd"}, "inputs._target_ is 'os.getcwd'; it must be"),
         ({}, "must be a group of keys with a '_target_'"),
     ):

@@ -170,7 +170,7 @@ class Setting:
             joblib.hash(learner),
             repr(self.oracle),
             [self.repeats, self.seed, self.device, self.matmul_precision, self.options_of(dataset)],
-            dataset,
+            "a file" if dataset.startswith("csv:") else dataset,  # it is known by its content, wherever it lies
             content,
             str(contender),
             contender.digest,
@@ -313,7 +313,7 @@ def _open(
         for contender in contenders:
             cell = (name, str(contender))
             players[cell] = contender.on(loaded)
-            keys[cell] = setting.key(setting.known_as(loaded), loaded.content, players[cell])
+            keys[cell] = setting.key(name, loaded.content, players[cell])
     if cut:
         say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
     return keys, players

@@ -491,3 +491,15 @@ def test_a_benchmark_counts_equal_strategies_once_and_tells_two_of_one_name():
         "margin",
         "random",
     ]
+
+
+def test_curves_of_a_file_do_not_depend_on_where_it_lies(tmp_path):
+    rows = "".join(f"{i * 7 % 11},{i * 5 % 13},{i % 2}\n" for i in range(60))
+    tables = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / f"{folder}.csv"
+        file.write_text(f"size,weight,label\n{rows}")
+        found = run_benchmark([f"csv:{file}"], [RANDOM], make_setting(target="label"), tmp_path / f"{folder}.sqlite")
+        tables.append(found.drop(columns="dataset"))
+    pd.testing.assert_frame_equal(*tables)

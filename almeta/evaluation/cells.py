@@ -41,14 +41,16 @@ class CellStore:
         try:
             self._database = sqlite3.connect(path, timeout=PATIENCE)
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._error(error) from error
         self._ask(
             "CREATE TABLE IF NOT EXISTS cells (key TEXT PRIMARY KEY, dataset TEXT, strategy TEXT, steps INTEGER, "
             "repeats INTEGER, scores BLOB, digest TEXT)"
         )
         if "digest" not in {column[1] for column in self._ask("PRAGMA table_info(cells)")}:
             self._ask("ALTER TABLE cells ADD COLUMN digest TEXT")
-        self._ask("SELECT key, dataset, strategy, steps, repeats, scores, digest FROM cells LIMIT 1")  # they are there
+        self._ask(
+            "SELECT key, dataset, strategy, steps, repeats, scores, digest FROM cells LIMIT 1"
+        )  # raises if one is missing
 
     def _ask(self, query: str, *values: Any) -> list[Any]:
         """Return the rows of the answer."""
@@ -56,9 +58,9 @@ class CellStore:
             with self._database:  # commits
                 return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise self._told(error) from error
+            raise self._error(error) from error
 
-    def _told(self, error: sqlite3.Error) -> AlmetaError:
+    def _error(self, error: sqlite3.Error) -> AlmetaError:
         """Return an error that says what is wrong with the file, and the way out."""
         words = set(getattr(error, "sqlite_errorname", "").split("_"))
         texts = (text for codes, text in _WRONG.items() if words.intersection(codes))

@@ -98,7 +98,7 @@ class Comparison:
 
     @property
     def unit(self) -> str:
-        """What is compared: "data set", or "repeat" where there is one data set only."""
+        """The unit of comparison: "data set", or "repeat" for a single data set."""
         return "repeat" if len(self.by_dataset) == 1 else "data set"
 
     @cached_property

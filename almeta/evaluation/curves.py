@@ -80,7 +80,7 @@ def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:
 
     Args:
         blocks: from `split_curves`.
-        area: "mean": the mean of the scores along the curve, from the one after the first labels on. "trapezoid":
+        area: "mean": the mean of all scores along the curve, from 0 queries on. "trapezoid":
             the integral of the curve over the queries by the trapezoid rule, divided by their range, known as area
             under the budget curve (Lu, Li & Lin, arXiv 2306.08954); the first and the last score count half.
 

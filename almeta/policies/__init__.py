@@ -105,11 +105,11 @@ class Member:
 class TrainedPolicy:
     """A policy of one or several members, which were trained alike on different folds of data sets.
 
-    On each data set acts the member that was not trained on it; of several such members, the one with most data sets.
+    The member that acts on a data set was not trained on it; of several such members, the first one acts.
 
     Attributes:
         name: in tables.
-        members: sorted by the number of data sets that they were trained on, most first.
+        members: sorted by the number of data sets of their training, the largest first.
     """
 
     name: str

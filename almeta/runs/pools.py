@@ -40,7 +40,7 @@ from almeta.training.progress import Progress
 from almeta.training.rollout import learning_curves
 from almeta.training.trainer import LAST, Evaluate
 
-# Strategies that a policy is compared with at the end of its training, and the one it is compared with in particular.
+# Strategies that a policy is compared with after its training, and the one that its gain is measured over.
 STRATEGIES = ("random", "margin", "entropy", "information_density", "core_set")
 REFERENCE = "margin"
 # Training may use a few classes and columns of a data set; evaluation uses all.

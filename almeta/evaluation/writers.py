@@ -94,7 +94,7 @@ def console_text(report: Report, like: Console, last: str = "") -> str:
     console = Console(
         file=buffer, width=like.width, force_terminal=like.is_terminal, color_system=colours, no_color=like.no_color
     )
-    console.print(report.title, markup=False, highlight=False, style="bold")
+    console.print(report.title, markup=False, highlight=False, style="bold", soft_wrap=True)
     for table in report.tables:
         if table.shown is not None and not table.is_detail:
             console.print(rich_table(table))

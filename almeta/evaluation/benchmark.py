@@ -170,7 +170,7 @@ class Setting:
             joblib.hash(learner),
             repr(self.oracle),
             [self.repeats, self.seed, self.device, self.matmul_precision, self.options_of(dataset)],
-            "a file" if dataset.startswith("csv:") else dataset,  # it is known by its content, wherever it lies
+            _known(dataset, content),
             content,
             str(contender),
             contender.digest,
@@ -185,7 +185,7 @@ class Setting:
 
     def known_as(self, dataset: Dataset) -> str:
         """Return what names the random numbers of a data set: the name, or a file's content, at whatever path."""
-        return dataset.content if dataset.name.startswith("csv:") else dataset.name
+        return _known(dataset.name, dataset.content)
 
     def seeds(self, dataset: Dataset) -> list[int]:
         """Return the seed of each repeat's task."""
@@ -244,6 +244,11 @@ def _try_out(dataset: Dataset, setting: Setting) -> bool:
     simulation.reset(tasks := simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
     pool, tests = tasks.x.shape[1], tasks.test_x.shape[1]
     return pool == setting.env.pool_size and pool + tests < len(dataset.x)
+
+
+def _known(dataset: str, content: str) -> str:
+    """Return what tells a data set from others: a file is known by its content, wherever it lies."""
+    return content if dataset.startswith("csv:") else dataset
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:

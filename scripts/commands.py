@@ -135,6 +135,11 @@ def plain(config: DictConfig | ListConfig) -> dict[str, Any]:
         raise AlmetaError(one_line(error)) from error
 
 
+def given_keys() -> list[str]:
+    """Return the keys that the command line sets, for this job."""
+    return [override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+
+
 # ---- errors
 
 

@@ -6,7 +6,7 @@ python scripts/evaluate.py policy=transfer dataset=csv:my.csv dataset.target=lab
 
 from omegaconf import DictConfig
 
-from almeta.scripts.commands import command, output_folder, plain
+from almeta.scripts.commands import command, given_keys, output_folder, plain
 
 
 @command("evaluate")
@@ -19,7 +19,9 @@ def main(config: DictConfig) -> None:
 
     told = EvaluateConfig.read(plain(config))
     import_modules(told.modules)
-    find_run(kind_of(told.policy)).judge(told, output_folder())
+    run = find_run(kind_of(told.policy))
+    run.check_knobs(given_keys())
+    run.judge(told, output_folder())
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ class PoolRun(Run):
 
     kind = "pool"
     score = "gain"
+    not_judged_by = ("classes", "episodes", "num_envs")
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:

@@ -1,7 +1,7 @@
 """The base class of runs: what each kind of problem builds, trains, judges and reports."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,12 +24,14 @@ class Run(ABC):
         kind: of the problem, the same word as in its options and its simulation.
         score: the measure that chooses the best checkpoint, and that sweepers maximise.
         without: parts of a config that this kind does not use.
+        not_judged_by: knobs of `evaluate` that mean nothing to this kind.
         evaluations: by the part of the data, "train" and "test".
     """
 
     kind: ClassVar[str]
     score: ClassVar[str] = "mean_return"
     without: ClassVar[tuple[str, ...]] = ()
+    not_judged_by: ClassVar[tuple[str, ...]] = ()
     simulation: Simulation
     evaluations: dict[str, Evaluate]
 
@@ -92,6 +94,14 @@ class Run(ABC):
         ]
         numbers = pd.DataFrame(rows, columns=["policy", "seed", "part", cls.score])
         return [Table(f"{cls.kind}_jobs", numbers, numbers.map(shown_cell), title=f"Jobs of kind {cls.kind}")]
+
+    @classmethod
+    def check_knobs(cls, given: Iterable[str]) -> None:
+        """Raise an AlmetaError if one of the keys `given` to `evaluate` is in `not_judged_by`."""
+        if useless := [key for key in given if key in cls.not_judged_by]:
+            raise AlmetaError(
+                f"the policy is of kind '{cls.kind}', where {useless[0]}=... means nothing; leave it out"
+            )
 
     @staticmethod
     @abstractmethod

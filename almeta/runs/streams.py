@@ -64,6 +64,7 @@ class StreamRun(Run):
 
     kind = "stream"
     without = ("inputs", "learner", "oracle")
+    not_judged_by = ("strategies", "learner", "oracle", "repeats", "jobs")
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:

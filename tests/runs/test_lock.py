@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from almeta.errors import AlmetaError
-from almeta.runs.lock import LOCK, held
+from almeta.runs.lock import HOLDER, LOCK, held
 from almeta.runs.training import train
 from almeta.training.checkpoint import load_checkpoint
 from almeta.training.loggers import read_json_lines
@@ -53,14 +53,14 @@ def test_the_lock_goes_with_the_process(holder, tmp_path, number):
     holder.send_signal(number)
     holder.wait(60)
     with held(tmp_path):
-        assert str(os.getpid()) in (tmp_path / LOCK).read_text()
+        assert str(os.getpid()) in (tmp_path / HOLDER).read_text()
     assert os.listdir(tmp_path) == []
 
 
 def test_one_after_the_other(tmp_path):
     for _ in range(3):
         with held(tmp_path):
-            assert os.listdir(tmp_path) == [LOCK]
+            assert sorted(os.listdir(tmp_path)) == [LOCK, HOLDER]
         assert os.listdir(tmp_path) == []
 
 
@@ -72,7 +72,7 @@ def test_an_error_lets_go(tmp_path):
 
 
 def test_a_lock_file_that_says_nothing(tmp_path):
-    (tmp_path / LOCK).write_text("{")
+    (tmp_path / HOLDER).write_text("{")
     with held(tmp_path), pytest.raises(AlmetaError, match="going on"), held(tmp_path):
         raise AssertionError("never reached")
 
@@ -96,7 +96,7 @@ def test_a_full_disk_does_not_stop_a_run_and_its_folder_is_locked_all_the_same(t
     def fail(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("almeta.runs.lock.os.pwrite", fail)
+    monkeypatch.setattr("almeta.runs.lock.Path.write_text", fail)
     with held(tmp_path), pytest.raises(AlmetaError, match=r"going on \(another process\)"), held(tmp_path):
         raise AssertionError("never reached")
     assert os.listdir(tmp_path) == []
@@ -106,7 +106,7 @@ def test_a_full_disk_does_not_stop_a_run_and_its_folder_is_locked_all_the_same(t
 def test_a_second_training_leaves_all_as_it_is(holder, tmp_path, finished):
     with pytest.raises(AlmetaError, match=f"belongs to a run that is going on .process {holder.pid} "):
         train(run_config("stream"), tmp_path)
-    assert os.listdir(tmp_path) == [LOCK]
+    assert sorted(os.listdir(tmp_path)) == [LOCK, HOLDER]
 
 
 def test_two_trainings_of_one_folder(tmp_path):

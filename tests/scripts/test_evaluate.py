@@ -119,3 +119,19 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, run, override
 
 def test_a_policy_must_be_named(command):
     assert command(evaluate).error == "error: Missing mandatory value: policy"
+
+
+@pytest.mark.parametrize("knob", ["repeats=64", "jobs=2", "strategies=[margin]", "learner=svc", "oracle=noisy"])
+def test_a_knob_of_pools_means_nothing_on_streams(command, run, knob):
+    result = command(evaluate, f"policy={run()}", *FEW, knob)
+    key = knob.partition("=")[0]
+    assert result.status == 1
+    assert result.err == f"error: the policy is of kind 'stream', where {key}=... means nothing; leave it out\n"
+
+
+@pytest.mark.parametrize("knob", ["episodes=64", "num_envs=2", "classes=all"])
+def test_a_knob_of_streams_means_nothing_on_pools(command, knob):
+    result = command(evaluate, "policy=transfer", "dataset=iris", "hydra.run.dir=out", knob)
+    key = knob.partition("=")[0]
+    assert result.status == 1
+    assert result.err == f"error: the policy is of kind 'pool', where {key}=... means nothing; leave it out\n"

@@ -1,25 +1,12 @@
 """Finished cells of benchmarks, kept in an SQLite file."""
 
 import hashlib
-import sqlite3
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from almeta.database import Database
 from almeta.errors import AlmetaError
-
-# Seconds to wait for another benchmark that writes to the file.
-PATIENCE = 30.0
-# What is wrong with the file, by words in the name of SQLite's error.
-_WRONG = {
-    ("BUSY", "LOCKED"): "is in use by another program; wait for its end, or choose another folder with out=...",
-    ("READONLY", "CANTOPEN", "PERM", "AUTH"): (
-        "cannot be opened for writing; change its permissions, or choose another folder with out=..."
-    ),
-    ("FULL", "IOERR"): "cannot be written or read; make room or mend the disk, and start again",
-    ("CORRUPT",): "is damaged; remove it and start again",
-}
 
 
 class CellStore:
@@ -34,14 +21,10 @@ class CellStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        if path.is_dir():
-            raise AlmetaError(
-                f"{path} is a folder, not a file of benchmark cells; remove it, or choose another out=..."
-            )
-        try:
-            self._database = sqlite3.connect(path, timeout=PATIENCE)
-        except sqlite3.Error as error:
-            raise self._error(error) from error
+        self._database = Database(
+            path, "file of benchmark cells", "choose another folder with out=...", "remove it and start again"
+        )
+        self._ask = self._database.ask
         self._ask(
             "CREATE TABLE IF NOT EXISTS cells (key TEXT PRIMARY KEY, dataset TEXT, strategy TEXT, steps INTEGER, "
             "repeats INTEGER, scores BLOB, digest TEXT)"
@@ -51,21 +34,6 @@ class CellStore:
         self._ask(
             "SELECT key, dataset, strategy, steps, repeats, scores, digest FROM cells LIMIT 1"
         )  # raises if one is missing
-
-    def _ask(self, query: str, *values: Any) -> list[Any]:
-        """Return the rows of the answer."""
-        try:
-            with self._database:  # commits
-                return self._database.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._error(error) from error
-
-    def _error(self, error: sqlite3.Error) -> AlmetaError:
-        """Return an error that says what is wrong with the file, and the way out."""
-        words = set(getattr(error, "sqlite_errorname", "").split("_"))
-        texts = (text for codes, text in _WRONG.items() if words.intersection(codes))
-        wrong = next(texts, "is no file of benchmark cells; choose another, or remove it")
-        return AlmetaError(f"{self._path} {wrong} ({error})")
 
     def __contains__(self, key: str) -> bool:
         """Whether the file holds a cell, undamaged."""

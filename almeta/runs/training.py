@@ -12,9 +12,9 @@ from almeta.errors import AlmetaError, Interrupted
 from almeta.evaluation.report import Report
 from almeta.evaluation.writers import publish
 from almeta.files import write_atomically
+from almeta.lock import held
 from almeta.runs import Run, run_of
 from almeta.runs.config import TrainConfig
-from almeta.runs.lock import held
 from almeta.seeding import make_generator
 from almeta.training.agents import check_agent
 from almeta.training.checkpoint import load_checkpoint, upgraded_config
@@ -24,6 +24,7 @@ from almeta.training.progress import Progress
 from almeta.training.trainer import LAST, Schedule, Trainer
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
+LOCK = ".lock"
 
 # Keys that may change when a run is resumed: none changes the task, and a smaller step size helps a run that diverged.
 RESUMABLE = {
@@ -54,7 +55,11 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
         print(f"{folder} is finished already: nothing to do")
         return summary
     set_compute(config.threads, config.device, config.matmul_precision)
-    with held(folder):
+    with held(
+        folder / LOCK,
+        f"{folder} belongs to a run that is going on",
+        "wait for its end, or choose another folder with hydra.run.dir=...",
+    ):
         return _train(kind(config), folder, start or folder / LAST, way_on)
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from almeta.envs.pool import PoolOptions
 from almeta.errors import AlmetaError
-from almeta.evaluation import cells
 from almeta.evaluation.benchmark import Setting, StrategySpec, run_benchmark
 from almeta.evaluation.cells import CellStore
 from almeta.learners import make_learner
@@ -119,7 +118,7 @@ def test_a_file_without_digests_is_taken_on_and_its_cells_are_played_again(store
 
 def test_a_file_in_use_is_told_as_that(store, monkeypatch):
     keep(store, "a")
-    monkeypatch.setattr(cells, "PATIENCE", 0.01)
+    monkeypatch.setattr("almeta.database.PATIENCE", 0.01)
     with closing(CellStore(store)) as kept, closing(sqlite3.connect(store)) as other:
         other.execute("BEGIN EXCLUSIVE")
         for ask in (lambda: kept.keep("b", "iris", "margin", CURVES), lambda: "a" in kept, lambda: CellStore(store)):
@@ -140,10 +139,10 @@ def test_a_file_that_cannot_be_written_is_told_as_that(store, monkeypatch):
         return database
 
     with closing(CellStore(store)) as kept:
-        kept._database.execute("PRAGMA query_only = ON")
+        kept._database.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(AlmetaError, match="cannot be opened for writing; change its permissions, or"):
             kept.keep("b", "iris", "margin", CURVES)
-    monkeypatch.setattr(cells.sqlite3, "connect", connect)
+    monkeypatch.setattr("almeta.database.sqlite3.connect", connect)
     store.unlink()
     with pytest.raises(AlmetaError, match=r"cells\.sqlite cannot be opened for writing; .*readonly database"):
         CellStore(store)
@@ -183,7 +182,7 @@ def test_what_sqlite_says_is_told_as_what_to_do(store, name, says):
 
     kept = CellStore(store)
     kept.close()
-    kept._database = Broken()  # type: ignore[assignment]
+    kept._database.connection = Broken()  # type: ignore[assignment]
     with pytest.raises(AlmetaError) as told:
         kept.read("a")
     assert str(told.value).startswith(f"{store} {says}")

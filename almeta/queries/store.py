@@ -1,0 +1,213 @@
+"""The answers to rows of one's own: an SQLite file beside the data, which survives whatever stops a round."""
+
+import contextlib
+import hashlib
+import json
+import time
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from almeta.database import Database
+from almeta.errors import AlmetaError
+from almeta.files import write_atomically
+from almeta.lock import held
+
+FORMAT = 1  # of the file, in its `user_version`
+_WHAT, _ELSEWHERE = "file of answers", "choose another file with labels=..."
+_ANEW = "move it away and start again; answers=FILE.csv takes the answers of an export or of a copy"
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS answers (place INTEGER PRIMARY KEY, key INTEGER UNIQUE NOT NULL, label TEXT, "
+    "chosen_by TEXT NOT NULL, round INTEGER NOT NULL, time TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS rows (digest TEXT PRIMARY KEY, keys BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, classes TEXT NOT NULL, predicted BLOB NOT NULL, "
+    "rows TEXT NOT NULL)",
+)
+
+
+class Answer(NamedTuple):
+    """What was answered to one row.
+
+    Attributes:
+        row: its number in the data; None if the data no longer have it.
+        label: the class; None for "cannot tell".
+        chosen_by: what chose the row: the name of a strategy or policy, "random", or "user".
+        round: the number of rounds that had ended before.
+        time: of the answer, in UTC: "2030-01-01T12:00:00".
+    """
+
+    row: int | None
+    label: str | None
+    chosen_by: str
+    round: int
+    time: str
+
+
+class Answers:
+    """The answers to the rows of a file, each of which is on the disk before the call returns.
+
+    Rows are known by their keys, so that rows that were reordered or removed between rounds keep their answers. Answers
+    whose row is gone are kept, with a warning. One process at a time holds the file.
+
+    Args:
+        path: of the file; it is made if it is not there.
+        keys: `[N]` uint64, different, one for each row of the data: `row_keys`.
+
+    Raises:
+        AlmetaError: if another process holds the file (it is named), or the file is something else, was written by a
+            later almeta, is damaged, or cannot be written or read; all methods raise it for the last two.
+    """
+
+    def __init__(self, path: Path, keys: np.ndarray) -> None:
+        self.path = path
+        self._keys = keys.astype("<u8").view("<i8")  # the integers of SQLite have a sign
+        self._row_of = {int(key): row for row, key in enumerate(self._keys)}
+        with contextlib.ExitStack() as opened:
+            lock = path.with_name(f".{path.name}.lock")
+            opened.enter_context(held(lock, f"{path} is in use", f"end that process, or {_ELSEWHERE}"))
+            self._database = Database(path, _WHAT, _ELSEWHERE, _ANEW)
+            opened.callback(self._database.close)
+            self._prepare()
+            gone = [answer for answer in self.answers() if answer.row is None]
+            self._opened = opened.pop_all()
+        if gone:
+            warnings.warn(
+                f"{path} has {len(gone)} answers to rows that the data no longer have, or that were changed; they are "
+                f"kept and not used",
+                stacklevel=2,
+            )
+
+    def _prepare(self) -> None:
+        ask = self._database.ask
+        if (version := ask("PRAGMA user_version")[0][0]) > FORMAT:
+            raise AlmetaError(f"{self.path} was written by a later almeta (format {version}); update almeta")
+        if ask("PRAGMA integrity_check") != [("ok",)]:
+            raise AlmetaError(f"{self.path} is damaged; {_ANEW}")
+        if not version and ask("SELECT name FROM sqlite_master"):
+            raise AlmetaError(f"{self.path} is no {_WHAT}; {_ELSEWHERE}")
+        ask("PRAGMA synchronous = EXTRA")  # an answer outlives a power cut, too
+        for table in _TABLES:
+            ask(table)
+        ask(f"PRAGMA user_version = {FORMAT}")
+
+    def __enter__(self) -> "Answers":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and let others open it."""
+        self._opened.close()
+
+    # ---- answers
+
+    def add(self, labels: Mapping[int, str | None], chosen_by: str) -> None:
+        """Keep the answers to some rows, all of them or, if that fails, none.
+
+        A row that has an answer gets the new one; it keeps its place and what chose it.
+
+        Args:
+            labels: the class of each row, by its number; None for "cannot tell".
+            chosen_by: what chose the rows.
+        """
+        now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+        number = self.round
+        self._database.tell(
+            "INSERT INTO answers (key, label, chosen_by, round, time) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (key) DO UPDATE SET label = excluded.label, time = excluded.time",
+            [(int(self._keys[row]), label, chosen_by, number, now) for row, label in labels.items()],
+        )
+
+    def undo(self) -> int | None:
+        """Remove the last answer to a row of the data, and return the row; None if there is none."""
+        rows = [answer.row for answer in self.answers() if answer.row is not None]
+        if not rows:
+            return None
+        self._database.ask("DELETE FROM answers WHERE key = ?", int(self._keys[rows[-1]]))
+        return rows[-1]
+
+    def answers(self) -> list[Answer]:
+        """Return all answers in the order in which the rows were answered, those without a row included."""
+        asked = self._database.ask("SELECT key, label, chosen_by, round, time FROM answers ORDER BY place")
+        return [Answer(self._row_of.get(key), *rest) for key, *rest in asked]
+
+    def labels(self) -> dict[int, str | None]:
+        """Return the label of each answered row of the data, in the order of the answers; None for "cannot tell"."""
+        return {answer.row: answer.label for answer in self.answers() if answer.row is not None}
+
+    def export(self, path: Path, target: str = "label", frame: pd.DataFrame | None = None) -> None:
+        """Write all answers as CSV: the number of the row, its values, its label, and what is known of the answer.
+
+        Args:
+            path: of the file.
+            target: the column of the labels; empty for "cannot tell".
+            frame: the N rows of the data, for their values; a column `target` is left out.
+
+        Raises:
+            AlmetaError: if the file cannot be written.
+        """
+        table = pd.DataFrame(self.answers(), columns=["row", target, *Answer._fields[2:]])
+        rows = table["row"].fillna(-1).astype(int)
+        table["row"] = table["row"].astype("Int64")
+        if frame is not None:
+            values = frame.drop(columns=target, errors="ignore").reset_index(drop=True)
+            own = values[[column for column in values if column not in table]].reindex(rows)
+            table = pd.concat([table["row"], own.set_index(table.index), table.drop(columns="row")], axis=1)
+        write_atomically(path, table.to_csv(index=False))
+
+    # ---- rounds
+
+    @property
+    def round(self) -> int:
+        """The number of rounds that have ended."""
+        number: int = self._database.ask("SELECT COALESCE(MAX(round), 0) FROM rounds")[0][0]
+        return number
+
+    def end_round(self, predicted: np.ndarray, classes: Sequence[str]) -> None:
+        """End a round and keep what the learner predicts after it, for how much predictions still change.
+
+        Args:
+            predicted: `[N]` class numbers, the predicted class of each row.
+            classes: the C class names.
+        """
+        keys = self._keys.tobytes()
+        digest = hashlib.sha256(keys).hexdigest()
+        self._database.ask("INSERT OR IGNORE INTO rows VALUES (?, ?)", digest, keys)
+        numbers = zlib.compress(predicted.astype("<u2").tobytes())
+        self._database.ask(
+            "INSERT INTO rounds (classes, predicted, rows) VALUES (?, ?, ?)", json.dumps(list(classes)), numbers, digest
+        )
+
+    def predictions(self, classes: Sequence[str]) -> np.ndarray:
+        """Return the class that was predicted for each row after each round, `[R, N]` int64.
+
+        Args:
+            classes: the C class names, for the numbers; -1 is a class that is not among them, or a row that was not
+                there in that round.
+        """
+        rounds = self._database.ask(
+            "SELECT classes, predicted, keys FROM rounds JOIN rows ON rows = digest ORDER BY round"
+        )
+        try:
+            return np.array([self._aligned(classes, *one) for one in rounds], np.int64).reshape(-1, len(self._keys))
+        except (zlib.error, ValueError, IndexError) as error:
+            raise AlmetaError(f"{self.path} is damaged; {_ANEW} ({error})") from error
+
+    def _aligned(self, classes: Sequence[str], names: str, predicted: bytes, keys: bytes) -> np.ndarray:
+        """Return the numbers of the predicted classes of a round, `[N]`, by the classes and rows of today."""
+        number_of = {name: number for number, name in enumerate(classes)}
+        renumbered = np.array([number_of.get(name, -1) for name in json.loads(names)])
+        then = pd.Series(renumbered[np.frombuffer(zlib.decompress(predicted), "<u2")], np.frombuffer(keys, "<i8"))
+        return then.reindex(self._keys, fill_value=-1).to_numpy()
+
+
+def labels_path(data: Path) -> Path:
+    """Return where the answers to the rows of a file or folder lie: `my.labels.sqlite` beside `my.csv`."""
+    name = data.name.removesuffix(".gz") if data.is_file() else data.name
+    return data.with_name(f"{Path(name).stem if data.is_file() else name}.labels.sqlite")

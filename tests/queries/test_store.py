@@ -1,0 +1,260 @@
+"""The file of answers: none is lost, none is doubled, and rows keep theirs wherever they stand."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from almeta.errors import AlmetaError
+from almeta.queries.keys import row_keys
+from almeta.queries.store import Answers, labels_path
+from tests.holding import holding
+
+FRAME = pd.DataFrame({"a": [1.5, 2.5, 3.5, 4.5, 5.5], "b": list("vwxyz")})
+KEYS = row_keys(FRAME)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "my.labels.sqlite"
+
+
+@pytest.fixture
+def answers(path):
+    with Answers(path, KEYS) as answers:
+        answers.add({3: "cat", 0: None}, "transfer")
+        answers.end_round(np.array([0, 1, 1, 0, 0]), ["cat", "dog"])
+        answers.add({1: "dog"}, "random")
+        yield answers
+
+
+def reopened(answers: Answers, frame: pd.DataFrame) -> Answers:
+    answers.close()
+    return Answers(answers.path, row_keys(frame))
+
+
+# ---- answers
+
+
+def test_answers_are_there_again(answers):
+    kept = answers.answers()
+    assert [answer[:4] for answer in kept] == [
+        (3, "cat", "transfer", 0),
+        (0, None, "transfer", 0),
+        (1, "dog", "random", 1),
+    ]
+    assert all(
+        abs(pd.Timestamp(answer.time) - pd.Timestamp.now("UTC").tz_localize(None)) < pd.Timedelta("1min")
+        for answer in kept
+    )
+    with reopened(answers, FRAME) as again:
+        assert again.answers() == kept
+        assert again.labels() == {3: "cat", 0: None, 1: "dog"}
+        assert list(again.labels()) == [3, 0, 1]
+
+
+def test_undo_takes_back_the_last_answer_again_and_again(answers):
+    assert answers.undo() == 1
+    assert answers.labels() == {3: "cat", 0: None}
+    assert [answers.undo(), answers.undo(), answers.undo()] == [0, 3, None]
+    answers.add({3: "dog"}, "margin")
+    with reopened(answers, FRAME) as again:
+        assert [answer[:4] for answer in again.answers()] == [(3, "dog", "margin", 1)]
+
+
+def test_another_answer_to_a_row_takes_the_place_of_the_first(answers):
+    answers.add({3: "dog", 4: "cat"}, "user")
+    assert [answer[:4] for answer in answers.answers()] == [
+        (3, "dog", "transfer", 0), (0, None, "transfer", 0), (1, "dog", "random", 1), (4, "cat", "user", 1)
+    ]  # fmt: skip
+
+
+def test_rows_that_are_reordered_or_removed_keep_their_answers(answers):
+    with pytest.warns(UserWarning, match=r"my\.labels\.sqlite has 1 answers to rows that the data no longer have"):
+        fewer = reopened(answers, FRAME.iloc[[4, 3, 1]])
+    assert fewer.labels() == {1: "cat", 2: "dog"}
+    assert [answer.row for answer in fewer.answers()] == [1, None, 2]
+    assert [fewer.undo(), fewer.undo(), fewer.undo()] == [2, 1, None]  # what cannot be seen is not undone
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with reopened(fewer, FRAME) as again:
+            assert again.labels() == {0: None}
+
+
+def test_all_or_none_of_several_answers(answers):
+    answers._database.ask(
+        "CREATE TRIGGER no BEFORE INSERT ON answers WHEN NEW.label = 'bad' BEGIN SELECT RAISE(FAIL, 'no'); END"
+    )
+    with pytest.raises(AlmetaError):
+        answers.add({2: "cat", 4: "bad"}, "margin")
+    assert set(answers.labels()) == {3, 0, 1}
+
+
+def test_answers_as_csv(answers, tmp_path):
+    answers.export(tmp_path / "out.csv", "kind", FRAME.assign(kind=None))
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert list(table) == ["row", "a", "b", "kind", "chosen_by", "round", "time"]
+    assert table.drop(columns="time").astype(object).where(table.notna(), None).to_numpy().tolist() == [
+        [3, 4.5, "y", "cat", "transfer", 0],
+        [0, 1.5, "v", None, "transfer", 0],
+        [1, 2.5, "w", "dog", "random", 1],
+    ]
+    with pytest.warns(UserWarning, match="no longer have"):
+        fewer = reopened(answers, FRAME[1:])
+    with fewer:
+        fewer.export(tmp_path / "out.csv", frame=FRAME[1:])
+        assert (tmp_path / "out.csv").read_text().splitlines()[2].startswith(",,,,transfer,0,")  # its row is gone
+        with pytest.raises(AlmetaError, match="could not write"):
+            fewer.export(tmp_path / "nowhere" / "out.csv")
+
+
+# ---- rounds
+
+
+def test_predictions_of_rounds_follow_the_rows_and_the_classes(answers):
+    answers.end_round(np.array([1, 1, 1, 0, 2]), ["cat", "dog", "eel"])
+    assert answers.round == 2
+    expected = np.array([[0, 1, 1, 0, 0], [1, 1, 1, 0, 2]])
+    np.testing.assert_array_equal(answers.predictions(["cat", "dog", "eel"]), expected)
+    np.testing.assert_array_equal(answers.predictions(["dog", "cat"]), [[1, 0, 0, 1, 1], [0, 0, 0, 1, -1]])
+    more = pd.concat([FRAME.iloc[[2, 0, 1, 3]], pd.DataFrame({"a": [9.0], "b": ["new"]})])
+    with reopened(answers, more) as again:
+        np.testing.assert_array_equal(again.predictions(["cat", "dog", "eel"]), [[1, 0, 1, 0, -1], [1, 1, 1, 0, -1]])
+
+
+def test_no_round_yet(path):
+    with Answers(path, KEYS) as answers:
+        assert answers.round == 0
+        assert answers.predictions(["cat"]).shape == (0, 5)
+
+
+def test_predictions_take_little_room(path):
+    rng = np.random.default_rng(0)
+    with Answers(path, np.arange(20_000, dtype=np.uint64)) as answers:
+        begin = None
+        for _ in range(20):
+            answers.end_round(rng.integers(0, 3, 20_000), ["a", "b", "c"])
+            begin = begin or path.stat().st_size
+    assert path.stat().st_size - begin < 19 * 10_000  # 20,000 keys are kept once
+
+
+# ---- what can go wrong with the file
+
+
+def test_the_second_process_is_told_whose_it_is(path):
+    with holding(path.with_name(".my.labels.sqlite.lock")) as process:
+        for _ in range(2):
+            with pytest.raises(AlmetaError) as told:
+                Answers(path, KEYS)
+            assert f"{path} is in use (process {process.pid} on " in str(told.value)
+            assert str(told.value).endswith("); end that process, or choose another file with labels=...")
+    Answers(path, KEYS).close()
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"row,label\n1,cat\n" * 99, "is no file of answers; choose another, or remove it"),
+        ("CREATE TABLE cells (key TEXT)", "is no file of answers; choose another file with labels=..."),
+        ("PRAGMA user_version = 2", r"was written by a later almeta \(format 2\); update almeta"),
+        ("PRAGMA user_version = 1; CREATE TABLE answers (place INTEGER)", "is no file of answers; choose another"),
+    ],
+)
+def test_another_file_is_told_and_left_as_it_is(path, content, says):
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        connection = sqlite3.connect(path)
+        connection.executescript(content)
+        connection.close()
+    with pytest.raises(AlmetaError, match=says) as told:
+        Answers(path, KEYS)
+    assert "\n" not in str(told.value)
+    if isinstance(content, bytes):
+        assert path.read_bytes() == content
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_damaged_file_is_told_with_a_way_out(answers):
+    answers.end_round(np.arange(5) % 2, ["cat", "dog"])
+    answers.close()
+    content = answers.path.read_bytes()
+    told = []
+    for begin in range(0, len(content), 512):  # a block of the disk is lost
+        damaged = bytearray(content)
+        damaged[begin : begin + 512] = random.Random(begin).randbytes(512)
+        answers.path.write_bytes(damaged)
+        try:
+            with Answers(answers.path, KEYS) as again:
+                again.predictions(["cat", "dog"])
+                assert again.labels() == {3: "cat", 0: None, 1: "dog"}
+        except AlmetaError as error:
+            told.append(str(error))
+    assert "\n" not in "".join(told)
+    assert sum(" is damaged; move it away and start again; " in line for line in told) > 5
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(AlmetaError, match=r"could not write .*\.lock: No such file or directory"):
+        Answers(tmp_path / "nowhere" / "my.labels.sqlite", KEYS)
+
+
+def test_where_answers_lie(tmp_path):
+    for name in ("my.csv", "my.2.csv.gz", "my.parquet"):
+        (tmp_path / name).touch()
+    (tmp_path / "im.ages").mkdir()
+    names = [labels_path(tmp_path / name).name for name in ("my.csv", "my.2.csv.gz", "my.parquet", "im.ages")]
+    assert names == ["my.labels.sqlite", "my.2.labels.sqlite", "my.labels.sqlite", "im.ages.labels.sqlite"]
+    assert labels_path(tmp_path / "my.csv").parent == tmp_path
+
+
+# ---- kill -9
+
+ANSWER = """
+import sys
+from pathlib import Path
+import numpy as np
+from almeta.queries.store import Answers
+with Answers(Path(sys.argv[1]), np.arange(100_000, dtype=np.uint64)) as answers:
+    given = answers.labels()
+    assert [*given.items()] == [(row, f"class {row}") for row in range(len(given))]
+    for row in range(len(given), 100_000):
+        print(row, row + 1, flush=True)  # the number of answers before and after what comes next
+        answers.add({row: f"class {row}"}, "margin")
+        if row % 10 == 9:
+            print(row + 1, row, flush=True)
+            answers.undo()
+            print(row, row + 1, flush=True)
+            answers.add({row: f"class {row}"}, "margin")
+            print(row + 1, row + 1, flush=True)
+            answers.end_round(np.arange(100_000) % 7, [str(number) for number in range(7)])
+"""
+
+
+def test_no_answer_is_lost_or_doubled_when_the_process_is_killed_at_any_time(path):
+    rng, given = random.Random(0), 0
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-c", ANSWER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        said += process.stdout.read()
+        process.wait(60)
+        with Answers(path, np.arange(100_000, dtype=np.uint64)) as answers:
+            labels = answers.labels()
+            assert [*labels.items()] == [(row, f"class {row}") for row in range(len(labels))]
+            assert len(answers.predictions(["0"])) <= len(labels) // 10 + 1
+        assert str(len(labels)) in said.splitlines()[-1].split()
+        given = max(given, len(labels))
+    assert given > 20

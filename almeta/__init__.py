@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the same as _HOMES, for readers of types
     from almeta.data import load_dataset, register_dataset
     from almeta.learners import register_learner
     from almeta.policies import load_policy
+    from almeta.queries import query
     from almeta.runs import register_kind
     from almeta.strategies import register_strategy
 
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "load_dataset",
     "load_policy",
+    "query",
     "register_agent",
     "register_dataset",
     "register_kind",
@@ -46,6 +48,7 @@ for _id, (_single, _vector) in ENVIRONMENTS.items():
 _HOMES = {
     "load_dataset": "almeta.data",
     "load_policy": "almeta.policies",
+    "query": "almeta.queries",
     "register_agent": "almeta.agents",
     "register_dataset": "almeta.data",
     "register_kind": "almeta.runs",

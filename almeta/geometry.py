@@ -1,5 +1,6 @@
 """Distances in E pools: to neighbours, computed once; to picked rows, updated pick by pick."""
 
+import copy
 import functools
 from collections.abc import Iterator
 
@@ -78,6 +79,12 @@ class Geometry:
         for block, distances in self._blocks():
             density[block] = distances.add_(1).reciprocal_().sum(-1)  # rows that pad are at inf and add 0
         return density / count
+
+    def copy(self) -> "Geometry":
+        """Return a geometry that goes on from here with other picks."""
+        other = copy.copy(self)
+        other._votes = None if self._votes is None else self._votes.clone()  # it is changed in place
+        return other
 
     def nearest_pick(self, picks: Tensor) -> Tensor:
         """Return the distance to the nearest row picked so far, `[E, N]` float32, read-only; inf before the first pick.

@@ -4,6 +4,7 @@ A `Pool` is the same object in the environment, for your own rows and in adapter
 test rows nor hidden labels, so that none can leak.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,7 @@ class Pool:
         _check_tensor("num_classes", num_classes, torch.int64, x.shape[:1])
         if prices is not None:
             _check_tensor("prices", prices, torch.float32, x.shape[:2])
-        if not x.isfinite().all():
+        if x.numel() and not all(bound.isfinite() for bound in x.aminmax()):  # isfinite() would copy a large pool
             raise AlmetaError("x has values that are NaN or infinite; fill them in, or leave these rows out")
         if isinstance(learner, type) or not isinstance(learner, Learner):
             raise AlmetaError(f"learner is {learner!r}; it must be a Learner: make one with make_learner(...)")
@@ -186,9 +187,19 @@ class Pool:
         told = torch.where(self.pending >= 0, labels, -1)
         self._labels = self._labels.scatter_reduce(1, self.pending.clamp_min(0), told, "amax")
         self._answered = self._filled
+        self._probabilities = self._refit()
+
+    def _refit(self) -> Tensor:
+        """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
         self.model = self.learner.fit(x, y, weight, self._classes, start=self.model, generator=self.generator)
-        self._probabilities = self.model.probabilities(self.x)
+        return self.model.probabilities(self.x)
+
+    def copy(self) -> "Pool":
+        """Return a pool that goes on from here by itself; rows, and what is known of their distances, are shared."""
+        other = copy.copy(self)
+        other._picks, other._geometry = self._picks.clone(), self._geometry.copy()
+        return other
 
     def _check(self, rows: Tensor, labels: Tensor) -> None:
         pools, size = self.exists.shape

@@ -38,13 +38,14 @@ class ScikitModel:
         found = np.zeros((*rows.shape[:2], self.num_classes), dtype=np.float32)
         for episode, (classifier, seen) in enumerate(zip(self.fitted, self.seen, strict=True)):
             if classifier is not None:
-                found[episode][:, seen] = _probabilities(classifier, rows[episode])
+                found[episode][:, seen] = class_probabilities(classifier, rows[episode])
             else:
                 found[episode][:, seen if len(seen) else slice(None)] = 1 / (len(seen) or self.num_classes)
         return torch.as_tensor(found, device=x.device)
 
 
-def _probabilities(classifier: Any, x: np.ndarray) -> np.ndarray:
+def class_probabilities(classifier: Any, x: Any) -> np.ndarray:
+    """Return class probabilities `[M, K]` of M rows by a fitted classifier, as `ScikitModel.probabilities` does."""
     if hasattr(classifier, "predict_proba"):
         return classifier.predict_proba(x)
     if not hasattr(classifier, "decision_function"):
@@ -76,7 +77,7 @@ class Scikit:
     options: dict[str, Any]
 
     def __post_init__(self) -> None:
-        self._make(0, 1)
+        self.make(0, 1)
 
     def fit(
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
@@ -108,11 +109,16 @@ class Scikit:
         else:
             given["sample_weight"] = weight
         try:
-            return self._make(seed, len(x)).fit(x, y, **given)
+            return self.make(seed, len(x)).fit(x, y, **given)
         except (TypeError, ValueError) as error:
             raise AlmetaError(f"learner {self.estimator} cannot be fit to {len(x)} rows: {error}") from error
 
-    def _make(self, seed: int, rows: int) -> Any:
+    def make(self, seed: int, rows: int) -> Any:
+        """Return a classifier that is not fitted, for at least `rows` rows, with its own random state.
+
+        Raises:
+            AlmetaError: if it does not take its options.
+        """
         try:
             classifier = _find(self.estimator)(**self.options) if isinstance(self.estimator, str) else self._clone()
         except (TypeError, ValueError) as error:

@@ -1,0 +1,229 @@
+"""Rows of one's own and their labels so far: ask which to label next, tell the answers."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.cluster import MiniBatchKMeans
+from torch import Tensor
+
+from almeta.errors import AlmetaError, did_you_mean
+from almeta.learners import Learner, make_learner
+from almeta.policies import kind_of, load_policy, policy_names
+from almeta.pool import Pool, PoolState
+from almeta.queries.classifiers import ClassifierPool, as_learner, is_fitted, is_scikit
+from almeta.queries.labels import read_labels
+from almeta.queries.reasons import reasons_for
+from almeta.queries.rows import read_rows
+from almeta.seeding import make_generator
+from almeta.specs import Spec
+from almeta.strategies import Actor, make_strategy, strategy_names
+from almeta.strategies.choosing import best_action
+
+By = str | Path | Mapping[str, Any] | Spec | Actor[PoolState]
+# Labels that a policy thinks will be asked for in all, if nobody says; it is trained with as many.
+BUDGET = 20
+# More clusters take long and say no more.
+MOST_CLUSTERS = 200
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Rows to label next.
+
+    Attributes:
+        rows: `[n]` int64, row numbers, the best first.
+        utilities: `[n]` float32, why in numbers: of each pick when it was made, higher is better.
+        probabilities: `[n, C]` float32, the learner's opinion.
+        reasons: n sentences; empty unless asked for.
+    """
+
+    rows: np.ndarray
+    utilities: np.ndarray
+    probabilities: np.ndarray
+    reasons: tuple[str, ...] = ()
+
+
+class Labelling:
+    """Rows of one's own, and who says which of them to label next.
+
+    Args:
+        X: N rows; see `read_rows`.
+        y: their labels; see `read_labels`. None for no label at all.
+        by: who chooses: the name of a strategy, alone or with options (`{"name": "information_density", "beta": 2}`);
+            the name of a trained policy, or the folder of a run; or anything that acts on pools.
+        learner: how the classifier is fit to the prepared features: what `make_learner` takes, None for logistic
+            regression. A classifier or pipeline of scikit-learn reads X as it is; a fitted one is not fit again.
+        classes: the class values; None for those that occur in y.
+        budget: labels that will be asked for in all, beyond the first one of each class; policies may look at it. None
+            for `BUDGET`, or as many as are asked for, if that is more.
+        missing: see `read_labels`.
+        seed: breaks ties, and draws for strategies and learners with chance; or a generator.
+
+    Attributes:
+        classes: C class values.
+        pool: what may be known.
+
+    Raises:
+        AlmetaError: for rows, labels or names that do not fit.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        by: By = "transfer",
+        learner: Any = None,
+        classes: Sequence[Any] | None = None,
+        budget: int | None = None,
+        missing: Any = -1,
+        seed: int | torch.Generator = 0,
+    ) -> None:
+        num_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        if is_scikit(learner) and is_fitted(learner) and classes is None:
+            classes = learner.classes_.tolist()
+        labels, self.classes = read_labels(y, num_rows, classes, missing)
+        self._generator = seed if isinstance(seed, torch.Generator) else make_generator(seed, "query")
+        self._actor = find_actor(by, self._generator)
+        self._memory = self._actor.initial(1)
+        self._budget = budget
+        self._is_fixed = is_scikit(learner) and is_fitted(learner)
+        rows = np.flatnonzero(labels >= 0)
+        self.pool = self._make_pool(X, read_rows(X, labels), torch.as_tensor(rows), torch.as_tensor(labels[rows]), learner)
+
+    def _make_pool(self, X: Any, x: Tensor, rows: Tensor, labels: Tensor, learner: Any) -> Pool:
+        exists, num_classes = torch.ones(1, len(x), dtype=torch.bool), torch.tensor([max(2, len(self.classes))])
+        parts = (x[None], exists, rows[None], labels[None], num_classes)
+        if is_scikit(learner):
+            made = as_learner(learner)
+            return ClassifierPool(X, learner, self.classes, *parts, made, budget=0, generator=self._generator)
+        made = make_learner("logistic_regression" if learner is None else learner)
+        return Pool(*parts, made, budget=0, generator=self._generator)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`[N]` int64, class numbers; -1 for rows without a label."""
+        return self.pool.state().labels[0].numpy().copy()
+
+    def probabilities(self) -> np.ndarray:
+        """Return the learner's class probabilities `[N, C]` float32."""
+        return self.pool.state().probabilities[0, :, : len(self.classes)].numpy().copy()
+
+    def tell(self, rows: Any, labels: Sequence[Any]) -> None:
+        """Add labels of rows; None for one that nobody can label, and which is not asked for again.
+
+        Args:
+            rows: row numbers.
+            labels: as many class values.
+
+        Raises:
+            AlmetaError: for an unknown class, a row number out of range, and a row that was told before.
+        """
+        numbers, _ = read_labels(list(labels), len(rows), self.classes, None)
+        told = torch.as_tensor(np.asarray(rows, np.int64)), torch.as_tensor(numbers)
+        self.pool.tell(told[0][None], told[1][None])
+
+    @torch.no_grad()
+    def ask(self, n: int = 5, explain: bool = True) -> Questions:
+        """Return the `n` rows to label next, the best first.
+
+        After each pick the learner is refit as if the row had the label that it predicts, so that the next picks
+        differ.
+        While fewer than two classes have labels no classifier says anything: the rows at the centres of clusters
+        without a label are chosen, except by "random".
+
+        Warns:
+            UserWarning: if there are fewer rows left than `n`; all of them are returned.
+
+        Raises:
+            AlmetaError: if `n` is below 1.
+        """
+        if n < 1:
+            raise AlmetaError(f"n is {n}; ask for at least one row")
+        state = self._state(self.pool)
+        left = int(state.available.sum())
+        if left < n:
+            what = f"only {left} rows have" if left else "no row is left that has"
+            warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=2)
+        rows, utilities = self._typical(state, min(n, left)) if self._is_cold(state) else self._best(min(n, left))
+        found = state.probabilities[0, rows, : len(self.classes)]
+        reasons = tuple(reasons_for(state, rows, self.classes)) if explain else ()
+        return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons)
+
+    def _state(self, pool: Pool) -> PoolState:
+        """Return what may be known, with the first label of each class as those at the start of an episode."""
+        state = pool.state()
+        told = state.picks.shape[1]
+        spent = told - len(state.labels[state.labels >= 0].unique())
+        return replace(state, spent=spent, budget=self._budget or max(BUDGET, spent + 1))
+
+    def _best(self, n: int) -> tuple[Tensor, Tensor]:
+        """Return the rows that the actor picks, and their utilities, `[n]` each."""
+        pool, rows, utilities = self.pool, [], []
+        for pick in range(n):
+            state = self._state(pool)
+            outputs, self._memory = self._actor.step(state, self._memory)
+            row = best_action(outputs.utilities, state.available, self._generator)
+            rows.append(row)
+            utilities.append(outputs.utilities[0, row])
+            if pick + 1 < n:
+                pool = self.pool.copy() if pick == 0 else pool
+                _assume(pool, state, row)
+        return torch.cat(rows or [torch.empty(0, dtype=torch.int64)]), torch.cat(utilities or [torch.empty(0)])
+
+    def _is_cold(self, state: PoolState) -> bool:
+        """Return whether no classifier says anything about the rows yet, and the actor would go by it."""
+        by_chance = getattr(self._actor, "name", None) == "random"
+        return not (by_chance or self._is_fixed or len(state.labels[state.labels >= 0].unique()) > 1)
+
+    def _typical(self, state: PoolState, n: int) -> tuple[Tensor, Tensor]:
+        """Return rows near the centres of the largest clusters without a label, and the sizes of these, `[n]` each.
+
+        There are as many clusters as rows with and without a label in the end (TypiClust: Hacohen, Dekel & Weinshall,
+        ICML 2022, with distance to the centre in place of density).
+        """
+        x, available = state.x[0].numpy(), state.available[0].numpy()
+        count = min(len(x), max(n, min(MOST_CLUSTERS, n + int((~available).sum()))))
+        seed = int(torch.randint(2**31 - 1, (1,), generator=self._generator))
+        clusters = MiniBatchKMeans(count, random_state=seed, n_init=1).fit(x)
+        number, distance = clusters.labels_, np.linalg.norm(x - clusters.cluster_centers_[clusters.labels_], axis=1)
+        size = np.bincount(number, minlength=count)
+        told = np.bincount(number[~available], minlength=count)
+        # By turns: the most central row of each cluster, those without a label and large ones first; then the second.
+        order = np.lexsort((distance, number))
+        order = order[available[order]]
+        starts = np.r_[True, np.diff(number[order]) > 0]
+        turn = np.arange(len(order)) - np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
+        best = order[np.lexsort((-size[number[order]], told[number[order]] + turn))][:n]
+        return torch.as_tensor(best), torch.as_tensor(size[number[best]].astype(np.float32))
+
+
+def _assume(pool: Pool, state: PoolState, row: Tensor) -> None:
+    """Tell a pool the label of a row `[1]` that its learner predicts."""
+    guess = state.probabilities[0, row].argmax(-1)
+    pool.tell(row, guess)
+
+
+def find_actor(by: By, generator: torch.Generator) -> Actor[PoolState]:
+    """Return who chooses: a strategy by name or spec, a policy by name or folder, or an actor as it is.
+
+    Raises:
+        AlmetaError: if there is no such strategy or policy, the policy does not act on pools, and for an object that is
+            no actor.
+    """
+    if isinstance(by, Mapping | Spec) or by in strategy_names():
+        return make_strategy(by, generator)  # type: ignore[arg-type]
+    if isinstance(by, str | Path):
+        if str(by) not in policy_names() and not Path(by).exists():
+            raise AlmetaError(did_you_mean(str(by), [*strategy_names(), *policy_names()], "strategy or policy"))
+        if (kind := kind_of(by)) != "pool":
+            raise AlmetaError(f"the policy {by} acts on problems of kind '{kind}'; rows need one of kind 'pool'")
+        return load_policy(by)
+    if not (hasattr(by, "initial") and hasattr(by, "step")) or isinstance(by, type):
+        raise AlmetaError(f"by is {by!r}; give the name of a strategy or policy, or an object with initial and step")
+    return by

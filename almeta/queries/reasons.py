@@ -1,0 +1,43 @@
+"""Why a row is worth a label, in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from almeta.inputs import Candidates
+from almeta.pool import PoolState
+
+# From which rank on, 1 being the first of all open rows, a row is called uncertain, far or typical.
+HIGH = 0.8
+MOST = 2  # reasons a row
+
+
+def reasons_for(state: PoolState, rows: Tensor, classes: Sequence[Any]) -> list[str]:
+    """Return why each of some rows is worth a label: at most `MOST` reasons each, the strongest first.
+
+    The reasons are of what a policy reads (`Candidates`); they do not look into the policy.
+
+    Args:
+        state: of a single pool.
+        rows: `[n]` int64.
+        classes: the class values.
+    """
+    inputs = Candidates()
+    numbers = dict(zip(inputs.candidate_names, inputs(state).candidates[0, rows].unbind(-1), strict=True))
+    top = state.probabilities[0, rows].topk(2, dim=-1)
+    seen = len(state.labels[state.labels >= 0].unique())
+    found = []
+    for i in range(len(rows)):
+        first, second = (classes[int(k)] if int(k) < len(classes) else None for k in top.indices[i])
+        share = float(numbers["share of the predicted class among labels"][i])
+        strength = {
+            f"uncertain between {first} and {second}": 1 - float(numbers["rank of margin"][i]) if seen > 1 else 0.0,
+            "far from everything labelled": float(numbers["rank of distance"][i]) if seen else 0.0,
+            "typical of a dense region": float(numbers["rank of density"][i]),
+            f"likely {first}, a class with few labels": 1.0 if seen > 1 and share < 0.5 / seen else 0.0,
+        }
+        ranked = sorted(strength, key=strength.__getitem__, reverse=True)
+        strong = [reason for reason in ranked if strength[reason] >= HIGH][:MOST]
+        found.append("; ".join(strong or [f"{ranked[0]}, a little"]))
+    return found

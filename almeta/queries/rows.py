@@ -1,0 +1,115 @@
+"""Rows of any kind as features for learners and policies."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+import torch
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch import Tensor
+
+from almeta.data.dataset import Dataset
+from almeta.data.frames import _columns
+from almeta.data.preparation import prepare
+from almeta.errors import AlmetaError
+
+# Sparse rows and texts with more columns are projected on as many directions: distances need dense rows.
+COMPONENTS = 100
+
+
+def read_rows(X: Any, y: np.ndarray | None = None) -> Tensor:
+    """Return rows as features `[N, D]` float32, prepared as environments prepare a pool (`almeta.data.preparation`).
+
+    Args:
+        X: N rows. A data frame may have numbers, categories, dates and missing values; columns that repeat the labels,
+            count the rows or identify them are left out with a warning. An array `[N, D]` has numbers, and NaN for
+            missing ones; an array `[N, H, W]` or `[N, H, W, channels]` has images. A list or series of texts becomes
+            tf-idf. Sparse matrices are taken as they are. Of texts and sparse matrices with more than `COMPONENTS`
+            columns, the leading singular directions are kept (latent semantic analysis).
+        y: `[N]` int64 class numbers, -1 for none, by which columns that repeat the labels are found.
+
+    Raises:
+        AlmetaError: without any row or column, for infinite values, and for rows of another kind.
+    """
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    if _is_text(X):
+        X = _tf_idf(list(X))
+    if scipy.sparse.issparse(X):
+        return _dense(X)
+    if isinstance(X, pd.DataFrame):
+        dataset = _table(X, y)
+    else:
+        dataset = _array(X)
+    x, _ = prepare(dataset, np.arange(len(dataset)), np.arange(0))
+    return torch.as_tensor(x)
+
+
+def _is_text(X: Any) -> bool:
+    """Return whether rows are texts."""
+    if isinstance(X, pd.DataFrame) or scipy.sparse.issparse(X) or not hasattr(X, "__len__") or not len(X):
+        return False
+    return all(isinstance(row, str) for row in X)
+
+
+def _tf_idf(texts: list[str]) -> Any:
+    try:
+        return TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
+    except ValueError as error:  # no words at all
+        raise AlmetaError(f"X has {len(texts)} texts and no word of two letters in them") from error
+
+
+def _dense(X: Any) -> Tensor:
+    """Return sparse rows, or their leading singular directions, as a tensor."""
+    if not X.shape[0] or not X.shape[1]:
+        raise AlmetaError(f"X has the shape {[*X.shape]}; it must have rows and columns")
+    X = X.tocsr().astype(np.float64)
+    if not np.isfinite(X.data).all():
+        raise AlmetaError("X has values that are NaN or infinite; sparse matrices may not")
+    if X.shape[1] <= COMPONENTS:
+        return torch.as_tensor(X.toarray().astype(np.float32))
+    found = TruncatedSVD(min(COMPONENTS, X.shape[1] - 1), random_state=0).fit_transform(X)
+    return torch.as_tensor(found.astype(np.float32))
+
+
+def _table(X: pd.DataFrame, y: np.ndarray | None) -> Dataset:
+    frame = X.copy(deep=False)
+    for name, cells in X.items():
+        if pd.api.types.is_datetime64_any_dtype(cells):
+            frame[name] = (cells - pd.Timestamp("1970-01-01", tz=cells.dt.tz)) / pd.Timedelta(days=1)
+    columns, _ = _columns(frame, "", np.full(len(X), -1) if y is None else y, "X", ())
+    return Dataset(
+        name="X",
+        x=np.stack([column.values for column in columns], 1),
+        **_unlabelled(len(X)),
+        categories={place: column.names for place, column in enumerate(columns) if column.names},
+        missing=any(np.isnan(column.values).any() for column in columns),
+    )
+
+
+def _array(X: Any) -> Dataset:
+    try:
+        array = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise AlmetaError(
+            f"X is {type(X).__name__} with values that are no numbers ({error}); make it a pandas data frame, in which "
+            "columns may be categories"
+        ) from error
+    if array.ndim not in (2, 3, 4) or not array.size:
+        raise AlmetaError(f"X has the shape {[*array.shape]}; it must be rows [N, D], images [N, H, W], or a data frame")
+    if array.ndim == 4:
+        array = array.mean(3)
+    shape = array.shape[1:] if array.ndim == 3 else None
+    rows = array.reshape(len(array), -1)
+    if infinite := int(np.isinf(rows).sum()):
+        raise AlmetaError(f"X has {infinite} infinite values; use NaN where a value is missing")
+    missing = bool(np.isnan(rows).any())
+    if missing and shape is not None:
+        raise AlmetaError("X has images with NaN; fill them in, or leave these images out")
+    return Dataset(name="X", x=rows, **_unlabelled(len(rows)), image_shape=shape, missing=missing)
+
+
+def _unlabelled(num_rows: int) -> dict[str, Any]:
+    return {"y": np.zeros(num_rows, np.int64), "class_names": ("",), "source": "given"}

@@ -39,7 +39,8 @@ FAMILIES = {
 # fmt: on
 
 # Modules by prefix: `load(rest)` gets the text after the prefix and a colon.
-PREFIXES = {"csv": "csv_file", "openml": "openml"}
+PREFIXES = {"csv": "table_file", "openml": "openml", "table": "table_file"}
+FILES = ("csv", "table")  # prefixes of what lies at a path
 
 ALIASES = {
     "austra": "australian",

@@ -30,6 +30,7 @@ class Dataset:
         categories: the names of the categories of a column, by its number; x has the position of the name, as a float.
         missing: whether values may be missing; x is NaN for a missing value.
         kind: of the rows; "image" if there is an `image_shape`, and for flattened pixels without one.
+        test_rows: `[M]` int64, the rows of a fixed test set, in order; None where each task draws its own test rows.
 
     Raises:
         AlmetaError: if shapes, types or values do not fit the above.
@@ -45,6 +46,7 @@ class Dataset:
     categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict, repr=False)
     missing: bool = field(default=False, repr=False)
     kind: Kind = field(default="table", repr=False)
+    test_rows: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.image_shape is not None:
@@ -77,6 +79,11 @@ class Dataset:
             positions = x[~np.isnan(x[:, column]), column]
             known = bool(np.isin(positions, np.arange(len(categories))).all())
             yield known, f"column {column} has values that are no position among its {len(categories)} categories"
+        if (rows := self.test_rows) is not None:
+            yield rows.ndim == 1 and rows.dtype == np.int64, f"test_rows must be [M] int64, not {rows.dtype}"
+            known = bool(len(rows)) and 0 <= rows[0] and rows[-1] < len(x) and bool((np.diff(rows) > 0).all())
+            yield known, f"test_rows must be different numbers of rows, 0 to {len(x) - 1}, in order"
+            yield len(rows) < len(x), "all rows are test rows; leave some for the pool"
         yield self.kind != "text" or bool((x >= 0).all()), "the counts of a text are at least 0"
 
     def __len__(self) -> int:
@@ -94,9 +101,9 @@ class Dataset:
 
     @cached_property
     def content(self) -> str:
-        """A sha256, in hexadecimal, of rows, labels, class names and categories, but not of the name."""
+        """A sha256, in hexadecimal, of rows, labels, class names, categories and test rows, but not of the name."""
         digest = hashlib.sha256(repr((self.x.shape, self.class_names, dict(self.categories))).encode())
-        for part in (self.x, self.y):
+        for part in (self.x, self.y, *(() if self.test_rows is None else (self.test_rows,))):
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 

@@ -4,26 +4,52 @@ import itertools
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
-from almeta.data.dataset import Dataset, as_float32
+from almeta.data.dataset import Dataset, Kind, as_float32
 from almeta.errors import AlmetaError, did_you_mean
 
 MANY = 20  # a column with more categories than this, and than half of the rows, identifies rows
 ENOUGH = 20  # smallest number of rows in which a column cannot repeat the labels or count the rows by chance
 
 
+@dataclass(frozen=True)
+class Features:
+    """The columns of a data set, as `Dataset` describes them, and why other columns are none, by their name."""
+
+    x: np.ndarray
+    columns: tuple[str, ...] = ()
+    categories: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    missing: bool = False
+    kind: Kind = "table"
+    set_aside: dict[str, str] = field(default_factory=dict)
+
+
+class Make(Protocol):
+    """How to make features of a frame, its labels `[n]` int64 (-1 for none), and the name of both in messages.
+
+    `fitted` `[n]` bool tells which rows may be learnt from.
+    """
+
+    def __call__(self, frame: pd.DataFrame, y: np.ndarray, where: str, fitted: np.ndarray) -> Features: ...
+
+
 def dataset_of(
-    frame: pd.DataFrame, target: str, name: str, source: str, where: str, keep: Sequence[str] = ()
+    frame: pd.DataFrame,
+    target: str,
+    name: str,
+    source: str,
+    where: str,
+    make: "Make | None" = None,
+    is_test: np.ndarray | None = None,
 ) -> Dataset:
     """Return a data set of the columns of a frame, in their order.
 
-    Numbers stay numbers, true and false become 1 and 0, anything else becomes categories, sorted by name. Columns that
-    give away the label, or say nothing, are left out with a warning (`_useless`). Classes are sorted, by value if all
-    names are numbers.
+    Rows without a label are set aside with a warning. Classes are sorted, by value if all names are numbers.
 
     Args:
         frame: of one row for each row of the data set.
@@ -31,32 +57,72 @@ def dataset_of(
         name: of the data set.
         source: of the data set.
         where: name of the frame in messages.
+        make: of the other columns; None for `table_features`.
+        is_test: `[n]` bool, the rows of the fixed test set; None if there is none.
+
+    Raises:
+        AlmetaError: for labels that look alike or are no classes, fewer than two classes, a fixed test set without
+            labels, and as `make` does.
+    """
+    y, class_names = classes_of(frame[target], where, shipped=":" not in name)
+    labelled = y >= 0
+    _check_labels(frame[target], y, class_names, where)
+    frame, y = frame[labelled].reset_index(drop=True), y[labelled]
+    test_rows = None if is_test is None else np.flatnonzero(is_test[labelled])
+    fitted = np.ones(len(y), bool)
+    if test_rows is not None:
+        fitted[test_rows] = False
+        _check_test_set(y, fitted, class_names, where)
+    found = (make or table_features)(frame.drop(columns=target), y, where, fitted)
+    return Dataset(
+        name=name,
+        x=found.x,
+        y=y,
+        class_names=class_names,
+        source=source,
+        columns=found.columns,
+        categories=found.categories,
+        missing=found.missing,
+        kind=found.kind,
+        test_rows=test_rows,
+    )
+
+
+def table_features(
+    frame: pd.DataFrame, y: np.ndarray, where: str, fitted: np.ndarray, keep: Sequence[str] = ()
+) -> Features:
+    """Return each column of a frame as a feature.
+
+    Numbers stay numbers, true and false become 1 and 0, anything else becomes categories, sorted by name. Columns that
+    give away the label, or say nothing, are left out with a warning (`_useless`).
+
+    Args:
+        frame: without the labels.
+        y: `[n]` int64, their class numbers; -1 where there is none.
+        where: name of the frame in messages.
+        fitted: of no use here: nothing is learnt from rows.
         keep: columns to keep, whatever they contain.
 
     Raises:
-        AlmetaError: for a missing label, labels that look alike, fewer than two classes, infinite values, an unknown
-            column to keep, and if no column is left.
+        AlmetaError: for infinite values, an unknown column to keep, and if no column is left.
     """
-    y, class_names = _labels(frame[target], where, shipped=":" not in name)
     for column in set(keep) - set(frame):
         raise AlmetaError(f"{where}: {did_you_mean(column, map(str, frame), 'column to keep')}")
-    columns, left_out = _columns(frame, target, y, where, keep)
-    told = f"left out: {', '.join(left_out)}; to use a column all the same, name it in keep=[...]" if left_out else ""
+    columns, set_aside = _columns(frame, y, where, keep)
+    left_out = ", ".join(f"{name!r} ({reason})" for name, reason in set_aside.items())
+    told = f"left out: {left_out}; to use a column all the same, name it in keep=[...]" if left_out else ""
     if not columns:
-        nothing = f"{where}: besides the labels in {target!r} there is no column to learn from"
+        nothing = f"{where}: besides the labels there is no column to learn from"
         raise AlmetaError(f"{nothing}; {told}" if told else nothing)
     if told:
         warnings.warn(f"{where}: {told}", stacklevel=2)
     x = _finite(columns, where)
-    return Dataset(
-        name=name,
-        x=x,
-        y=y,
-        class_names=class_names,
-        source=source,
-        columns=tuple(column.name for column in columns),
-        categories={place: column.names for place, column in enumerate(columns) if column.names},
-        missing=bool(np.isnan(x).any()),
+    return Features(
+        x,
+        tuple(column.name for column in columns),
+        {place: column.names for place, column in enumerate(columns) if column.names},
+        bool(np.isnan(x).any()),
+        set_aside=set_aside,
     )
 
 
@@ -69,18 +135,16 @@ class Feature(NamedTuple):
 
 
 def _columns(
-    frame: pd.DataFrame, target: str, y: np.ndarray, where: str, keep: Sequence[str]
-) -> tuple[list[Feature], list[str]]:
+    frame: pd.DataFrame, y: np.ndarray, where: str, keep: Sequence[str]
+) -> tuple[list[Feature], dict[str, str]]:
     """Return the columns to use, and those to leave out, each with the reason."""
     columns: list[Feature] = []
-    left_out: list[str] = []
+    left_out: dict[str, str] = {}
     for name, cells in frame.items():
-        if name == target:
-            continue
         numeric = pd.api.types.is_numeric_dtype(cells)  # True for bool too
         values, names = (cells.to_numpy(np.float64, na_value=np.nan), ()) if numeric else _categories(cells)
         if name not in keep and (reason := _useless(cells, values, names, y)):
-            left_out.append(f"{str(name)!r} ({reason})")
+            left_out[str(name)] = reason
             continue
         if names:
             _warn_of_numbers(cells, where)
@@ -102,12 +166,12 @@ def _useless(cells: pd.Series, numbers: np.ndarray, names: tuple[str, ...], y: n
         cells: the column.
         numbers: `[n]` float64, its values, or positions among `names`; NaN where one is missing.
         names: of the categories; empty for a column of numbers.
-        y: `[n]` labels.
+        y: `[n]` labels, -1 where there is none.
     """
     known = numbers[~np.isnan(numbers)]
     if not len(known):
         return "no values"
-    if _repeats(numbers, y):
+    if _repeats(numbers[y >= 0], y[y >= 0]):
         return "repeats the labels"
     if names:
         if not _tells_rows_apart(cells):
@@ -167,16 +231,18 @@ def _tells_rows_apart(cells: pd.Series) -> bool:
 # ---- labels
 
 
-def _labels(cells: pd.Series, where: str, shipped: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return class numbers `[n]` int64 and class names."""
-    missing = np.flatnonzero(cells.isna())
-    if len(missing):
-        raise AlmetaError(
-            f"{where}: {len(missing)} of {len(cells)} rows have no label in column {cells.name!r} (an empty cell, NA, "
-            f"None or the like; the first is row {missing[0] + 1}); fill them in, remove the rows, or, if such a word "
-            f"is a class, list the cells that are missing, as in missing=['?'] or missing=[]"
-        )
-    labels = cells.astype(str)
+def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return class numbers `[n]` int64, -1 where there is no label, and class names.
+
+    Args:
+        cells: the labels, as text.
+        where: name of the frame in messages.
+        shipped: whether the table is one that almeta ships.
+
+    Raises:
+        AlmetaError: for labels that look alike, or are no classes.
+    """
+    labels = cells.dropna().astype(str)
     if _tells_rows_apart(labels):
         raise AlmetaError(
             f"{where}: column {cells.name!r} has {labels.nunique()} different values in {len(labels)} rows; these are "
@@ -185,13 +251,42 @@ def _labels(cells: pd.Series, where: str, shipped: bool) -> tuple[np.ndarray, tu
     names = _in_order(labels.unique().tolist())
     # Of the tables that almeta ships, vowel has the classes hAd and had.
     _check_alike(names, f"{where}: column {cells.name!r}", (_value,) if shipped else (_value, _look))
-    if len(names) < 2:
-        raise AlmetaError(
-            f"{where}: all {len(labels)} rows have the label {names[0]!r} in column {cells.name!r}; there must be at "
-            f"least two classes"
-        )
     numbers = {name: number for number, name in enumerate(names)}
-    return labels.map(numbers).to_numpy(np.int64), tuple(names)
+    return labels.map(numbers).reindex(cells.index, fill_value=-1).to_numpy(np.int64), tuple(names)
+
+
+def _check_labels(cells: pd.Series, y: np.ndarray, names: tuple[str, ...], where: str) -> None:
+    """Raise unless there are labels of two classes; warn of rows without a label."""
+    missing = np.flatnonzero(y < 0)
+    hint = "if a word such as NA or None is a class, list the cells that are missing, as in missing=['?'] or missing=[]"
+    if len(missing) == len(y):
+        raise AlmetaError(f"{where}: no row has a label in column {cells.name!r}; fill some in; {hint}")
+    if len(names) < 2:
+        rows = (
+            f"all {len(y)} rows have"
+            if not len(missing)
+            else f"{len(missing)} of {len(y)} rows have no label, and all others"
+        )
+        raise AlmetaError(
+            f"{where}: {rows} the label {names[0]!r} in column {cells.name!r}; there must be at least two classes"
+            f"{f'; {hint}' if len(missing) else ''}"
+        )
+    if len(missing):
+        warnings.warn(
+            f"{where}: {len(missing)} of {len(y)} rows have no label in column {cells.name!r} (the first is row "
+            f"{missing[0] + 1}), and are set aside; {hint}",
+            stacklevel=3,
+        )
+
+
+def _check_test_set(y: np.ndarray, fitted: np.ndarray, names: tuple[str, ...], where: str) -> None:
+    """Raise unless a fixed test set and the other rows have labels; warn of classes that the test set alone has."""
+    for rows, called in ((~fitted, "the test set"), (fitted, "rows outside the test set")):
+        if not rows.any():
+            raise AlmetaError(f"{where}: {called} has no row with a label; fill some in")
+    if unseen := sorted(set(y[~fitted]) - set(y[fitted])):
+        classes = ", ".join(repr(names[k]) for k in unseen)
+        warnings.warn(f"{where}: only the test set has rows of {classes}, which nobody can learn", stacklevel=3)
 
 
 def _in_order(names: list[str]) -> list[str]:

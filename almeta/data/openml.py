@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from sklearn.datasets import fetch_openml
 
 from almeta.data.dataset import Dataset
 from almeta.data.files import cache_folder, catalogued, find_file, where_to_put
-from almeta.data.frames import dataset_of
-from almeta.data.reading import read_csv
+from almeta.data.frames import dataset_of, table_features
+from almeta.data.reading import Columns, read_table
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
 
@@ -80,11 +81,14 @@ def load_stored(
             )
         path = _fetch(stem, query, target, shape)
     record = catalogued(path)
-    frame, found = read_csv(path, "target", missing)
+    table = read_table(path, Columns("target", missing=missing))
+    frame, found = table.frame, "target"
     columns = record.get("columns") or []  # their meaning, if the file only numbers them
     if len(set(columns)) == frame.shape[1] - 1 and frame.columns[-1] == found:
         frame.columns = pd.Index([*columns, found])
-    return dataset_of(frame, found, name, record.get("origin", f"the file {path}"), str(path), keep)
+    return dataset_of(
+        frame, found, name, record.get("origin", f"the file {path}"), str(path), partial(table_features, keep=keep)
+    )
 
 
 def _fetch(stem: str, query: dict[str, Any], target: str | None, shape: tuple[int, int] | None) -> Path:

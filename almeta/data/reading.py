@@ -1,48 +1,63 @@
-"""Reading a file of comma-separated values into a table of numbers and text."""
+"""Reading a table in a file into columns of numbers and text."""
 
-import csv
-import gzip
-import itertools
 import re
 import warnings
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pandas as pd
 
-from almeta.data.cells import MARKS, WORDS, Column, as_numbers, cleaned, file_mark, read_column, trimmed
-from almeta.data.files import check_unpacked, is_there, unreadable
+from almeta.data.cells import MARKS, WORDS, Column, as_numbers, file_mark, read_column, trimmed
+from almeta.data.formats import TableFile, open_table
 from almeta.errors import AlmetaError, did_you_mean
 
 TARGETS = ("target", "label", "class")  # default names of the label column, in any case
-WIDE = 10_000  # with more columns, a warning says that reading takes long
 
 
 @dataclass(frozen=True)
-class Header:
-    """The beginning of a file.
+class Columns:
+    """What the columns of a file are for, and how its cells are written.
 
     Attributes:
-        columns: names, "Unnamed: 0" and so on for columns without one.
-        separator: between cells.
-        above: number of lines above the names: 1 if Excel names the separator there, `sep=;`.
+        target: name of the label column; None for the last one called "target", "label" or "class".
+        ignore: columns to leave out.
+        as_text: columns whose cells stay as they are, besides the labels.
+        missing: cells that stand for a missing value, besides empty ones; None for `MARKS` and `WORDS`, with a warning
+            where a word may be a category.
+        encoding: of a text file.
+        labelled: whether there must be a label column.
     """
 
-    columns: list[str]
-    separator: str
-    above: int
+    target: str | None = None
+    ignore: Sequence[str] = ()
+    as_text: Sequence[str] = ()
+    missing: Sequence[str] | None = None
+    encoding: str = "utf-8"
+    labelled: bool = True
 
 
-def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | None = None) -> tuple[pd.DataFrame, str]:
-    """Return the rows of a file with a header, and the name of the label column.
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, or of two, one below the other.
 
-    The file is UTF-8, with or without a byte order mark, and compressed if its name ends in `.gz`. Cells are separated
-    by commas, semicolons or tabs, whichever gives the header most columns, or as the first line says (`sep=|`).
+    Attributes:
+        frame: columns of numbers or of text, NaN where a value is missing; labels are text.
+        written: the same rows with cells as they are written; of one file, also the columns to leave out.
+        target: the label column; None if there is none.
+        sizes: the number of rows of each file.
+    """
+
+    frame: pd.DataFrame
+    written: pd.DataFrame
+    target: str | None
+    sizes: tuple[int, ...]
+
+
+def read_table(path: Path, columns: Columns | None = None, below: Path | None = None) -> Table:
+    """Return the rows of a file with a header, in their order; `almeta.data.formats` describes the file.
+
     Spaces and invisible characters around cells are removed. Labels are text; the other columns are numbers where
     `almeta.data.cells.as_numbers` reads them as numbers.
 
@@ -52,40 +67,76 @@ def read_csv(path: Path, target: str | None = None, missing: Sequence[str] | Non
 
     Args:
         path: of the file.
-        target: name of the label column; None for the last one called "target", "label" or "class".
-        missing: cells that stand for a missing value, besides empty ones; None for `MARKS` and `WORDS`, with a warning
-            where a word may be a category.
+        columns: what they are for; None for the defaults.
+        below: another file with these columns, in any order, whose rows are read as if they stood below.
 
     Raises:
         AlmetaError: if the file is missing, cannot be read or is cut off, two columns have one name, there is no label
-            column, or there are no rows.
+            column, a named column is not there, or there are no rows.
     """
-    if not (is_there(path) and path.is_file()):
-        raise AlmetaError(f"there is no file {path} (looked for in {Path.cwd()}); correct the path")
-    with _reading(path):
-        check_unpacked(path)
-        header = _header(path)
-    if len(header.columns) > WIDE:
-        warnings.warn(f"{path} has {len(header.columns):,} columns; reading it may take minutes", stacklevel=2)
-    found = _target(header.columns, target, path)
-    marks, words = (MARKS, WORDS) if missing is None else (("", *missing), ())
-    frame = _parse(path, header, marks, {found: str})
-    if frame.empty:
-        raise AlmetaError(f"{path} has a header and no rows")
-    as_text = [str(name) for name in frame.select_dtypes(exclude=["number", "bool"])]
-    cells = {name: trimmed(frame[name], marks) for name in as_text}
-    columns_of_text = {name: read_column(trimmed(cells[name], words)) for name in as_text if name != found}
+    columns = columns or Columns()
+    paths = [path] if below is None else [path, below]
+    files = [open_table(one, columns.encoding) for one in paths]
+    found = _target(files[0].columns, columns, path)
+    for column in dict.fromkeys((*columns.ignore, *columns.as_text)):
+        if column not in files[0].columns:
+            raise AlmetaError(f"{path}: {did_you_mean(column, files[0].columns, 'column')}")
+    names = files[0].columns
+    if below is not None:
+        names = [name for name in names if name not in columns.ignore]
+        _check_alike(files[0].columns, files[1].columns, columns.ignore, path, below)
+    plain = list(dict.fromkeys(([] if found is None else [found]) + list(columns.as_text)))
+    marks, words = (MARKS, WORDS) if columns.missing is None else (("", *columns.missing), ())
+    written, sizes = _rows(files, names, marks, plain)
+    for one, size in zip(paths, sizes, strict=True):
+        if not size:
+            raise AlmetaError(f"{one} has a header and no rows")
+    frame = written.drop(columns=list(columns.ignore), errors="ignore")
+    _read_text(frame, files, plain, marks, words, path)
+    for name in plain:
+        frame[name] = trimmed(frame[name], (*marks, *words) if name == found else marks)
+    return Table(frame, written, found, sizes)
+
+
+def _rows(
+    files: Sequence[TableFile], names: list[str], marks: Sequence[str], as_text: list[str]
+) -> tuple[pd.DataFrame, tuple[int, ...]]:
+    """Return the rows of all files, and how many each has."""
+    parts = [file.cells(marks, as_text)[names] for file in files]
+    # A column of numbers in one file and of text in another is text.
+    mixed = [name for name in names if len({_kind(part[name]) for part in parts}) > 1]
+    if mixed:
+        parts = [file.cells(marks, [*as_text, *mixed])[names] for file in files]
+    return pd.concat(parts, ignore_index=True), tuple(map(len, parts))
+
+
+def _kind(cells: pd.Series) -> tuple[bool, bool]:
+    return pd.api.types.is_numeric_dtype(cells), pd.api.types.is_bool_dtype(cells)
+
+
+def _read_text(
+    frame: pd.DataFrame,
+    files: Sequence[TableFile],
+    plain: Sequence[str],
+    marks: Sequence[str],
+    words: Sequence[str],
+    path: Path,
+) -> None:
+    """Replace the columns of text in a frame, `plain` ones apart, by numbers or trimmed text."""
+    names = [str(name) for name in frame if name not in plain]
+    cells = {name: trimmed(frame[name], marks) for name in names if not pd.api.types.is_numeric_dtype(frame[name])}
+    text = {name: read_column(trimmed(column, words)) for name, column in cells.items()}
     others: dict[str, Column] = {}
-    if header.separator != "," or any(column.marks == {","} for column in columns_of_text.values()):
-        raw = _parse(path, header, marks, str)
-        others = {name: read_column(trimmed(raw[name], words)) for name in header.columns if name not in cells}
-    numbers = _numbers(columns_of_text, others, header.separator, str(path))
-    for name in as_text:
-        if name != found and not pd.api.types.is_numeric_dtype(numbers[name]):
-            _warn_of_words(cells[name], words, path)
-    for name, column in (numbers | {found: trimmed(cells[found], words)}).items():
+    separator = files[0].separator
+    if separator != "," or any(column.marks == {","} for column in text.values()):
+        raw, _ = _rows(files, list(map(str, frame)), marks, list(map(str, frame)))
+        others = {name: read_column(trimmed(raw[name], words)) for name in names if name not in cells}
+    numbers = _numbers(text, others, separator, str(path))
+    for name, column in cells.items():
+        if not pd.api.types.is_numeric_dtype(numbers[name]):
+            _warn_of_words(column, words, path)
+    for name, column in numbers.items():
         frame[name] = column
-    return frame, found
 
 
 def _numbers(text: dict[str, Column], others: dict[str, Column], separator: str, where: str) -> dict[str, pd.Series]:
@@ -100,7 +151,7 @@ def _numbers(text: dict[str, Column], others: dict[str, Column], separator: str,
                 f"{where}: column {name!r} has cells such as {column.example!r}, whose comma or point may stand before "
                 f"decimals or thousands; it is read as {column.as_written[mark][column.example]:g}; write numbers "
                 f"without separators of thousands",
-                stacklevel=3,
+                stacklevel=4,
             )
         if name in text or (mark == "," and column.example):
             found[name] = as_numbers(column, mark, where)
@@ -114,95 +165,61 @@ def _warn_of_words(cells: pd.Series, words: Sequence[str], path: Path) -> None:
         warnings.warn(
             f"{path}: column {cells.name!r} has {len(found)} cells {', '.join(map(repr, found.unique()))}, which are "
             f"read as missing; if it is a category, list the cells that are missing, as in missing=['?'] or missing=[]",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _parse(path: Path, header: Header, missing: Sequence[str], dtype: type | dict[str, type]) -> pd.DataFrame:
-    """Return the rows below the header."""
-    with _reading(path):
-        return pd.read_csv(
-            path,
-            compression="gzip" if path.suffix.lower() == ".gz" else None,
-            sep=header.separator,
-            encoding="utf-8-sig",
-            dtype=dtype,
-            names=header.columns,
-            header=0,
-            skiprows=header.above,
-            na_values=list(missing),
-            keep_default_na=False,
-            index_col=False,
-            skipinitialspace=True,
-            low_memory=False,  # one type for the whole column, not for each part of the file
-        )
+# ---- columns
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn errors of reading into an `AlmetaError` that names the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header
-            yield
-    except PermissionError as error:
-        raise unreadable(path) from error
-    except (OSError, EOFError, ValueError, zlib.error, csv.Error, pd.errors.ParserWarning) as error:
-        raise AlmetaError(
-            f"{path} cannot be read: {str(error).strip()}; it must be a whole file of comma-separated values in UTF-8, "
-            f"with a header"
-        ) from error
-
-
-def _opened(path: Path) -> IO[str]:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _header(path: Path) -> Header:
-    """Return the names of the columns and the separator, the one that splits the first record into most cells."""
-    with _opened(path) as file:
-        excel = re.fullmatch(r'"?sep=(.)"?[\r\n]*', file.readline(), re.I)
-    above = int(bool(excel))
-    records = {separator: _first_record(path, separator, above) for separator in (excel[1] if excel else ",;\t")}
-    separator = max(records, key=lambda separator: len(records[separator]))
-    columns = [cleaned(column) for column in records[separator]]
-    if not any(columns):
-        raise ValueError("its first line is empty, or a quote in it is not closed")
-    return Header([column or f"Unnamed: {place}" for place, column in enumerate(columns)], separator, above)
-
-
-def _first_record(path: Path, separator: str, above: int) -> list[str]:
-    """Return the first record below some lines of a file; an empty one if the separator does not fit."""
-    with _opened(path) as file:
-        lines = itertools.islice(file, above, None)
-        try:
-            return next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
-        except csv.Error:  # a cell is too long: the quoted cells have another separator
-            return []
-
-
-def _target(columns: list[str], target: str | None, path: Path) -> str:
-    """Return the label column.
+def _target(names: list[str], columns: Columns, path: Path) -> str | None:
+    """Return the label column; None if there is none and there need not be one.
 
     Raises:
-        AlmetaError: if there is none, or two columns have one name.
+        AlmetaError: if there must be one, or two columns have one name.
     """
-    candidates = [target] if target is not None else [name for name in columns if name.lower() in TARGETS]
-    found = next((name for name in reversed(candidates) if name in columns), None)
-    if found is None and any(re.fullmatch(r"[-+]?[\d.,]*\d(e[-+]?\d+)?", name, re.I) for name in columns):
+    target = columns.target
+    free = [name for name in names if name not in (*columns.ignore, *columns.as_text)]
+    candidates = [target] if target is not None else [name for name in free if name.lower() in TARGETS]
+    found = next((name for name in reversed(candidates) if name in names), None)
+    if found is None and _lacks_header(names, columns.labelled):
         raise AlmetaError(
-            f"{path} seems to have no header line: it begins with {', '.join(columns[:5])}; add a line with the names "
+            f"{path} seems to have no header line: it begins with {', '.join(names[:5])}; add a line with the names "
             f"of the columns above"
         )
-    if twice := [name for name, count in Counter(columns).items() if count > 1]:
-        raise AlmetaError(f"{path} has {columns.count(twice[0])} columns named {twice[0]!r}; give each its own name")
-    if found is None and target is not None:
-        raise AlmetaError(f"{path}: {did_you_mean(target, columns, 'target column')}")
-    if found is None:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise AlmetaError(f"{path} has {names.count(twice[0])} columns named {twice[0]!r}; give each its own name")
+    if target is not None and found not in free:
+        if found is not None:
+            raise AlmetaError(
+                f"{path}: column {found!r} has the labels; it cannot be ignored, or be something else, too"
+            )
+        way_out = "" if columns.labelled else "; name no target if no row has a label yet"
+        raise AlmetaError(f"{path}: {did_you_mean(target, names, 'target column')}{way_out}")
+    if found is None and columns.labelled:
         raise AlmetaError(
             f"{path} has no column named {', '.join(TARGETS[:-1])} or {TARGETS[-1]}; say which one has the labels with "
-            f"target=COLUMN. Columns: {', '.join(columns)}"
+            f"target=COLUMN. Columns: {', '.join(names)}"
         )
     return found
+
+
+def _lacks_header(names: Iterable[str], labelled: bool) -> bool:
+    """Return whether names look like the cells of a row; where there need be no labels, years may be columns."""
+    numbers = [re.fullmatch(r"[-+]?[\d.,]*\d(e[-+]?\d+)?", name, re.I) is not None for name in names]
+    return any(numbers) if labelled else len(numbers) > 1 and sum(numbers) >= len(numbers) - 1
+
+
+def _check_alike(names: list[str], others: list[str], ignore: Sequence[str], path: Path, below: Path) -> None:
+    """Raise unless another file has the columns of the first; warn of columns that it has besides."""
+    needed = [name for name in names if name not in ignore]
+    if lacking := [name for name in needed if name not in others]:
+        raise AlmetaError(
+            f"{below} has no column {lacking[0]!r}, which {path} has; add it, or leave it out with "
+            f"ignore=[{lacking[0]}]. Its columns: {', '.join(others)}"
+        )
+    if twice := [name for name in needed if others.count(name) > 1]:
+        raise AlmetaError(f"{below} has {others.count(twice[0])} columns named {twice[0]!r}; give each its own name")
+    if more := [name for name in others if name not in names]:
+        columns = ", ".join(map(repr, more))
+        warnings.warn(f"{below}: the columns {columns} are not in {path}, and are left out", stacklevel=3)

@@ -1,13 +1,14 @@
 """Columns that tell the label, or nothing."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from almeta.data.frames import dataset_of
+from almeta.data.frames import dataset_of, table_features
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -19,7 +20,8 @@ def columns(*cells, labels=LABELS, name="suspect", keep=()):
     frame = pd.DataFrame({name: list(cells), "plain": np.arange(len(labels)) % 7, "label": labels})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = dataset_of(frame, "label", "made", "here", "the table", keep).columns
+        make = partial(table_features, keep=keep)
+        found = dataset_of(frame, "label", "made", "here", "the table", make).columns
     messages = [str(warning.message) for warning in caught]
     return found == (name, "plain"), messages
 

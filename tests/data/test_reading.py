@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from almeta.data import load_dataset, reading
+from almeta.data import formats, load_dataset
 from almeta.errors import AlmetaError
 
 NAN = math.nan
@@ -91,7 +91,7 @@ def test_a_header_whose_quote_is_not_closed(load):
 
 
 def test_a_wide_file_says_what_it_is_doing(load, monkeypatch):
-    monkeypatch.setattr(reading, "WIDE", 100)
+    monkeypatch.setattr(formats, "WIDE", 100)
     names = [f"f{place}" for place in range(101)]
     with pytest.warns(UserWarning, match="my.csv has 102 columns; reading it may take minutes"):
         load(table([*names, "target"], *[[place, 2, 3] for place in range(101)]))
@@ -297,7 +297,7 @@ def test_other_signs_for_missing(load):
 
 def test_a_word_as_a_label(load):
     text = "a,label\n1,None\n2,Full\n3,None\n"
-    with pytest.raises(AlmetaError, match=r"2 of 3 rows have no label in column 'label' .*None.* missing=\['\?'\]"):
+    with pytest.raises(AlmetaError, match=r"2 of 3 rows have no label, and all others .*None.* missing=\['\?'\]"):
         load(text)
     assert load(text, missing=["?"]).class_names == ("Full", "None")
 

@@ -12,7 +12,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from almeta.errors import AlmetaError, did_you_mean
-from almeta.learners import Learner, make_learner
+from almeta.learners import make_learner
 from almeta.policies import kind_of, load_policy, policy_names
 from almeta.pool import Pool, PoolState
 from almeta.queries.classifiers import ClassifierPool, as_learner, is_fitted, is_scikit
@@ -62,6 +62,7 @@ class Labelling:
         budget: labels that will be asked for in all, beyond the first one of each class; policies may look at it. None
             for `BUDGET`, or as many as are asked for, if that is more.
         missing: see `read_labels`.
+        keep: see `read_rows`.
         seed: breaks ties, and draws for strategies and learners with chance; or a generator.
 
     Attributes:
@@ -82,6 +83,7 @@ class Labelling:
         classes: Sequence[Any] | None = None,
         budget: int | None = None,
         missing: Any = -1,
+        keep: Sequence[str] = (),
         seed: int | torch.Generator = 0,
     ) -> None:
         num_rows = X.shape[0] if hasattr(X, "shape") else len(X)
@@ -94,7 +96,9 @@ class Labelling:
         self._budget = budget
         self._is_fixed = is_scikit(learner) and is_fitted(learner)
         rows = np.flatnonzero(labels >= 0)
-        self.pool = self._make_pool(X, read_rows(X, labels), torch.as_tensor(rows), torch.as_tensor(labels[rows]), learner)
+        self.pool = self._make_pool(
+            X, read_rows(X, labels, keep), torch.as_tensor(rows), torch.as_tensor(labels[rows]), learner
+        )
 
     def _make_pool(self, X: Any, x: Tensor, rows: Tensor, labels: Tensor, learner: Any) -> Pool:
         exists, num_classes = torch.ones(1, len(x), dtype=torch.bool), torch.tensor([max(2, len(self.classes))])

@@ -20,6 +20,7 @@ def query(
     return_utilities: bool = False,
     seed: int | torch.Generator = 0,
     missing: Any = -1,
+    keep: Sequence[str] = (),
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Return which rows to label next: `query(X, y, n=20)`.
 
@@ -35,6 +36,7 @@ def query(
         budget: labels that will be asked for in all, beyond the first one of each class; policies may look at it.
         return_utilities: whether to return the utilities, too.
         seed: breaks ties, and draws for strategies and learners with chance; or a generator.
+        keep: columns of a data frame to use even if they seem to repeat the labels, count the rows or identify them.
         missing: a value that stands for no label besides None and NaN, unless it is one of `classes`.
 
     Returns:
@@ -46,7 +48,7 @@ def query(
         AlmetaError: for rows, labels or names that do not fit.
     """
     labelling = Labelling(
-        X, y, by=by, learner=learner, classes=classes, budget=budget, missing=missing, seed=seed
+        X, y, by=by, learner=learner, classes=classes, budget=budget, missing=missing, keep=keep, seed=seed
     )
     questions = labelling.ask(n, explain=False)
     return (questions.rows, questions.utilities) if return_utilities else questions.rows

@@ -1,5 +1,6 @@
 """Rows of any kind as features for learners and policies."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from almeta.data.dataset import Dataset
-from almeta.data.frames import _columns
+from almeta.data.frames import table_features
 from almeta.data.preparation import prepare
 from almeta.errors import AlmetaError
 
@@ -19,7 +20,7 @@ from almeta.errors import AlmetaError
 COMPONENTS = 100
 
 
-def read_rows(X: Any, y: np.ndarray | None = None) -> Tensor:
+def read_rows(X: Any, y: np.ndarray | None = None, keep: Sequence[str] = ()) -> Tensor:
     """Return rows as features `[N, D]` float32, prepared as environments prepare a pool (`almeta.data.preparation`).
 
     Args:
@@ -27,8 +28,10 @@ def read_rows(X: Any, y: np.ndarray | None = None) -> Tensor:
             count the rows or identify them are left out with a warning. An array `[N, D]` has numbers, and NaN for
             missing ones; an array `[N, H, W]` or `[N, H, W, channels]` has images. A list or series of texts becomes
             tf-idf. Sparse matrices are taken as they are. Of texts and sparse matrices with more than `COMPONENTS`
-            columns, the leading singular directions are kept (latent semantic analysis).
+            columns, the leading singular directions are kept (latent semantic analysis). A `Dataset` may be given, too;
+            its labels are not looked at.
         y: `[N]` int64 class numbers, -1 for none, by which columns that repeat the labels are found.
+        keep: columns of a data frame to use, whatever they contain.
 
     Raises:
         AlmetaError: without any row or column, for infinite values, and for rows of another kind.
@@ -39,17 +42,17 @@ def read_rows(X: Any, y: np.ndarray | None = None) -> Tensor:
         X = _tf_idf(list(X))
     if scipy.sparse.issparse(X):
         return _dense(X)
-    if isinstance(X, pd.DataFrame):
-        dataset = _table(X, y)
+    if isinstance(X, Dataset):
+        dataset = X
     else:
-        dataset = _array(X)
+        dataset = _table(X, y, keep) if isinstance(X, pd.DataFrame) else _array(X)
     x, _ = prepare(dataset, np.arange(len(dataset)), np.arange(0))
     return torch.as_tensor(x)
 
 
 def _is_text(X: Any) -> bool:
     """Return whether rows are texts."""
-    if isinstance(X, pd.DataFrame) or scipy.sparse.issparse(X) or not hasattr(X, "__len__") or not len(X):
+    if isinstance(X, pd.DataFrame | Dataset) or scipy.sparse.issparse(X) or not hasattr(X, "__len__") or not len(X):
         return False
     return all(isinstance(row, str) for row in X)
 
@@ -74,19 +77,15 @@ def _dense(X: Any) -> Tensor:
     return torch.as_tensor(found.astype(np.float32))
 
 
-def _table(X: pd.DataFrame, y: np.ndarray | None) -> Dataset:
+def _table(X: pd.DataFrame, y: np.ndarray | None, keep: Sequence[str]) -> Dataset:
     frame = X.copy(deep=False)
-    for name, cells in X.items():
+    frame.columns = pd.Index(map(str, X.columns))
+    for name, cells in frame.items():
         if pd.api.types.is_datetime64_any_dtype(cells):
             frame[name] = (cells - pd.Timestamp("1970-01-01", tz=cells.dt.tz)) / pd.Timedelta(days=1)
-    columns, _ = _columns(frame, "", np.full(len(X), -1) if y is None else y, "X", ())
-    return Dataset(
-        name="X",
-        x=np.stack([column.values for column in columns], 1),
-        **_unlabelled(len(X)),
-        categories={place: column.names for place, column in enumerate(columns) if column.names},
-        missing=any(np.isnan(column.values).any() for column in columns),
-    )
+    labels = np.full(len(X), -1) if y is None else y
+    found = table_features(frame.reset_index(drop=True), labels, "X", np.ones(len(X), bool), keep)
+    return Dataset("X", found.x, **_unlabelled(len(X)), categories=found.categories, missing=found.missing)
 
 
 def _array(X: Any) -> Dataset:
@@ -98,7 +97,9 @@ def _array(X: Any) -> Dataset:
             "columns may be categories"
         ) from error
     if array.ndim not in (2, 3, 4) or not array.size:
-        raise AlmetaError(f"X has the shape {[*array.shape]}; it must be rows [N, D], images [N, H, W], or a data frame")
+        raise AlmetaError(
+            f"X has the shape {[*array.shape]}; it must be rows [N, D], images [N, H, W], or a data frame"
+        )
     if array.ndim == 4:
         array = array.mean(3)
     shape = array.shape[1:] if array.ndim == 3 else None

@@ -19,7 +19,6 @@ class Card:
         image: `[H, W]` or `[H, W, 3]` uint8, to look at; None if there is none.
         cells: further values, by their names.
         may_skip: whether "cannot tell" is an answer.
-        may_name: whether a new choice may be named.
     """
 
     token: int | None
@@ -30,7 +29,6 @@ class Card:
     image: np.ndarray | None = None
     cells: tuple[tuple[str, str], ...] = ()
     may_skip: bool = False
-    may_name: bool = False
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,6 @@ class Session:
             image=None if self._image is None else self._image(row),
             cells=tuple((str(name), cell) for name, cell in cells.items() if name != self._text),
             may_skip=True,
-            may_name=True,
         )
 
     def status(self) -> str:

@@ -17,7 +17,9 @@ try:
     from nicegui.events import KeyEventArguments
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 except ModuleNotFoundError as error:
-    raise AlmetaError(f"the page needs a package that is not installed ({error}): pip install 'almeta[label]'") from error
+    raise AlmetaError(
+        f"the page needs a package that is not installed ({error}): pip install 'almeta[label]'"
+    ) from error
 
 HOST = "127.0.0.1"
 PORTS = range(8080, 8180)

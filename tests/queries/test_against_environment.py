@@ -49,6 +49,7 @@ def picks_of_both(name: str, by, monkeypatch, budget: int = 20, **options) -> tu
         y[row] = f"class {tasks.y[0, row]}"
     outside = []
     generator = torch.Generator().manual_seed(3)
+    options["classes"] = [f"class {k}" for k in range(int(tasks.num_classes))]
     for _ in range(budget):
         (row,) = almeta.query(X, y, n=1, by=by, budget=budget, seed=generator, **options)
         y[row] = f"class {tasks.y[0, row]}"

@@ -1,0 +1,1 @@
+"""Which rows of one's own to label next, and when to stop."""

@@ -21,7 +21,7 @@ from almeta.queries.reasons import reasons_for
 from almeta.queries.rows import read_rows
 from almeta.seeding import make_generator
 from almeta.specs import Spec
-from almeta.strategies import Actor, make_strategy, strategy_names
+from almeta.strategies import Actor, is_strategy, make_strategy, strategy_names
 from almeta.strategies.choosing import best_action
 
 By = str | Path | Mapping[str, Any] | Spec | Actor[PoolState]
@@ -133,8 +133,10 @@ class Labelling:
         self.pool.tell(told[0][None], told[1][None])
 
     @torch.no_grad()
-    def ask(self, n: int = 5, explain: bool = True) -> Questions:
+    def ask(self, n: int = 5, explain: bool = True, among: Any = None) -> Questions:
         """Return the `n` rows to label next, the best first.
+
+        `among` are the row numbers that may be picked, of those without a label; None for all.
 
         After each pick the learner is refit as if the row had the label that it predicts, so that the next picks
         differ.
@@ -149,28 +151,37 @@ class Labelling:
         """
         if n < 1:
             raise AlmetaError(f"n is {n}; ask for at least one row")
-        state = self._state(self.pool)
+        allowed = (
+            None if among is None else torch.zeros_like(self.pool.exists).index_fill_(1, torch.as_tensor(among), True)
+        )
+        state = self._state(self.pool, allowed)
         left = int(state.available.sum())
         if left < n:
             what = f"only {left} rows have" if left else "no row is left that has"
             warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=2)
-        rows, utilities = self._typical(state, min(n, left)) if self._is_cold(state) else self._best(min(n, left))
+        rows, utilities = (
+            self._typical(state, min(n, left)) if self._is_cold(state) else self._best(min(n, left), allowed)
+        )
         found = state.probabilities[0, rows, : len(self.classes)]
         reasons = tuple(reasons_for(state, rows, self.classes)) if explain else ()
         return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons)
 
-    def _state(self, pool: Pool) -> PoolState:
-        """Return what may be known, with the first label of each class as those at the start of an episode."""
+    def _state(self, pool: Pool, allowed: Tensor | None) -> PoolState:
+        """Return what may be known, with the first label of each class as those at the start of an episode.
+
+        Rows beside those that are `allowed`, `[1, N]` bool, cannot be picked.
+        """
         state = pool.state()
         told = state.picks.shape[1]
         spent = told - len(state.labels[state.labels >= 0].unique())
-        return replace(state, spent=spent, budget=self._budget or max(BUDGET, spent + 1))
+        available = state.available if allowed is None else state.available & allowed
+        return replace(state, available=available, spent=spent, budget=self._budget or max(BUDGET, spent + 1))
 
-    def _best(self, n: int) -> tuple[Tensor, Tensor]:
+    def _best(self, n: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the rows that the actor picks, and their utilities, `[n]` each."""
         pool, rows, utilities = self.pool, [], []
         for pick in range(n):
-            state = self._state(pool)
+            state = self._state(pool, allowed)
             outputs, self._memory = self._actor.step(state, self._memory)
             row = best_action(outputs.utilities, state.available, self._generator)
             rows.append(row)
@@ -220,7 +231,7 @@ def find_actor(by: By, generator: torch.Generator) -> Actor[PoolState]:
         AlmetaError: if there is no such strategy or policy, the policy does not act on pools, and for an object that is
             no actor.
     """
-    if isinstance(by, Mapping | Spec) or by in strategy_names():
+    if isinstance(by, Mapping | Spec) or is_strategy(by):
         return make_strategy(by, generator)  # type: ignore[arg-type]
     if isinstance(by, str | Path):
         if str(by) not in policy_names() and not Path(by).exists():

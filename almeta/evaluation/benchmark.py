@@ -5,6 +5,7 @@ oracle's answers for every contender, however many repeats there are.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,7 +76,9 @@ class StrategySpec(Spec):
 
     @property
     def digest(self) -> str:
-        return f"strategy {self} {closure_digest(strategy_class(self.name).__module__)}"
+        kind = strategy_class(self.name)
+        versions = (f"{package} {importlib.metadata.version(package)}" for package in kind.packages)
+        return " ".join(("strategy", str(self), closure_digest(kind.__module__), *versions))
 
     def check(self, dataset: str) -> None:
         return

@@ -19,6 +19,7 @@ from almeta.queries.classifiers import ClassifierPool, is_fitted, is_scikit, tak
 from almeta.queries.labels import read_labels
 from almeta.queries.reasons import reasons_for
 from almeta.queries.rows import read_rows
+from almeta.queries.stopping import Advice, LabelledPool, advise
 from almeta.seeding import make_generator
 from almeta.specs import Spec
 from almeta.strategies import Actor, PoolStrategy, is_strategy, make_strategy, strategy_names
@@ -170,6 +171,24 @@ class Labelling:
         found = state.probabilities[0, rows, : len(self.classes)]
         reasons = tuple(reasons_for(state, rows, self.classes)) if explain else ()
         return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons)
+
+    def advise(self, drawn: Sequence[int] = ()) -> Advice:
+        """Return how good the predictions are, what more labels would bring, and whether to stop.
+
+        Args:
+            drawn: the labelled rows that were drawn at random among those without a label; they tell the accuracy
+                without bias.
+
+        Raises:
+            AlmetaError: for a classifier of scikit-learn, which reads X and not features.
+        """
+        if is_scikit(self._learner):
+            raise AlmetaError(f"advice needs a learner of almeta, not {self._learner}; name one, or give none")
+        state = self.pool.state()
+        rows = state.picks[0]
+        was_random = torch.isin(rows, torch.tensor(list(drawn), dtype=torch.int64))
+        labels, num_classes = state.labels[0, rows], int(state.num_classes)
+        return advise(LabelledPool(state.x[0], rows, labels, was_random, num_classes, self.pool.learner))
 
     def _state(self, pool: Pool, allowed: Tensor | None) -> PoolState:
         """Return what may be known, with the first label of each class as those at the start of an episode.

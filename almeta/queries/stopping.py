@@ -287,8 +287,8 @@ def expected_gain(pool: LabelledPool, labels: int = HORIZON, generator: Rng = No
 
     The learner is fit to the first half of the labels, to all of them, and to numbers between. The probabilities that
     all labels give say how much less accurate each earlier fit is on the rows without a label. The curve c - a / L,
-    after the rate at which a parametric model's excess error falls, is fitted to these losses and continued. Fitting one
-    number, a, keeps it steady with few labels. The interval comes from the share of predictions that are going to
+    after the rate at which a parametric model's excess error falls, is fitted to these losses and continued. Fitting
+    one number, a, keeps it steady with few labels. The interval comes from the share of predictions that are going to
     change, which is continued in the same way, in the square root of 1 / L.
 
     Args:

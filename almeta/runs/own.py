@@ -24,22 +24,27 @@ class OwnConfig(CommandConfig):
     seed: int
     target: str | None
     text: str | None
+    embedding: str | None
     ignore: list[str]
     keep: list[str]
     missing: list[str] | None
     encoding: str
+    labels: str | None
+    size: Count | None
+    encoder: str | None
     classes: list[str]
     learner: Group
     budget: Count | None
-    labels: str | None
+    store: str | None
 
     def read_own(self, data: str) -> Own:
         """Return the rows of a file or folder."""
-        return read_own(data, self.target, self.text, self.ignore, self.keep, self.missing, encoding=self.encoding)
+        options = ("text", "embedding", "ignore", "keep", "missing", "encoding", "labels", "size", "encoder")
+        return read_own(data, self.target, **{key: getattr(self, key) for key in options})
 
     def open_answers(self, own: Own, keys: np.ndarray) -> Answers:
         """Open the file of answers to the rows of these keys; no other process may hold it."""
-        path = labels_path(own.path) if self.labels is None else Path(self.labels).expanduser()
+        path = labels_path(own.path) if self.store is None else Path(self.store).expanduser()
         return Answers(path, keys)
 
     def make_labelling(self, own: Own, labels: Sequence[str | None], classes: Sequence[str]) -> Labelling:

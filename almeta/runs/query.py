@@ -57,11 +57,13 @@ def query_rows(config: QueryConfig, console: Console) -> pd.DataFrame:
         _check_nothing_is_lost(config, target)
         labelling = _labelling(config, own, store)
         asked = _ask(config, labelling)
+        drawn = [answer.row for answer in store.answers() if answer.chosen_by == RANDOM and answer.row is not None]
         if labelling.classes:
             store.end_round(labelling.probabilities().argmax(1), labelling.classes)
     questions = _file_of(asked, labelling, target, keys, values)
     write_atomically(Path(config.out), questions.to_csv(index=False))
     _print(console, config, labelling, questions, target, [name for name in values if name not in own.set_aside])
+    console.print(labelling.advise(drawn).sentence, markup=False, soft_wrap=True)
     return questions
 
 
@@ -209,6 +211,7 @@ def _print(
     for name in shown:
         table.add_column(str(name), overflow="ellipsis", no_wrap=True, max_width=_WIDE)
     cells = questions[["row", "guess", "why", *shown]].astype(object)
+    cells["why"] = cells["why"].str.partition(";")[0].str.partition(":")[0]  # the first reason; the file has all
     for one in cells.where(cells.notna(), "").itertuples(index=False):
         table.add_row(*(escape(str(cell)) for cell in one))
     console.print(table)

@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 from almeta.data import Dataset, load_dataset, takes_option
+from almeta.data.catalogue import path_of
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.cells import CellStore
@@ -251,7 +252,7 @@ def _try_out(dataset: Dataset, setting: Setting) -> bool:
 
 def _known(dataset: str, content: str) -> str:
     """Return what tells a data set from others: a file is known by its content, wherever it lies."""
-    return content if dataset.startswith("csv:") else dataset
+    return content if path_of(dataset) else dataset
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:

@@ -22,14 +22,14 @@ class ClassifierPool(Pool):
         classifier: of scikit-learn, a pipeline included. One that is fitted is used as it is; another one is cloned and
             fitted to the labels whenever they change.
         classes: C class values.
-        *args: those of `Pool`, of a single pool.
+        *parts: of a single pool, as for `Pool`, without the learner.
         **options: likewise.
     """
 
-    def __init__(self, X: Any, classifier: Any, classes: Sequence[Any], *args: Any, **options: Any) -> None:
+    def __init__(self, X: Any, classifier: Any, classes: Sequence[Any], *parts: Any, **options: Any) -> None:
         self._X, self._classifier, self._values = X, classifier, classes
         self._fixed = self._predicted(classifier) if is_fitted(classifier) else None
-        super().__init__(*args, **options)
+        super().__init__(*parts, **options | {"learner": Scikit(classifier, {})})
 
     def _refit(self) -> Tensor:
         if self._fixed is not None:
@@ -43,13 +43,13 @@ class ClassifierPool(Pool):
             found[..., seen if len(seen) else slice(None)] = 1 / (len(seen) or self._classes)
             return found
         seed = int(torch.randint(2**31 - 1, (1,), generator=self.generator))
-        classifier = self.learner.make(seed, len(rows))
+        classifier = Scikit(self._classifier, {}).make(seed, len(rows))
         try:
             classifier.fit(take(self._X, rows.numpy()), [self._values[k] for k in labels])
         except (TypeError, ValueError) as error:
             raise AlmetaError(
-                f"learner {self._classifier} cannot be fit to {len(rows)} rows of X as they are: {error}; put it at the "
-                "end of a pipeline that reads them, or name a learner of almeta"
+                f"learner {self._classifier} cannot be fit to {len(rows)} rows of X as they are: {error}; put it at "
+                "the end of a pipeline that reads them, or name a learner of almeta"
             ) from error
         return self._predicted(classifier)
 
@@ -85,8 +85,3 @@ def take(X: Any, rows: np.ndarray) -> Any:
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     return [X[row] for row in rows] if isinstance(X, list | tuple) else X[rows]
-
-
-def as_learner(classifier: Any) -> Scikit:
-    """Return a classifier as a learner, which committees fit to features."""
-    return Scikit(classifier, {})

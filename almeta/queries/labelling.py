@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import MiniBatchKMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch import Tensor
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners import make_learner
 from almeta.policies import kind_of, load_policy, policy_names
 from almeta.pool import Pool, PoolState
-from almeta.queries.classifiers import ClassifierPool, as_learner, is_fitted, is_scikit
+from almeta.queries.classifiers import ClassifierPool, is_fitted, is_scikit, take
 from almeta.queries.labels import read_labels
 from almeta.queries.reasons import reasons_for
 from almeta.queries.rows import read_rows
+from almeta.queries.stopping import Advice, LabelledPool, advise
 from almeta.seeding import make_generator
 from almeta.specs import Spec
-from almeta.strategies import Actor, is_strategy, make_strategy, strategy_names
+from almeta.strategies import Actor, PoolStrategy, is_strategy, make_strategy, strategy_names
 from almeta.strategies.choosing import best_action
 
 By = str | Path | Mapping[str, Any] | Spec | Actor[PoolState]
@@ -29,6 +30,10 @@ By = str | Path | Mapping[str, Any] | Spec | Actor[PoolState]
 BUDGET = 20
 # More clusters take long and say no more.
 MOST_CLUSTERS = 200
+# Of more rows a policy reads a random part: it looks at some 10,000 rows a second.
+MOST_ROWS = 100_000
+# Of how many rows a pick, those of highest utility, clusters are made where the classifier is fixed.
+SHORTLIST = 5
 
 
 @dataclass(frozen=True)
@@ -87,27 +92,27 @@ class Labelling:
         seed: int | torch.Generator = 0,
     ) -> None:
         num_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-        if is_scikit(learner) and is_fitted(learner) and classes is None:
+        self._is_fixed = is_scikit(learner) and is_fitted(learner)
+        if self._is_fixed and classes is None:
             classes = learner.classes_.tolist()
         labels, self.classes = read_labels(y, num_rows, classes, missing)
+        self._X, self._learner, self._budget = X, learner, budget
         self._generator = seed if isinstance(seed, torch.Generator) else make_generator(seed, "query")
         self._actor = find_actor(by, self._generator)
         self._memory = self._actor.initial(1)
-        self._budget = budget
-        self._is_fixed = is_scikit(learner) and is_fitted(learner)
         rows = np.flatnonzero(labels >= 0)
-        self.pool = self._make_pool(
-            X, read_rows(X, labels, keep), torch.as_tensor(rows), torch.as_tensor(labels[rows]), learner
-        )
+        told = torch.tensor(rows)[None], torch.tensor(labels[rows])[None]
+        self.pool = self._make_pool(X, read_rows(X, labels, keep), *told)
 
-    def _make_pool(self, X: Any, x: Tensor, rows: Tensor, labels: Tensor, learner: Any) -> Pool:
+    def _make_pool(self, X: Any, x: Tensor, picks: Tensor, labels: Tensor) -> Pool:
+        """Return a pool of rows X with features x `[N, D]`, and labels of the picks, both `[1, L]`."""
         exists, num_classes = torch.ones(1, len(x), dtype=torch.bool), torch.tensor([max(2, len(self.classes))])
-        parts = (x[None], exists, rows[None], labels[None], num_classes)
-        if is_scikit(learner):
-            made = as_learner(learner)
-            return ClassifierPool(X, learner, self.classes, *parts, made, budget=0, generator=self._generator)
-        made = make_learner("logistic_regression" if learner is None else learner)
-        return Pool(*parts, made, budget=0, generator=self._generator)
+        parts = (x[None], exists, picks, labels, num_classes)
+        options: dict[str, Any] = {"budget": 0, "generator": self._generator}
+        if is_scikit(self._learner):
+            return ClassifierPool(X, self._learner, self.classes, *parts, **options)
+        learner = "logistic_regression" if self._learner is None else self._learner
+        return Pool(*parts, make_learner(learner), **options)
 
     @property
     def labels(self) -> np.ndarray:
@@ -129,7 +134,7 @@ class Labelling:
             AlmetaError: for an unknown class, a row number out of range, and a row that was told before.
         """
         numbers, _ = read_labels(list(labels), len(rows), self.classes, None)
-        told = torch.as_tensor(np.asarray(rows, np.int64)), torch.as_tensor(numbers)
+        told = torch.tensor(np.asarray(rows, np.int64)), torch.tensor(numbers)
         self.pool.tell(told[0][None], told[1][None])
 
     @torch.no_grad()
@@ -139,7 +144,9 @@ class Labelling:
         `among` are the row numbers that may be picked, of those without a label; None for all.
 
         After each pick the learner is refit as if the row had the label that it predicts, so that the next picks
-        differ.
+        differ (the "believer" of Ginsbourger, Le Riche & Carraro, 2010). With a fitted classifier, which stays as it
+        is, the best row of each of `n` clusters of rows of high utility is chosen.
+
         While fewer than two classes have labels no classifier says anything: the rows at the centres of clusters
         without a label are chosen, except by "random".
 
@@ -158,13 +165,30 @@ class Labelling:
         left = int(state.available.sum())
         if left < n:
             what = f"only {left} rows have" if left else "no row is left that has"
-            warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=2)
-        rows, utilities = (
-            self._typical(state, min(n, left)) if self._is_cold(state) else self._best(min(n, left), allowed)
-        )
+            warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=3)
+        number = min(n, left)
+        rows, utilities = self._typical(state, number) if self._is_cold(state) else self._best(number, allowed)
         found = state.probabilities[0, rows, : len(self.classes)]
         reasons = tuple(reasons_for(state, rows, self.classes)) if explain else ()
         return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons)
+
+    def advise(self, drawn: Sequence[int] = ()) -> Advice:
+        """Return how good the predictions are, what more labels would bring, and whether to stop.
+
+        Args:
+            drawn: the labelled rows that were drawn at random among those without a label; they tell the accuracy
+                without bias.
+
+        Raises:
+            AlmetaError: for a classifier of scikit-learn, which reads X and not features.
+        """
+        if is_scikit(self._learner):
+            raise AlmetaError(f"advice needs a learner of almeta, not {self._learner}; name one, or give none")
+        state = self.pool.state()
+        rows = state.picks[0]
+        was_random = torch.isin(rows, torch.tensor(list(drawn), dtype=torch.int64))
+        labels, num_classes = state.labels[0, rows], int(state.num_classes)
+        return advise(LabelledPool(state.x[0], rows, labels, was_random, num_classes, self.pool.learner))
 
     def _state(self, pool: Pool, allowed: Tensor | None) -> PoolState:
         """Return what may be known, with the first label of each class as those at the start of an episode.
@@ -179,17 +203,38 @@ class Labelling:
 
     def _best(self, n: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the rows that the actor picks, and their utilities, `[n]` each."""
-        pool, rows, utilities = self.pool, [], []
+        pool, looked_at = self._looked_at(n, allowed)
+        allowed = None if allowed is None else allowed[:, looked_at]
+        rows, utilities = [], []
         for pick in range(n):
             state = self._state(pool, allowed)
             outputs, self._memory = self._actor.step(state, self._memory)
+            if self._is_fixed and n > 1:
+                chosen = _apart(state, outputs.utilities[0], n)
+                return looked_at[chosen], outputs.utilities[0, chosen]
             row = best_action(outputs.utilities, state.available, self._generator)
-            rows.append(row)
+            rows.append(looked_at[row])
             utilities.append(outputs.utilities[0, row])
             if pick + 1 < n:
-                pool = self.pool.copy() if pick == 0 else pool
-                _assume(pool, state, row)
+                pool = pool.copy() if pick == 0 else pool
+                pool.tell(row, state.probabilities[0, row].argmax(-1))
         return torch.cat(rows or [torch.empty(0, dtype=torch.int64)]), torch.cat(utilities or [torch.empty(0)])
+
+    def _looked_at(self, n: int, allowed: Tensor | None) -> tuple[Pool, Tensor]:
+        """Return the pool that the actor reads, and the numbers of its rows: all, or for policies a random part."""
+        size = len(self.pool.x[0])
+        if size <= MOST_ROWS or isinstance(self._actor, PoolStrategy):
+            return self.pool, torch.arange(size)
+        state = self.pool.state()
+        told = state.picks[0]
+        lots = torch.rand(size, generator=self._generator)
+        lots = (lots if allowed is None else lots.where(allowed[0], 2.0)).index_fill(0, told, -1.0)
+        rows = lots.topk(max(MOST_ROWS, len(told) + n), largest=False).indices.sort().values
+        place = torch.searchsorted(rows, told)
+        warnings.warn(f"the policy looks at {len(rows):,} of the {size:,} rows, drawn at random", stacklevel=4)
+        X = take(self._X, rows.numpy()) if is_scikit(self._learner) else None
+        pool = self._make_pool(X, state.x[0, rows], place[None], state.labels[:, told])
+        return pool, rows
 
     def _is_cold(self, state: PoolState) -> bool:
         """Return whether no classifier says anything about the rows yet, and the actor would go by it."""
@@ -218,10 +263,18 @@ class Labelling:
         return torch.as_tensor(best), torch.as_tensor(size[number[best]].astype(np.float32))
 
 
-def _assume(pool: Pool, state: PoolState, row: Tensor) -> None:
-    """Tell a pool the label of a row `[1]` that its learner predicts."""
-    guess = state.probabilities[0, row].argmax(-1)
-    pool.tell(row, guess)
+def _apart(state: PoolState, utilities: Tensor, n: int) -> Tensor:
+    """Return rows of high utility that are apart: the best row of each of `n` clusters of the best rows.
+
+    The clusters are of the `SHORTLIST` times n rows of highest utility (Zhdanov, arXiv 1901.05954, 2019, with the best
+    row in place of the central one).
+    """
+    count = min(SHORTLIST * n, int(state.available.sum()))
+    best = utilities.topk(count).indices
+    number = KMeans(min(n, count), n_init=1, random_state=0).fit(state.x[0, best].numpy()).labels_
+    first = np.unique(number, return_index=True)[1]  # the best row of each cluster
+    others = np.setdiff1d(np.arange(count), first)[: n - len(first)]  # equal rows are in one cluster
+    return best[np.sort(np.concatenate([first, others]))]
 
 
 def find_actor(by: By, generator: torch.Generator) -> Actor[PoolState]:
@@ -232,7 +285,7 @@ def find_actor(by: By, generator: torch.Generator) -> Actor[PoolState]:
             no actor.
     """
     if isinstance(by, Mapping | Spec) or is_strategy(by):
-        return make_strategy(by, generator)  # type: ignore[arg-type]
+        return make_strategy(by, generator)
     if isinstance(by, str | Path):
         if str(by) not in policy_names() and not Path(by).exists():
             raise AlmetaError(did_you_mean(str(by), [*strategy_names(), *policy_names()], "strategy or policy"))

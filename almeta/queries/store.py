@@ -19,7 +19,7 @@ from almeta.files import write_atomically
 from almeta.lock import held
 
 FORMAT = 1  # of the file, in its `user_version`
-_WHAT, _ELSEWHERE = "file of answers", "choose another file with labels=..."
+_WHAT, _ELSEWHERE = "file of answers", "choose another file with store=..."
 _ANEW = "move it away and start again; answers=FILE.csv takes the answers of an export or of a copy"
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS answers (place INTEGER PRIMARY KEY, key INTEGER UNIQUE NOT NULL, label TEXT, "
@@ -124,13 +124,12 @@ class Answers:
             [(int(self._keys[row]), label, chosen_by, number, now) for row, label in labels.items()],
         )
 
-    def undo(self) -> int | None:
-        """Remove the last answer to a row of the data, and return the row; None if there is none."""
-        rows = [answer.row for answer in self.answers() if answer.row is not None]
-        if not rows:
-            return None
-        self._database.ask("DELETE FROM answers WHERE key = ?", int(self._keys[rows[-1]]))
-        return rows[-1]
+    def undo(self) -> Answer | None:
+        """Remove the last answer to a row of the data, and return it; None if there is none."""
+        last = next((answer for answer in reversed(self.answers()) if answer.row is not None), None)
+        if last is not None:
+            self._database.ask("DELETE FROM answers WHERE key = ?", int(self._keys[last.row]))
+        return last
 
     def answers(self) -> list[Answer]:
         """Return all answers in the order in which the rows were answered, those without a row included."""
@@ -141,25 +140,29 @@ class Answers:
         """Return the label of each answered row of the data, in the order of the answers; None for "cannot tell"."""
         return {answer.row: answer.label for answer in self.answers() if answer.row is not None}
 
-    def export(self, path: Path, target: str = "label", frame: pd.DataFrame | None = None) -> None:
-        """Write all answers as CSV: the number of the row, its values, its label, and what is known of the answer.
+    def table(self, target: str = "label", frame: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return all answers: the number of the row, its values, its label, and what is known of the answer.
 
         Args:
-            path: of the file.
             target: the column of the labels; empty for "cannot tell".
             frame: the N rows of the data, for their values; a column `target` is left out.
+        """
+        table = pd.DataFrame(self.answers(), columns=["row", target, *Answer._fields[2:]])
+        rows = table["row"].fillna(-1).astype(int)  # -1 for rows that are gone
+        table["row"] = table["row"].astype("Int64")
+        if frame is not None:
+            values = frame.reset_index(drop=True)
+            own = values[[column for column in values if column not in table]].reindex(rows)
+            table = pd.concat([table["row"], own.set_index(table.index), table.drop(columns="row")], axis=1)
+        return table
+
+    def export(self, path: Path, target: str = "label", frame: pd.DataFrame | None = None) -> None:
+        """Write `table` as CSV.
 
         Raises:
             AlmetaError: if the file cannot be written.
         """
-        table = pd.DataFrame(self.answers(), columns=["row", target, *Answer._fields[2:]])
-        rows = table["row"].fillna(-1).astype(int)
-        table["row"] = table["row"].astype("Int64")
-        if frame is not None:
-            values = frame.drop(columns=target, errors="ignore").reset_index(drop=True)
-            own = values[[column for column in values if column not in table]].reindex(rows)
-            table = pd.concat([table["row"], own.set_index(table.index), table.drop(columns="row")], axis=1)
-        write_atomically(path, table.to_csv(index=False))
+        write_atomically(path, self.table(target, frame).to_csv(index=False))
 
     # ---- rounds
 

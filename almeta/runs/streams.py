@@ -1,6 +1,6 @@
 """Runs on the one-shot stream."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from almeta.agents.agent import Agent
 from almeta.build import build
 from almeta.checks import Count, Share
 from almeta.data import Dataset, load_dataset
@@ -130,22 +131,17 @@ class StreamRun(Run):
         precision = config.matmul_precision or trained.get("matmul_precision", "highest")
         set_compute(config.threads, config.device, precision)
         agent.to(config.device)
-        changes = {key: value for key, value in config.env.items() if value is not None}
-        options: StreamOptions = build({**trained["env"], **changes}, "env")
-        inputs: Any = agent.inputs
-        if options.classes > inputs.num_slots:
-            raise AlmetaError(
-                f"the policy distinguishes {inputs.num_slots} classes; choose env.classes={inputs.num_slots} or fewer"
-            )
-        judged, tuning = choose_classes(checkpoint, config.dataset, config.classes)
-        simulation, tuning_simulation = (
-            evaluation_streams(part, options, config.num_envs, config.seed, config.device) for part in (judged, tuning)
+        options, simulation, tuning_simulation = streams_for(
+            agent,
+            checkpoint,
+            config.dataset,
+            config.classes,
+            config.env,
+            num_envs=config.num_envs,
+            seed=config.seed,
+            device=config.device,
         )
-        if simulation.num_pixels != inputs.num_pixels:
-            raise AlmetaError(
-                f"the policy reads images of {inputs.num_pixels} pixels, those of '{judged.name}' have "
-                f"{simulation.num_pixels}"
-            )
+        judged = simulation.dataset
         seen = config.classes == "train" and judged.name in checkpoint["datasets"]
         title = (
             f"{trained['name']}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
@@ -181,6 +177,50 @@ def evaluation_streams(
     """Return streams to evaluate on, with one episode per task."""
     generator = make_generator(seed, "evaluation", device)
     return StreamSimulation(dataset, replace(options, group=1), num_envs, generator)
+
+
+def streams_for(
+    agent: Agent,
+    checkpoint: Checkpoint,
+    dataset: dict[str, Any] | None,
+    classes: str,
+    changes: Mapping[str, Any],
+    num_envs: int,
+    seed: int,
+    device: str = "cpu",
+) -> tuple[StreamOptions, StreamSimulation, StreamSimulation]:
+    """Return the options of streams that a trained agent plays, the streams, and those to tune thresholds on.
+
+    Args:
+        agent: the agent.
+        checkpoint: of the agent.
+        dataset: see `choose_classes`; so is `classes`.
+        classes: which classes are shown.
+        changes: options that differ from those of the training, where they are not None.
+        num_envs: episodes played at once.
+        seed: of the streams.
+        device: of the streams.
+
+    Raises:
+        AlmetaError: if the agent cannot play them, or was trained on them.
+    """
+    changed = {key: value for key, value in changes.items() if value is not None}
+    options: StreamOptions = build({**checkpoint["config"]["env"], **changed}, "env")
+    inputs: Any = agent.inputs
+    if options.classes > inputs.num_slots:
+        raise AlmetaError(
+            f"the policy distinguishes {inputs.num_slots} classes; choose env.classes={inputs.num_slots} or fewer"
+        )
+    shown, tuning = (
+        evaluation_streams(part, options, num_envs, seed, device)
+        for part in choose_classes(checkpoint, dataset, classes)
+    )
+    if shown.num_pixels != inputs.num_pixels:
+        raise AlmetaError(
+            f"the policy reads images of {inputs.num_pixels} pixels, those of '{shown.dataset.name}' have "
+            f"{shown.num_pixels}"
+        )
+    return options, shown, tuning
 
 
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:

@@ -11,7 +11,7 @@ import gymnasium
 
 if TYPE_CHECKING:  # the same as _HOMES, for readers of types
     from almeta.agents import register_agent, register_network
-    from almeta.data import load_dataset, register_dataset
+    from almeta.data import load_dataset, register_dataset, register_encoder
     from almeta.learners import register_learner
     from almeta.policies import load_policy
     from almeta.queries import query
@@ -25,6 +25,7 @@ __all__ = [
     "query",
     "register_agent",
     "register_dataset",
+    "register_encoder",
     "register_kind",
     "register_learner",
     "register_network",
@@ -51,6 +52,7 @@ _HOMES = {
     "query": "almeta.queries",
     "register_agent": "almeta.agents",
     "register_dataset": "almeta.data",
+    "register_encoder": "almeta.data",
     "register_kind": "almeta.runs",
     "register_learner": "almeta.learners",
     "register_network": "almeta.agents",

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Generic, Self, TypeVar
 
 from almeta.errors import AlmetaError, did_you_mean
@@ -101,3 +102,24 @@ def import_modules(names: str | Iterable[str]) -> None:
                 "PYTHONPATH to its folder"
             ) from error
         trust(name)
+
+
+def import_extra(module: str, extra: str, wanted: str) -> ModuleType:
+    """Return a module of a package that almeta does not need, but for one thing.
+
+    Args:
+        module: its name.
+        extra: of almeta, which brings the package.
+        wanted: what needs it, such as an option.
+
+    Raises:
+        AlmetaError: if the package is not installed, or does not work here.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise AlmetaError(
+            f"{wanted} needs {error.name}, which is not installed; pip install 'almeta[{extra}]'"
+        ) from error
+    except Exception as error:  # such as a package for another version of torch
+        raise AlmetaError(f"{wanted} needs {module}, which cannot be imported: {error}; install it anew") from error

@@ -213,6 +213,14 @@ def _load(name: str) -> Dataset:
     return _load_once(name) if is_shipped(name) else load_dataset(name)
 
 
+def observed(state: PoolState, inputs: PoolInputs) -> dict[str, np.ndarray]:
+    """Return what the environment shows of a state: see `PoolSelectionVectorEnv`."""
+    view = inputs(state)
+    numbers = {"candidates": view.candidates, "pool": view.pool}
+    observation = {name: value.clamp(-LIMIT, LIMIT).cpu().numpy() for name, value in numbers.items()}
+    return observation | {"action_mask": state.available.to(torch.int8).cpu().numpy()}
+
+
 class PoolSelectionVectorEnv(BatchEnv):
     """E pools at once: `gym.make_vec("almeta:almeta/PoolSelection-v0", num_envs=64)`.
 
@@ -289,11 +297,8 @@ class PoolSelectionVectorEnv(BatchEnv):
 
     def _observe(self) -> tuple[dict[str, np.ndarray], Info]:
         state = self.simulation.state()
-        view = self.inputs(state)
-        mask = state.available.to(torch.int8).numpy()
-        numbers = {"candidates": view.candidates, "pool": view.pool}
-        observation = {name: value.clamp(-LIMIT, LIMIT).numpy() for name, value in numbers.items()}
-        observation["action_mask"] = mask
+        observation = observed(state, self.inputs)
+        mask = observation["action_mask"]
         score, labels = self.simulation.score.numpy().copy(), (state.labels >= 0).sum(1).numpy()
         return observation, {"action_mask": mask.copy(), "score": score, "labels": labels}
 

@@ -261,6 +261,11 @@ def _part(dataset: str | Dataset, train_classes: int | float, split_seed: int, p
             f"data set '{dataset.name}' has values from {dataset.x.min():g} to {dataset.x.max():g}; "
             f"a stream shows values in [0, 1]"
         )
+    if dataset.test_rows is not None:
+        raise AlmetaError(
+            f"data set '{dataset.name}' has a fixed test set, and a stream has none: it shows all images of a class; "
+            f"load it without test= and split="
+        )
     if part == "all":
         return dataset
     train, test = split_classes(dataset, train_classes, split_seed)

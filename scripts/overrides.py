@@ -19,6 +19,8 @@ _PRESETS = ("experiment", "protocol")
 # One entry of a list, with the spaces around it: in quotes, or up to the next comma.
 _ENTRY = re.compile(r"""(\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*)(?:,|$)""")
 
+_PREFIX = re.compile(r"^(csv|folder|table):")
+
 
 def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
     """Return the arguments of a command with names and paths as Hydra's grammar takes them.
@@ -119,8 +121,8 @@ def _entries(text: str) -> list[str]:
 
 
 def _exists(name: str) -> bool:
-    """Whether a file or folder is there that a name stands for, `csv:` before it or not."""
+    """Whether a file or folder is there that a name stands for, with a prefix such as `csv:` before it or not."""
     try:
-        return bool(name) and Path(name.removeprefix("csv:")).expanduser().exists()
+        return bool(name) and Path(_PREFIX.sub("", name)).expanduser().exists()
     except (OSError, ValueError):  # too long for a name, or no text of a path
         return False

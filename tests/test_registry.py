@@ -1,5 +1,6 @@
 """What people add from outside: things by name, and whose modules configs may name."""
 
+import json
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from almeta import registry
 from almeta.agents import QLearning, register_agent, register_network
 from almeta.build import find_target
 from almeta.errors import AlmetaError
-from almeta.registry import Table, import_modules, is_trusted, trust
+from almeta.registry import Table, import_extra, import_modules, is_trusted, trust
 from almeta.runs import find_run, register_kind
 from almeta.runs.pools import PoolRun
 
@@ -163,3 +164,18 @@ def test_modules_of_ones_own_are_imported_and_trusted(tmp_path, monkeypatch):
     ):
         import_modules(["my_other_rules"])
     assert not is_trusted("my_other_rules")
+
+
+# --- packages of extras
+
+
+def test_a_package_of_an_extra_is_imported_or_told(tmp_path, monkeypatch):
+    assert import_extra("json", "files", "data=x") is json
+    with pytest.raises(
+        AlmetaError, match=r"^a thing needs nowhere, which is not installed; pip install 'almeta\[files\]'$"
+    ):
+        import_extra("nowhere.below", "files", "a thing")
+    (tmp_path / "damaged.py").write_text("raise RuntimeError('another torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AlmetaError, match="a thing needs damaged, which cannot be imported: another torch; install it"):
+        import_extra("damaged", "files", "a thing")

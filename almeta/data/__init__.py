@@ -8,15 +8,25 @@ from typing import Any
 from almeta.checks import check_call
 from almeta.data.catalogue import Entry, Loader, canonical_name, dataset_names, find, register_dataset
 from almeta.data.dataset import Dataset
+from almeta.data.encoders import register_encoder
 from almeta.errors import AlmetaError
 
-__all__ = ["Dataset", "canonical_name", "dataset_names", "load_dataset", "register_dataset", "takes_option"]
+__all__ = [
+    "Dataset",
+    "canonical_name",
+    "dataset_names",
+    "load_dataset",
+    "register_dataset",
+    "register_encoder",
+    "takes_option",
+]
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
     """Return the data set called `name`; `fashion-mnist` and `fashion_mnist` are the same.
 
-    Besides the names of `dataset_names()` there are `csv:PATH`, a file of your own, and `openml:ID` or `openml:NAME`.
+    Besides the names of `dataset_names()` there are `csv:PATH` or `table:PATH`, a file of your own, `folder:PATH`, a
+    folder of images, and `openml:ID` or `openml:NAME`.
     Published files are looked up in `$ALMETA_DATA/<folder>/`, then in the cache folder (`$ALMETA_CACHE`, or else the
     system's folder for caches), then downloaded into the cache.
 

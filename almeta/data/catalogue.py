@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from almeta.data.dataset import Dataset
 from almeta.errors import AlmetaError, did_you_mean
@@ -39,8 +39,9 @@ FAMILIES = {
 # fmt: on
 
 # Modules by prefix: `load(rest)` gets the text after the prefix and a colon.
-PREFIXES = {"csv": "table_file", "openml": "openml", "table": "table_file"}
-FILES = ("csv", "table")  # prefixes of what lies at a path
+PREFIXES = {"csv": "table_file", "folder": "folder", "openml": "openml", "table": "table_file"}
+FILES = ("csv", "folder", "table")  # prefixes of what lies at a path
+PARQUET, EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")  # ends of files of tables; any other file is text
 
 ALIASES = {
     "austra": "australian",
@@ -177,7 +178,8 @@ def dataset_names() -> list[str]:
 def canonical_name(name: str) -> str:
     """Return the canonical name of a data set: `heart` -> `heart_statlog`, `fashion_mnist` -> `fashion-mnist`.
 
-    That of a file is its absolute path without links: `csv:./a.csv`, `csv:~/a.csv` -> `csv:/home/me/a.csv`.
+    That of a file is its absolute path without links: `csv:./a.csv`, `table:~/a.csv` -> `csv:/home/me/a.csv`; the
+    prefix of Parquet and Excel is `table`.
 
     Raises:
         AlmetaError: if there is no such data set.
@@ -195,8 +197,14 @@ def is_shipped(name: str) -> bool:
     return isinstance(loader, str) and loader not in PREFIXES.values()
 
 
+def path_of(name: str) -> PurePath | None:
+    """Return the path in the name of a file or folder, `a.csv` of `csv:a.csv`; None for other names."""
+    prefix, _, rest = name.partition(":")
+    return PurePath(rest) if prefix in FILES else None
+
+
 def known_as(name: str) -> str:
-    """Return the data set of the catalogue that a file or a table of OpenML is named after, else the canonical name.
+    """Return the data set of the catalogue that a file, folder or table of OpenML is named after, else the own name.
 
     `openml:40` and `csv:my/Sonar.csv` -> `sonar`, `csv:pima.csv` -> `diabetes`, `csv:mine.csv` -> the same.
 
@@ -207,7 +215,7 @@ def known_as(name: str) -> str:
     if entry.loader not in PREFIXES.values():
         return entry.name
     prefix, _, rest = entry.name.partition(":")
-    called = Path(rest).name.partition(".")[0] if prefix == "csv" else rest
+    called = Path(rest).name.partition(".")[0] if prefix in FILES else rest
     if prefix == "openml":
         called = OPENML_IDS.get(int(rest), rest) if rest.isdecimal() else OPENML_NAMES.get(rest.lower(), rest)
     known = _ENTRIES.get(_key(called.lower()))
@@ -222,7 +230,9 @@ def find(name: str) -> Entry:
     """
     prefix, colon, rest = name.partition(":")
     if colon and prefix in PREFIXES and rest:
-        one = os.path.realpath(os.path.expanduser(rest)) if prefix == "csv" else rest
+        one = os.path.realpath(os.path.expanduser(rest)) if prefix in FILES else rest
+        if prefix in ("csv", "table"):
+            prefix = "table" if one.lower().endswith((*PARQUET, *EXCEL)) else "csv"
         return Entry(f"{prefix}:{one}", PREFIXES[prefix], (rest,))
     if entry := _ENTRIES.get(_key(name)):
         return entry

@@ -112,6 +112,12 @@ class Dataset:
         """Rows of each class, `[C]`, int64."""
         return np.bincount(self.y, minlength=self.num_classes)
 
+    @property
+    def pool_rows(self) -> np.ndarray:
+        """The rows that are no fixed test rows, `[n - M]` int64, in order."""
+        rows = np.arange(len(self))
+        return rows if self.test_rows is None else np.delete(rows, self.test_rows)
+
     def rows_of(self, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of some classes and their new labels, `[m]` int64 each.
 

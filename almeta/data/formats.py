@@ -16,11 +16,11 @@ from typing import IO
 
 import pandas as pd
 
+from almeta.data.catalogue import EXCEL, PARQUET
 from almeta.data.cells import cleaned
 from almeta.data.files import check_members, check_unpacked, is_there, unreadable
 from almeta.errors import AlmetaError
 
-PARQUET, EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")  # ends of names; anything else is text
 OTHERS = (".xls", ".xlsb", ".ods")  # that nothing here reads
 WIDE = 10_000  # with more columns, a warning says that reading takes long
 
@@ -236,7 +236,7 @@ def _excel(path: Path) -> tuple[list[str], pd.DataFrame]:
                 f"sheet that is meant as a file of its own",
                 stacklevel=5,
             )
-        sheet = book.parse(first, header=None, dtype=object, keep_default_na=False, na_values=[""])
+        sheet = pd.read_excel(book, sheet_name=first, header=None, dtype=object, keep_default_na=False, na_values=[""])
     return _names([] if sheet.empty else sheet.iloc[0].tolist()), sheet.iloc[1:].reset_index(drop=True)
 
 

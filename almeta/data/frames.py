@@ -26,7 +26,15 @@ class Features:
     categories: dict[int, tuple[str, ...]] = field(default_factory=dict)
     missing: bool = False
     kind: Kind = "table"
+    image_shape: tuple[int, int] | None = None
     set_aside: dict[str, str] = field(default_factory=dict)
+
+    def dataset(
+        self, name: str, y: np.ndarray, class_names: tuple[str, ...], source: str, test_rows: np.ndarray | None = None
+    ) -> Dataset:
+        """Return the data set of these features with labels."""
+        features = {key: value for key, value in vars(self).items() if key != "set_aside"}
+        return Dataset(name=name, y=y, class_names=class_names, source=source, test_rows=test_rows, **features)
 
 
 class Make(Protocol):
@@ -44,7 +52,7 @@ def dataset_of(
     name: str,
     source: str,
     where: str,
-    make: "Make | None" = None,
+    make: Make | None = None,
     is_test: np.ndarray | None = None,
 ) -> Dataset:
     """Return a data set of the columns of a frame, in their order.
@@ -74,18 +82,7 @@ def dataset_of(
         fitted[test_rows] = False
         _check_test_set(y, fitted, class_names, where)
     found = (make or table_features)(frame.drop(columns=target), y, where, fitted)
-    return Dataset(
-        name=name,
-        x=found.x,
-        y=y,
-        class_names=class_names,
-        source=source,
-        columns=found.columns,
-        categories=found.categories,
-        missing=found.missing,
-        kind=found.kind,
-        test_rows=test_rows,
-    )
+    return found.dataset(name, y, class_names, source, test_rows)
 
 
 def table_features(
@@ -252,7 +249,8 @@ def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.
     # Of the tables that almeta ships, vowel has the classes hAd and had.
     _check_alike(names, f"{where}: column {cells.name!r}", (_value,) if shipped else (_value, _look))
     numbers = {name: number for number, name in enumerate(names)}
-    return labels.map(numbers).reindex(cells.index, fill_value=-1).to_numpy(np.int64), tuple(names)
+    y = labels.map(numbers).astype(np.int64).reindex(cells.index, fill_value=-1)
+    return y.to_numpy(), tuple(names)
 
 
 def _check_labels(cells: pd.Series, y: np.ndarray, names: tuple[str, ...], where: str) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from almeta.data.catalogue import FILES
 from almeta.data.dataset import Dataset
-from almeta.data.frames import Features, classes_of
-from almeta.data.reading import Columns, read_table
+from almeta.data.folder import Images, read_images
+from almeta.data.frames import Features, Make, classes_of
+from almeta.data.reading import Columns, Table, read_table
 from almeta.data.table_file import features_maker
+from almeta.errors import AlmetaError
 
 NO_LABEL = ("",)  # the class names of `Own.dataset`
 
@@ -25,8 +28,9 @@ class Own:
         labels: of each row, as text; None where there is none.
         class_names: the different labels, sorted, by value if all are numbers.
         frame: what to show of each row, `[n]` rows with cells as they are written.
-        target: name of the label column; None if there is none yet.
+        target: name of the label column; None if there is none yet; "label" of a folder.
         set_aside: why a column is not used, by its name.
+        images: the file of each row of a folder; empty for a table.
     """
 
     path: Path
@@ -36,11 +40,13 @@ class Own:
     frame: pd.DataFrame
     target: str | None
     set_aside: dict[str, str]
+    images: tuple[Path, ...] = ()
 
 
 def read_own(
     source: str | Path,
     target: str | None = None,
+    *,
     text: str | None = None,
     ignore: Sequence[str] = (),
     keep: Sequence[str] = (),
@@ -48,11 +54,14 @@ def read_own(
     terms: int = 2000,
     embedding: str | None = None,
     encoding: str = "utf-8",
+    labels: str | None = None,
+    size: int | None = None,
+    encoder: str | None = None,
 ) -> Own:
-    """Return the rows of a file of yours, of which all, some or none have a label.
+    """Return the rows of a file or folder of yours, of which all, some or none have a label.
 
     Args:
-        source: a file, with or without `csv:` or `table:` before it.
+        source: a file or a folder, with or without `csv:`, `table:` or `folder:` before it.
         target: name of the label column; None for the last one called "target", "label" or "class", if there is one.
         text: name of a column of text to learn from, instead of all columns.
         ignore: columns to leave out of the features; they are shown all the same.
@@ -61,37 +70,55 @@ def read_own(
         terms: of text, the largest number of terms.
         embedding: of text, a model of sentence-transformers instead of terms.
         encoding: of a text file.
+        labels: of a folder, see `almeta.data.folder.load`, and so are `size` and `encoder`.
+        size: side of the square to which images are stretched.
+        encoder: of images.
 
     Raises:
-        AlmetaError: if it cannot be read, a named column is not there, or labels look alike or are no classes.
+        AlmetaError: if it cannot be read, a named column is not there, labels look alike or are no classes, or an
+            option is for sources of the other kind.
     """
-    path = Path(str(source).removeprefix("csv:").removeprefix("table:")).expanduser()
-    as_text = [] if text is None else [text]
-    table = read_table(path, Columns(target, ignore, as_text, missing, encoding, labelled=False))
+    prefix, _, rest = str(source).partition(":")
+    path = Path(rest if prefix in FILES else source).expanduser()
+    of_tables = {"text": text, "ignore": ignore, "keep": keep, "missing": missing, "embedding": embedding}
+    of_folders = {"labels": labels, "size": size, "encoder": encoder}
+    is_folder = prefix == "folder" or path.is_dir()
+    for key, value in (of_tables if is_folder else of_folders).items():
+        if value:
+            raise AlmetaError(
+                f"{key}={value} is not for {'folders of images' if is_folder else 'tables'}; leave it out"
+            )
+    if is_folder:
+        return _own_images(path, read_images(path, labels, target, size, encoder))
+    columns = Columns(target, ignore, [text] if text is not None else [], missing, encoding, labelled=False)
+    return _own_table(path, read_table(path, columns), features_maker(text, keep, terms, embedding))
+
+
+def _own_images(folder: Path, images: Images) -> Own:
+    y, class_names = classes_of(images.frame["label"], str(folder))
+    found = Features(images.x, image_shape=images.image_shape)
+    shown = images.frame[["file"]]
+    return _own(folder, f"folder:{folder}", found, y, class_names, shown, "label", tuple(images.paths))
+
+
+def _own_table(path: Path, table: Table, make: Make) -> Own:
     where, frame = str(path), table.frame
     cells = pd.Series(np.nan, frame.index, object) if table.target is None else frame.pop(table.target)
     y, class_names = classes_of(cells, where)
-    found = features_maker(text, keep, terms, embedding)(frame, y, where, np.ones(len(y), bool))
-    return Own(
-        path,
-        _unlabelled(found, f"table:{path}", f"the file {path}"),
-        [None if k < 0 else class_names[k] for k in y.tolist()],
-        class_names,
-        table.written,
-        table.target,
-        found.set_aside,
-    )
+    found = make(frame, y, where, np.ones(len(y), bool))
+    return _own(path, f"table:{path}", found, y, class_names, table.written, table.target)
 
 
-def _unlabelled(found: Features, name: str, source: str) -> Dataset:
-    return Dataset(
-        name=name,
-        x=found.x,
-        y=np.zeros(len(found.x), np.int64),
-        class_names=NO_LABEL,
-        source=source,
-        columns=found.columns,
-        categories=found.categories,
-        missing=found.missing,
-        kind=found.kind,
-    )
+def _own(
+    path: Path,
+    name: str,
+    found: Features,
+    y: np.ndarray,
+    class_names: tuple[str, ...],
+    shown: pd.DataFrame,
+    target: str | None,
+    images: tuple[Path, ...] = (),
+) -> Own:
+    dataset = found.dataset(name, np.zeros(len(y), np.int64), NO_LABEL, str(path))
+    labels = [None if k < 0 else class_names[k] for k in y.tolist()]
+    return Own(path, dataset, labels, class_names, shown, target, found.set_aside, images)

@@ -10,12 +10,13 @@ A row has two digests. Neither depends on the order of rows or columns, on the l
   do not change it. Rows of a few plain values, such as zeros and ones, have none: different tables share those by
   chance.
 - `c`, of its values and the count of each value in its column. It also recognises tables of zeros and ones, but only
-  whole copies.
+  whole copies: of a table, and of the two parts of one with a fixed test set.
 
 Not recognised are copies with columns removed, added, scaled or coded in another way (a category as several columns of
 0 and 1), a part of a table with plain values only, and a part of less than about a tenth of the rows.
 """
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -40,6 +41,10 @@ def sketch(dataset: Dataset) -> list[str]:
     file with all digits or with 6. With 7 or 8 some digests differ, because values are rounded twice.
     """
     found = _digests(dataset)
+    if dataset.test_rows is not None:  # without it, or alone, it may be a table of its own
+        for rows in (dataset.pool_rows, dataset.test_rows):
+            part = dataclasses.replace(dataset, x=dataset.x[rows], y=dataset.y[rows], test_rows=None)
+            found["c"] = np.union1d(found["c"], _digests(part)["c"])
     return [f"{kind}{digest:016x}" for kind, size in SIZES.items() for digest in found[kind][:size].tolist()]
 
 

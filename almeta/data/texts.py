@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from almeta.data.files import LARGEST, cached_arrays, code_of
 from almeta.data.frames import Features
 from almeta.errors import AlmetaError
+from almeta.registry import import_extra
 
 
 def text_features(
@@ -82,23 +83,18 @@ def _embedded(texts: list[str], model: str) -> np.ndarray:
 
     N. Reimers and I. Gurevych. Sentence-BERT: sentence embeddings using Siamese BERT-networks. EMNLP 2019.
     """
-    try:
-        import sentence_transformers
-    except ImportError as error:
-        raise AlmetaError(
-            f"embedding={model} needs sentence-transformers, which is not installed; pip install 'almeta[text]'"
-        ) from error
+    package = import_extra("sentence_transformers", "text", f"embedding={model}")
 
     def build() -> dict[str, np.ndarray]:
         try:
-            encoder = sentence_transformers.SentenceTransformer(model)
+            encoder = package.SentenceTransformer(model)
         except (OSError, ValueError) as error:  # no such model, no network
             raise AlmetaError(
                 f"embedding={model} cannot be loaded: {error}; correct the name, or give the folder of a model"
             ) from error
         return {"x": np.asarray(encoder.encode(texts, show_progress_bar=False), np.float32)}
 
-    facts = [code_of(__file__), sentence_transformers.__version__, model, _files(Path(model).expanduser()), texts]
+    facts = [code_of(__file__), package.__version__, model, _files(Path(model).expanduser()), texts]
     return cached_arrays("embedding", hashlib.sha256(json.dumps(facts).encode()).hexdigest(), build)["x"]
 
 

@@ -5,6 +5,7 @@ oracle's answers for every contender, however many repeats there are.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import pandas as pd
 import torch
 
 from almeta.data import Dataset, load_dataset, takes_option
+from almeta.data.catalogue import path_of
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.cells import CellStore
@@ -74,7 +76,9 @@ class StrategySpec(Spec):
 
     @property
     def digest(self) -> str:
-        return f"strategy {self} {closure_digest(strategy_class(self.name).__module__)}"
+        kind = strategy_class(self.name)
+        versions = (f"{package} {importlib.metadata.version(package)}" for package in kind.packages)
+        return " ".join(("strategy", str(self), closure_digest(kind.__module__), *versions))
 
     def check(self, dataset: str) -> None:
         return
@@ -248,7 +252,7 @@ def _try_out(dataset: Dataset, setting: Setting) -> bool:
 
 def _known(dataset: str, content: str) -> str:
     """Return what tells a data set from others: a file is known by its content, wherever it lies."""
-    return content if dataset.startswith("csv:") else dataset
+    return content if path_of(dataset) else dataset
 
 
 def task_seed(seed: int, dataset: str, repeat: int) -> int:

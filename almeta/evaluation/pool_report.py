@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from almeta.data.catalogue import path_of
 from almeta.evaluation.comparison import Comparison, compare
 from almeta.evaluation.curves import Area, Curves, check_curves, curve_areas, split_curves
 from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
@@ -97,9 +97,9 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _stem(name: str) -> str:
-    if not name.startswith("csv:"):
+    file = path_of(name)
+    if file is None:
         return name
-    file = PurePath(name.removeprefix("csv:"))
     return (file.with_suffix("") if file.suffix.lower() == ".gz" else file).stem
 
 

@@ -127,10 +127,11 @@ class Scikit:
             name = key.rpartition("__")[2]  # in a pipeline, of any of its steps
             if name == "random_state":
                 classifier.set_params(**{key: seed})
-            elif name == "n_neighbors":  # at the start there may be fewer rows than neighbours wanted
+            elif name == "n_neighbors" and value is not None:
+                # At the start there may be fewer rows than neighbours wanted.
                 classifier.set_params(**{key: min(value, max(rows, 1))})
         try:
-            if hasattr(classifier, "_validate_params"):
+            if hasattr(classifier, "_parameter_constraints"):  # other people's classifiers may have none
                 classifier._validate_params()  # what fit would say of the options' values, but before work is lost
         except ValueError as error:
             raise AlmetaError(f"learner {self.estimator}: {error}") from error

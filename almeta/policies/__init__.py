@@ -19,7 +19,7 @@ from almeta.sources import closure_digest
 from almeta.training.agents import load_agent
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
-__all__ = ["TrainedPolicy", "find_policy", "kind_of", "load_policy", "policy_names"]
+__all__ = ["TrainedPolicy", "find_policy", "group_or_name", "kind_of", "load_policy", "policy_names"]
 
 _SHIPPED = Path(__file__).parent
 _WAY_OUT = "judge it on other data sets, or name a folder with runs of all folds"
@@ -87,7 +87,7 @@ class Member:
 
     def has_seen(self, dataset: str) -> bool:
         """Whether it was trained on a data set or on a near-duplicate of it."""
-        return _group(dataset) in {_group(name) for name in self.trained_on}
+        return group_or_name(dataset) in {group_or_name(name) for name in self.trained_on}
 
     def seen_rows(self, rows: list[str]) -> str | None:
         """Return the name of a data set of its training that has more than half of the rows of a sketch, or None."""
@@ -140,8 +140,8 @@ class TrainedPolicy:
         if members := [member for member in self.members if not member.has_seen(dataset)]:
             return members
         raise AlmetaError(
-            f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it ('{_group(dataset)}'); "
-            f"{_WAY_OUT}"
+            f"the policy '{self.name}' was trained on '{dataset}' or a near-duplicate of it "
+            f"('{group_or_name(dataset)}'); {_WAY_OUT}"
         )
 
     @property
@@ -158,7 +158,7 @@ class TrainedPolicy:
         return self.members[0].load(generator.device)
 
 
-def _group(dataset: str) -> str:
+def group_or_name(dataset: str) -> str:
     """Return the group of a data set; the name itself if nobody has registered it here."""
     try:
         return group_of(dataset)
@@ -201,6 +201,11 @@ def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
 def _checkpoints(name_or_folder: str | Path) -> list[Path]:
     """Return the checkpoint of a run, or those of the runs in a folder of runs."""
     path = Path(name_or_folder)
+    if path.suffix == ".zip":
+        raise AlmetaError(
+            f"{path} is a zip, as Stable-Baselines3 saves models; reading one runs the code in it, so no command does: "
+            "load a model that you trust in Python, and pass it to almeta.interop.sb3.as_policy"
+        )
     if not path.exists():
         shipped = did_you_mean(str(path), policy_names(), "policy")
         raise AlmetaError(f"no checkpoint at {path}; name a run's folder, such as runs/transfer/DATE ({shipped})")

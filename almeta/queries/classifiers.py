@@ -29,7 +29,7 @@ class ClassifierPool(Pool):
     def __init__(self, X: Any, classifier: Any, classes: Sequence[Any], *parts: Any, **options: Any) -> None:
         self._X, self._classifier, self._values = X, classifier, classes
         self._fixed = self._predicted(classifier) if is_fitted(classifier) else None
-        super().__init__(*parts, learner=Scikit(classifier, {}), **options)
+        super().__init__(*parts, **options | {"learner": Scikit(classifier, {})})
 
     def _refit(self) -> Tensor:
         if self._fixed is not None:

@@ -19,9 +19,10 @@ from almeta.queries.classifiers import ClassifierPool, is_fitted, is_scikit, tak
 from almeta.queries.labels import read_labels
 from almeta.queries.reasons import reasons_for
 from almeta.queries.rows import read_rows
+from almeta.queries.stopping import Advice, LabelledPool, advise
 from almeta.seeding import make_generator
 from almeta.specs import Spec
-from almeta.strategies import Actor, PoolStrategy, make_strategy, strategy_names
+from almeta.strategies import Actor, PoolStrategy, is_strategy, make_strategy, strategy_names
 from almeta.strategies.choosing import best_action
 
 By = str | Path | Mapping[str, Any] | Spec | Actor[PoolState]
@@ -137,8 +138,10 @@ class Labelling:
         self.pool.tell(told[0][None], told[1][None])
 
     @torch.no_grad()
-    def ask(self, n: int = 5, explain: bool = True) -> Questions:
+    def ask(self, n: int = 5, explain: bool = True, among: Any = None) -> Questions:
         """Return the `n` rows to label next, the best first.
+
+        `among` are the row numbers that may be picked, of those without a label; None for all.
 
         After each pick the learner is refit as if the row had the label that it predicts, so that the next picks
         differ (the "believer" of Ginsbourger, Le Riche & Carraro, 2010). With a fitted classifier, which stays as it
@@ -155,29 +158,56 @@ class Labelling:
         """
         if n < 1:
             raise AlmetaError(f"n is {n}; ask for at least one row")
-        state = self._state(self.pool)
+        allowed = (
+            None if among is None else torch.zeros_like(self.pool.exists).index_fill_(1, torch.as_tensor(among), True)
+        )
+        state = self._state(self.pool, allowed)
         left = int(state.available.sum())
         if left < n:
             what = f"only {left} rows have" if left else "no row is left that has"
             warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=3)
-        rows, utilities = self._typical(state, min(n, left)) if self._is_cold(state) else self._best(min(n, left))
+        number = min(n, left)
+        rows, utilities = self._typical(state, number) if self._is_cold(state) else self._best(number, allowed)
         found = state.probabilities[0, rows, : len(self.classes)]
         reasons = tuple(reasons_for(state, rows, self.classes)) if explain else ()
         return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons)
 
-    def _state(self, pool: Pool) -> PoolState:
-        """Return what may be known, with the first label of each class as those at the start of an episode."""
+    def advise(self, drawn: Sequence[int] = ()) -> Advice:
+        """Return how good the predictions are, what more labels would bring, and whether to stop.
+
+        Args:
+            drawn: the labelled rows that were drawn at random among those without a label; they tell the accuracy
+                without bias.
+
+        Raises:
+            AlmetaError: for a classifier of scikit-learn, which reads X and not features.
+        """
+        if is_scikit(self._learner):
+            raise AlmetaError(f"advice needs a learner of almeta, not {self._learner}; name one, or give none")
+        state = self.pool.state()
+        rows = state.picks[0]
+        was_random = torch.isin(rows, torch.tensor(list(drawn), dtype=torch.int64))
+        labels, num_classes = state.labels[0, rows], int(state.num_classes)
+        return advise(LabelledPool(state.x[0], rows, labels, was_random, num_classes, self.pool.learner))
+
+    def _state(self, pool: Pool, allowed: Tensor | None) -> PoolState:
+        """Return what may be known, with the first label of each class as those at the start of an episode.
+
+        Rows beside those that are `allowed`, `[1, N]` bool, cannot be picked.
+        """
         state = pool.state()
         told = state.picks.shape[1]
         spent = told - len(state.labels[state.labels >= 0].unique())
-        return replace(state, spent=spent, budget=self._budget or max(BUDGET, spent + 1))
+        available = state.available if allowed is None else state.available & allowed
+        return replace(state, available=available, spent=spent, budget=self._budget or max(BUDGET, spent + 1))
 
-    def _best(self, n: int) -> tuple[Tensor, Tensor]:
+    def _best(self, n: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the rows that the actor picks, and their utilities, `[n]` each."""
-        pool, looked_at = self._looked_at(n)
+        pool, looked_at = self._looked_at(n, allowed)
+        allowed = None if allowed is None else allowed[:, looked_at]
         rows, utilities = [], []
         for pick in range(n):
-            state = self._state(pool)
+            state = self._state(pool, allowed)
             outputs, self._memory = self._actor.step(state, self._memory)
             if self._is_fixed and n > 1:
                 chosen = _apart(state, outputs.utilities[0], n)
@@ -190,14 +220,15 @@ class Labelling:
                 pool.tell(row, state.probabilities[0, row].argmax(-1))
         return torch.cat(rows or [torch.empty(0, dtype=torch.int64)]), torch.cat(utilities or [torch.empty(0)])
 
-    def _looked_at(self, n: int) -> tuple[Pool, Tensor]:
+    def _looked_at(self, n: int, allowed: Tensor | None) -> tuple[Pool, Tensor]:
         """Return the pool that the actor reads, and the numbers of its rows: all, or for policies a random part."""
         size = len(self.pool.x[0])
         if size <= MOST_ROWS or isinstance(self._actor, PoolStrategy):
             return self.pool, torch.arange(size)
         state = self.pool.state()
         told = state.picks[0]
-        lots = torch.rand(size, generator=self._generator).index_fill(0, told, -1.0)
+        lots = torch.rand(size, generator=self._generator)
+        lots = (lots if allowed is None else lots.where(allowed[0], 2.0)).index_fill(0, told, -1.0)
         rows = lots.topk(max(MOST_ROWS, len(told) + n), largest=False).indices.sort().values
         place = torch.searchsorted(rows, told)
         warnings.warn(f"the policy looks at {len(rows):,} of the {size:,} rows, drawn at random", stacklevel=4)
@@ -253,7 +284,7 @@ def find_actor(by: By, generator: torch.Generator) -> Actor[PoolState]:
         AlmetaError: if there is no such strategy or policy, the policy does not act on pools, and for an object that is
             no actor.
     """
-    if isinstance(by, Mapping | Spec) or by in strategy_names():
+    if isinstance(by, Mapping | Spec) or is_strategy(by):
         return make_strategy(by, generator)
     if isinstance(by, str | Path):
         if str(by) not in policy_names() and not Path(by).exists():

@@ -1,12 +1,45 @@
 """The one function for whoever has rows without labels."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 
 from almeta.queries.labelling import By, Labelling
+
+
+@overload
+def query(
+    X: Any,
+    y: Any,
+    n: int = ...,
+    by: By = ...,
+    learner: Any = ...,
+    classes: Sequence[Any] | None = ...,
+    budget: int | None = ...,
+    return_utilities: Literal[False] = ...,
+    seed: int | torch.Generator = ...,
+    missing: Any = ...,
+    keep: Sequence[str] = ...,
+) -> np.ndarray: ...
+
+
+@overload
+def query(
+    X: Any,
+    y: Any,
+    n: int = ...,
+    by: By = ...,
+    learner: Any = ...,
+    classes: Sequence[Any] | None = ...,
+    budget: int | None = ...,
+    *,
+    return_utilities: Literal[True],
+    seed: int | torch.Generator = ...,
+    missing: Any = ...,
+    keep: Sequence[str] = ...,
+) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def query(

@@ -19,7 +19,7 @@ from almeta.files import write_atomically
 from almeta.lock import held
 
 FORMAT = 1  # of the file, in its `user_version`
-_WHAT, _ELSEWHERE = "file of answers", "choose another file with labels=..."
+_WHAT, _ELSEWHERE = "file of answers", "choose another file with store=..."
 _ANEW = "move it away and start again; answers=FILE.csv takes the answers of an export or of a copy"
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS answers (place INTEGER PRIMARY KEY, key INTEGER UNIQUE NOT NULL, label TEXT, "

@@ -1,5 +1,6 @@
-"""Strategies by name: subclasses of `PoolStrategy` in this folder, and those that `register_strategy` adds."""
+"""Strategies by name: subclasses of `PoolStrategy` in this folder, those that `register_strategy` adds, and others'."""
 
+import importlib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -18,11 +19,16 @@ __all__ = [
     "Memory",
     "Outputs",
     "PoolStrategy",
+    "is_strategy",
     "make_strategy",
     "register_strategy",
     "strategy_class",
     "strategy_names",
 ]
+
+# Libraries whose strategies are named as `skactiveml.CoreSet`, and the modules that find them, by name as Gymnasium's
+# environments: this room knows nothing of theirs.
+_LIBRARIES = {"modAL": "almeta.interop.modal", "skactiveml": "almeta.interop.skactiveml"}
 
 
 def strategy_names() -> list[str]:
@@ -34,9 +40,18 @@ def strategy_class(name: str) -> type[PoolStrategy]:
     """Return the class of a strategy.
 
     Raises:
-        AlmetaError: if the name is unknown.
+        AlmetaError: if the name is unknown, or of a library that is not installed.
     """
+    library, dot, theirs = name.partition(".")
+    if dot and library in _LIBRARIES:
+        found: type[PoolStrategy] = importlib.import_module(_LIBRARIES[library]).theirs_by_name(theirs)
+        return found
     return _strategies().find(name)
+
+
+def is_strategy(name: Any) -> bool:
+    """Return whether a text names a strategy, or something of a library whose strategies have names."""
+    return isinstance(name, str) and (name in _strategies() or name.partition(".")[0] in _LIBRARIES)
 
 
 def make_strategy(

@@ -16,9 +16,13 @@ class PoolStrategy:
 
     A strategy is a subclass in a file of `almeta/strategies`. It needs `name`, which tables and commands use, and
     `score`; its options are the annotated arguments of its `__init__`. A rule with chance draws from `generator`.
+
+    Attributes:
+        packages: distributions that it leaves its choice to; stored results depend on their versions.
     """
 
     name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @functools.cached_property
     def generator(self) -> torch.Generator:

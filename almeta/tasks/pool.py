@@ -1,5 +1,7 @@
 """Pool tasks: a data set's rows split into pool and test rows, with first labels.
 
+A data set with fixed test rows is tested on exactly these, whatever `test_share` and `max_test` are.
+
 One batch holds tasks of different sizes, dimensions and class counts, padded and masked.
 """
 
@@ -82,8 +84,8 @@ class PoolTaskOptions:
     Args:
         synthetic: share of tasks from small synthetic data sets, each drawn anew.
         pool_size: largest number of pool rows N; None for all rows that are not test rows.
-        test_share: share of a data set's rows for testing, above 0 and below 1.
-        max_test: largest number of test rows M; None for no limit.
+        test_share: share of a data set's rows for testing, above 0 and below 1; of no effect on fixed test rows.
+        max_test: largest number of test rows M; None for no limit; of no effect on fixed test rows.
         first: choice of the rows that are labelled at the start: `num_first` "per_class", or `num_first` at "random",
             where the last is exchanged if all are of one class.
         num_first: number of labels at the start, for each class or in all.
@@ -143,19 +145,19 @@ class PoolSampler:
             self._check_dataset(dataset)
 
     def _check_dataset(self, dataset: Dataset) -> None:
-        classes = int((dataset.class_counts > 0).sum())
+        counts = _counts(dataset)
+        classes = int((counts > 0).sum())
         if classes < 2:
             raise AlmetaError(
                 f"data set '{dataset.name}' has rows of {classes} class; active learning needs at least 2"
             )
-        rows = len(dataset)
-        if self.options.max_classes is not None:
-            rows = int(np.sort(dataset.class_counts)[-self.options.max_classes :].sum())
-        pool, test = self._sizes(rows)
+        kept = np.argsort(-counts, kind="stable")[: self.options.max_classes]
+        rows, fixed = int(counts[kept].sum()), _fixed(dataset, kept)
+        pool, test = self._sizes(rows, fixed)
         if pool < self._needed or test < 1:
             raise AlmetaError(
-                f"data set '{dataset.name}' has {rows} rows: {pool} for the pool and {test} for testing; "
-                f"the pool needs {self._needed} and testing 1"
+                f"data set '{dataset.name}' has {rows + (fixed or 0)} rows: {pool} for the pool and {test} for "
+                f"testing; the pool needs {self._needed} and testing 1"
             )
 
     @property
@@ -163,28 +165,31 @@ class PoolSampler:
         """Smallest number of rows of a pool."""
         return max(2, self.options.num_first) if self.options.first == "random" else 2
 
-    def _sizes(self, rows: int) -> tuple[int, int]:
-        """Return the number of pool rows and of test rows of a data set with `rows` rows."""
-        test = max(1, round(self.options.test_share * rows))
-        pool = rows - test
-        return min(pool, self.options.pool_size or pool), min(test, self.options.max_test or test)
+    def _sizes(self, rows: int, fixed: int | None = None) -> tuple[int, int]:
+        """Return the number of pool rows and of test rows of `rows` rows beside `fixed` test rows, if these are."""
+        test = max(1, round(self.options.test_share * rows)) if fixed is None else 0
+        pool = min(rows - test, self.options.pool_size or rows)
+        return pool, min(test, self.options.max_test or test) if fixed is None else fixed
 
     @property
     def num_rows(self) -> int:
         """N, the number of pool rows to which every batch of tasks is padded."""
-        return max(self._sizes(rows)[0] for rows, _ in self._shapes)
+        return max(self._sizes(rows, fixed)[0] for rows, fixed, _ in self._shapes)
 
     @property
     def bytes_per_task(self) -> int:
         """Smallest memory of the features, labels and masks of the largest task; categories may need more."""
         limits = [limit for limit in (self.options.max_features, self.options.components) if limit is not None]
-        return max(sum(self._sizes(rows)) * (4 * min([columns, *limits]) + 9) for rows, columns in self._shapes)
+        return max(
+            sum(self._sizes(rows, fixed)) * (4 * min([columns, *limits]) + 9) for rows, fixed, columns in self._shapes
+        )
 
     @property
-    def _shapes(self) -> list[tuple[int, int]]:
-        """Rows and columns of the data sets; of synthetic ones, whose columns vary, one column."""
-        synthetic = [(self._synthetic_rows, 1)] if self.options.synthetic > 0 else []
-        return [*(dataset.x.shape for dataset in self.datasets), *synthetic]
+    def _shapes(self) -> list[tuple[int, int | None, int]]:
+        """Rows, fixed test rows and columns of the data sets; of synthetic ones, whose columns vary, one column."""
+        synthetic = [(self._synthetic_rows, None, 1)] if self.options.synthetic > 0 else []
+        own = [(len(dataset.pool_rows), _fixed(dataset), dataset.x.shape[1]) for dataset in self.datasets]
+        return [*own, *synthetic]
 
     @property
     def _synthetic_rows(self) -> int:
@@ -216,11 +221,7 @@ class PoolSampler:
         else:
             dataset = self.datasets[rng.integers(len(self.datasets)) if turn is None else turn % len(self.datasets)]
         rows, y = self._choose_classes(dataset, rng)
-        pool, test = self._sizes(len(y))
-        order = stratified_order(y, rng)
-        _bring_two_classes(order, y, pool)  # all rows of rare classes may be among the test rows
-        # The order alternates between classes: without a shuffle, a row's place in the pool would tell its label.
-        pool_rows, test_rows = rng.permutation(order[:pool]), order[pool : pool + test]
+        pool_rows, test_rows = self._split(dataset, rows, y, rng)
         x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.options.scale, self.options.components)
         if self.options.max_features is not None and x.shape[1] > self.options.max_features:
             columns = np.sort(rng.choice(x.shape[1], self.options.max_features, replace=False))
@@ -228,15 +229,29 @@ class PoolSampler:
         first = self._first_labels(y[pool_rows], rng)
         return _Task(dataset.name, x, y[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
 
+    def _split(
+        self, dataset: Dataset, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places of pool rows and of test rows among some rows with labels y."""
+        is_fixed = np.isin(rows, () if dataset.test_rows is None else dataset.test_rows)
+        free = np.flatnonzero(~is_fixed)
+        order = free[stratified_order(y[free], rng)]
+        pool, test = self._sizes(len(free), None if dataset.test_rows is None else int(is_fixed.sum()))
+        _bring_two_classes(order, y, pool)  # all rows of rare classes may be among the test rows
+        # The order alternates between classes: without a shuffle, a row's place in the pool would tell its label.
+        drawn, left = rng.permutation(order[:pool]), order[pool : pool + test]
+        return drawn, left if dataset.test_rows is None else np.flatnonzero(is_fixed)
+
     def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return row numbers and labels of the classes of a task: all, or `max_classes` drawn at random."""
         if self.options.max_classes is None or dataset.num_classes <= self.options.max_classes:
             return np.arange(len(dataset)), dataset.y
         # Drawn by their number of rows: classes with a few rows would leave nothing to learn; some may have none.
-        counts = dataset.class_counts
+        counts = _counts(dataset)
         number = min(self.options.max_classes, int(np.count_nonzero(counts)))
         kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
-        if self._sizes(int(counts[kept].sum()))[0] < self._needed:
+        pool, test = self._sizes(int(counts[kept].sum()), _fixed(dataset, kept))
+        if pool < self._needed or test < 1:
             kept = np.argsort(-counts, kind="stable")[:number]
         return dataset.rows_of(kept)
 
@@ -247,6 +262,19 @@ class PoolSampler:
         if self.options.num_first > 1:
             _bring_two_classes(order, y, self.options.num_first)
         return order[: self.options.num_first]
+
+
+def _counts(dataset: Dataset) -> np.ndarray:
+    """Return the rows of each class `[C]` that are no fixed test rows."""
+    return np.bincount(dataset.y[dataset.pool_rows], minlength=dataset.num_classes)
+
+
+def _fixed(dataset: Dataset, classes: np.ndarray | None = None) -> int | None:
+    """Return the number of fixed test rows, of some classes or of all; None if there is no fixed test set."""
+    if dataset.test_rows is None:
+        return None
+    y = dataset.y[dataset.test_rows]
+    return len(y) if classes is None else int(np.isin(y, classes).sum())
 
 
 @dataclass(frozen=True)

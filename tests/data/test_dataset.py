@@ -29,6 +29,11 @@ def test_counts():
     assert small(class_names=("a", "b", "c", "never")).class_counts.tolist() == [1, 1, 3, 0]
 
 
+def test_rows_of_a_fixed_test_set():
+    assert small().pool_rows.tolist() == [0, 1, 2, 3, 4]
+    assert small(test_rows=np.array([1, 4])).pool_rows.tolist() == [0, 2, 3]
+
+
 def test_is_frozen_and_prints_no_arrays():
     dataset: Any = small()
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -82,6 +87,8 @@ def test_content_is_that_of_the_rows():
     assert content == wanted
     changes: list[dict[str, Any]] = [{"x": x + 1}, {"y": np.array([1, 2, 2, 1, 2])}, {"class_names": ("a", "b", "d")}]
     assert len({content, *(small(**{"x": x} | change).content for change in changes)}) == 4
+    fixed = [small(x=x, test_rows=np.array(rows)).content for rows in ([0], [1], [0, 1])]
+    assert len({content, *fixed}) == 4
     names: dict[str, Any] = {"image_shape": None, "x": np.zeros((5, 4), np.float32)}
     assert small(**names, categories={0: ("u",)}).content != small(**names, categories={0: ("v",)}).content
 
@@ -102,6 +109,14 @@ def test_content_is_that_of_the_rows():
         ({"x": np.full((5, 4), np.inf, np.float32), "missing": True}, "x has 20 infinite values; only NaN"),
         ({"columns": ("a", "b")}, "2 columns have names, of d = 4"),
         ({"image_shape": None, "kind": "sound"}, r"kind is 'sound'; it must be one of \('table', 'image', 'text'\)"),
+        ({"test_rows": np.array([0.0])}, r"test_rows must be \[M\] int64, not float64"),
+        ({"test_rows": np.array([[0]])}, r"test_rows must be \[M\] int64"),
+        ({"test_rows": np.array([1, 1])}, "test_rows must be different numbers of rows, 0 to 4, in order"),
+        ({"test_rows": np.array([2, 1])}, "test_rows must be different numbers of rows, 0 to 4, in order"),
+        ({"test_rows": np.array([-1])}, "test_rows must be different"),
+        ({"test_rows": np.array([5])}, "test_rows must be different"),
+        ({"test_rows": np.zeros(0, np.int64)}, "test_rows must be different"),
+        ({"test_rows": np.arange(5)}, "all rows are test rows; leave some for the pool"),
         ({"categories": {4: ("u",)}}, "categories of a column 4, of d = 4"),
         (
             {"x": np.ones((5, 4), np.float32), "categories": {0: ("u",)}},

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -50,6 +51,17 @@ def test_a_sketch_is_short_and_goes_into_json():
     assert json.loads(json.dumps(texts)) == texts
     assert max(map(len, texts)) <= 17
     assert len(sketch(bits(3))) <= 3
+
+
+@pytest.mark.parametrize("make", [numbers, bits])
+def test_the_parts_of_a_table_with_a_fixed_test_set_are_told(make):
+    whole = make()
+    fixed = dataclasses.replace(whole, test_rows=np.arange(200, 300))
+    for rows in (np.arange(200), np.arange(200, 300), np.arange(300)):
+        part = dataclasses.replace(whole, x=whole.x[rows], y=whole.y[rows])
+        assert overlap(part, fixed) == overlap(fixed, part) == 1
+    assert overlap(make(seed=7), fixed) == 0
+    assert len(sketch(fixed)) <= 64
 
 
 @pytest.mark.parametrize("written", ["%.9g", "%.6g", "%.17e", None])

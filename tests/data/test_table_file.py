@@ -264,3 +264,96 @@ def test_one_file_is_one_data_set_however_its_path_is_spelled(tmp_path, monkeypa
     (folder / "copy.csv").write_text("a,class\n1,x\n2,y\n")
     assert canonical_name("csv:copy.csv") == f"csv:{folder}/copy.csv"
     assert load_dataset("csv:copy.csv").content == data.content
+
+
+# ---- rows without a label, columns to ignore, fixed test sets
+
+
+def test_rows_without_a_label_are_set_aside(load):
+    rows = "".join(f"{i},{'' if i % 3 else 'xy'[i % 2]}\n" for i in (5, 1, 3, 9, 6, 0, 8))
+    with pytest.warns(UserWarning) as caught:
+        data = load(f"a,label\n{rows}")
+    assert (data.x.ravel().tolist(), data.y.tolist()) == ([3, 9, 6, 0], [1, 1, 0, 0])
+    assert [str(warning.message).partition(": ")[2] for warning in caught] == [
+        "3 of 7 rows have no label in column 'label' (the first is row 1), and are set aside; if a word such as NA or "
+        "None is a class, list the cells that are missing, as in missing=['?'] or missing=[]"
+    ]
+
+
+def test_columns_to_ignore(load):
+    data = load("id,a,label\n100001,5,x\n100002,6,y\n", ignore=["id"])
+    assert data.columns == ("a",)
+    assert load("label,a,class\nx,5,1\ny,6,2\n", ignore=["class"]).class_names == ("x", "y")
+    with pytest.raises(AlmetaError, match="unknown column 'ID'; did you mean 'id'"):
+        load("id,a,label\n1,5,x\n", ignore=["ID"])
+
+
+def test_a_column_that_says_which_rows_are_for_testing(load):
+    text = "a,part,label\n1,train,x\n2,TEST,y\n3,Train,y\n4,test,\n5,test,x\n"
+    with pytest.warns(UserWarning, match="1 of 5 rows have no label"):
+        data = load(text, split="part")
+    assert data.columns == ("a",)
+    assert (data.x.ravel().tolist(), data.y.tolist(), data.test_rows.tolist()) == ([1, 2, 3, 5], [0, 1, 1, 0], [1, 3])
+    with pytest.warns(UserWarning, match="2 of 6 rows have neither train nor test in column 'part', and are set aside"):
+        data = load("a,part,label\n1,train,x\n2,valid,y\n3,,y\n4,test,x\n5,train,y\n6,test,y\n", split="part")
+    assert (data.x.ravel().tolist(), data.test_rows.tolist()) == ([1, 4, 5, 6], [1, 3])
+
+
+@pytest.fixture
+def other(tmp_path):
+    """The path of a file with the rows of a test set."""
+
+    def write(text):
+        (tmp_path / "other.csv").write_text(text)
+        return str(tmp_path / "other.csv")
+
+    return write
+
+
+def test_a_file_of_test_rows(load, other):
+    data = load("a,b,label\n1,u,x\n2,v,y\n", test=other("label;b;a\nx;w;3,5\ny;u;4\n"))
+    assert (data.columns, data.categories) == (("a", "b"), {1: ("u", "v", "w")})
+    assert data.x.tolist() == [[1, 0], [2, 1], [3.5, 2], [4, 0]]
+    assert (data.y.tolist(), data.test_rows.tolist()) == ([0, 1, 0, 1], [2, 3])
+    alone = load("a,b,label\n1,u,x\n2,v,y\n")
+    assert alone.test_rows is None and alone.content != data.content
+
+
+def test_a_column_of_numbers_in_one_file_and_words_in_the_other(load, other):
+    data = load("a,b,label\n1,10,x\n2,,y\n", test=other("a,b,label\nu,20,x\n1,30,y\n"))
+    assert data.categories == {0: ("1", "2", "u")}  # 1 and not 1.0
+    np.testing.assert_array_equal(data.x, np.array([[0, 10], [1, nan], [2, 20], [0, 30]], np.float32))
+
+
+def test_columns_of_a_test_file(load, other):
+    with pytest.warns(UserWarning, match="other.csv: the columns 'c' are not in .*my.csv, and are left out"):
+        data = load("a,d,label\n1,7,x\n2,7,y\n", test=other("c,a,label\n1,3,x\n1,4,y\n"), ignore=["d"])
+    assert data.x.ravel().tolist() == [1, 2, 3, 4]
+    with pytest.warns(UserWarning, match="only the test set has rows of 'z', which nobody can learn"):
+        load("a,label\n1,x\n2,y\n", test=other("a,label\n1,z\n"))
+
+
+@pytest.mark.parametrize(
+    "text, options, message",
+    [
+        ("a,label\n3,x\n", {"split": "a"}, "name a test set of .*my.csv; name one"),
+        ("a,c\n3,x\n", {}, r"other.csv has no column 'label', which .*my.csv has; add it, or .* ignore=\[label\]"),
+        ("a,label,a\n3,x,1\n", {}, "other.csv has 2 columns named 'a'"),
+        ("a,label\n", {}, "other.csv has a header and no rows"),
+        ("a,label\n3,\n", {}, "the test set has no row with a label; fill some in"),
+    ],
+)
+def test_mistakes_of_test_files(text, options, message, load, other):
+    warnings.simplefilter("ignore")  # until the fixture ends
+    with pytest.raises(AlmetaError, match=message):
+        load("a,label\n1,x\n2,y\n", test=other(text), **options)
+
+
+@pytest.mark.parametrize("parts", [("train", "train"), ("test", "test"), ("0", "1")])
+def test_a_column_that_does_not_tell_test_rows(parts, load):
+    with pytest.raises(
+        AlmetaError, match=r"column 'part' has no row of 't\w+' but '.*; write train and test in it, or"
+    ):
+        load("a,part,label\n1,{},x\n2,{},y\n".format(*parts), split="part")
+    with pytest.raises(AlmetaError, match="unknown column 'parts'; did you mean 'part'"):
+        load("a,part,label\n1,train,x\n2,test,y\n", split="parts")

@@ -378,7 +378,7 @@ def test_checks_warn_of_nothing(kind, options, recwarn):
 @both_kinds
 @pytest.mark.filterwarnings("error")
 def test_stable_baselines3_warns_of_nothing_but_the_shape_of_a_table(kind, single, recwarn):
-    checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="install almeta[clients]")
+    checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="install almeta[sb3]")
     checker.check_env(single(kind, render_mode="rgb_array"), warn=True, skip_render_check=False)
     # A table of candidates is neither an image nor a vector, and needs a network of its own.
     expected = ["observation candidates has an unconventional shape"] if kind == "pool" else []

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-vec_env = pytest.importorskip(
-    "stable_baselines3.common.vec_env", reason="a client for tests alone; install almeta[clients]"
-)
-sb3_contrib = pytest.importorskip("sb3_contrib", reason="a client for tests alone; install almeta[clients]")
+vec_env = pytest.importorskip("stable_baselines3.common.vec_env", reason="install almeta[sb3]")
+sb3_contrib = pytest.importorskip("sb3_contrib", reason="install almeta[sb3]")
 
 
 @pytest.fixture(autouse=True)

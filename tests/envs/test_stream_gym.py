@@ -404,6 +404,12 @@ def test_a_file_that_was_written_anew_is_read_anew(monkeypatch, tmp_path):
         assert (env.batch.simulation.sampler.images[:, 0] == number).all()
 
 
+def test_a_stream_has_no_fixed_test_set(tiny_images):
+    fixed = dataclasses.replace(tiny_images, test_rows=np.array([0]))
+    with pytest.raises(AlmetaError, match="has a fixed test set, and a stream has none: .* without test= and split="):
+        OneShotStreamEnv(fixed, train_classes=1, classes=1, length=5)
+
+
 def test_one_class_and_all_classes_are_not_confused(tiny_images):
     """1 and 1.0 are equal, also to a cache."""
     OneShotStreamEnv(tiny_images, train_classes=1, classes=1, length=5)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from almeta.build import build
 from almeta.data import load_dataset
@@ -503,3 +504,30 @@ def test_curves_of_a_file_do_not_depend_on_where_it_lies(tmp_path):
         found = run_benchmark([f"csv:{file}"], [RANDOM], make_setting(target="label"), tmp_path / f"{folder}.sqlite")
         tables.append(found.drop(columns="dataset"))
     pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_fixed_test_set_is_what_a_benchmark_tests_on(tmp_path):
+    """One test row: scores are 0 or 1. Another test file is another data set."""
+    rows = "".join(f"{i * 7 % 11},{i * 5 % 13},{i % 2}\n" for i in range(40))
+    (tmp_path / "my.csv").write_text(f"size,weight,label\n{rows}")
+    store, other, found = tmp_path / "store.sqlite", tmp_path / "other.csv", []
+    for label in (0, 1):
+        other.write_text(f"size,weight,label\n3,4,{label}\n")
+        setting = make_setting(test=str(other))
+        found.append(run_benchmark([f"csv:{tmp_path / 'my.csv'}"], [RANDOM], setting, store)["score"].to_numpy())
+    assert set(found[0]) | set(found[1]) == {0, 1}
+    assert not (found[0] == found[1]).all()
+
+
+def test_a_folder_of_images_in_a_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALMETA_CACHE", str(tmp_path / "cache"))
+    for place in range(40):
+        path = tmp_path / "pets" / ("cat" if place % 2 else "dog") / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 100 * (place % 2) + place).save(path)
+    setting = make_setting(size=3)
+    scores = run_benchmark([f"folder:{tmp_path / 'pets'}"], [RANDOM], setting, tmp_path / "store.sqlite")["score"]
+    assert scores.min() > 0.9  # one is darker
+    assert setting.simulation(load_dataset(f"folder:{tmp_path / 'pets'}", size=3), 1, "x").sampler.datasets[
+        0
+    ].x.shape == (40, 9)

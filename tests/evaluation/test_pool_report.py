@@ -173,6 +173,7 @@ def test_mistakes_are_told(areas):
         (["csv:my.csv", "csv:other.table.CSV.GZ"], ["my", "other.table"]),
         (["csv:a/my.csv", "csv:b/my.csv.gz", "csv:b/c.csv"], ["csv:a/my.csv", "csv:b/my.csv.gz", "c"]),
         (["csv:a/iris.csv", "iris"], ["csv:a/iris.csv", "iris"]),
+        (["folder:/my/pets", "table:/my/t.parquet", "csv:p.csv"], ["pets", "t", "p"]),
         (["openml:40", "csv:no_suffix"], ["openml:40", "no_suffix"]),
     ],
 )

@@ -29,21 +29,27 @@ def frame_of(dataset: Dataset, rows: np.ndarray) -> pd.DataFrame:
 
 def picks_of_both(name: str, by, monkeypatch, budget: int = 20, **options) -> tuple[list[int], list[int]]:
     """Return the rows that are picked in the environment, and by the loop."""
-    drawn = []
+    drawn: list[np.ndarray] = []
     prepare = almeta.tasks.pool.prepare
-    monkeypatch.setattr("almeta.tasks.pool.prepare", lambda *args: drawn.append(args) or prepare(*args))
+
+    def noted(data, pool_rows, *others):
+        drawn.append(pool_rows)
+        return prepare(data, pool_rows, *others)
+
+    monkeypatch.setattr("almeta.tasks.pool.prepare", noted)
     dataset = load_dataset(name)
     simulation = PoolSimulation([dataset], PoolOptions(budget=budget), generator=torch.Generator().manual_seed(1))
     actor = find_actor(by, torch.Generator().manual_seed(2))
     steps = play(simulation, actor, greedy(torch.Generator().manual_seed(3)))
     inside = [int(step.actions) for step in steps]
     tasks = simulation.tasks
-    X = frame_of(dataset, drawn[0][1])
+    X = frame_of(dataset, drawn[0])
     y = np.full(len(X), None, dtype=object)
     for row in tasks.first[0].tolist():
         y[row] = f"class {tasks.y[0, row]}"
     outside = []
     generator = torch.Generator().manual_seed(3)
+    options["classes"] = [f"class {k}" for k in range(int(tasks.num_classes))]
     for _ in range(budget):
         (row,) = almeta.query(X, y, n=1, by=by, budget=budget, seed=generator, **options)
         y[row] = f"class {tasks.y[0, row]}"

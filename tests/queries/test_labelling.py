@@ -72,7 +72,7 @@ def test_telling_is_as_labels_given_at_once(points):
     y[rows[0]], y[rows[1]] = "left", "right"
     assert np.array_equal(own.labels >= 0, [label is not None for label in y])
     assert own.probabilities() == pytest.approx(Labelling(X, y).probabilities(), abs=2e-3)
-    assert rows[2] not in own.ask(N, explain=False).rows.tolist()  # nobody can label it
+    assert rows[2] not in own.ask(193, explain=False).rows.tolist()  # nobody can label it
 
 
 def test_asking_changes_nothing(points):
@@ -110,7 +110,7 @@ def test_equal_rows_without_a_label():
 
 def test_all_rows_labelled_and_fewer_left_than_asked(points):
     X, y = points
-    full = ["a", "b"] * (N // 2)
+    full: list[str | None] = ["a", "b"] * (N // 2)
     with pytest.warns(UserWarning, match="no row is left that has no label"):
         assert almeta.query(X, full, n=5).tolist() == []
     full[7] = full[9] = None
@@ -137,7 +137,7 @@ def test_many_rows_are_looked_at_in_part(points, monkeypatch):
 
 
 def test_a_fitted_classifier_is_used_as_it_is(points):
-    X, y = points
+    X, _ = points
     model = LogisticRegression().fit(X, np.where(X[:, 1] > 0, "up", "down"))  # not the classes of y
     gap = np.abs(model.predict_proba(X)[:, 0] - 0.5)
     own = Labelling(X, None, by="margin", learner=model)
@@ -173,7 +173,8 @@ def test_a_pipeline_reads_texts():
 
 
 def test_a_committee_refits_a_classifier_of_ones_own(points):
-    assert len(almeta.query(*points, n=3, by="vote_entropy", learner=KNeighborsClassifier())) == 3
+    X, y = points
+    assert len(almeta.query(X, y, n=3, by="vote_entropy", learner=KNeighborsClassifier())) == 3
 
 
 def test_a_frame_with_text_and_a_plain_classifier(points):
@@ -196,8 +197,9 @@ def test_a_frame_with_text_and_a_plain_classifier(points):
     ],
 )
 def test_names_that_are_not_there(points, options, message):
+    X, y = points
     with pytest.raises(AlmetaError, match=message):
-        almeta.query(*points, **options)
+        almeta.query(X, y, **options)
 
 
 def test_labels_told_must_be_classes(points):

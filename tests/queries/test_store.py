@@ -158,7 +158,7 @@ def test_the_second_process_is_told_whose_it_is(path):
             with pytest.raises(AlmetaError) as told:
                 Answers(path, KEYS)
             assert f"{path} is in use (process {process.pid} on " in str(told.value)
-            assert str(told.value).endswith("); end that process, or choose another file with labels=...")
+            assert str(told.value).endswith("); end that process, or choose another file with store=...")
     Answers(path, KEYS).close()
     assert os.listdir(path.parent) == [path.name]
 
@@ -167,7 +167,7 @@ def test_the_second_process_is_told_whose_it_is(path):
     "content, says",
     [
         (b"row,label\n1,cat\n" * 99, "is no file of answers; choose another, or remove it"),
-        ("CREATE TABLE cells (key TEXT)", "is no file of answers; choose another file with labels=..."),
+        ("CREATE TABLE cells (key TEXT)", "is no file of answers; choose another file with store=..."),
         ("PRAGMA user_version = 2", r"was written by a later almeta \(format 2\); update almeta"),
         ("PRAGMA user_version = 1; CREATE TABLE answers (place INTEGER)", "is no file of answers; choose another"),
     ],

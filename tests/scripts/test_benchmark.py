@@ -229,7 +229,7 @@ def test_the_protocol_of_the_re_benchmark():
     config = compose_config("protocol=rebenchmark", command="benchmark")
     learner = build(config["learner"], "learner")
     assert isinstance(learner, Scikit)
-    svc = learner._make(seed=0, rows=20)
+    svc = learner.make(seed=0, rows=20)
     assert {key: svc.get_params()[key] for key in ("C", "kernel", "gamma")} == {
         "C": 1.0,
         "kernel": "rbf",

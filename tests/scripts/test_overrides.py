@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from omegaconf import OmegaConf
 
+from almeta.data.catalogue import FILES
 from almeta.scripts import commands
 from almeta.scripts.overrides import literal, read_arguments
 from tests.small_config import compose_config
@@ -90,6 +91,13 @@ def test_the_name_of_a_file_that_is_there_needs_no_quotes(tmp_path, monkeypatch,
     assert read(read_arguments("benchmark", [f"datasets=csv:{name}"])[0]) == f"csv:{name}"
     assert read_arguments("evaluate", [f"dataset=csv:{name}"])[0] == "dataset=named"
     assert read(read_arguments("evaluate", [f"dataset=csv:{name}"])[1]) == f"csv:{name}"
+
+
+def test_a_comma_in_the_name_of_a_folder_or_table_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a,b").mkdir()
+    for prefix in FILES:
+        assert read(read_arguments("benchmark", [f"datasets=[{prefix}:a,b,wine]"])[0]) == [f"{prefix}:a,b", "wine"]
 
 
 @pytest.mark.parametrize("there", [["x, y.csv"], ["x, y.csv", "x,y.csv"], ["x , y.csv", "x,y.csv", "x, y.csv"]])

@@ -76,6 +76,56 @@ def test_every_row_comes_into_the_pool():
     assert abs(counts / 500 - 0.6).max() < 0.1  # 4.5 standard errors
 
 
+# --- a fixed test set
+
+
+def fixed(dataset=None, rows=range(3, 60, 4)):
+    return dataclasses.replace(dataset or table(), test_rows=np.array(rows))
+
+
+def test_a_fixed_test_set_is_tested_on_exactly_and_never_drawn():
+    dataset = fixed()
+    whole = sampler(dataset, pool_size=None, max_test=3, test_share=0.9)
+    tasks = whole.draw_seeded(range(20))
+    assert (whole.num_rows, tasks.x.shape, tasks.test_x.shape) == (45, (20, 45, 4), (20, 15, 4))
+    assert whole.bytes_per_task == 60 * (4 * 4 + 9)
+    for e in range(20):
+        pool, test = parts(tasks, e)
+        assert test.tolist() == list(range(3, 60, 4)) and sorted(pool) == dataset.pool_rows.tolist()
+        np.testing.assert_array_equal(dataset.y[pool], tasks.y[e])
+        np.testing.assert_array_equal(dataset.y[test], tasks.test_y[e])
+    assert len({tuple(parts(tasks, e)[0]) for e in range(20)}) == 20
+    small = sampler(dataset, pool_size=10).draw_seeded(range(300))
+    assert small.x.shape[1] == 10 and small.test_x.shape[1] == 15
+    drawn = {row for e in range(300) for row in parts(small, e)[0]}
+    assert drawn == set(dataset.pool_rows.tolist())
+
+
+def test_a_fixed_test_set_of_some_classes():
+    dataset = fixed(table((30, 30, 30)))
+    tasks = sampler(dataset, max_classes=2, pool_size=None).draw_seeded(range(30))
+    for e in range(30):
+        pool, test = parts(tasks, e)
+        kept = np.unique(dataset.y[pool])
+        assert len(kept) == 2 and test.tolist() == [row for row in dataset.test_rows if dataset.y[row] in kept]
+        assert (tasks.num_classes[e], len(pool) + len(test)) == (2, 60)
+
+
+def test_classes_without_a_row_of_the_fixed_test_set_are_not_drawn_alone():
+    dataset = table((30, 30, 5))
+    rare = np.flatnonzero(dataset.y == 0)[:2]
+    tasks = sampler(fixed(dataset, rare), max_classes=2).draw_seeded(range(50))
+    assert (tasks.test_exists.sum(1) == 2).all()
+    with pytest.raises(AlmetaError, match="has 60 rows: 60 for the pool and 0 for testing; .* testing 1"):
+        sampler(fixed(dataset, np.flatnonzero(dataset.y == 2)[:2]), max_classes=2)
+
+
+def test_a_pool_beside_a_fixed_test_set_needs_two_classes():
+    dataset = table((30, 30))
+    with pytest.raises(AlmetaError, match="has rows of 1 class; active learning needs at least 2"):
+        sampler(fixed(dataset, np.flatnonzero(dataset.y == 1)))
+
+
 def test_the_place_in_the_pool_does_not_tell_the_label():
     tasks = sampler(table((50, 50))).draw_seeded(range(200))
     assert tasks.exists.all()

@@ -118,9 +118,9 @@ class Site:
 
     def _draw_content(self, card: Card) -> None:
         if card.image is not None:
-            ui.image(card.image).classes("picture").style(
-                _STYLE + ("; image-rendering: pixelated" if card.image.width < 100 else "")
-            )
+            shown = ui.image(card.image).classes("picture").style("width: 18rem")
+            if card.image.width < _SMALL:
+                shown.style("image-rendering: pixelated")
         if card.text is not None:
             ui.label(card.text).classes("text text-xl whitespace-pre-wrap")
         if card.cells:

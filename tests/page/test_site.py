@@ -138,8 +138,9 @@ def answers(folder: Path) -> list[tuple[int | None, str | None]]:
 
 
 def test_labelling_in_a_browser(start, zygote, page, tmp_path):
-    pid, address = start("by=margin")
+    pid, address = start("by=margin", "random_share=0")
     open_page(page, address)
+    sync_api.expect(page.locator(".advice")).to_have_text("Go on: too few labels to tell: 6 of at least 10.")
     given = []
     for do, label in [
         (lambda: page.keyboard.press("1"), "cat"),
@@ -163,9 +164,15 @@ def test_labelling_in_a_browser(start, zygote, page, tmp_path):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     table = pd.read_csv(download.value.path())
-    assert list(zip(table["row"], table["label"], strict=True)) == given
+    assert list(zip(table["row"] - 1, table["label"].replace("?", None), strict=True)) == given
     assert (table["chosen_by"] == "margin").all()
-    assert all(url.startswith((address, "data:")) for url in page.asked)
+    for _ in range(2):
+        given.append((row_of(page), TRUTH[row_of(page)]))
+        page.keyboard.press("1" if given[-1][1] == "cat" else "2")
+        status(page, f"{len(given)} of them given here")
+    page.locator(".curve canvas").wait_for()
+    sync_api.expect(page.locator(".advice")).to_contain_text("accuracy is about .")
+    assert all(url.startswith((address, "data:", "blob:")) for url in page.asked)
     os.kill(pid, signal.SIGKILL)
     zygote.read("ended")
     assert answers(tmp_path) == given

@@ -21,7 +21,6 @@ from almeta.oracles import Oracle
 from almeta.pool import PoolState
 from almeta.strategies import PoolStrategy
 
-
 # %% [markdown]
 # The idea: early labels should cover the pool, later ones settle the border. So the score goes from the distance to the
 # nearest labelled row to the uncertainty of the classifier.

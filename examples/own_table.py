@@ -47,7 +47,8 @@ for round_ in range(1, 7):
 print(mine.advise().sentence)
 
 # %% [markdown]
-# How much better than rows drawn at random is that? On one small table, luck decides; `scripts/benchmark.py` compares fairly.
+# How much better than rows drawn at random is that? On one small table luck decides; `scripts/benchmark.py` compares
+# fairly.
 
 # %%
 by_chance = Labelling(table, labels, by="random")

@@ -146,7 +146,8 @@ def share(hits: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
     if not weight.any():
         return np.nan, 0.0, 1.0
     mean, rows = float(weight @ hits / weight.sum()), float(weight.sum() ** 2 / (weight @ weight))
-    return mean, *map(float, proportion_confint(mean * rows, rows, method="jeffreys"))
+    low, high = proportion_confint(mean * rows, rows, method="jeffreys")
+    return mean, float(low), float(high)
 
 
 def importance(known: Tensor, others: Tensor) -> np.ndarray:

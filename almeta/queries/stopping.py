@@ -57,7 +57,7 @@ class LabelledPool:
         learner: how the classifier is fit.
 
     Raises:
-        AlmetaError: if shapes do not fit, or a row or a label is out of range.
+        AlmetaError: if shapes do not fit, a row or a label is out of range, or a row is given twice.
     """
 
     x: Tensor
@@ -74,10 +74,12 @@ class LabelledPool:
         shapes = {name: list(getattr(self, name).shape) for name in dtypes}
         if len(shapes["x"]) != 2 or not shapes["rows"] == shapes["labels"] == shapes["was_random"] == [len(self.rows)]:
             raise AlmetaError(f"x must be [N, D], and rows, labels and was_random [L]; they are {shapes}")
-        for name, limit in (("rows", len(self.x)), ("labels", self.num_classes)):
-            least, value = (0 if name == "rows" else -1), getattr(self, name)
-            if ((value < least) | (value >= limit)).any():
-                raise AlmetaError(f"{name} must be from {least} to {limit - 1}; they are {value.tolist()}")
+        for name, least, limit in (("rows", 0, len(self.x)), ("labels", -1, self.num_classes)):
+            for value in getattr(self, name).tolist():
+                if not least <= value < limit:
+                    raise AlmetaError(f"{value} is among {name}; they must be from {least} to {limit - 1}")
+        if len(self.rows.unique()) < len(self.rows):
+            raise AlmetaError("a row is given twice; name each labelled row once")
         answered = self.labels >= 0
         for name in ("rows", "labels", "was_random"):
             object.__setattr__(self, name, getattr(self, name)[answered])
@@ -266,7 +268,7 @@ def stability(before: Any, after: Any) -> float:
     """Return how far the predictions of two rounds agree: Cohen's kappa, 1 for equal ones.
 
     M. Bloodgood and K. Vijay-Shanker, A Method for Stopping Active Learning Based on Stabilizing Predictions and the
-    Need for User-Adjustable Stopping, CoNLL 2009 (arXiv 1409.5165): stop when it is .99 on average over the last rounds.
+    Need for User-Adjustable Stopping, CoNLL 2009 (arXiv 1409.5165): stop when it is .99 on average over some rounds.
 
     Args:
         before: `[N, C]`, probabilities of the same rows in the earlier round.

@@ -117,8 +117,7 @@ class AlmetaQuery(SingleAnnotatorPoolQueryStrategy):
         noted = _Noted(find_actor(self.by, generator))
         known = is_labeled(y, self.missing_label_)
         labels = [label if is_known else None for label, is_known in zip(y.tolist(), known, strict=True)]
-        given = {"by": noted, "budget": self.budget, "missing": None, "seed": generator}
-        labelling = Labelling(X, **self._problem(labels, clf), **given)
+        labelling = Labelling(X, **self._problem(labels, clf), by=noted, budget=self.budget, seed=generator)
         if n == 0:
             return np.empty(0, np.int64), np.empty((0, len(X)))
         picked = labelling.ask(n, explain=False, among=places).rows
@@ -129,20 +128,17 @@ class AlmetaQuery(SingleAnnotatorPoolQueryStrategy):
         return picked, utilities
 
     def _problem(self, labels: list[Any], clf: Any) -> dict[str, Any]:
-        """Return the arguments `y`, `classes` and `learner` of `Labelling`."""
+        """Return the arguments of `Labelling` about labels and the learner."""
         classes = self.classes if self.classes is not None else getattr(clf, "classes", None)
         if classes is not None:
             classes = np.asarray(classes).tolist()
         if clf is None or is_fitted(clf):
-            return {"y": labels, "classes": classes, "learner": self.learner if clf is None else clf}
+            return {"y": labels, "missing": None, "classes": classes, "learner": self.learner if clf is None else clf}
         # Committees fit it to class numbers.
         numbers, values = read_labels(labels, len(labels), classes, None)
         classes = list(range(len(values))) or None
-        return {
-            "y": np.where(numbers < 0, None, numbers),
-            "classes": classes,
-            "learner": clf.set_params(classes=classes, missing_label=-1),
-        }
+        clf = clf.set_params(classes=classes, missing_label=-1)
+        return {"y": numbers, "missing": -1, "classes": classes, "learner": clf}
 
 
 class _Noted:
@@ -208,7 +204,9 @@ def theirs_by_name(name: str) -> type[SkactivemlStrategy]:
     Raises:
         AlmetaError: if there is no such class, or its `query` needs what only its user knows, such as a regressor.
     """
-    known = {key: kind for key in skactiveml.pool.__all__ if _is_for_pools(kind := getattr(skactiveml.pool, key))}
+    known: dict[str, Any] = {
+        key: kind for key in skactiveml.pool.__all__ if _is_for_pools(kind := getattr(skactiveml.pool, key))
+    }
     if name not in known:
         raise AlmetaError(did_you_mean(name, known, "strategy of scikit-activeml for classifiers"))
     members = {"name": f"skactiveml.{name}", "theirs": known[name], "__module__": __name__}
@@ -216,9 +214,11 @@ def theirs_by_name(name: str) -> type[SkactivemlStrategy]:
 
 
 def _is_for_pools(kind: Any) -> bool:
+    """Return whether this is a query strategy that needs nothing beside what `SkactivemlStrategy` gives."""
+    query: Any = getattr(kind, "query", None)
     if not (inspect.isclass(kind) and issubclass(kind, SingleAnnotatorPoolQueryStrategy)):
         return False
-    asked = inspect.signature(kind.query).parameters.values()
+    asked = inspect.signature(query).parameters.values()
     needs = {one.name for one in asked if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
     wraps = "query_strategy" in inspect.signature(kind).parameters
     return needs <= {"self", "X", "y", *_GIVEN_TO_QUERY} and not wraps

@@ -1,6 +1,7 @@
 """Strategies and policies of almeta as query functions of modAL, and query functions of modAL in our benchmarks."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,9 @@ from almeta.strategies import make_strategy
 from almeta.training.rollout import greedy, play
 from tests.strategies.pools import make_pools, utilities_of
 
-models = pytest.importorskip("modAL.models", reason="install almeta[modal]")
-uncertainty = pytest.importorskip("modAL.uncertainty")
-ours = pytest.importorskip("almeta.interop.modal")
+models: Any = pytest.importorskip("modAL.models", reason="install almeta[modal]")
+uncertainty: Any = pytest.importorskip("modAL.uncertainty")
+ours: Any = pytest.importorskip("almeta.interop.modal")
 
 X, Y = load_wine(return_X_y=True)
 X, Y = scale(X)[::2], Y[::2]
@@ -184,14 +185,14 @@ def test_a_batch_function_reads_the_training_rows_and_its_options():
 
 def test_chance_of_theirs_is_seeded_and_leaves_numpy_alone():
     state = make_pools(labelled=(0, 0)).state  # all rows are equal
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state(legacy=False)
     spec = {"name": "modAL.margin_sampling", "random_tie_break": True}
     picks = [
         tuple(utilities_of(make_strategy(spec, torch.Generator().manual_seed(seed)), state).argmax(1).tolist())
         for seed in (0, 0, 1, 2, 3)
     ]
     assert picks[0] == picks[1] and len(set(picks)) > 2
-    assert (np.random.get_state()[1] == before).all()
+    np.testing.assert_equal(np.random.get_state(legacy=False), before)
 
 
 def nearest_to_zero(classifier, X_pool, n_instances=1, power=2):

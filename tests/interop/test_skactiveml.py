@@ -1,6 +1,7 @@
 """Strategies and policies of almeta in scikit-activeml, and theirs in our benchmarks."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,9 @@ from almeta.strategies import make_strategy
 from almeta.training.rollout import greedy, play
 from tests.strategies.pools import make_pools, utilities_of
 
-theirs = pytest.importorskip("skactiveml.pool", reason="install almeta[skactiveml]")
-classifiers = pytest.importorskip("skactiveml.classifier")
-ours = pytest.importorskip("almeta.interop.skactiveml")
+theirs: Any = pytest.importorskip("skactiveml.pool", reason="install almeta[skactiveml]")
+classifiers: Any = pytest.importorskip("skactiveml.classifier")
+ours: Any = pytest.importorskip("almeta.interop.skactiveml")
 
 AlmetaQuery = ours.AlmetaQuery
 X, TRUE = load_wine(return_X_y=True)
@@ -53,7 +54,7 @@ def test_parameters_are_kept_as_they_are_given(by):
 
 @every_by
 def test_the_same_random_state_gives_the_same_answer(by):
-    state = np.random.RandomState(3)
+    state: Any = np.random.RandomState(3)
     strategy = AlmetaQuery(by, random_state=state)
     before = state.get_state()[1].copy()
     answers = [strategy.query(X, Y, batch_size=3, return_utilities=True) for _ in range(2)]
@@ -64,7 +65,7 @@ def test_the_same_random_state_gives_the_same_answer(by):
     assert len(picks) > 4
 
 
-WRONG = {
+WRONG: dict[str, list[dict[str, Any]]] = {
     "X": [{"X": "text"}, {"X": np.vstack((X, X))}, {"X": np.where(X > 1, np.nan, X)}],
     "y": [{"y": np.nan}, {"y": np.column_stack((Y, Y))}],
     "candidates": [{"candidates": np.nan}, {"candidates": object}, {"candidates": [len(X)]}, {"candidates": X[:, :2]}],

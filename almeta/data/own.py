@@ -90,9 +90,8 @@ def read_own(
             )
     if is_folder:
         return _own_images(path, read_images(path, labels, target, size, encoder))
-    make = features_maker(text, keep, terms, embedding)
-    as_text = [] if text is None else [text]
-    return _own_table(path, read_table(path, Columns(target, ignore, as_text, missing, encoding, labelled=False)), make)
+    columns = Columns(target, ignore, [text] if text is not None else [], missing, encoding, labelled=False)
+    return _own_table(path, read_table(path, columns), features_maker(text, keep, terms, embedding))
 
 
 def _own_images(folder: Path, images: Images) -> Own:

@@ -141,14 +141,17 @@ class Labelling:
     def ask(self, n: int = 5, explain: bool = True, among: Any = None) -> Questions:
         """Return the `n` rows to label next, the best first.
 
-        `among` are the row numbers that may be picked, of those without a label; None for all.
-
         After each pick the learner is refit as if the row had the label that it predicts, so that the next picks
         differ (the "believer" of Ginsbourger, Le Riche & Carraro, 2010). With a fitted classifier, which stays as it
         is, the best row of each of `n` clusters of rows of high utility is chosen.
 
         While fewer than two classes have labels no classifier says anything: the rows at the centres of clusters
         without a label are chosen, except by "random".
+
+        Args:
+            n: number of rows.
+            explain: whether to give reasons.
+            among: the row numbers that may be picked, of those without a label; None for all.
 
         Warns:
             UserWarning: if there are fewer rows left than `n`; all of them are returned.
@@ -158,9 +161,8 @@ class Labelling:
         """
         if n < 1:
             raise AlmetaError(f"n is {n}; ask for at least one row")
-        allowed = (
-            None if among is None else torch.zeros_like(self.pool.exists).index_fill_(1, torch.as_tensor(among), True)
-        )
+        nobody = torch.zeros_like(self.pool.exists)
+        allowed = None if among is None else nobody.index_fill_(1, torch.as_tensor(among), True)
         state = self._state(self.pool, allowed)
         left = int(state.available.sum())
         if left < n:
@@ -169,7 +171,7 @@ class Labelling:
         number = min(n, left)
         rows, utilities = self._typical(state, number) if self._is_cold(state) else self._best(number, allowed)
         found = state.probabilities[0, rows, : len(self.classes)]
-        reasons = tuple(reasons_for(state, rows, self.classes)) if explain else ()
+        reasons = tuple(reasons_for(self.pool.state(), rows, self.classes)) if explain else ()
         return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons)
 
     def advise(self, drawn: Sequence[int] = ()) -> Advice:

@@ -81,25 +81,25 @@ def _take(config: QueryConfig, own: Own, store: Answers, target: str, keys: np.n
                 "filled in"
             )
     answered = table[table[target].notna() & (table[target].astype(str).str.strip() != "")]
-    row_of = {_key(key): row for row, key in enumerate(keys)}
-    labels = {row_of.get(key): str(label).strip() for key, label in zip(answered["key"], answered[target], strict=True)}
-    if None in labels:
+    row_of = {name: row for row, name in enumerate(_names(keys))}
+    known = answered[answered["key"].isin(row_of)]
+    if len(known) < len(answered):
         warnings.warn(f"{path} answers rows that {own.path} no longer has; these answers are left out", stacklevel=2)
-        del labels[None]
+    rows = known["key"].map(row_of)
+    labels = dict(zip(rows, known[target].astype(str).str.strip(), strict=True))
     _check_classes(labels, _classes(config, own, store), path)
-    by = dict(zip(answered["key"], answered.get("chosen_by", pd.Series(dtype=str)), strict=False))
-    for chooser in {by.get(_key(keys[row]), config.chooser) for row in labels}:
-        told = {row: label for row, label in labels.items() if by.get(_key(keys[row]), config.chooser) == chooser}
-        store.add({row: None if label == CANNOT_TELL else label for row, label in told.items()}, str(chooser))
+    choosers = known["chosen_by"] if "chosen_by" in known else pd.Series(config.chooser, known.index)
+    for chooser, of_one in rows.groupby(choosers):
+        store.add({row: None if labels[row] == CANNOT_TELL else labels[row] for row in of_one}, str(chooser))
     return f"took {len(labels)} answers from {path}; {len(table) - len(answered)} rows have none yet"
 
 
-def _check_classes(labels: Mapping[int | None, str], classes: Sequence[str], path: Path) -> None:
+def _check_classes(labels: Mapping[int, str], classes: Sequence[str], path: Path) -> None:
     """Raise for an answer that is no known class; without known classes all answers are new ones."""
     for row, label in labels.items():
         if classes and label not in (*classes, CANNOT_TELL):
             raise AlmetaError(
-                f"{path}: row {row + 1}: {did_you_mean(label, classes, 'class')}; if it is a new class, add "  # type: ignore[operator]
+                f"{path}: row {row + 1}: {did_you_mean(label, classes, 'class')}; if it is a new class, add "
                 f"classes=[{label}]; write {CANNOT_TELL} for a row that you cannot tell"
             )
 
@@ -168,7 +168,7 @@ def _file_of(
     """Return the questions as they are written: rows count from 1, the label is empty, and the values follow."""
     rows = asked["row"].to_numpy(int)
     questions = pd.DataFrame({"row": rows + 1, target: "", "guess": _guesses(labelling, rows)})
-    questions = questions.assign(why=asked["why"], chosen_by=asked["chosen_by"], key=[_key(keys[row]) for row in rows])
+    questions = questions.assign(why=asked["why"], chosen_by=asked["chosen_by"], key=_names(keys[rows]))
     shown = values.iloc[rows].reset_index(drop=True)
     return pd.concat([questions, shown.rename(columns={name: f"{name} (data)" for name in questions})], axis=1)
 
@@ -181,9 +181,9 @@ def _guesses(labelling: Labelling, rows: np.ndarray) -> list[str]:
     return [f"{labelling.classes[one.argmax()]} ({one.max():.0%})".replace("%", " %") for one in found]
 
 
-def _key(key: np.uint64) -> str:
-    """Return a key as text that no spreadsheet takes for a number."""
-    return f"k{int(key):016x}"
+def _names(keys: np.ndarray) -> list[str]:
+    """Return keys as texts that no spreadsheet takes for numbers."""
+    return [f"k{key:016x}" for key in keys.tolist()]
 
 
 # ---- what is printed

@@ -101,7 +101,7 @@ class Pool:
         _check_tensor("num_classes", num_classes, torch.int64, x.shape[:1])
         if prices is not None:
             _check_tensor("prices", prices, torch.float32, x.shape[:2])
-        if not x.isfinite().all():
+        if x.numel() and not all(bound.isfinite() for bound in x.aminmax()):  # isfinite() would copy a large pool
             raise AlmetaError("x has values that are NaN or infinite; fill them in, or leave these rows out")
         if isinstance(learner, type) or not isinstance(learner, Learner):
             raise AlmetaError(f"learner is {learner!r}; it must be a Learner: make one with make_learner(...)")

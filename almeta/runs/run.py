@@ -99,9 +99,7 @@ class Run(ABC):
     def check_knobs(cls, given: Iterable[str]) -> None:
         """Raise an AlmetaError if one of the keys `given` to `evaluate` is in `not_judged_by`."""
         if useless := [key for key in given if key in cls.not_judged_by]:
-            raise AlmetaError(
-                f"the policy is of kind '{cls.kind}', where {useless[0]}=... means nothing; leave it out"
-            )
+            raise AlmetaError(f"the policy is of kind '{cls.kind}', where {useless[0]}=... means nothing; leave it out")
 
     @staticmethod
     @abstractmethod

@@ -19,6 +19,7 @@ from almeta.queries.keys import row_keys
 from almeta.queries.store import Answers, labels_path
 from almeta.runs.config import CommandConfig
 from almeta.runs.streams import streams_for
+from almeta.seeding import make_generator
 from almeta.strategies import strategy_names
 from almeta.training.agents import load_agent
 
@@ -102,4 +103,5 @@ class LabelConfig(CommandConfig):
         agent, checkpoint = load_agent(str(self.by))
         dataset = None if self.data is None else {"name": self.data}
         _, simulation, _ = streams_for(agent, checkpoint, dataset, "test", {}, num_envs=1, seed=self.seed)
-        return StreamSession(agent, simulation, f"{checkpoint['config']['name']} on {simulation.dataset.name}")
+        ties = make_generator(self.seed, "ties")
+        return StreamSession(agent, simulation, ties, f"{checkpoint['config']['name']} on {simulation.dataset.name}")

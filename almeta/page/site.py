@@ -97,7 +97,7 @@ class Site:
         if self._trouble:
             ui.label(self._trouble).classes("trouble text-red-8")
         with ui.card().classes("w-full"):
-            ui.label(card.title).classes("text-sm text-grey-7")
+            ui.label(card.title).classes("title text-sm text-grey-7")
             ui.label(card.why).classes("why text-lg")
             self._draw_content(card)
             self._draw_choices(card)
@@ -173,7 +173,7 @@ def serve(player: Player, thinker: Thinker | None = None, port: int | None = Non
     app.on_startup(site.think)
     # A page of somebody else that the browser shows reaches this server under another name only.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    print(f"The page is at http://{HOST}:{found} (Ctrl-C ends it)", flush=True)
+    app.on_startup(lambda: print(f"The page is at http://{HOST}:{found} (Ctrl-C ends it)", flush=True))
     ui.run(
         site.build,
         host=HOST,

@@ -30,21 +30,26 @@ class StreamSession:
     Args:
         agent: a trained agent of streams.
         simulation: draws the streams, one at a time, and knows the rewards.
+        generator: breaks ties between actions.
         title: of the page.
     """
 
-    def __init__(self, agent: Agent, simulation: StreamSimulation, title: str = "almeta") -> None:
-        self._agent, self._simulation, self.title = agent, simulation, title
+    def __init__(
+        self, agent: Agent, simulation: StreamSimulation, generator: torch.Generator, title: str = "almeta"
+    ) -> None:
+        self._agent, self._simulation, self._generator, self.title = agent, simulation, generator, title
         self.begin()
 
     def begin(self) -> None:
         """Begin a new stream."""
         self._simulation.reset()
         self._images = self._simulation.images[:, 0].cpu().numpy()  # [T, P]
+        self._luck = self._generator.get_state()
         self._play([])
 
     def _play(self, choices: list[int]) -> None:
         """Begin the stream anew, and give these answers: the agent does the same again."""
+        self._generator.set_state(self._luck)
         self._turns: list[Turn] = []
         self._memory: Any = None
         self._label = np.zeros(self._simulation.num_slots, np.float32)
@@ -59,7 +64,7 @@ class StreamSession:
         mask = np.ones(self._simulation.num_slots + 1, bool)
         mask[-1] = most is None or requests < most
         observation = np.concatenate((self._label, self._images[time]))
-        action, self._memory = self._agent.predict(observation, self._memory, time == 0, mask)
+        action, self._memory = self._agent.predict(observation, self._memory, time == 0, mask, self._generator)
         self._action = int(action)
 
     def _take(self, choice: int) -> None:

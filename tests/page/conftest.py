@@ -1,0 +1,1 @@
+from tests.runs.conftest import finished, same_images  # noqa: F401

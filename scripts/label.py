@@ -16,9 +16,11 @@ def main(config: DictConfig) -> None:
     from almeta.page.config import LabelConfig
     from almeta.page.site import serve
     from almeta.registry import import_modules
+    from almeta.training.compute import set_compute
 
     told = LabelConfig.read(plain(config))
     import_modules(told.modules)
+    set_compute(told.threads, "cpu", "highest")
     with told.opened() as (player, thinker):
         serve(player, thinker, told.port, told.show)
 

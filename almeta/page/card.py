@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Card:
         why: the reason for the question, or the message.
         choices: the answers, in the order of the keys 1 to 9.
         text: to read; None if there is none.
-        image: `[H, W]` or `[H, W, 3]` uint8, to look at; None if there is none.
+        image: to look at; None if there is none.
         cells: further values, by their names.
         may_skip: whether "cannot tell" is an answer.
     """
@@ -26,19 +26,9 @@ class Card:
     why: str
     choices: tuple[str, ...] = ()
     text: str | None = None
-    image: np.ndarray | None = None
+    image: Image.Image | None = None
     cells: tuple[tuple[str, str], ...] = ()
     may_skip: bool = False
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is known of the accuracy after a number of labels: a value and its 95 % interval, in [0, 1]."""
-
-    labels: int
-    accuracy: float
-    low: float
-    high: float
 
 
 class Player(Protocol):

@@ -6,14 +6,18 @@ looks at a row: `Session.plan` says what to think about, and `Session.take` take
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageOps
 
 from almeta.errors import AlmetaError
 from almeta.page.card import Card
 from almeta.queries import Labelling
-from almeta.queries.store import Answers
+from almeta.queries.reasons import BY_CHANCE
+from almeta.queries.stopping import Advice
+from almeta.queries.store import RANDOM, Answers
 
 Labels = Mapping[int, str | None]
 # Makes what is asked for rows, of the labels that they came with, by the numbers of the rows, and the classes.
@@ -31,10 +35,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to think about: the answers so far, in their order, and the classes."""
+    """What to think about.
+
+    Attributes:
+        answers: so far, in their order.
+        classes: the class names.
+        drawn: the answered rows that were drawn at random.
+        ends_round: whether to think about how good the predictions are, too.
+    """
 
     answers: dict[int, str | None]
     classes: tuple[str, ...]
+    drawn: tuple[int, ...] = ()
+    ends_round: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,12 +57,14 @@ class Thought:
     Attributes:
         plan: the plan.
         questions: the rows to label next, the best first; none if no row is left.
-        predicted: `[N]` int64, the class that the learner predicts for each row.
+        labels: the number of labels that this is based on.
+        advice: how good the predictions are; None unless the plan ends a round.
     """
 
     plan: Plan
     questions: list[Question]
-    predicted: np.ndarray
+    labels: int
+    advice: Advice | None
 
 
 class Thinker:
@@ -60,10 +75,15 @@ class Thinker:
         first: the labels that the rows came with.
         by: the name of what chooses.
         ahead: rows to choose at once: one is shown while the others wait.
+        random_share: the probability with which a row is drawn at random instead.
+        seed: of these draws.
     """
 
-    def __init__(self, make: Make, first: Labels, by: str, ahead: int = 5) -> None:
+    def __init__(
+        self, make: Make, first: Labels, by: str, ahead: int = 5, random_share: float = 0.1, seed: int = 0
+    ) -> None:
         self._make, self._first, self._by, self._ahead = make, first, by, ahead
+        self._random_share, self._seed = random_share, seed
         self._known: tuple[Plan, Labelling] | None = None
 
     def think(self, plan: Plan) -> Thought:
@@ -72,15 +92,10 @@ class Thinker:
         self._known = None  # an error leaves nothing that is told in part
         if new := list(plan.answers.items())[told:]:
             labelling.tell([row for row, _ in new], [label for _, label in new])
-        left = int(labelling.pool.state().available.sum())
-        questions = []
-        if left:
-            asked = labelling.ask(min(self._ahead, left))
-            found = zip(asked.rows.tolist(), asked.reasons, strict=True)
-            questions = [Question(row, why, self._by) for row, why in found]
+        questions = self._ask(labelling, len(plan.answers))
+        advice = labelling.advise(plan.drawn) if plan.ends_round else None
         self._known = plan, labelling
-        probabilities = labelling.probabilities()
-        return Thought(plan, questions, probabilities.argmax(1) if plan.classes else np.zeros(len(probabilities), int))
+        return Thought(plan, questions, int((labelling.labels >= 0).sum()), advice)
 
     def _labelling_for(self, plan: Plan) -> tuple[Labelling, int]:
         """Return a labelling and the number of answers that it knows: that of before if it knows no others."""
@@ -89,8 +104,19 @@ class Thinker:
             known = list(before.answers.items())
             if before.classes == plan.classes and list(plan.answers.items())[: len(known)] == known:
                 return labelling, len(known)
-        first = {row: label for row, label in self._first.items() if row not in plan.answers}
-        return self._make(first, plan.classes), 0
+        return self._make(self._first, plan.classes), 0
+
+    def _ask(self, labelling: Labelling, answers: int) -> list[Question]:
+        """Return the next rows; which of them are drawn at random depends on the seed and the number of answers."""
+        rows = labelling.pool.state().available[0].nonzero()[:, 0].numpy()
+        if not len(rows):
+            return []
+        asked = labelling.ask(min(self._ahead, len(rows)))
+        chosen = [Question(row, why, self._by) for row, why in zip(asked.rows.tolist(), asked.reasons, strict=True)]
+        rng = np.random.default_rng((self._seed, answers))
+        drawn = (Question(int(row), BY_CHANCE, RANDOM) for row in rng.permutation(rows))
+        mixed = [next(drawn) if rng.random() < self._random_share else question for question in chosen]
+        return list({question.row: question for question in mixed}.values())  # a drawn row may have been chosen, too
 
 
 class Session:
@@ -103,12 +129,14 @@ class Session:
         frame: `[N]` rows to show, without the column of the labels.
         target: the name of that column.
         text: the column to read, if the rows are texts.
-        image: returns the image of a row, if they are images.
+        images: the file of each row, if they are images.
         round_size: answers after which a round ends.
         title: of the page.
 
     Attributes:
         classes: the class names, later ones behind earlier ones, so that keys stay what they are.
+        rounds: that have ended.
+        advice: whether to stop, in a sentence; empty before the first round of this session.
     """
 
     def __init__(
@@ -119,19 +147,21 @@ class Session:
         frame: pd.DataFrame,
         target: str = "label",
         text: str | None = None,
-        image: Callable[[int], np.ndarray] | None = None,
+        images: Sequence[Path] = (),
         round_size: int = 5,
         title: str = "almeta",
     ) -> None:
         self._answers, self._first, self._frame, self.title = answers, first, frame, title
-        self._target, self._text, self._image, self._round_size = target, text, image, round_size
-        self._given = answers.labels()
+        self._target, self._text, self._images, self._round_size = target, text, images, round_size
+        # Labels that the rows came with count before answers.
+        self._given = {row: label for row, label in answers.labels().items() if row not in first}
         named = [label for label in self._given.values() if label is not None]
         self.classes = tuple(dict.fromkeys([*classes, *named]))
         self._question: Question | None = None
         self._next: list[Question] = []
         self._thought: Thought | None = None
-        self._ended = len(self._given)  # answers when the last round ended
+        self.rounds = answers.rounds()
+        self.advice, self._ended = "", 0  # number of labels when the last round ended
 
     # ---- what is shown
 
@@ -149,7 +179,7 @@ class Session:
             why=self._question.why,
             choices=self.classes,
             text=None if self._text is None else cells.get(self._text, ""),
-            image=None if self._image is None else self._image(row),
+            image=_picture(self._images[row]) if self._images else None,
             cells=tuple((str(name), cell) for name, cell in cells.items() if name != self._text),
             may_skip=True,
         )
@@ -190,7 +220,7 @@ class Session:
         """Take back the last answer and show its row again; return False if there is none."""
         if (undone := self._answers.undo()) is None or undone.row is None:
             return False
-        del self._given[undone.row]
+        self._given.pop(undone.row, None)
         if self._question is not None:
             self._next.insert(0, self._question)
         self._question = Question(undone.row, "its answer was taken back", undone.chosen_by)
@@ -211,22 +241,39 @@ class Session:
 
     def plan(self) -> Plan | None:
         """Return what to think about now; None if that is done already."""
-        plan = Plan(dict(self._given), self.classes)
-        return None if self._thought is not None and self._thought.plan == plan else plan
+        drawn = tuple(a.row for a in self._answers.answers() if a.chosen_by == RANDOM and a.row in self._given)
+        labels = len(self._first) + sum(label is not None for label in self._given.values())
+        ends_round = not self.advice or labels >= self._ended + self._round_size
+        plan = Plan(dict(self._given), self.classes, drawn, ends_round)
+        is_new = self._thought is None or _told(plan) != _told(self._thought.plan)
+        return plan if is_new or ends_round else None
 
     def take(self, thought: Thought) -> None:
-        """Take what was thought: the rows to show next, and at the end of a round what the learner predicts."""
+        """Take what was thought: the rows to show next, and at the end of a round how good the predictions are."""
         self._thought = thought
         shown = None if self._question is None else self._question.row
         taken = {*self._given, shown}
         self._next = [question for question in thought.questions if question.row not in taken]
         if self._question is None and self._next:
             self._question = self._next.pop(0)
-        given = len(thought.plan.answers)
-        if given >= self._ended + self._round_size and thought.plan.classes:
-            self._ended = given
-            self._answers.end_round(thought.predicted, thought.plan.classes)
+        if thought.advice is not None:
+            self._ended, self.advice = thought.labels, thought.advice.sentence
+            if not self.rounds or self.rounds[-1].labels != thought.labels:  # not once more after a restart
+                self._answers.end_round(thought.labels, thought.advice.estimate)
+                self.rounds = self._answers.rounds()
 
     def table(self) -> pd.DataFrame:
         """Return all answers with the values of their rows."""
         return self._answers.table(self._target, self._frame)
+
+
+def _told(plan: Plan) -> tuple[object, ...]:
+    """Return what the choice of rows depends on."""
+    return list(plan.answers.items()), plan.classes
+
+
+def _picture(path: Path) -> Image.Image:
+    """Return an image to show, at most 600 pixels wide and high."""
+    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    picture.thumbnail((600, 600))
+    return picture

@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-from PIL import Image
 
 from almeta.errors import AlmetaError
 from almeta.page.card import Card, Player
 from almeta.page.session import Session, Thinker
+from almeta.queries.store import Round
 
 try:
     from nicegui import app, background_tasks, run, ui
@@ -23,6 +22,7 @@ except ModuleNotFoundError as error:
 
 HOST = "127.0.0.1"
 PORTS = range(8080, 8180)
+_SMALL = 100  # pixels below which an image is shown pixel by pixel
 _HELP = "keys: 1 to 9 answer, 0 skips, u takes back"
 
 
@@ -39,15 +39,19 @@ class Site:
         self._session = player if isinstance(player, Session) else None
         self._thinking = asyncio.Lock()
         self._trouble = ""  # the last error
-        self._drawn: tuple[Any, ...] = ()  # by what the card that is drawn is told from others
+        # What is drawn already: by what the card is told from others, and how many rounds.
+        self._drawn: tuple[Any, ...] = ()
+        self._drawn_rounds = 0
 
     def build(self) -> None:
         """Build the page for a browser."""
-        with ui.header().classes("items-baseline bg-teal-8"):
+        ui.colors(primary="#00796b")
+        with ui.header().classes("items-baseline bg-primary"):
             ui.label(self._player.title).classes("text-lg")
             self._draw_status()
         with ui.column().classes("w-full max-w-3xl mx-auto"):
             self._draw()
+            self._draw_curve()
 
     async def think(self) -> None:
         """Think until there is nothing new to think about, while the page goes on."""
@@ -64,6 +68,9 @@ class Site:
     def _refresh(self) -> None:
         """Draw what has changed; a card that stays is left as it is, since the person may be typing in it."""
         self._draw_status.refresh()
+        if self._session is not None and self._drawn_rounds != len(self._session.rounds):
+            self._drawn_rounds = len(self._session.rounds)
+            self._draw_curve.refresh()
         card = self._player.card()
         if self._drawn != (drawn := (card.token, card.why, card.choices, self._trouble)):
             self._drawn = drawn
@@ -111,7 +118,9 @@ class Site:
 
     def _draw_content(self, card: Card) -> None:
         if card.image is not None:
-            ui.image(Image.fromarray(card.image)).classes("picture").style("width: 16rem; image-rendering: pixelated")
+            ui.image(card.image).classes("picture").style(
+                _STYLE + ("; image-rendering: pixelated" if card.image.width < 100 else "")
+            )
         if card.text is not None:
             ui.label(card.text).classes("text text-xl whitespace-pre-wrap")
         if card.cells:
@@ -133,6 +142,14 @@ class Site:
                 name = ui.input("a new class").props("dense")
                 name.on("keydown.enter", lambda: self._do(lambda: session.add_class(name.value)))
 
+    @ui.refreshable_method
+    def _draw_curve(self) -> None:
+        if self._session is None:
+            return
+        ui.label(self._session.advice).classes("advice")
+        if any(one.accuracy is not None for one in self._session.rounds):
+            ui.echart(curve(self._session.rounds)).classes("curve h-56")
+
     # ---- what is clicked or typed
 
     def _choose(self, card: Card, choice: int | None) -> None:
@@ -152,6 +169,30 @@ class Site:
     @staticmethod
     def _download(session: Session) -> None:
         ui.download.content(session.table().to_csv(index=False), "labels.csv")
+
+
+def curve(rounds: Sequence[Round]) -> dict[str, Any]:
+    """Return the chart of the estimated accuracy over the labels, with its 95 % interval, for Apache ECharts."""
+    known = [one for one in rounds if one.accuracy is not None]
+
+    def line(name: str, values: Callable[[Round], float], **options: Any) -> dict[str, Any]:
+        data = [[one.labels, round(values(one), 4)] for one in known]
+        return {"type": "line", "name": name, "data": data, "color": "#00796b", **options}
+
+    bound = {"stack": "interval", "symbol": "none", "lineStyle": {"opacity": 0}, "tooltip": {"show": False}}
+    return {
+        "animation": False,
+        "title": {"text": "accuracy on the rows without a label, estimated", "textStyle": {"fontSize": 14}},
+        "grid": {"left": 50, "right": 20, "top": 40, "bottom": 40},
+        "xAxis": {"type": "value", "name": "labels", "nameLocation": "middle", "nameGap": 25, "min": "dataMin"},
+        "yAxis": {"type": "value", "min": 0, "max": 1},
+        "tooltip": {"trigger": "axis"},
+        "series": [
+            line("low", lambda one: one.low, **bound),
+            line("95 % interval", lambda one: one.high - one.low, **bound, areaStyle={"opacity": 0.2}),
+            line("accuracy", lambda one: one.accuracy or 0.0),
+        ],
+    }
 
 
 def serve(player: Player, thinker: Thinker | None = None, port: int | None = None, show: bool = True) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from almeta.agents.agent import Agent
 from almeta.envs.stream import StreamSimulation
@@ -98,9 +99,9 @@ class StreamSession:
             image=self._picture(len(self._turns)),
         )
 
-    def _picture(self, time: int) -> np.ndarray:
-        shape = self._simulation.dataset.image_shape or (1, -1)
-        return np.rint(255 * (1 - self._images[time].reshape(shape))).astype(np.uint8)  # ink is dark
+    def _picture(self, time: int) -> Image.Image:
+        pixels = self._images[time].reshape(self._simulation.dataset.image_shape or (1, -1))
+        return Image.fromarray(np.rint(255 * (1 - pixels)).astype(np.uint8))  # ink is dark
 
     def status(self) -> str:
         """Return how many requests and right and wrong predictions there were, and the sum of the rewards."""

@@ -26,6 +26,11 @@ def row_keys(frame: pd.DataFrame) -> np.ndarray:
     return _mixed(digests + nth * _ODD)
 
 
+def key_names(keys: np.ndarray) -> list[str]:
+    """Return keys `[N]` as texts that no spreadsheet takes for numbers."""
+    return [f"k{key:016x}" for key in keys.tolist()]
+
+
 def _cells(column: pd.Series) -> np.ndarray:
     """Return a digest of each cell, `[N]` uint64."""
     if pd.api.types.is_numeric_dtype(column):

@@ -11,6 +11,7 @@ from almeta.pool import PoolState
 # From which rank on, 1 being the first of all open rows, a row is called uncertain, far or typical.
 HIGH = 0.8
 MOST = 2  # reasons a row
+BY_CHANCE = "drawn at random: such rows tell the accuracy without bias"
 
 
 def reasons_for(state: PoolState, rows: Tensor, classes: Sequence[Any]) -> list[str]:

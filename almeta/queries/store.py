@@ -1,12 +1,9 @@
 """The answers to rows of one's own: an SQLite file beside the data, which survives whatever stops a round."""
 
 import contextlib
-import hashlib
-import json
 import time
 import warnings
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,16 +14,19 @@ from almeta.database import Database
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
 from almeta.lock import held
+from almeta.queries.keys import key_names
+from almeta.queries.stopping import Estimate
 
+RANDOM = "random"  # what chose a row that was drawn at random
+CANNOT_TELL = "?"  # in files that people read and fill in
 FORMAT = 1  # of the file, in its `user_version`
 _WHAT, _ELSEWHERE = "file of answers", "choose another file with store=..."
 _ANEW = "move it away and start again; answers=FILE.csv takes the answers of an export or of a copy"
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS answers (place INTEGER PRIMARY KEY, key INTEGER UNIQUE NOT NULL, label TEXT, "
     "chosen_by TEXT NOT NULL, round INTEGER NOT NULL, time TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS rows (digest TEXT PRIMARY KEY, keys BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, classes TEXT NOT NULL, predicted BLOB NOT NULL, "
-    "rows TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, labels INTEGER NOT NULL, accuracy REAL, "
+    "low REAL NOT NULL, high REAL NOT NULL)",
 )
 
 
@@ -46,6 +46,22 @@ class Answer(NamedTuple):
     chosen_by: str
     round: int
     time: str
+
+
+class Round(NamedTuple):
+    """What was known at the end of a round.
+
+    Attributes:
+        labels: the number of labels, with those that the data had.
+        accuracy: on the rows without a label, estimated; None if there were too few labels.
+        low: lower end of the 95 % interval.
+        high: its upper end.
+    """
+
+    labels: int
+    accuracy: float | None
+    low: float
+    high: float
 
 
 class Answers:
@@ -117,7 +133,7 @@ class Answers:
             chosen_by: what chose the rows.
         """
         now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-        number = self.round
+        number = len(self.rounds())
         self._database.tell(
             "INSERT INTO answers (key, label, chosen_by, round, time) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET label = excluded.label, time = excluded.time",
@@ -141,20 +157,21 @@ class Answers:
         return {answer.row: answer.label for answer in self.answers() if answer.row is not None}
 
     def table(self, target: str = "label", frame: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Return all answers: the number of the row, its values, its label, and what is known of the answer.
+        """Return all answers: row number, label, what is known of the answer, the key of the row, and its values.
+
+        The answers can be given back with `almeta-query answers=FILE`.
 
         Args:
-            target: the column of the labels; empty for "cannot tell".
-            frame: the N rows of the data, for their values; a column `target` is left out.
+            target: the column of the labels; `CANNOT_TELL` stands for None.
+            frame: the N rows of the data, for their values; a column with a name that is taken gets another one.
         """
         table = pd.DataFrame(self.answers(), columns=["row", target, *Answer._fields[2:]])
         rows = table["row"].fillna(-1).astype(int)  # -1 for rows that are gone
-        table["row"] = table["row"].astype("Int64")
-        if frame is not None:
-            values = frame.reset_index(drop=True)
-            own = values[[column for column in values if column not in table]].reindex(rows)
-            table = pd.concat([table["row"], own.set_index(table.index), table.drop(columns="row")], axis=1)
-        return table
+        table["row"] = (rows + 1).where(rows >= 0).astype("Int64")  # people count from 1
+        table[target] = table[target].fillna(CANNOT_TELL)
+        keys = self._database.ask("SELECT key FROM answers ORDER BY place")
+        table["key"] = key_names(np.array([key for (key,) in keys], "<i8").view(np.uint64))
+        return table if frame is None else beside(table, frame.reset_index(drop=True).reindex(rows))
 
     def export(self, path: Path, target: str = "label", frame: pd.DataFrame | None = None) -> None:
         """Write `table` as CSV.
@@ -166,48 +183,27 @@ class Answers:
 
     # ---- rounds
 
-    @property
-    def round(self) -> int:
-        """The number of rounds that have ended."""
-        number: int = self._database.ask("SELECT COALESCE(MAX(round), 0) FROM rounds")[0][0]
-        return number
-
-    def end_round(self, predicted: np.ndarray, classes: Sequence[str]) -> None:
-        """End a round and keep what the learner predicts after it, for how much predictions still change.
-
-        Args:
-            predicted: `[N]` class numbers, the predicted class of each row.
-            classes: the C class names.
-        """
-        keys = self._keys.tobytes()
-        digest = hashlib.sha256(keys).hexdigest()
-        self._database.ask("INSERT OR IGNORE INTO rows VALUES (?, ?)", digest, keys)
-        numbers = zlib.compress(predicted.astype("<u2").tobytes())
+    def end_round(self, labels: int, estimate: Estimate) -> None:
+        """End a round, and keep how good the predictions are after it, which were made from so many labels."""
         self._database.ask(
-            "INSERT INTO rounds (classes, predicted, rows) VALUES (?, ?, ?)", json.dumps(list(classes)), numbers, digest
+            "INSERT INTO rounds (labels, accuracy, low, high) VALUES (?, ?, ?, ?)",
+            labels,
+            estimate.accuracy,
+            estimate.low,
+            estimate.high,
         )
 
-    def predictions(self, classes: Sequence[str]) -> np.ndarray:
-        """Return the class that was predicted for each row after each round, `[R, N]` int64.
+    def rounds(self) -> list[Round]:
+        """Return all rounds that have ended, in their order."""
+        return [
+            Round(*one) for one in self._database.ask("SELECT labels, accuracy, low, high FROM rounds ORDER BY round")
+        ]
 
-        Args:
-            classes: the C class names, for the numbers; -1 is a class that is not among them, or a row that was not
-                there in that round.
-        """
-        rounds = self._database.ask(
-            "SELECT classes, predicted, keys FROM rounds JOIN rows ON rows = digest ORDER BY round"
-        )
-        try:
-            return np.array([self._aligned(classes, *one) for one in rounds], np.int64).reshape(-1, len(self._keys))
-        except (zlib.error, ValueError, IndexError) as error:
-            raise AlmetaError(f"{self.path} is damaged; {_ANEW} ({error})") from error
 
-    def _aligned(self, classes: Sequence[str], names: str, predicted: bytes, keys: bytes) -> np.ndarray:
-        """Return the numbers of the predicted classes of a round, `[N]`, by the classes and rows of today."""
-        number_of = {name: number for number, name in enumerate(classes)}
-        renumbered = np.array([number_of.get(name, -1) for name in json.loads(names)])
-        then = pd.Series(renumbered[np.frombuffer(zlib.decompress(predicted), "<u2")], np.frombuffer(keys, "<i8"))
-        return then.reindex(self._keys, fill_value=-1).to_numpy()
+def beside(table: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the values of its rows behind it; "row (data)" is a value whose name the table has, too."""
+    values = values.set_index(table.index)
+    return pd.concat([table, values.rename(columns={name: f"{name} (data)" for name in table})], axis=1)
 
 
 def labels_path(data: Path) -> Path:

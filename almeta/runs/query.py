@@ -17,15 +17,13 @@ from almeta.data.reading import Columns, read_table
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.files import write_atomically
 from almeta.queries import Labelling
-from almeta.queries.keys import row_keys
-from almeta.queries.store import Answers
+from almeta.queries.keys import key_names, row_keys
+from almeta.queries.reasons import BY_CHANCE
+from almeta.queries.store import CANNOT_TELL, RANDOM, Answers, beside
 from almeta.runs.own import OwnConfig
 
-RANDOM = "random"
-CANNOT_TELL = "?"
 # Columns of values that are printed, and the characters of each; the file has all.
 _SHOWN, _WIDE = 3, 16
-_BY_CHANCE = "drawn at random: such rows tell the accuracy without bias"
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,12 @@ def query_rows(config: QueryConfig, console: Console) -> pd.DataFrame:
         labelling = _labelling(config, own, store)
         asked = _ask(config, labelling)
         drawn = [answer.row for answer in store.answers() if answer.chosen_by == RANDOM and answer.row is not None]
-        if labelling.classes:
-            store.end_round(labelling.probabilities().argmax(1), labelling.classes)
+        advice = labelling.advise(drawn)
+        store.end_round(int((labelling.labels >= 0).sum()), advice.estimate)
     questions = _file_of(asked, labelling, target, keys, values)
     write_atomically(Path(config.out), questions.to_csv(index=False))
     _print(console, config, labelling, questions, target, [name for name in values if name not in own.set_aside])
-    console.print(labelling.advise(drawn).sentence, markup=False, soft_wrap=True)
+    console.print(advice.sentence, markup=False, soft_wrap=True)
     return questions
 
 
@@ -81,7 +79,7 @@ def _take(config: QueryConfig, own: Own, store: Answers, target: str, keys: np.n
                 "filled in"
             )
     answered = table[table[target].notna() & (table[target].astype(str).str.strip() != "")]
-    row_of = {name: row for row, name in enumerate(_names(keys))}
+    row_of = {name: row for row, name in enumerate(key_names(keys))}
     known = answered[answered["key"].isin(row_of)]
     if len(known) < len(answered):
         warnings.warn(f"{path} answers rows that {own.path} no longer has; these answers are left out", stacklevel=2)
@@ -156,7 +154,7 @@ def _ask(config: QueryConfig, labelling: Labelling) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "row": [*rows, *drawn],
-            "why": [*reasons, *[_BY_CHANCE] * len(drawn)],
+            "why": [*reasons, *[BY_CHANCE] * len(drawn)],
             "chosen_by": [config.chooser] * len(rows) + [RANDOM] * len(drawn),
         }
     )
@@ -168,9 +166,8 @@ def _file_of(
     """Return the questions as they are written: rows count from 1, the label is empty, and the values follow."""
     rows = asked["row"].to_numpy(int)
     questions = pd.DataFrame({"row": rows + 1, target: "", "guess": _guesses(labelling, rows)})
-    questions = questions.assign(why=asked["why"], chosen_by=asked["chosen_by"], key=_names(keys[rows]))
-    shown = values.iloc[rows].reset_index(drop=True)
-    return pd.concat([questions, shown.rename(columns={name: f"{name} (data)" for name in questions})], axis=1)
+    questions = questions.assign(why=asked["why"], chosen_by=asked["chosen_by"], key=key_names(keys[rows]))
+    return beside(questions, values.iloc[rows])
 
 
 def _guesses(labelling: Labelling, rows: np.ndarray) -> list[str]:
@@ -179,11 +176,6 @@ def _guesses(labelling: Labelling, rows: np.ndarray) -> list[str]:
         return [""] * len(rows)
     found = labelling.probabilities()[rows]
     return [f"{labelling.classes[one.argmax()]} ({one.max():.0%})".replace("%", " %") for one in found]
-
-
-def _names(keys: np.ndarray) -> list[str]:
-    """Return keys as texts that no spreadsheet takes for numbers."""
-    return [f"k{key:016x}" for key in keys.tolist()]
 
 
 # ---- what is printed

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from almeta.errors import AlmetaError
 from almeta.page.session import Session, Thinker
 from almeta.queries import Labelling
 from almeta.queries.keys import row_keys
+from almeta.queries.reasons import BY_CHANCE
 from almeta.queries.store import Answers
 
 RNG = np.random.default_rng(0)
@@ -30,7 +32,7 @@ def answers(tmp_path):
 
 @pytest.fixture
 def thinker():
-    return Thinker(make, FIRST, "margin", ahead=3)
+    return Thinker(make, FIRST, "margin", ahead=3, random_share=0)
 
 
 @pytest.fixture
@@ -137,7 +139,7 @@ def test_a_new_class_is_an_answer_at_once(session, thinker, answers):
 
 
 def test_without_any_label_or_class(answers):
-    thinker = Thinker(make, {}, "margin", ahead=3)
+    thinker = Thinker(make, {}, "margin", ahead=3, random_share=0)
     session = Session(answers, {}, (), FRAME)
     think(session, thinker)
     row = session.card().token
@@ -161,23 +163,60 @@ def test_to_the_last_row_and_back(session, thinker, answers):
     assert session.card().token is not None
 
 
-def test_a_round_ends_after_five_answers_and_keeps_what_is_predicted(session, thinker, answers):
+def test_a_round_ends_after_five_answers_and_keeps_the_estimate(session, thinker, answers):
+    for _ in range(17):
+        think(session, thinker)
+        give(session)
+    assert [answer.round for answer in answers.answers()] == [1] * 5 + [2] * 5 + [3] * 5 + [4] * 2  # one at the start
+    assert [one.labels for one in session.rounds] == [4, 9, 14, 19] and session.rounds == answers.rounds()
+    assert [one.accuracy is None for one in session.rounds] == [True, True, False, False]  # 10 labels are the fewest
+    labelling = make(FIRST, CLASSES)
+    for row, label in list(answers.labels().items())[:15]:
+        labelling.tell([row], [label])
+    advice = labelling.advise()
+    assert session.rounds[3] == (19, advice.estimate.accuracy, advice.estimate.low, advice.estimate.high)
+    assert session.advice == advice.sentence
+
+
+def test_a_restart_advises_again_and_begins_no_round(session, thinker, answers):
     for _ in range(12):
         think(session, thinker)
         give(session)
-    assert answers.round == 2
-    assert [answer.round for answer in answers.answers()] == [0] * 5 + [1] * 5 + [2] * 2
-    rows = list(answers.labels())[:5]
-    labelling = make(FIRST, CLASSES)
-    for row in rows:
-        labelling.tell([row], [TRUTH[row]])
-    np.testing.assert_array_equal(answers.predictions(CLASSES)[0], labelling.probabilities().argmax(1))
+    fresh = Session(answers, FIRST, CLASSES, FRAME)
+    assert fresh.rounds == session.rounds and not fresh.advice
+    think(fresh, thinker)
+    assert fresh.advice and [one.labels for one in fresh.rounds] == [4, 9, 14, 16]
+    again = Session(answers, FIRST, CLASSES, FRAME)
+    think(again, thinker)
+    assert again.advice == fresh.advice and len(again.rounds) == 4
+    assert again.plan() is None
+
+
+def test_a_share_of_the_rows_is_drawn_at_random(answers):
+    thinker = Thinker(make, FIRST, "margin", ahead=3, random_share=0.5)
+    session = Session(answers, FIRST, CLASSES, FRAME)
+    for _ in range(20):
+        session._question, session._next = None, []
+        think(session, thinker)
+        chosen_by = session._question.chosen_by
+        assert (session.card().why == BY_CHANCE) == (chosen_by == "random")
+        give(session)
+    how = [answer.chosen_by for answer in answers.answers()]
+    assert how.count("random") + how.count("margin") == 20 and 5 <= how.count("random") <= 15
+    assert session.plan().drawn == tuple(row for row, one in zip(answers.labels(), how, strict=True) if one == "random")
+
+
+def test_a_label_that_the_rows_came_with_counts_before_an_answer(answers):
+    answers.add({0: "eel"}, "margin")
+    session = Session(answers, FIRST, CLASSES, FRAME)
+    assert session.plan().answers == {}
+    assert session.status() == "4 labels (0 of them given here), 36 rows left"
 
 
 def test_a_session_goes_on_where_the_last_one_stopped(session, thinker, answers):
     think(session, thinker)
     given = [give(session), give(session)]
-    again, fresh = Session(answers, FIRST, CLASSES, FRAME), Thinker(make, FIRST, "margin", ahead=3)
+    again, fresh = Session(answers, FIRST, CLASSES, FRAME), Thinker(make, FIRST, "margin", ahead=3, random_share=0)
     think(again, fresh)
     assert again.status() == session.status()
     assert again.card().token not in given
@@ -193,13 +232,16 @@ def test_an_answer_that_cannot_be_written_leaves_the_row(session, thinker, answe
     assert session.card().token == row and session.answer(row, 0)
 
 
-def test_texts_and_images(answers):
+def test_texts_and_images(answers, tmp_path):
+    for row in range(40):
+        Image.new("L", (800, 400), row).save(tmp_path / f"{row}.png")
     frame = FRAME.assign(text="so long", note=None)
-    session = Session(answers, FIRST, CLASSES, frame, text="text", image=lambda row: np.full((2, 2), row, np.uint8))
-    thinker = Thinker(make, FIRST, "margin")
-    think(session, thinker)
+    images = [tmp_path / f"{row}.png" for row in range(40)]
+    session = Session(answers, FIRST, CLASSES, frame, text="text", images=images)
+    think(session, Thinker(make, FIRST, "margin", random_share=0))
     card = session.card()
-    assert card.text == "so long" and card.image.tolist() == [[card.token] * 2] * 2
+    assert card.text == "so long" and card.image.size == (600, 300)
+    assert card.image.getpixel((0, 0)) == (card.token,) * 3
     assert [name for name, _ in card.cells] == ["a", "b"]  # what is empty is not shown
 
 
@@ -207,5 +249,6 @@ def test_the_table_has_answers_and_values(session, thinker):
     think(session, thinker)
     row = give(session)
     table = session.table()
-    assert list(table) == ["row", "a", "b", "label", "chosen_by", "round", "time"]
-    assert table.iloc[0, :5].tolist() == [row, FRAME["a"][row], FRAME["b"][row], TRUTH[row], "margin"]
+    assert list(table) == ["row", "label", "chosen_by", "round", "time", "key", "a", "b"]
+    values = [row + 1, TRUTH[row], "margin", FRAME["a"][row], FRAME["b"][row]]
+    assert table.iloc[0][["row", "label", "chosen_by", "a", "b"]].tolist() == values

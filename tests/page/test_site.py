@@ -50,13 +50,15 @@ class Zygote:
             cwd=ROOT,
             env=ENVIRONMENT,
         )
+        self.said: list[str] = []  # since the last call of `read` began
 
     def start(self, folder: Path, *arguments: str) -> tuple[int, str]:
         """Start a page in a folder; return its process id and its address."""
         assert self.process.stdin is not None
         self.process.stdin.write("\t".join((str(folder), "show=false", *arguments)) + "\n")
         self.process.stdin.flush()
-        pid, address = int(self.read("child ").split()[1]), self.read("The page is at ").split()[4]
+        address = self.read("The page is at ").split()[4]
+        pid = next(int(line.split()[1]) for line in self.said if line.startswith("child"))
         while True:
             with contextlib.suppress(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))).close()
@@ -66,14 +68,14 @@ class Zygote:
     def read(self, begin: str) -> str:
         """Read what it says up to a line that begins like this, and return that line."""
         assert self.process.stdout is not None
-        said = []
+        self.said = []
         for line in self.process.stdout:
-            said.append(line)
+            self.said.append(line)
             if line.startswith(begin):
                 return line
             if line.startswith("ended"):
                 break
-        raise AssertionError("".join(said))
+        raise AssertionError("".join(self.said))
 
 
 @pytest.fixture(scope="module")
@@ -187,17 +189,18 @@ def test_two_browsers_see_the_same(start, page, browser):
 
 def test_the_second_page_on_a_file_is_told(start, zygote, tmp_path):
     pid, _ = start("by=margin")
-    arguments = [sys.executable, "-m", "almeta.scripts.label", "data=my.csv", "by=margin", "show=false"]
-    second = subprocess.run(arguments, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
-    assert (second.returncode, second.stdout) == (1, "")
-    assert second.stderr.count("\n") == 1
-    assert second.stderr.startswith(f"error: my.labels.sqlite is in use (process {pid} on ")
+    with pytest.raises(AssertionError) as said:  # it never says where its page is
+        start("by=margin")
+    told = str(said.value).splitlines()
+    assert told[1].startswith(f"error: my.labels.sqlite is in use (process {pid} on ")
+    assert told[2].startswith("ended ") and told[2].endswith(" 1") and len(told) == 3
     os.kill(pid, signal.SIGTERM)
-    zygote.read("stopped")
-    zygote.read("ended")
+    assert zygote.read("stopped") == "stopped\n"
+    assert zygote.read(f"ended {pid}") == f"ended {pid} 130\n"
     assert sorted(os.listdir(tmp_path)) == ["my.csv", "my.labels.sqlite"]
 
 
+@pytest.mark.slow
 def test_no_answer_is_lost_or_doubled_when_the_page_is_killed_at_any_time(start, zygote, page, tmp_path):
     rng, given = random.Random(0), []
     for _ in range(20):

@@ -15,10 +15,12 @@ import pandas as pd
 import pytest
 
 from almeta.errors import AlmetaError
-from almeta.queries.keys import row_keys
-from almeta.queries.store import Answers, labels_path
+from almeta.queries.keys import key_names, row_keys
+from almeta.queries.stopping import Estimate
+from almeta.queries.store import Answers, Round, labels_path
 from tests.holding import holding
 
+EARLY = Estimate(None, 0.0, 1.0, "too few labels")
 FRAME = pd.DataFrame({"a": [1.5, 2.5, 3.5, 4.5, 5.5], "b": list("vwxyz")})
 KEYS = row_keys(FRAME)
 
@@ -32,7 +34,7 @@ def path(tmp_path) -> Path:
 def answers(path):
     with Answers(path, KEYS) as answers:
         answers.add({3: "cat", 0: None}, "transfer")
-        answers.end_round(np.array([0, 1, 1, 0, 0]), ["cat", "dog"])
+        answers.end_round(1, EARLY)
         answers.add({1: "dog"}, "random")
         yield answers
 
@@ -102,19 +104,22 @@ def test_all_or_none_of_several_answers(answers):
 
 
 def test_answers_as_csv(answers, tmp_path):
-    answers.export(tmp_path / "out.csv", "kind", FRAME.assign(kind=None))
+    answers.export(tmp_path / "out.csv", "kind", FRAME.assign(time="noon"))
     table = pd.read_csv(tmp_path / "out.csv")
-    assert list(table) == ["row", "a", "b", "kind", "chosen_by", "round", "time"]
-    assert table.drop(columns="time").astype(object).where(table.notna(), None).to_numpy().tolist() == [
-        [3, 4.5, "y", "cat", "transfer", 0],
-        [0, 1.5, "v", None, "transfer", 0],
-        [1, 2.5, "w", "dog", "random", 1],
+    assert list(table) == ["row", "kind", "chosen_by", "round", "time", "key", "a", "b", "time (data)"]
+    assert table.drop(columns=["time", "key"]).to_numpy().tolist() == [
+        [4, "cat", "transfer", 0, 4.5, "y", "noon"],
+        [1, "?", "transfer", 0, 1.5, "v", "noon"],
+        [2, "dog", "random", 1, 2.5, "w", "noon"],
     ]
+    assert table["key"].tolist() == key_names(KEYS[[3, 0, 1]])
     with pytest.warns(UserWarning, match="no longer have"):
         fewer = reopened(answers, FRAME[1:])
     with fewer:
         fewer.export(tmp_path / "out.csv", frame=FRAME[1:])
-        assert (tmp_path / "out.csv").read_text().splitlines()[2].startswith(",,,,transfer,0,")  # its row is gone
+        table = pd.read_csv(tmp_path / "out.csv")
+        assert table["row"].tolist()[::2] == [3, 1] and table.loc[1, ["row", "a", "b"]].isna().all()  # its row is gone
+        assert table["key"].tolist() == key_names(KEYS[[3, 0, 1]])
         with pytest.raises(AlmetaError, match="could not write"):
             fewer.export(tmp_path / "nowhere" / "out.csv")
 
@@ -122,31 +127,12 @@ def test_answers_as_csv(answers, tmp_path):
 # ---- rounds
 
 
-def test_predictions_of_rounds_follow_the_rows_and_the_classes(answers):
-    answers.end_round(np.array([1, 1, 1, 0, 2]), ["cat", "dog", "eel"])
-    assert answers.round == 2
-    expected = np.array([[0, 1, 1, 0, 0], [1, 1, 1, 0, 2]])
-    np.testing.assert_array_equal(answers.predictions(["cat", "dog", "eel"]), expected)
-    np.testing.assert_array_equal(answers.predictions(["dog", "cat"]), [[1, 0, 0, 1, 1], [0, 0, 0, 1, -1]])
-    more = pd.concat([FRAME.iloc[[2, 0, 1, 3]], pd.DataFrame({"a": [9.0], "b": ["new"]})])
-    with reopened(answers, more) as again:
-        np.testing.assert_array_equal(again.predictions(["cat", "dog", "eel"]), [[1, 0, 1, 0, -1], [1, 1, 1, 0, -1]])
-
-
-def test_no_round_yet(path):
-    with Answers(path, KEYS) as answers:
-        assert answers.round == 0
-        assert answers.predictions(["cat"]).shape == (0, 5)
-
-
-def test_predictions_take_little_room(path):
-    rng = np.random.default_rng(0)
-    with Answers(path, np.arange(20_000, dtype=np.uint64)) as answers:
-        begin = None
-        for _ in range(20):
-            answers.end_round(rng.integers(0, 3, 20_000), ["a", "b", "c"])
-            begin = begin or path.stat().st_size
-    assert path.stat().st_size - begin < 19 * 10_000  # 20,000 keys are kept once
+def test_rounds_are_kept_in_their_order(answers):
+    answers.end_round(40, Estimate(0.75, 0.5, 0.875, "in words"))
+    kept = [Round(1, None, 0.0, 1.0), Round(40, 0.75, 0.5, 0.875)]
+    assert answers.rounds() == kept
+    with reopened(answers, FRAME[::-1]) as again:
+        assert again.rounds() == kept
 
 
 # ---- what can go wrong with the file
@@ -188,7 +174,6 @@ def test_another_file_is_told_and_left_as_it_is(path, content, says):
 
 
 def test_a_damaged_file_is_told_with_a_way_out(answers):
-    answers.end_round(np.arange(5) % 2, ["cat", "dog"])
     answers.close()
     content = answers.path.read_bytes()
     told = []
@@ -198,7 +183,7 @@ def test_a_damaged_file_is_told_with_a_way_out(answers):
         answers.path.write_bytes(damaged)
         try:
             with Answers(answers.path, KEYS) as again:
-                again.predictions(["cat", "dog"])
+                assert len(again.rounds()) == 1
                 assert again.labels() == {3: "cat", 0: None, 1: "dog"}
         except AlmetaError as error:
             told.append(str(error))
@@ -226,6 +211,7 @@ ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
+from almeta.queries.stopping import Estimate
 from almeta.queries.store import Answers
 with Answers(Path(sys.argv[1]), np.arange(100_000, dtype=np.uint64)) as answers:
     given = answers.labels()
@@ -239,10 +225,11 @@ with Answers(Path(sys.argv[1]), np.arange(100_000, dtype=np.uint64)) as answers:
             print(row, row + 1, flush=True)
             answers.add({row: f"class {row}"}, "margin")
             print(row + 1, row + 1, flush=True)
-            answers.end_round(np.arange(100_000) % 7, [str(number) for number in range(7)])
+            answers.end_round(row + 1, Estimate(None, 0.0, 1.0, "too few"))
 """
 
 
+@pytest.mark.slow
 def test_no_answer_is_lost_or_doubled_when_the_process_is_killed_at_any_time(path):
     rng, given = random.Random(0), 0
     for _ in range(20):
@@ -256,7 +243,7 @@ def test_no_answer_is_lost_or_doubled_when_the_process_is_killed_at_any_time(pat
         with Answers(path, np.arange(100_000, dtype=np.uint64)) as answers:
             labels = answers.labels()
             assert [*labels.items()] == [(row, f"class {row}") for row in range(len(labels))]
-            assert len(answers.predictions(["0"])) <= len(labels) // 10 + 1
+            assert len(answers.rounds()) <= len(labels) // 10 + 1
         assert str(len(labels)) in said.splitlines()[-1].split()
         given = max(given, len(labels))
     assert given > 20

@@ -12,8 +12,6 @@ from almeta.scripts.commands import command, plain
 @command("query")
 def main(config: DictConfig) -> None:
     """Take answers, choose the next rows, print them and write them to a file."""
-    from rich.console import Console
-
     from almeta.registry import import_modules
     from almeta.runs.query import QueryConfig, query_rows
     from almeta.training.compute import set_compute
@@ -21,7 +19,7 @@ def main(config: DictConfig) -> None:
     told = QueryConfig.read(plain(config))
     import_modules(told.modules)
     set_compute(told.threads, "cpu", "highest")
-    query_rows(told, Console())
+    query_rows(told)
 
 
 if __name__ == "__main__":

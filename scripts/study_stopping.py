@@ -79,21 +79,17 @@ def study(dataset: Dataset, options: argparse.Namespace) -> Iterator[dict[str, A
     picks, was_random = play(dataset, tasks, budget, options)
     for repeat, (x, y, order, random) in enumerate(zip(tasks.x, tasks.y, picks, was_random, strict=True)):
         order, random, classes = order[order >= 0], random[order >= 0], int(tasks.num_classes[repeat])
-        test = tasks.test_x[repeat], tasks.test_y[repeat]
         sizes = range(len(order) - (len(order) - HORIZON) // ROUND * ROUND, len(order) + 1, ROUND)
         pools = {n: LabelledPool(x, order[:n], y[order[:n]], random[:n], classes, learner) for n in sizes}
-        truth = {n: right(pool, x, y) for n, pool in pools.items()}
+        rows = torch.cat((x, tasks.test_x[repeat])), torch.cat((y, tasks.test_y[repeat]))
+        hits = {n: right(pool, *rows) for n, pool in pools.items()}
         for n, pool in pools.items():
-            generator = make_generator(repeat, f"stopping {dataset.name} {n}")
-            row = told(pool, generator) | {
-                "repeat": repeat,
-                "labels": n,
-                "truth": float(truth[n][pool.unlabelled].mean()),
-            }
+            row = told(pool, make_generator(repeat, f"stopping {dataset.name} {n}"))
+            row |= {"repeat": repeat, "labels": n, "truth": hits[n][pool.unlabelled].mean()}
             if n + HORIZON in pools:
                 rest = pools[n + HORIZON].unlabelled
-                row["true gain"] = float(truth[n + HORIZON][rest].mean() - truth[n][rest].mean())
-            yield row | {"test accuracy": float(right(pool, *test).mean())}
+                row["true gain"] = hits[n + HORIZON][rest].mean() - hits[n][rest].mean()
+            yield row | {"test accuracy": hits[n][len(x) :].mean()}
 
 
 def play(dataset: Dataset, tasks: PoolTasks, budget: int, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
@@ -120,10 +116,10 @@ def play(dataset: Dataset, tasks: PoolTasks, budget: int, options: argparse.Name
     return pool.state().picks, torch.cat(was_random, 1)
 
 
-def right(pool: LabelledPool, x: Tensor, y: Tensor) -> Tensor:
-    """Return whether a learner with all labels predicts rows `[M, D]` right, `[M]` float64."""
+def right(pool: LabelledPool, x: Tensor, y: Tensor) -> np.ndarray:
+    """Return whether a learner with all labels of a pool predicts rows `[M, D]` right, `[M]` bool."""
     model = pool.learner.fit(pool.x[None, pool.rows], pool.labels[None], torch.ones(1, len(pool)), pool.num_classes)
-    return (model.probabilities(x[None])[0].argmax(-1) == y).double()
+    return (model.probabilities(x[None])[0].argmax(-1) == y).numpy()
 
 
 def told(pool: LabelledPool, generator: torch.Generator) -> dict[str, Any]:
@@ -150,7 +146,8 @@ def share(hits: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
     if not weight.any():
         return np.nan, 0.0, 1.0
     mean, rows = float(weight @ hits / weight.sum()), float(weight.sum() ** 2 / (weight @ weight))
-    return mean, *map(float, proportion_confint(mean * rows, rows, method="jeffreys"))
+    low, high = proportion_confint(mean * rows, rows, method="jeffreys")
+    return mean, float(low), float(high)
 
 
 def importance(known: Tensor, others: Tensor) -> np.ndarray:
@@ -227,7 +224,7 @@ def summary_of(stops: pd.DataFrame) -> str:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw estimates against the truth, and accuracy lost against labels saved; a point is a data set."""
-    figure = Figure(figsize=(9.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.9), layout="constrained")
     left, at_right = figure.subplots(1, 2)
     means = table.groupby("data set")[["truth", "corrected", "corrected low", "corrected high", "naive"]].mean()
     judged = estimates(table)
@@ -238,7 +235,6 @@ def draw(table: pd.DataFrame) -> Figure:
         left.plot(means.truth, means[name], marker, color=colour, markersize=4.5, label=label)
     left.set(xlabel="accuracy on the rows without a label", ylabel="estimate", xlim=(0.25, 1.02), ylim=(0.1, 1.02))
     left.set_title("Estimate against truth, with 95 % intervals", fontsize="medium")
-    left.legend(loc="upper left", fontsize="small", frameon=False)
     stops = followed(table)
     at_right.axhline(0, color=GREY, linewidth=1)
     at_right.plot(100 * stops.saved, 100 * stops.lost, "o", color=BLUE, markersize=4.5, label="a data set")
@@ -248,9 +244,9 @@ def draw(table: pd.DataFrame) -> Figure:
     at_right.plot(*mean, "*", color="black", markersize=13, label="mean, if the advice is followed")
     at_right.set(xlabel="labels saved, %", ylabel="test accuracy lost, points")
     at_right.set_title("What it saves and loses to follow the advice", fontsize="medium")
-    at_right.legend(fontsize="small", frameon=False)
-    dress(left)
-    dress(at_right)
+    for axis in (left, at_right):
+        dress(axis)
+        axis.legend(loc="upper left", bbox_to_anchor=(0, -0.15), fontsize="small", frameon=False)
     return figure
 
 

@@ -1,3 +1,5 @@
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,10 @@ from scipy.stats import chisquare
 
 from almeta.data import Dataset, dataset_names, load_dataset
 from almeta.training.compute import set_matmul_precision
+
+# A shell lets background jobs ignore Ctrl-C, and they hand that on to the processes that the tests stop by it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

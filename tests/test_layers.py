@@ -12,13 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # What may be imported inside a function, and why. almeta itself never, except by the commands: Hydra composes the
 # config first, so that a wrong key is told before torch is imported, which takes seconds.
-COMMANDS = ("scripts/benchmark.py", "scripts/evaluate.py", "scripts/train.py")
+COMMANDS = tuple(f"scripts/{name}.py" for name in ("benchmark", "evaluate", "label", "query", "train"))
 LAZY = {
     "matplotlib": "slow to import; only figures and the glyphs of its fonts need it",
     "pandas": "slow to import; only tables of one's own and reports need it",
     "pooch": "only downloads need it",
     "scipy": "slow to import; only some data sets and statistics need it",
     "sklearn": "slow to import; only some data sets and learners need it",
+    "torch": "slow to import; of the loaders of data sets only encoders of images need it",
     "wandb": "takes more than a second to import, and most runs do not use it",
 }
 

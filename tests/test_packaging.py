@@ -182,4 +182,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     provider = importlib.metadata.packages_distributions()
     assert [name for name in sorted(foreign) if name not in provider] == []
     needed = {canonicalize_name(provider[name][0]) for name in foreign}
-    assert needed == {canonicalize_name(requirement.name) for requirement in declared()}
+    groups = (None, *PROJECT["project"]["optional-dependencies"])
+    always, *extras = ({canonicalize_name(requirement.name) for requirement in declared(group)} for group in groups)
+    assert always <= needed
+    assert sorted(needed - always.union(*extras)) == []

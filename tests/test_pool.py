@@ -76,6 +76,7 @@ def small(**options):
         ({"x": torch.zeros(5, 1)}, r"x is \[5, 1\] of torch.float32; it must be a tensor \[E, N, D\] .*x\[None\]"),
         ({"x": torch.zeros(2, 5, 1).double()}, r"x is .*float64; .* of torch.float32 .*x.to\(torch.float32\)"),
         ({"x": torch.full((2, 5, 1), math.nan)}, "x has values that are NaN or infinite; fill them in"),
+        ({"x": torch.full((2, 5, 1), -math.inf)}, "x has values that are NaN or infinite; fill them in"),
         ({"x": [[[0.0]]]}, "x is list; it must be a tensor .* use torch.as_tensor"),
         (
             {"exists": torch.ones(2, 4, dtype=torch.bool)},

@@ -34,9 +34,10 @@ class LearnerClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, numbers = np.unique(y, return_inverse=True)
         weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        known = torch.as_tensor(X), torch.as_tensor(numbers), torch.as_tensor(weight, dtype=torch.float32)
+        x, known, weights = torch.as_tensor(X), torch.as_tensor(numbers), torch.as_tensor(weight, dtype=torch.float32)
+        generator = torch.Generator().manual_seed(seed)
         self.model_ = make_learner(self.learner).fit(
-            *(part[None] for part in known), max(2, len(self.classes_)), generator=torch.Generator().manual_seed(seed)
+            x[None], known[None], weights[None], max(2, len(self.classes_)), generator=generator
         )
         return self
 

@@ -29,8 +29,9 @@ def query_by(
     """Return a query function for modAL: `ActiveLearner(classifier, query_strategy=query_by("transfer"))`.
 
     It is called as `f(learner, X_pool, n_instances=1)` and returns row numbers of `X_pool`, the best first, and their
-    utilities, `[n_instances]` each. The learner's classifier is used as it is fitted, also for the further rows where
-    several are asked for. A policy begins anew at each call: one with a memory does not remember the calls before.
+    utilities, `[n_instances]` each. The learner's classifier is used as it is fitted; where several rows are asked for,
+    they are the best ones of clusters of rows of high utility. A policy begins anew at each call: one with a memory
+    does not remember the calls before.
 
     Args:
         by: who chooses, see `almeta.query`.

@@ -80,7 +80,7 @@ class Sb3Policy:
     name: str
     policy: Any
     inputs: PoolInputs
-    trained_on: Mapping[str, Sequence[str]]
+    trained_on: Mapping[str, list[str]]
 
     def __str__(self) -> str:
         return self.name
@@ -138,7 +138,7 @@ def as_policy(
         AlmetaError: for a model of another kind, or one that reads other inputs than these.
     """
     reads: PoolInputs = choose(inputs, "inputs", PoolInputs)
-    policy = getattr(model, "policy", None)
+    policy: Any = getattr(model, "policy", None)
     if not hasattr(policy, "get_distribution") or hasattr(policy, "lstm_actor"):
         raise AlmetaError(
             f"model is {type(model).__name__}; it must have an actor without memory, such as PPO, A2C or MaskablePPO"

@@ -13,11 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.interop.theirs import OnePool, TheirStrategy
-from almeta.pool import PoolState
 from almeta.queries.classifiers import is_fitted
-from almeta.queries.labelling import By, Labelling, find_actor
+from almeta.queries.labelling import By, Labelling
 from almeta.queries.labels import read_labels
-from almeta.strategies import Actor, Memory, Outputs
 
 try:
     import skactiveml.pool
@@ -67,8 +65,9 @@ class AlmetaQuery(SingleAnnotatorPoolQueryStrategy):
     ) -> Any:
         """Return the rows to label next, `[batch_size]` int64, the best first.
 
-        A policy begins anew at each call: one with a memory does not remember the calls before. After each pick of a
-        batch the classifier is refit as if the row had the label that it predicts.
+        A policy begins anew at each call: one with a memory does not remember the calls before. A batch is chosen as
+        `almeta.queries.Labelling.ask` says: after each pick the classifier is refit as if the row had the label that it
+        predicts, unless it stays as it is (`fit_clf=False`).
 
         Args:
             X: `[N, D]`, all rows, or images `[N, H, W]`.
@@ -82,8 +81,9 @@ class AlmetaQuery(SingleAnnotatorPoolQueryStrategy):
 
         Returns:
             Row numbers of X, or of `candidates` if these are rows; and, if asked for, utilities `[batch_size, N]` or
-            `[batch_size, K]` float64, higher is better, NaN for rows that could not be picked. While fewer than two
-            classes have labels, they are 1 for the pick and 0 for the others, see `almeta.queries.Labelling.ask`.
+            `[batch_size, K]` float64, higher is better, NaN for rows that could not be picked, and for those of a very
+            large pool at which a policy did not look. While fewer than two classes have labels, they are 1 for the pick
+            and 0 for the others.
 
         Raises:
             ValueError: for values that do not fit, as scikit-activeml raises it.
@@ -114,51 +114,31 @@ class AlmetaQuery(SingleAnnotatorPoolQueryStrategy):
     def _ask(self, X: Any, y: Any, places: np.ndarray, n: int, clf: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return n of the rows `places`, and utilities `[n, N]`."""
         generator = torch.Generator().manual_seed(int(self.random_state_.randint(2**31 - 1)))
-        noted = _Noted(find_actor(self.by, generator))
         known = is_labeled(y, self.missing_label_)
         labels = [label if is_known else None for label, is_known in zip(y.tolist(), known, strict=True)]
-        given = {"by": noted, "budget": self.budget, "missing": None, "seed": generator}
-        labelling = Labelling(X, **self._problem(labels, clf), **given)
+        labelling = Labelling(X, **self._problem(labels, clf), by=self.by, budget=self.budget, seed=generator)
         if n == 0:
             return np.empty(0, np.int64), np.empty((0, len(X)))
-        picked = labelling.ask(n, explain=False, among=places).rows
+        questions = labelling.ask(n, explain=False, among=places, say=True)
         utilities = np.full((n, len(X)), np.nan)
-        for pick, row in enumerate(picked):
-            left = np.setdiff1d(places, picked[:pick])
-            utilities[pick, left] = noted.said[pick][left] if noted.said else left == row
-        return picked, utilities
+        for pick, row in enumerate(questions.rows):
+            left = np.setdiff1d(places, questions.rows[:pick])
+            said = questions.said[min(pick, len(questions.said) - 1)][left] if questions.said else left == row
+            utilities[pick, left] = np.where(np.isinf(said), np.nan, said)
+        return questions.rows, utilities
 
     def _problem(self, labels: list[Any], clf: Any) -> dict[str, Any]:
-        """Return the arguments `y`, `classes` and `learner` of `Labelling`."""
+        """Return the arguments of `Labelling` about labels and the learner."""
         classes = self.classes if self.classes is not None else getattr(clf, "classes", None)
         if classes is not None:
             classes = np.asarray(classes).tolist()
         if clf is None or is_fitted(clf):
-            return {"y": labels, "classes": classes, "learner": self.learner if clf is None else clf}
+            return {"y": labels, "missing": None, "classes": classes, "learner": self.learner if clf is None else clf}
         # Committees fit it to class numbers.
         numbers, values = read_labels(labels, len(labels), classes, None)
         classes = list(range(len(values))) or None
-        return {
-            "y": np.where(numbers < 0, None, numbers),
-            "classes": classes,
-            "learner": clf.set_params(classes=classes, missing_label=-1),
-        }
-
-
-class _Noted:
-    """An actor of one pool that keeps what it has said, `[N]` at each step."""
-
-    def __init__(self, actor: Actor[PoolState]) -> None:
-        self.actor, self.said = actor, list[np.ndarray]()
-        self.name = getattr(actor, "name", None)
-
-    def initial(self, num_envs: int) -> Memory:
-        return self.actor.initial(num_envs)
-
-    def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
-        outputs, memory = self.actor.step(state, memory)
-        self.said.append(outputs.utilities[0].numpy())
-        return outputs, memory
+        clf = clf.set_params(classes=classes, missing_label=-1)
+        return {"y": numbers, "missing": -1, "classes": classes, "learner": clf}
 
 
 class SkactivemlStrategy(TheirStrategy):
@@ -208,7 +188,9 @@ def theirs_by_name(name: str) -> type[SkactivemlStrategy]:
     Raises:
         AlmetaError: if there is no such class, or its `query` needs what only its user knows, such as a regressor.
     """
-    known = {key: kind for key in skactiveml.pool.__all__ if _is_for_pools(kind := getattr(skactiveml.pool, key))}
+    known: dict[str, Any] = {
+        key: kind for key in skactiveml.pool.__all__ if _is_for_pools(kind := getattr(skactiveml.pool, key))
+    }
     if name not in known:
         raise AlmetaError(did_you_mean(name, known, "strategy of scikit-activeml for classifiers"))
     members = {"name": f"skactiveml.{name}", "theirs": known[name], "__module__": __name__}
@@ -216,9 +198,11 @@ def theirs_by_name(name: str) -> type[SkactivemlStrategy]:
 
 
 def _is_for_pools(kind: Any) -> bool:
+    """Return whether this is a query strategy that needs nothing beside what `SkactivemlStrategy` gives."""
+    query: Any = getattr(kind, "query", None)
     if not (inspect.isclass(kind) and issubclass(kind, SingleAnnotatorPoolQueryStrategy)):
         return False
-    asked = inspect.signature(kind.query).parameters.values()
+    asked = inspect.signature(query).parameters.values()
     needs = {one.name for one in asked if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
     wraps = "query_strategy" in inspect.signature(kind).parameters
     return needs <= {"self", "X", "y", *_GIVEN_TO_QUERY} and not wraps

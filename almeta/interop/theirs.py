@@ -58,7 +58,7 @@ class TheirStrategy(PoolStrategy):
         if hasattr(cls, "theirs"):  # what `make_strategy` checks options against
             parameters = inspect.signature(cls.theirs).parameters.values()
             options = [one for one in parameters if one.name not in cls.given and one.kind is not one.VAR_KEYWORD]
-            cls.__signature__ = inspect.Signature(options)
+            cls.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
 
     def __init__(self, **options: Any) -> None:
         self.options = options

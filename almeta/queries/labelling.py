@@ -45,12 +45,16 @@ class Questions:
         utilities: `[n]` float32, why in numbers: of each pick when it was made, higher is better.
         probabilities: `[n, C]` float32, the learner's opinion.
         reasons: n sentences; empty unless asked for.
+        said: `[N]` float32 each, the utilities of all rows, one for each pick, or one for all picks if a fitted
+            classifier stays as it is; `-inf` for rows that could not be picked or were not looked at. Empty unless
+            asked for, and while no classifier says anything.
     """
 
     rows: np.ndarray
     utilities: np.ndarray
     probabilities: np.ndarray
     reasons: tuple[str, ...] = ()
+    said: tuple[np.ndarray, ...] = ()
 
 
 class Labelling:
@@ -138,10 +142,8 @@ class Labelling:
         self.pool.tell(told[0][None], told[1][None])
 
     @torch.no_grad()
-    def ask(self, n: int = 5, explain: bool = True, among: Any = None) -> Questions:
+    def ask(self, n: int = 5, explain: bool = True, among: Any = None, say: bool = False) -> Questions:
         """Return the `n` rows to label next, the best first.
-
-        `among` are the row numbers that may be picked, of those without a label; None for all.
 
         After each pick the learner is refit as if the row had the label that it predicts, so that the next picks
         differ (the "believer" of Ginsbourger, Le Riche & Carraro, 2010). With a fitted classifier, which stays as it
@@ -149,6 +151,12 @@ class Labelling:
 
         While fewer than two classes have labels no classifier says anything: the rows at the centres of clusters
         without a label are chosen, except by "random".
+
+        Args:
+            n: number of rows.
+            explain: whether to give reasons.
+            among: the row numbers that may be picked, of those without a label; None for all.
+            say: whether to return the utilities of all rows, too.
 
         Warns:
             UserWarning: if there are fewer rows left than `n`; all of them are returned.
@@ -158,19 +166,22 @@ class Labelling:
         """
         if n < 1:
             raise AlmetaError(f"n is {n}; ask for at least one row")
-        allowed = (
-            None if among is None else torch.zeros_like(self.pool.exists).index_fill_(1, torch.as_tensor(among), True)
-        )
+        nobody = torch.zeros_like(self.pool.exists)
+        allowed = None if among is None else nobody.index_fill_(1, torch.as_tensor(among), True)
         state = self._state(self.pool, allowed)
         left = int(state.available.sum())
         if left < n:
             what = f"only {left} rows have" if left else "no row is left that has"
             warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=3)
         number = min(n, left)
-        rows, utilities = self._typical(state, number) if self._is_cold(state) else self._best(number, allowed)
+        said: list[np.ndarray] = []
+        if self._is_cold(state):
+            rows, utilities = self._typical(state, number)
+        else:
+            rows, utilities = self._best(number, allowed, said if say else None)
         found = state.probabilities[0, rows, : len(self.classes)]
-        reasons = tuple(reasons_for(state, rows, self.classes)) if explain else ()
-        return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons)
+        reasons = tuple(reasons_for(self.pool.state(), rows, self.classes)) if explain else ()
+        return Questions(rows.numpy(), utilities.numpy(), found.numpy(), reasons, tuple(said))
 
     def advise(self, drawn: Sequence[int] = ()) -> Advice:
         """Return how good the predictions are, what more labels would bring, and whether to stop.
@@ -201,14 +212,17 @@ class Labelling:
         available = state.available if allowed is None else state.available & allowed
         return replace(state, available=available, spent=spent, budget=self._budget or max(BUDGET, spent + 1))
 
-    def _best(self, n: int, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the rows that the actor picks, and their utilities, `[n]` each."""
+    def _best(self, n: int, allowed: Tensor | None, said: list[np.ndarray] | None) -> tuple[Tensor, Tensor]:
+        """Return the rows that the actor picks, and their utilities, `[n]` each; add those of all rows to `said`."""
         pool, looked_at = self._looked_at(n, allowed)
         allowed = None if allowed is None else allowed[:, looked_at]
         rows, utilities = [], []
         for pick in range(n):
             state = self._state(pool, allowed)
             outputs, self._memory = self._actor.step(state, self._memory)
+            if said is not None:
+                everywhere = torch.full(self.pool.exists[0].shape, -torch.inf)
+                said.append(everywhere.index_copy_(0, looked_at, outputs.utilities[0]).numpy())
             if self._is_fixed and n > 1:
                 chosen = _apart(state, outputs.utilities[0], n)
                 return looked_at[chosen], outputs.utilities[0, chosen]

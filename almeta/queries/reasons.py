@@ -30,14 +30,14 @@ def reasons_for(state: PoolState, rows: Tensor, classes: Sequence[Any]) -> list[
     seen = len(state.labels[state.labels >= 0].unique())
     found = []
     for i in range(len(rows)):
-        first, second = (classes[int(k)] if int(k) < len(classes) else None for k in top.indices[i])
-        share = float(numbers["share of the predicted class among labels"][i])
-        strength = {
-            f"uncertain between {first} and {second}": 1 - float(numbers["rank of margin"][i]) if seen > 1 else 0.0,
-            "far from everything labelled": float(numbers["rank of distance"][i]) if seen else 0.0,
-            "typical of a dense region": float(numbers["rank of density"][i]),
-            f"likely {first}, a class with few labels": 1.0 if seen > 1 and share < 0.5 / seen else 0.0,
-        }
+        strength = {"typical of a dense region": float(numbers["rank of density"][i])}
+        if seen > 0:
+            strength["far from everything labelled"] = float(numbers["rank of distance"][i])
+        if seen > 1:
+            first, second = (classes[int(number)] for number in top.indices[i])
+            share = float(numbers["share of the predicted class among labels"][i])
+            strength[f"uncertain between {first} and {second}"] = 1 - float(numbers["rank of margin"][i])
+            strength[f"likely {first}, a class with few labels"] = float(share < 0.5 / seen)
         ranked = sorted(strength, key=strength.__getitem__, reverse=True)
         strong = [reason for reason in ranked if strength[reason] >= HIGH][:MOST]
         found.append("; ".join(strong or [f"{ranked[0]}, a little"]))

@@ -38,7 +38,7 @@ _PRIOR_SD = np.array([1.0, 0.5, 0.5])
 # Held-out predictions share training rows, so that they tell less than as many independent ones: variances double.
 _DISPERSION = 2.0
 _SMALLEST = 1e-4  # probability
-# Predictions change in blocks: on average a block is one part in 3 L of the pool.
+# Predictions change in blocks of rows, for better or worse: of about 1 / (3 L) of the pool.
 _BLOCKS_PER_LABEL = 3.0
 
 
@@ -57,7 +57,7 @@ class LabelledPool:
         learner: how the classifier is fit.
 
     Raises:
-        AlmetaError: if shapes do not fit, or a row or a label is out of range.
+        AlmetaError: if shapes do not fit, a row or a label is out of range, or a row is given twice.
     """
 
     x: Tensor
@@ -74,10 +74,12 @@ class LabelledPool:
         shapes = {name: list(getattr(self, name).shape) for name in dtypes}
         if len(shapes["x"]) != 2 or not shapes["rows"] == shapes["labels"] == shapes["was_random"] == [len(self.rows)]:
             raise AlmetaError(f"x must be [N, D], and rows, labels and was_random [L]; they are {shapes}")
-        for name, limit in (("rows", len(self.x)), ("labels", self.num_classes)):
-            least, value = (0 if name == "rows" else -1), getattr(self, name)
-            if ((value < least) | (value >= limit)).any():
-                raise AlmetaError(f"{name} must be from {least} to {limit - 1}; they are {value.tolist()}")
+        for name, least, limit in (("rows", 0, len(self.x)), ("labels", -1, self.num_classes)):
+            for value in getattr(self, name).tolist():
+                if not least <= value < limit:
+                    raise AlmetaError(f"{value} is among {name}; they must be from {least} to {limit - 1}")
+        if len(self.rows.unique()) < len(self.rows):
+            raise AlmetaError("a row is given twice; name each labelled row once")
         answered = self.labels >= 0
         for name in ("rows", "labels", "was_random"):
             object.__setattr__(self, name, getattr(self, name)[answered])
@@ -266,7 +268,7 @@ def stability(before: Any, after: Any) -> float:
     """Return how far the predictions of two rounds agree: Cohen's kappa, 1 for equal ones.
 
     M. Bloodgood and K. Vijay-Shanker, A Method for Stopping Active Learning Based on Stabilizing Predictions and the
-    Need for User-Adjustable Stopping, CoNLL 2009: stop when it is .99 on average over the last rounds.
+    Need for User-Adjustable Stopping, CoNLL 2009 (arXiv 1409.5165): stop when it is .99 on average over some rounds.
 
     Args:
         before: `[N, C]`, probabilities of the same rows in the earlier round.
@@ -287,7 +289,7 @@ def expected_gain(pool: LabelledPool, labels: int = HORIZON, generator: Rng = No
 
     The learner is fit to the first half of the labels, to all of them, and to numbers between. The probabilities that
     all labels give say how much less accurate each earlier fit is on the rows without a label. The curve c - a / L,
-    after the rate at which a parametric model's excess error falls, is fitted to these losses and continued. Fitting
+    after the rate at which a parametric model's excess error falls, is fitted to these losses and continued. To fit
     one number, a, keeps it steady with few labels. The interval comes from the share of predictions that are going to
     change, which is continued in the same way, in the square root of 1 / L.
 
@@ -308,8 +310,9 @@ def expected_gain(pool: LabelledPool, labels: int = HORIZON, generator: Rng = No
     changed = (said[:-1] != said[-1]).double().mean(1).numpy()
     past, ahead = 1 / np.array(sizes[:-1]) - 1 / total, 1 / total - 1 / (total + labels)
     gain = float(past @ lost / (past @ past)) * ahead
-    changes = float(np.sqrt(past) @ changed / past.sum()) * math.sqrt(ahead) + 1 / len(now)
-    half = 1.96 * math.sqrt(changes / (_BLOCKS_PER_LABEL * total))
+    changes = float(np.sqrt(past) @ changed / past.sum()) * math.sqrt(ahead)
+    block = 1 / (_BLOCKS_PER_LABEL * total)
+    half = 1.96 * math.sqrt((changes + block) * block)  # as if one block more were to change
     return Gain(labels, gain, gain - half, gain + half)
 
 

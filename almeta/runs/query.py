@@ -38,14 +38,14 @@ class QueryConfig(OwnConfig):
     threads: Count | None
 
 
-def query_rows(config: QueryConfig, console: Console) -> pd.DataFrame:
+def query_rows(config: QueryConfig) -> pd.DataFrame:
     """Take the answers of the last round, if there are any, write and print the next questions, and return them.
 
     Raises:
         AlmetaError: if the rows or answers cannot be read, an answer is no known class, or the file of questions has
             answers that were not taken.
     """
-    own = config.read_own(config.data)
+    console, own = Console(), config.read_own(config.data)
     target = own.target or config.target or "label"
     values = own.frame.drop(columns=own.target or [])
     keys = row_keys(values)

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -49,7 +49,7 @@ def strategy_class(name: str) -> type[PoolStrategy]:
     return _strategies().find(name)
 
 
-def is_strategy(name: Any) -> bool:
+def is_strategy(name: Any) -> TypeGuard[str]:
     """Return whether a text names a strategy, or something of a library whose strategies have names."""
     return isinstance(name, str) and (name in _strategies() or name.partition(".")[0] in _LIBRARIES)
 

@@ -78,7 +78,7 @@ def test_options_of_theirs_are_checked_before_anything_is_played(library):
     }[library]
     assert option in inspect.signature(almeta.strategies.strategy_class(name)).parameters
     with pytest.raises(AlmetaError, match=f"strategy {name} '{option[:-1]}'; did you mean '{option}'"):
-        make_strategy(name, **{option[:-1]: "entropy"})
+        make_strategy({"name": name, option[:-1]: "entropy"})
     for taken in ("random_state", "missing_label", "classifier", "X", "n_instances"):
         with pytest.raises(AlmetaError, match=f"unknown key of strategy {name} '{taken}'"):
-            make_strategy(name, **{taken: 1})
+            make_strategy({"name": name, taken: 1})

@@ -1,6 +1,7 @@
 """Models of Stable-Baselines3 act in our benchmarks."""
 
 import pickle
+from typing import Any
 
 import cloudpickle
 import gymnasium as gym
@@ -20,8 +21,8 @@ from almeta.oracles import Oracle
 from almeta.policies import find_policy
 from almeta.specs import Spec
 
-sb3 = pytest.importorskip("stable_baselines3", reason="install almeta[sb3]")
-contrib = pytest.importorskip("sb3_contrib", reason="install almeta[sb3]")
+sb3: Any = pytest.importorskip("stable_baselines3", reason="install almeta[sb3]")
+contrib: Any = pytest.importorskip("sb3_contrib", reason="install almeta[sb3]")
 
 ROWS = 30
 
@@ -80,11 +81,11 @@ def test_it_picks_what_the_model_predicts(env, model):
 
 
 def test_a_smaller_pool_is_padded_as_in_training(models):
-    both = gym.make("almeta:almeta/PoolSelection-v0", dataset=["iris", "wine"], pool_size=None, budget=3)
+    both: Any = gym.make("almeta:almeta/PoolSelection-v0", dataset=["iris", "wine"], pool_size=None, budget=3)
     assert both.observation_space["candidates"].shape[0] == 107
     model = contrib.MaskablePPO("MultiInputPolicy", both, n_steps=10, batch_size=10, seed=0, device="cpu")
     actor = as_policy(model, "ppo", trained_on=["iris", "wine"]).make(torch.Generator())
-    small = gym.make("almeta:almeta/PoolSelection-v0", dataset="iris", pool_size=None, budget=3)
+    small: Any = gym.make("almeta:almeta/PoolSelection-v0", dataset="iris", pool_size=None, budget=3)
     small.reset(seed=1)
     state = small.unwrapped.batch.simulation.state()
     found = actor.step(state, ())[0].utilities[0]
@@ -104,7 +105,7 @@ def test_a_smaller_pool_is_padded_as_in_training(models):
 
 def test_a_benchmark_plays_it_beside_strategies(model, setting, tmp_path):
     policy = as_policy(model, "ppo", trained_on=["iris"])
-    contenders = [StrategySpec.read("margin"), policy, WithLearner(policy, Spec("ridge"))]
+    contenders: list[Any] = [StrategySpec.read("margin"), policy, WithLearner(policy, Spec("ridge"))]
     curves = run_benchmark(["wine"], contenders, setting, tmp_path / "cells.sqlite")
     scores = {name: part["score"].to_numpy() for name, part in curves.groupby("strategy")}
     assert set(scores) == {"margin", "ppo", "ppo with ridge"}
@@ -149,7 +150,7 @@ class Fewer(Candidates):
     """Candidates without the last number."""
 
     @property
-    def pool_names(self):
+    def pool_names(self):  # type: ignore[override]
         return super().pool_names[:-1]
 
 

@@ -1,6 +1,8 @@
 """Strategies and policies of almeta in scikit-activeml, and theirs in our benchmarks."""
 
 import pickle
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +23,9 @@ from almeta.strategies import make_strategy
 from almeta.training.rollout import greedy, play
 from tests.strategies.pools import make_pools, utilities_of
 
-theirs = pytest.importorskip("skactiveml.pool", reason="install almeta[skactiveml]")
-classifiers = pytest.importorskip("skactiveml.classifier")
-ours = pytest.importorskip("almeta.interop.skactiveml")
+theirs: Any = pytest.importorskip("skactiveml.pool", reason="install almeta[skactiveml]")
+classifiers: Any = pytest.importorskip("skactiveml.classifier")
+ours: Any = pytest.importorskip("almeta.interop.skactiveml")
 
 AlmetaQuery = ours.AlmetaQuery
 X, TRUE = load_wine(return_X_y=True)
@@ -53,7 +55,7 @@ def test_parameters_are_kept_as_they_are_given(by):
 
 @every_by
 def test_the_same_random_state_gives_the_same_answer(by):
-    state = np.random.RandomState(3)
+    state: Any = np.random.RandomState(3)
     strategy = AlmetaQuery(by, random_state=state)
     before = state.get_state()[1].copy()
     answers = [strategy.query(X, Y, batch_size=3, return_utilities=True) for _ in range(2)]
@@ -64,7 +66,7 @@ def test_the_same_random_state_gives_the_same_answer(by):
     assert len(picks) > 4
 
 
-WRONG = {
+WRONG: dict[str, list[dict[str, Any]]] = {
     "X": [{"X": "text"}, {"X": np.vstack((X, X))}, {"X": np.where(X > 1, np.nan, X)}],
     "y": [{"y": np.nan}, {"y": np.column_stack((Y, Y))}],
     "candidates": [{"candidates": np.nan}, {"candidates": object}, {"candidates": [len(X)]}, {"candidates": X[:, :2]}],
@@ -199,8 +201,21 @@ def test_before_two_classes_have_labels_candidates_count_too():
 def test_the_classifier_is_left_as_it_was(by, fit):
     clf = make_clf() if fit else make_clf().fit(X, Y)
     before = pickle.dumps(clf)
-    AlmetaQuery(by, random_state=0).query(X, Y, clf=clf, fit_clf=fit, batch_size=2)
+    rows, utilities = AlmetaQuery(by, random_state=0).query(
+        X, Y, clf=clf, fit_clf=fit, batch_size=3, return_utilities=True
+    )
     assert pickle.dumps(clf) == before
+    assert len(set(rows)) == 3 and (~np.isnan(utilities)).sum(1).tolist() == [len(OPEN) - pick for pick in range(3)]
+
+
+@pytest.mark.parametrize("by, seen", [("margin", len(OPEN)), ("transfer", 20)])
+def test_of_a_large_pool_a_policy_sees_a_part_and_a_strategy_all(by, seen, monkeypatch):
+    monkeypatch.setattr("almeta.queries.labelling.MOST_ROWS", 20 + len(FIRST))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        rows, utilities = AlmetaQuery(by, random_state=0).query(X, Y, return_utilities=True)
+    assert (~np.isnan(utilities)).sum() == seen and utilities[0, rows[0]] == np.nanmax(utilities)
+    assert any("looks at 26 of the 60 rows" in str(one.message) for one in said) == (by == "transfer")
 
 
 # ---- ours there: values

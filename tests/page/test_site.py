@@ -209,7 +209,8 @@ def test_the_second_page_on_a_file_is_told(start, zygote, tmp_path):
 
 @pytest.mark.slow
 def test_no_answer_is_lost_or_doubled_when_the_page_is_killed_at_any_time(start, zygote, page, tmp_path):
-    rng, given = random.Random(0), []
+    rng = random.Random(0)
+    given: list[tuple[int | None, str | None]] = []
     for _ in range(20):
         pid, address = start("by=random")
         open_page(page, address)
@@ -221,7 +222,7 @@ def test_no_answer_is_lost_or_doubled_when_the_page_is_killed_at_any_time(start,
             os.kill(pid, signal.SIGKILL)
 
         threading.Timer(rng.uniform(0, 0.5), kill).start()
-        pressed = None
+        pressed: tuple[int | None, str | None] | None = None
         try:
             while not killed.is_set():
                 row, number = row_of(page), rng.randrange(2)

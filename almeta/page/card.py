@@ -18,6 +18,7 @@ class Card:
         text: to read; None if there is none.
         image: to look at; None if there is none.
         cells: further values, by their names.
+        examples: images that were named before, with their names.
         may_skip: whether "cannot tell" is an answer.
     """
 
@@ -28,6 +29,7 @@ class Card:
     text: str | None = None
     image: Image.Image | None = None
     cells: tuple[tuple[str, str], ...] = ()
+    examples: tuple[tuple[str, Image.Image], ...] = ()
     may_skip: bool = False
 
 

@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from PIL import Image
+
 from almeta.errors import AlmetaError
 from almeta.page.card import Card, Player
 from almeta.page.session import Session, Thinker
@@ -23,7 +25,6 @@ except ModuleNotFoundError as error:
 HOST = "127.0.0.1"
 PORTS = range(8080, 8180)
 _SMALL = 100  # pixels below which an image is shown pixel by pixel
-_HELP = "keys: 1 to 9 answer, 0 skips, u takes back"
 
 
 class Site:
@@ -112,15 +113,19 @@ class Site:
             ui.button("Undo (u)", on_click=lambda: self._do(self._player.undo)).props("flat no-caps")
             if (session := self._session) is not None:
                 ui.button("Download CSV", on_click=lambda: self._download(session)).props("flat no-caps")
-            ui.label(_HELP).classes("text-sm text-grey-7")
+            keys = f"keys: 1 to 9 answer, {'0 skips, ' if card.may_skip else ''}u takes back"
+            ui.label(keys).classes("text-sm text-grey-7")
         # A keyboard for each card: a key that was pressed before this card was seen does not count for it.
         ui.keyboard(lambda event: self._press(card, event), repeating=False, ignore=["input", "textarea"])
 
     def _draw_content(self, card: Card) -> None:
-        if card.image is not None:
-            shown = ui.image(card.image).classes("picture").style("width: 18rem")
-            if card.image.width < _SMALL:
-                shown.style("image-rendering: pixelated")
+        with ui.row().classes("items-end"):
+            if card.image is not None:
+                _draw_image(card.image, "18rem")
+            for name, example in card.examples:
+                with ui.column().classes("example items-center gap-0"):
+                    _draw_image(example, "5rem")
+                    ui.label(name).classes("text-grey-7")
         if card.text is not None:
             ui.label(card.text).classes("text text-xl whitespace-pre-wrap")
         if card.cells:
@@ -171,6 +176,12 @@ class Site:
         ui.download.content(session.table().to_csv(index=False), "labels.csv")
 
 
+def _draw_image(image: Image.Image, width: str) -> None:
+    shown = ui.image(image).style(f"width: {width}")
+    if image.width < _SMALL:
+        shown.style("image-rendering: pixelated")
+
+
 def curve(rounds: Sequence[Round]) -> dict[str, Any]:
     """Return the chart of the estimated accuracy over the labels, with its 95 % interval, for Apache ECharts."""
     known = [one for one in rounds if one.accuracy is not None]
@@ -184,7 +195,7 @@ def curve(rounds: Sequence[Round]) -> dict[str, Any]:
         "animation": False,
         "title": {"text": "accuracy on the rows without a label, estimated", "textStyle": {"fontSize": 14}},
         "grid": {"left": 50, "right": 20, "top": 40, "bottom": 40},
-        "xAxis": {"type": "value", "name": "labels", "nameLocation": "middle", "nameGap": 25, "min": "dataMin"},
+        "xAxis": {"type": "value", "name": "labels", "nameLocation": "middle", "nameGap": 25, "scale": True},
         "yAxis": {"type": "value", "min": 0, "max": 1},
         "tooltip": {"trigger": "axis"},
         "series": [

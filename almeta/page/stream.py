@@ -90,6 +90,9 @@ class StreamSession:
         if self._is_over:
             return Card(len(self._turns), "The stream is over", self.status(), ("Play another one",))
         asks = self._is_request(self._action)
+        named = {
+            turn.choice: time for time, turn in reversed(list(enumerate(self._turns))) if self._is_request(turn.action)
+        }
         slots = tuple(chr(ord("A") + slot) for slot in range(self._simulation.num_slots))
         return Card(
             token=len(self._turns),
@@ -97,6 +100,7 @@ class StreamSession:
             why="I ask: which class is this?" if asks else f"I say: {slots[self._action]}.",
             choices=slots if asks else ("Right", "Wrong"),
             image=self._picture(len(self._turns)),
+            examples=tuple((slots[slot], self._picture(named[slot])) for slot in sorted(named)),
         )
 
     def _picture(self, time: int) -> Image.Image:

@@ -79,8 +79,8 @@ class Answers:
             later almeta, is damaged, or cannot be written or read; all methods raise it for the last two.
     """
 
-    def __init__(self, path: Path, keys: np.ndarray) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, keys: np.ndarray) -> None:
+        self.path = path = Path(path)
         self._keys = keys.astype("<u8").view("<i8")  # the integers of SQLite have a sign
         self._row_of = {int(key): row for row, key in enumerate(self._keys)}
         with contextlib.ExitStack() as opened:
@@ -173,13 +173,13 @@ class Answers:
         table["key"] = key_names(np.array([key for (key,) in keys], "<i8").view(np.uint64))
         return table if frame is None else beside(table, frame.reset_index(drop=True).reindex(rows))
 
-    def export(self, path: Path, target: str = "label", frame: pd.DataFrame | None = None) -> None:
+    def export(self, path: str | Path, target: str = "label", frame: pd.DataFrame | None = None) -> None:
         """Write `table` as CSV.
 
         Raises:
             AlmetaError: if the file cannot be written.
         """
-        write_atomically(path, self.table(target, frame).to_csv(index=False))
+        write_atomically(Path(path), self.table(target, frame).to_csv(index=False))
 
     # ---- rounds
 
@@ -206,7 +206,8 @@ def beside(table: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, values.rename(columns={name: f"{name} (data)" for name in table})], axis=1)
 
 
-def labels_path(data: Path) -> Path:
+def labels_path(data: str | Path) -> Path:
     """Return where the answers to the rows of a file or folder lie: `my.labels.sqlite` beside `my.csv`."""
-    name = data.name.removesuffix(".gz") if data.is_file() else data.name
-    return data.with_name(f"{Path(name).stem if data.is_file() else name}.labels.sqlite")
+    path = Path(data)
+    name = path.name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
+    return path.with_name(f"{name}.labels.sqlite")

@@ -109,6 +109,19 @@ def test_undo_plays_the_same_again(agent, streams):
         torch.testing.assert_close(kept, expected)
 
 
+def test_the_first_image_of_each_slot_that_was_named_is_shown(make_images):
+    session, _ = scripted(make_images, [3, 3, 1, 3, 0])
+    assert session.card().examples == ()
+    images = [session.card().image]
+    for time, choice in enumerate([2, 0, WRONG, 2]):
+        assert session.answer(time, choice)
+        images.append(session.card().image)
+    examples = session.card().examples
+    assert [name for name, _ in examples] == ["A", "C"]
+    for (_, image), first in zip(examples, (images[1], images[0]), strict=True):
+        np.testing.assert_array_equal(image, first)
+
+
 def test_another_stream_follows(make_images):
     session, _ = scripted(make_images, [0, 1])
     first = session._images

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from almeta import conf
 
 # Keys whose value is a name or a path, a list of them, or a list of names with options; and choices of whole presets.
-_TEXTS = ("policy", "resume", "out", "hydra.run.dir", "hydra.sweep.dir")
+_TEXTS = ("answers", "data", "labels", "out", "policy", "resume", "store", "hydra.run.dir", "hydra.sweep.dir")
 _LISTS = ("datasets", "policies")
 _SPECS = ("strategies", "learners")
 _PRESETS = ("experiment", "protocol")

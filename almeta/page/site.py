@@ -12,7 +12,7 @@ from almeta.page.session import Session, Thinker
 from almeta.queries.store import Round
 
 try:
-    from nicegui import app, background_tasks, run, ui
+    from nicegui import app, background_tasks, ui
     from nicegui.events import KeyEventArguments
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 except ModuleNotFoundError as error:
@@ -60,7 +60,7 @@ class Site:
         async with self._thinking:
             while (plan := self._session.plan()) is not None:
                 with self._told():
-                    self._session.take(await run.io_bound(self._thinker.think, plan))
+                    self._session.take(await asyncio.to_thread(self._thinker.think, plan))
                 self._refresh()
                 if self._trouble:
                     return
@@ -118,9 +118,9 @@ class Site:
 
     def _draw_content(self, card: Card) -> None:
         if card.image is not None:
-            ui.image(card.image).classes("picture").style(
-                _STYLE + ("; image-rendering: pixelated" if card.image.width < 100 else "")
-            )
+            shown = ui.image(card.image).classes("picture").style("width: 18rem")
+            if card.image.width < _SMALL:
+                shown.style("image-rendering: pixelated")
         if card.text is not None:
             ui.label(card.text).classes("text text-xl whitespace-pre-wrap")
         if card.cells:

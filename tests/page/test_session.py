@@ -1,5 +1,7 @@
 """What a person sees and does who labels rows, without a browser."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,7 +142,7 @@ def test_a_new_class_is_an_answer_at_once(session, thinker, answers):
 
 def test_without_any_label_or_class(answers):
     thinker = Thinker(make, {}, "margin", ahead=3, random_share=0)
-    session = Session(answers, {}, (), FRAME)
+    session: Any = Session(answers, {}, (), FRAME)
     think(session, thinker)
     row = session.card().token
     assert row is not None and session.card().choices == ()
@@ -182,11 +184,11 @@ def test_a_restart_advises_again_and_begins_no_round(session, thinker, answers):
     for _ in range(12):
         think(session, thinker)
         give(session)
-    fresh = Session(answers, FIRST, CLASSES, FRAME)
+    fresh: Any = Session(answers, FIRST, CLASSES, FRAME)
     assert fresh.rounds == session.rounds and not fresh.advice
     think(fresh, thinker)
     assert fresh.advice and [one.labels for one in fresh.rounds] == [4, 9, 14, 16]
-    again = Session(answers, FIRST, CLASSES, FRAME)
+    again: Any = Session(answers, FIRST, CLASSES, FRAME)
     think(again, thinker)
     assert again.advice == fresh.advice and len(again.rounds) == 4
     assert again.plan() is None
@@ -194,7 +196,7 @@ def test_a_restart_advises_again_and_begins_no_round(session, thinker, answers):
 
 def test_a_share_of_the_rows_is_drawn_at_random(answers):
     thinker = Thinker(make, FIRST, "margin", ahead=3, random_share=0.5)
-    session = Session(answers, FIRST, CLASSES, FRAME)
+    session: Any = Session(answers, FIRST, CLASSES, FRAME)
     for _ in range(20):
         session._question, session._next = None, []
         think(session, thinker)
@@ -208,7 +210,7 @@ def test_a_share_of_the_rows_is_drawn_at_random(answers):
 
 def test_a_label_that_the_rows_came_with_counts_before_an_answer(answers):
     answers.add({0: "eel"}, "margin")
-    session = Session(answers, FIRST, CLASSES, FRAME)
+    session: Any = Session(answers, FIRST, CLASSES, FRAME)
     assert session.plan().answers == {}
     assert session.status() == "4 labels (0 of them given here), 36 rows left"
 
@@ -237,7 +239,7 @@ def test_texts_and_images(answers, tmp_path):
         Image.new("L", (800, 400), row).save(tmp_path / f"{row}.png")
     frame = FRAME.assign(text="so long", note=None)
     images = [tmp_path / f"{row}.png" for row in range(40)]
-    session = Session(answers, FIRST, CLASSES, frame, text="text", images=images)
+    session: Any = Session(answers, FIRST, CLASSES, frame, text="text", images=images)
     think(session, Thinker(make, FIRST, "margin", random_share=0))
     card = session.card()
     assert card.text == "so long" and card.image.size == (600, 300)

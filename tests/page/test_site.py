@@ -138,8 +138,9 @@ def answers(folder: Path) -> list[tuple[int | None, str | None]]:
 
 
 def test_labelling_in_a_browser(start, zygote, page, tmp_path):
-    pid, address = start("by=margin")
+    pid, address = start("by=margin", "random_share=0")
     open_page(page, address)
+    sync_api.expect(page.locator(".advice")).to_have_text("Go on: too few labels to tell: 6 of at least 10.")
     given = []
     for do, label in [
         (lambda: page.keyboard.press("1"), "cat"),
@@ -163,9 +164,15 @@ def test_labelling_in_a_browser(start, zygote, page, tmp_path):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
     table = pd.read_csv(download.value.path())
-    assert list(zip(table["row"], table["label"], strict=True)) == given
+    assert list(zip(table["row"] - 1, table["label"].replace("?", None), strict=True)) == given
     assert (table["chosen_by"] == "margin").all()
-    assert all(url.startswith((address, "data:")) for url in page.asked)
+    for _ in range(2):
+        given.append((row_of(page), TRUTH[row_of(page)]))
+        page.keyboard.press("1" if given[-1][1] == "cat" else "2")
+        status(page, f"{len(given)} of them given here")
+    page.locator(".curve canvas").wait_for()
+    sync_api.expect(page.locator(".advice")).to_contain_text("accuracy is about .")
+    assert all(url.startswith((address, "data:", "blob:")) for url in page.asked)
     os.kill(pid, signal.SIGKILL)
     zygote.read("ended")
     assert answers(tmp_path) == given
@@ -202,7 +209,8 @@ def test_the_second_page_on_a_file_is_told(start, zygote, tmp_path):
 
 @pytest.mark.slow
 def test_no_answer_is_lost_or_doubled_when_the_page_is_killed_at_any_time(start, zygote, page, tmp_path):
-    rng, given = random.Random(0), []
+    rng = random.Random(0)
+    given: list[tuple[int | None, str | None]] = []
     for _ in range(20):
         pid, address = start("by=random")
         open_page(page, address)
@@ -214,7 +222,7 @@ def test_no_answer_is_lost_or_doubled_when_the_page_is_killed_at_any_time(start,
             os.kill(pid, signal.SIGKILL)
 
         threading.Timer(rng.uniform(0, 0.5), kill).start()
-        pressed = None
+        pressed: tuple[int | None, str | None] | None = None
         try:
             while not killed.is_set():
                 row, number = row_of(page), rng.randrange(2)

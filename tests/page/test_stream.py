@@ -1,5 +1,7 @@
 """Playing a stream with a person: the agent does what it does in the environment if the person knows the truth."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def agent(finished, same_images):
 @pytest.fixture
 def streams(agent):
     """Makes the same streams again and again."""
-    return lambda: streams_for(*agent, None, "test", {}, num_envs=1, seed=0)[1]
+    return lambda: streams_for(agent[0], agent[1], None, "test", {}, num_envs=1, seed=0)[1]
 
 
 def ties():
@@ -39,11 +41,11 @@ class Script:
         return np.int64(self.actions[time]), time + 1
 
 
-def scripted(make_images, actions, **options):
-    images = make_images([20] * 4)
-    options = StreamOptions(length=len(actions), rotations=False, **options)
-    simulation = StreamSimulation(images, options, 1, make_generator(0, "streams"))
-    return StreamSession(Script(actions), simulation, ties()), simulation
+def scripted(make_images, actions, **changes):
+    options = StreamOptions(length=len(actions), rotations=False, **changes)
+    simulation = StreamSimulation(make_images([20] * 4), options, 1, make_generator(0, "streams"))
+    agent: Any = Script(actions)
+    return StreamSession(agent, simulation, ties()), simulation
 
 
 def test_with_the_truth_for_answers_the_agent_does_what_it_does_in_the_environment(agent, streams):

@@ -27,7 +27,7 @@ def test_rows_and_columns_may_change_places():
         ([1, 0], ["1.0", " 0 "]),
         ([True, False], ["TRUE", "false"]),
         ([2.5, np.nan], ["2.5", None]),
-        (np.float32([0.1, 3]), np.float64(np.float32([0.1, 3]))),
+        (np.array([0.1, 3], np.float32), np.array([0.1, 3], np.float32).astype(float)),
         (["a", "b"], pd.Categorical(["a", "b"])),
     ],
 )

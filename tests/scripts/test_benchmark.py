@@ -331,11 +331,10 @@ def rows(*more: str, header="one,two,label", n=40) -> str:
         (rows(header="one,two,lable"), "unknown target column 'label'; did you mean 'lable'?"),
         (rows().replace(",b", ",a"), "all 40 rows have the label 'a'"),
         (rows("3,inf,a"), "column 'two' has 1 values that are infinite or too large, the first in row 41"),
-        (rows("3,0,"), "1 of 41 rows have no label in column 'label'"),
         (rows("3,0,a,9"), "my.csv cannot be read: "),
         (rows(n=6), "env.budget=3, but the pool of data set 'csv:{here}/my.csv' has 4 rows, 2 of them without a label"),
         (rows(n=2), "data set 'csv:{here}/my.csv' has 2 rows: 1 for the pool and 1 for testing"),
-        ("label\n" + "a\nb\n" * 20, "besides the labels in 'label' there is no column to learn from"),
+        ("label\n" + "a\nb\n" * 20, "besides the labels there is no column to learn from"),
         ("\x00\x01\x02", "my.csv"),
     ],
 )

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from almeta.queries.keys import row_keys
+from almeta.queries.store import Answers, labels_path
 from almeta.scripts import query
 
 N = 300
@@ -168,3 +170,17 @@ def test_bad_input(command, mine, overrides, message):
     assert result.status == 1
     assert message in result.err
     assert not Path("next.csv").exists()
+
+
+def test_an_export_of_all_answers_is_taken_back(command, mine):
+    frame = pd.read_csv("my.csv").drop(columns="label")
+    given = {25: "cat", 30: None, 28: "dog"}
+    with Answers(labels_path("my.csv"), row_keys(frame)) as answers:
+        answers.add(given, "margin")
+        answers.export("all.csv", frame=frame)
+    labels_path("my.csv").unlink()
+    result = command(query, "data=my.csv", "answers=all.csv", *FEW)
+    assert result.status == 0, result.err
+    with Answers(labels_path("my.csv"), row_keys(frame)) as answers:
+        assert answers.labels() == given
+        assert {answer.chosen_by for answer in answers.answers()} == {"margin"}

@@ -80,7 +80,7 @@ class Thinker:
     """
 
     def __init__(
-        self, make: Make, first: Labels, by: str, ahead: int = 5, random_share: float = 0.1, seed: int = 0
+        self, make: Make, first: Labels, by: str, ahead: int = 5, random_share: float = 0.2, seed: int = 0
     ) -> None:
         self._make, self._first, self._by, self._ahead = make, first, by, ahead
         self._random_share, self._seed = random_share, seed

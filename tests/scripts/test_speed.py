@@ -1,6 +1,7 @@
 import numpy as np
 
-from almeta.scripts import speed_pool
+import almeta
+from almeta.scripts import speed_pool, speed_query
 
 
 def test_the_comparison_prints_a_line_and_agrees_with_scikit_learn(monkeypatch, capsys):
@@ -21,3 +22,20 @@ def test_the_plain_loop_is_paired_with_the_picks(monkeypatch):
     found = speed_pool.plain_loop(tasks, picks)
     assert len(found) == 4 and found[0].shape == (2, 20, 2)
     np.testing.assert_allclose(np.sum(found, -1), 1.0)
+
+
+def test_queries_are_compared_with_a_plain_loop(monkeypatch, capsys):
+    monkeypatch.setattr(speed_query, "PICKS", 2)
+    monkeypatch.setattr(speed_query, "ROWS", (100, 200))
+    speed_query.query(1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["100", "200"]
+    assert all(line.count("x") == 3 for line in lines[2:])
+
+
+def test_the_plain_loop_begins_with_the_row_that_margin_picks():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = np.full(300, None, dtype=object)
+    y[:50] = np.where(X[:50, 0] > 0, "a", "b")
+    assert speed_query._plain(X, y)[:3] == almeta.query(X, y, 3, by="margin").tolist()

@@ -14,7 +14,7 @@ from almeta.errors import AlmetaError
 
 
 @contextlib.contextmanager
-def held(lock: Path, taken: str, way_out: str) -> Iterator[None]:
+def held(lock: Path, taken: str, way_out: str, elsewhere: str = "choose another folder") -> Iterator[None]:
     """Hold a lock within the block, if its disk can lock files.
 
     The system releases the lock when the process ends, even if it is killed. A file that merely exists could be one
@@ -24,6 +24,7 @@ def held(lock: Path, taken: str, way_out: str) -> Iterator[None]:
         lock: the file of the lock; beside it lies `LOCK.json`, which names the process, for the message alone.
         taken: what to say if another process holds it, such as "runs/a belongs to a run that is going on".
         way_out: what to do then, such as "wait for its end".
+        elsewhere: what to do if the file of the lock cannot be written.
 
     Raises:
         AlmetaError: naming process, host and time, if another process holds the lock; or if its folder is missing or
@@ -38,7 +39,7 @@ def held(lock: Path, taken: str, way_out: str) -> Iterator[None]:
         raise AlmetaError(f"{taken} ({_described(holder)}); {way_out}") from None
     except OSError as error:
         if not lock.exists():
-            raise AlmetaError(f"could not write {lock}: {error.strerror}; choose another folder") from error
+            raise AlmetaError(f"could not write {lock}: {error.strerror}; {elsewhere}") from error
     try:
         process = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         with contextlib.suppress(OSError):  # a full disk; the lock holds without a name

@@ -247,7 +247,7 @@ def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.
         )
     names = _in_order(labels.unique().tolist())
     # Of the tables that almeta ships, vowel has the classes hAd and had.
-    _check_alike(names, f"{where}: column {cells.name!r}", (_value,) if shipped else (_value, _look))
+    check_alike(names, f"{where}: column {cells.name!r}", (value_of,) if shipped else (value_of, look_of))
     numbers = {name: number for number, name in enumerate(names)}
     y = labels.map(numbers).astype(np.int64).reindex(cells.index, fill_value=-1)
     return y.to_numpy(), tuple(names)
@@ -295,10 +295,10 @@ def _in_order(names: list[str]) -> list[str]:
         return sorted(names)
 
 
-def _check_alike(names: list[str], where: str, keys: Sequence[Callable[[str], str]]) -> None:
+def check_alike(names: list[str], where: str, keys: Sequence[Callable[[str], str]]) -> None:
     """Raise if two class names are two spellings of one name or one value."""
     for key in keys:
-        what = "the same number" if key is _value else "which differ only in case, spaces or signs that nobody sees"
+        what = "the same number" if key is value_of else "which differ only in case, spaces or signs that nobody sees"
         ordered = sorted(names, key=lambda name: (key(name), name))
         for one, other in itertools.pairwise(ordered):
             if key(one) == key(other) != "":
@@ -308,7 +308,7 @@ def _check_alike(names: list[str], where: str, keys: Sequence[Callable[[str], st
                 )
 
 
-def _value(name: str) -> str:
+def value_of(name: str) -> str:
     """Return the value of a class name that is a number, or true or false; else an empty text."""
     number = {"true": "1", "false": "0"}.get(name.lower(), name.replace(",", "."))
     try:
@@ -317,7 +317,7 @@ def _value(name: str) -> str:
         return ""
 
 
-def _look(name: str) -> str:
+def look_of(name: str) -> str:
     """Return a class name without differences that readers do not see."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     return "".join(sign for sign in plain if not sign.isspace() and unicodedata.category(sign) not in ("Cc", "Cf"))

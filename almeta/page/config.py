@@ -14,7 +14,6 @@ from almeta.page.session import Labels, Make, Session, Thinker
 from almeta.page.stream import StreamSession
 from almeta.policies import kind_of
 from almeta.queries import Labelling
-from almeta.queries.keys import row_keys
 from almeta.runs.own import OwnConfig
 from almeta.runs.streams import streams_for
 from almeta.seeding import make_generator
@@ -49,7 +48,7 @@ class LabelConfig(OwnConfig):
         target = own.target or self.target or "label"
         first = {row: label for row, label in enumerate(own.labels) if label is not None}
         thinker = Thinker(self._maker(own), first, self.chooser, random_share=self.random_share, seed=self.seed)
-        with self.open_answers(own, row_keys(frame)) as answers:
+        with self.open_answers(own, frame) as answers:
             classes = [*own.class_names, *self.classes]
             session = Session(answers, first, classes, frame, target, self.text, own.images, title=own.path.name)
             if (plan := session.plan()) is not None:  # the first row is there at once, or what is wrong is told

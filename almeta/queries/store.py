@@ -14,10 +14,11 @@ from almeta.database import Database
 from almeta.errors import AlmetaError
 from almeta.files import write_atomically
 from almeta.lock import held
-from almeta.queries.keys import key_names
+from almeta.queries.keys import key_names, row_keys
 from almeta.queries.stopping import Estimate
 
 RANDOM = "random"  # what chose a row that was drawn at random
+USER = "user"  # what chose a row that nobody else did
 CANNOT_TELL = "?"  # in files that people read and fill in
 FORMAT = 1  # of the file, in its `user_version`
 _WHAT, _ELSEWHERE = "file of answers", "choose another file with store=..."
@@ -27,6 +28,7 @@ _TABLES = (
     "chosen_by TEXT NOT NULL, round INTEGER NOT NULL, time TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, labels INTEGER NOT NULL, accuracy REAL, "
     "low REAL NOT NULL, high REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY)",
 )
 
 
@@ -67,36 +69,54 @@ class Round(NamedTuple):
 class Answers:
     """The answers to the rows of a file, each of which is on the disk before the call returns.
 
-    Rows are known by their keys, so that rows that were reordered or removed between rounds keep their answers. Answers
-    whose row is gone are kept, with a warning. One process at a time holds the file.
+    Rows are known by their values (`row_keys`), so that rows that were reordered or removed between rounds keep their
+    answers. Columns that the data did not have at the first answer do not count. Answers whose row is gone are kept,
+    with a warning. One process at a time holds the file.
 
     Args:
         path: of the file; it is made if it is not there.
-        keys: `[N]` uint64, different, one for each row of the data: `row_keys`.
+        frame: N rows, without the column of the labels.
+
+    Attributes:
+        keys: `[N]` uint64, different, one for each row.
 
     Raises:
         AlmetaError: if another process holds the file (it is named), or the file is something else, was written by a
             later almeta, is damaged, or cannot be written or read; all methods raise it for the last two.
     """
 
-    def __init__(self, path: str | Path, keys: np.ndarray) -> None:
+    def __init__(self, path: str | Path, frame: pd.DataFrame) -> None:
         self.path = path = Path(path)
-        self._keys = keys.astype("<u8").view("<i8")  # the integers of SQLite have a sign
-        self._row_of = {int(key): row for row, key in enumerate(self._keys)}
         with contextlib.ExitStack() as opened:
             lock = path.with_name(f".{path.name}.lock")
-            opened.enter_context(held(lock, f"{path} is in use", f"end that process, or {_ELSEWHERE}"))
+            opened.enter_context(held(lock, f"{path} is in use", f"end that process, or {_ELSEWHERE}", _ELSEWHERE))
             self._database = Database(path, _WHAT, _ELSEWHERE, _ANEW)
             opened.callback(self._database.close)
             self._prepare()
+            columns = self._known_columns(frame)
+            self.keys = row_keys(frame[[name for name in frame if str(name) in columns]])
+            self._keys = self.keys.astype("<u8").view("<i8")  # the integers of SQLite have a sign
+            self._row_of = {int(key): row for row, key in enumerate(self._keys)}
             gone = [answer for answer in self.answers() if answer.row is None]
             self._opened = opened.pop_all()
         if gone:
+            lost = sorted(columns - set(map(str, frame)))
+            why = f", as column {lost[0]!r} is gone, by which rows are known; bring it back to use them" if lost else ""
             warnings.warn(
                 f"{path} has {len(gone)} answers to rows that the data no longer have, or that were changed; they are "
-                f"kept and not used",
+                f"kept and not used{why}",
                 stacklevel=2,
             )
+
+    def _known_columns(self, frame: pd.DataFrame) -> set[str]:
+        """Return the columns by which rows are known: those that the data had in the first round."""
+        ask, today = self._database.ask, {*map(str, frame)}
+        known = {name for (name,) in ask("SELECT name FROM columns")}
+        if known and (known <= today or ask("SELECT 1 FROM answers LIMIT 1")):
+            return known
+        ask("DELETE FROM columns")
+        self._database.tell("INSERT INTO columns VALUES (?)", [(name,) for name in today])
+        return today
 
     def _prepare(self) -> None:
         ask = self._database.ask

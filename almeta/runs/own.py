@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from almeta.build import build
 from almeta.checks import Count
@@ -42,10 +42,10 @@ class OwnConfig(CommandConfig):
         options = ("text", "embedding", "ignore", "keep", "missing", "encoding", "labels", "size", "encoder")
         return read_own(data, self.target, **{key: getattr(self, key) for key in options})
 
-    def open_answers(self, own: Own, keys: np.ndarray) -> Answers:
-        """Open the file of answers to the rows of these keys; no other process may hold it."""
+    def open_answers(self, own: Own, frame: pd.DataFrame) -> Answers:
+        """Open the file of answers to the rows, given without their labels; no other process may hold it."""
         path = labels_path(own.path) if self.store is None else Path(self.store).expanduser()
-        return Answers(path, keys)
+        return Answers(path, frame)
 
     def make_labelling(self, own: Own, labels: Sequence[str | None], classes: Sequence[str]) -> Labelling:
         """Return what is asked which rows to label, with the labels of all rows."""

@@ -10,7 +10,6 @@ from PIL import Image
 from almeta.errors import AlmetaError
 from almeta.page.session import Session, Thinker
 from almeta.queries import Labelling
-from almeta.queries.keys import row_keys
 from almeta.queries.reasons import BY_CHANCE
 from almeta.queries.store import Answers
 
@@ -28,7 +27,7 @@ def make(first, classes):
 
 @pytest.fixture
 def answers(tmp_path):
-    with Answers(tmp_path / "my.labels.sqlite", row_keys(FRAME)) as answers:
+    with Answers(tmp_path / "my.labels.sqlite", FRAME) as answers:
         yield answers
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from almeta.queries.keys import row_keys
 from almeta.queries.store import Answers
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install 'almeta[browser]'")
@@ -133,7 +132,7 @@ def status(page, text: str) -> None:
 
 
 def answers(folder: Path) -> list[tuple[int | None, str | None]]:
-    with Answers(folder / "my.labels.sqlite", row_keys(pd.read_csv(folder / "my.csv").drop(columns="label"))) as kept:
+    with Answers(folder / "my.labels.sqlite", pd.read_csv(folder / "my.csv").drop(columns="label")) as kept:
         return [(answer.row, answer.label) for answer in kept.answers()]
 
 

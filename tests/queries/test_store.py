@@ -9,7 +9,6 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -31,7 +30,7 @@ def path(tmp_path) -> Path:
 
 @pytest.fixture
 def answers(path):
-    with Answers(path, KEYS) as answers:
+    with Answers(path, FRAME) as answers:
         answers.add({3: "cat", 0: None}, "transfer")
         answers.end_round(1, EARLY)
         answers.add({1: "dog"}, "random")
@@ -40,7 +39,7 @@ def answers(path):
 
 def reopened(answers: Answers, frame: pd.DataFrame) -> Answers:
     answers.close()
-    return Answers(answers.path, row_keys(frame))
+    return Answers(answers.path, frame)
 
 
 # ---- answers
@@ -141,10 +140,10 @@ def test_the_second_process_is_told_whose_it_is(path):
     with holding(path.with_name(".my.labels.sqlite.lock")) as process:
         for _ in range(2):
             with pytest.raises(AlmetaError) as told:
-                Answers(path, KEYS)
+                Answers(path, FRAME)
             assert f"{path} is in use (process {process.pid} on " in str(told.value)
             assert str(told.value).endswith("); end that process, or choose another file with store=...")
-    Answers(path, KEYS).close()
+    Answers(path, FRAME).close()
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -165,7 +164,7 @@ def test_another_file_is_told_and_left_as_it_is(path, content, says):
         connection.executescript(content)
         connection.close()
     with pytest.raises(AlmetaError, match=says) as told:
-        Answers(path, KEYS)
+        Answers(path, FRAME)
     assert "\n" not in str(told.value)
     if isinstance(content, bytes):
         assert path.read_bytes() == content
@@ -181,7 +180,7 @@ def test_a_damaged_file_is_told_with_a_way_out(answers):
         damaged[begin : begin + 512] = random.Random(begin).randbytes(512)
         answers.path.write_bytes(damaged)
         try:
-            with Answers(answers.path, KEYS) as again:
+            with Answers(answers.path, FRAME) as again:
                 assert len(again.rounds()) == 1
                 assert again.labels() == {3: "cat", 0: None, 1: "dog"}
         except AlmetaError as error:
@@ -192,7 +191,7 @@ def test_a_damaged_file_is_told_with_a_way_out(answers):
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(AlmetaError, match=r"could not write .*\.lock: No such file or directory"):
-        Answers(tmp_path / "nowhere" / "my.labels.sqlite", KEYS)
+        Answers(tmp_path / "nowhere" / "my.labels.sqlite", FRAME)
 
 
 def test_where_answers_lie(tmp_path):
@@ -206,7 +205,7 @@ def test_where_answers_lie(tmp_path):
 
 # ---- kill -9
 
-MANY = np.arange(100_000, dtype=np.uint64)
+MANY = pd.DataFrame({"a": range(20_000)})
 
 
 def answer(path, say):

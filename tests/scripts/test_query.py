@@ -1,12 +1,14 @@
 """The command that says which rows of one's own to label next."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from almeta.queries.keys import row_keys
+from almeta.data import load_dataset
 from almeta.queries.store import Answers, labels_path
 from almeta.scripts import query
 
@@ -81,8 +83,13 @@ def test_rows_may_be_reordered_removed_and_labelled_in_the_file_between_rounds(c
     order = order[order != gone]
     rows.iloc[order].to_csv("my.csv", index=False)
     result = command(query, "data=my.csv", *FEW, "answers=next.csv")
+    assert result.status == 1  # next.csv would be written over
+    assert "next.csv answers 1 rows that my.csv does not have, the first in line 2 (rows are known by" in result.err
+    assert questions()["label"].isin(["cat", "dog"]).all()
+    os.rename("next.csv", "answers.csv")
+    result = command(query, "data=my.csv", *FEW, "answers=answers.csv")
     assert result.status == 0
-    assert "answers rows that my.csv no longer has" in result.err
+    assert "answers 1 rows that my.csv does not have" in result.err
     assert "other labels than my.labels.sqlite for 1 rows" in result.err
     assert "299 rows, 29 labels" in result.out
     assert not set(asked["id"]) & set(questions()["id"])
@@ -95,10 +102,9 @@ def test_some_answers_are_missing_and_some_cannot_be_told(command, mine):
     result = command(query, "data=my.csv", *FEW, "answers=next.csv")
     assert "took 9 answers from next.csv; 1 rows have none yet\n300 rows, 28 labels" in result.out
     fill_in(mine)
-    command(query, "data=my.csv", "n=300", "by=margin", "threads=1", "answers=next.csv")
-    rows = set(questions()["row"])
-    assert second not in rows  # nobody can tell; it is not asked again
-    assert "38 labels" not in rows
+    result = command(query, "data=my.csv", "n=300", "by=margin", "threads=1", "answers=next.csv")
+    assert "300 rows, 38 labels" in result.out
+    assert second not in set(questions()["row"])  # nobody can tell; it is not asked again
 
 
 def test_a_new_class_is_asked_about(command, mine):
@@ -136,6 +142,9 @@ def test_no_answer_is_lost(command, mine):
     result = command(query, "data=my.csv", *FEW, "out=other.csv")
     assert "other.csv is there, and almeta-query did not write it" in result.err
     assert Path("other.csv").read_text() == "size\n1\n"
+    assert command(query, "data=my.csv", *FEW, "answers=next.csv", "out=second.csv").status == 0
+    assert command(query, "data=my.csv", *FEW, "out=third.csv").status == 0
+    assert command(query, "data=my.csv", *FEW).status == 0  # those in next.csv are taken by now
 
 
 @pytest.mark.parametrize("n", [280, 1000])
@@ -149,6 +158,9 @@ def test_all_rows_that_are_left(command, mine, n):
     assert result.status == 0
     assert "300 rows, 300 labels" in result.out
     assert "no row is left that has no label" in result.err
+    result = command(query, "data=my.csv", *FEW)  # and again
+    assert result.status == 0
+    assert "Stop: no row is left without a label." in result.out
 
 
 @pytest.mark.parametrize(
@@ -163,6 +175,8 @@ def test_all_rows_that_are_left(command, mine, n):
         (["answers=my.csv"], "my.csv has no column 'key'; give back the file that almeta-query wrote"),
         (["learner=svm"], "svm"),
         (["text=review"], "review"),
+        (["out=next.xlsx"], "out=next.xlsx is no CSV file"),
+        (["budget=0"], "budget is 0"),
     ],
 )
 def test_bad_input(command, mine, overrides, message):
@@ -172,15 +186,139 @@ def test_bad_input(command, mine, overrides, message):
     assert not Path("next.csv").exists()
 
 
+def test_columns_may_be_added_between_rounds_and_not_taken_away(command, mine):
+    command(query, "data=my.csv", *FEW)
+    fill_in(mine)
+    rows = pd.read_csv("my.csv", dtype=str, keep_default_na=False)
+    rows.assign(age=range(N)).to_csv("my.csv", index=False)
+    result = command(query, "data=my.csv", *FEW, "answers=next.csv", "keep=[age]")
+    assert result.status == 0
+    assert "300 rows, 30 labels" in result.out
+    rows.drop(columns="size").to_csv("my.csv", index=False)
+    result = command(query, "data=my.csv", *FEW, "out=second.csv")
+    assert "10 answers to rows that the data no longer have" in result.err
+    assert "column 'size' is gone, by which rows are known; bring it back to use them" in result.err
+
+
+def test_answers_that_do_not_say_what_chose_them(command, mine):
+    command(query, "data=my.csv", *FEW)
+    asked = questions().assign(label=[mine[int(row) - 1] for row in questions()["row"]])
+    asked.loc[:3, "chosen_by"] = ""
+    asked.to_csv("next.csv", index=False)
+    assert "300 rows, 30 labels" in command(query, "data=my.csv", *FEW, "answers=next.csv").out
+    with Answers(labels_path("my.csv"), pd.read_csv("my.csv").drop(columns="label")) as answers:
+        assert sum(answer.chosen_by == "user" for answer in answers.answers()) == 4
+
+
+def test_answers_from_a_spreadsheet(command):
+    """Semicolons, the encoding of Windows, columns in another order, whole numbers with a point."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["größe", "weight"])
+    frame["label"] = ["1", "2"] * 5 + [""] * 50
+    frame.to_csv("my.csv", index=False)
+    command(query, "data=my.csv", *FEW)
+    asked = questions().assign(label="2.0")
+    asked[asked.columns[::-1]].to_csv("next.csv", index=False, sep=";", encoding="cp1252")
+    result = command(query, "data=my.csv", *FEW, "answers=next.csv")
+    assert result.status == 0, result.err
+    assert "60 rows, 20 labels of 2 classes" in result.out
+
+
+def test_contradicting_and_changed_answers(command, mine):
+    command(query, "data=my.csv", *FEW)
+    fill_in(mine)
+    asked = questions()
+    twice = pd.concat([asked, asked[:1].assign(label="dog" if asked["label"][0] == "cat" else "cat")])
+    twice.to_csv("twice.csv", index=False)
+    result = command(query, "data=my.csv", *FEW, "answers=twice.csv", "out=second.csv")
+    assert f"twice.csv answers row {asked['row'][0]} twice, with" in result.err
+    command(query, "data=my.csv", *FEW, "answers=next.csv", "out=second.csv")
+    twice[1:].to_csv("changed.csv", index=False)
+    result = command(query, "data=my.csv", *FEW, "answers=changed.csv", "out=second.csv")
+    assert "took 10 answers from changed.csv; 0 rows have none yet; 1 answers of before were changed" in result.out
+
+
+def test_first_classes_are_named_and_must_differ(command):
+    pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"]).to_csv("my.csv", index=False)
+    command(query, "data=my.csv", "n=4", "threads=1")
+    questions().assign(label=["cat", "Cat", "dog", "dog"]).to_csv("next.csv", index=False)
+    result = command(query, "data=my.csv", "n=4", "threads=1", "answers=next.csv")
+    assert "has the labels 'Cat' and 'cat', which differ only in case" in result.err
+    questions().assign(label=["cat", "cat", "dog", "dog"]).to_csv("next.csv", index=False)
+    result = command(query, "data=my.csv", "n=4", "threads=1", "answers=next.csv")
+    assert "; new classes: cat, dog" in result.out
+
+
+def test_a_class_is_gone_when_the_file_corrects_it(command, mine):
+    command(query, "data=my.csv", *FEW)
+    row = int(questions()["row"][0])
+    fill_in(mine, **{f"row{row}": "bird"})
+    assert "of 3 classes" in command(query, "data=my.csv", *FEW, "answers=next.csv", "classes=[bird]").out
+    rows = pd.read_csv("my.csv", dtype=str, keep_default_na=False)
+    rows.loc[row - 1, "label"] = "cat"
+    rows.to_csv("my.csv", index=False)
+    assert "of 2 classes" in command(query, "data=my.csv", *FEW).out
+
+
+def test_names_of_columns_that_are_ours_or_look_like_markup(command, mine):
+    rows = pd.read_csv("my.csv", dtype=str, keep_default_na=False)
+    names = {"id": "why", "size": "guess", "weight": "b [/x]", "colour": "size [cm]"}
+    rows.rename(columns=names).to_csv("my.csv", index=False)
+    result = command(query, "data=my.csv", *FEW, "keep=[why]")
+    assert result.status == 0, result.err
+    assert "b [/x]" in result.out
+    assert list(questions())[6:] == ["why (data)", "guess (data)", "b [/x]", "size [cm]"]
+
+
+def test_a_folder_of_images(command):
+    digits = load_dataset("digits")
+    for place, image in enumerate(digits.x[:80].reshape(-1, 8, 8)):
+        folder = Path("pictures") / (digits.class_names[digits.y[place]] if place < 30 else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 255).astype(np.uint8)).save(folder / f"{place:02}.png")
+    result = command(query, "data=pictures", *FEW, "size=8")
+    assert result.status == 0, result.err
+    assert "80 rows, 30 labels of 10 classes" in result.out
+    asked = questions()
+    asked.assign(label=[str(digits.y[int(Path(name).stem)]) for name in asked["file"]]).to_csv("next.csv", index=False)
+    assert "80 rows, 40 labels" in command(query, "data=pictures", *FEW, "size=8", "answers=next.csv").out
+
+
+def test_a_column_of_text(command):
+    words = [["fine", "good"], ["awful", "bad"]]
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice([*words[k % 2], "film", "plot", "actor"], 6)) for k in range(100)]
+    pd.DataFrame({"review": texts, "label": ["+", "-"] * 5 + [""] * 90}).to_csv("my.csv", index=False)
+    result = command(query, "data=my.csv", *FEW, "text=review")
+    assert result.status == 0, result.err
+    assert "100 rows, 10 labels of 2 classes" in result.out
+    assert len(questions()) == 10
+
+
+def test_small_rounds_have_random_rows_too(command, mine):
+    chosen = []
+    for seed in range(12):
+        command(query, "data=my.csv", "n=1", "by=margin", "threads=1", f"seed={seed}", "random_share=0.5")
+        chosen += questions()["chosen_by"].tolist()
+    assert 2 <= chosen.count("random") <= 10
+
+
+def test_the_same_round_twice_is_one(command, mine):
+    for _ in range(2):
+        command(query, "data=my.csv", *FEW)
+    with Answers(labels_path("my.csv"), pd.read_csv("my.csv").drop(columns="label")) as answers:
+        assert [one.labels for one in answers.rounds()] == [20]
+
+
 def test_an_export_of_all_answers_is_taken_back(command, mine):
     frame = pd.read_csv("my.csv").drop(columns="label")
     given = {25: "cat", 30: None, 28: "dog"}
-    with Answers(labels_path("my.csv"), row_keys(frame)) as answers:
+    with Answers(labels_path("my.csv"), frame) as answers:
         answers.add(given, "margin")
         answers.export("all.csv", frame=frame)
     labels_path("my.csv").unlink()
     result = command(query, "data=my.csv", "answers=all.csv", *FEW)
     assert result.status == 0, result.err
-    with Answers(labels_path("my.csv"), row_keys(frame)) as answers:
+    with Answers(labels_path("my.csv"), frame) as answers:
         assert answers.labels() == given
         assert {answer.chosen_by for answer in answers.answers()} == {"margin"}

@@ -48,15 +48,18 @@ class ClassifierPool(Pool):
             classifier.fit(take(self._X, rows.numpy()), [self._values[k] for k in labels])
         except (TypeError, ValueError) as error:
             raise AlmetaError(
-                f"learner {self._classifier} cannot be fit to {len(rows)} rows of X as they are: {error}; put it at "
-                "the end of a pipeline that reads them, or name a learner of almeta"
+                f"learner {self._classifier} cannot be fit to {len(rows)} rows of X as they are: {error}; give it "
+                "more labels, or a pipeline that reads X, or name a learner of almeta"
             ) from error
         return self._predicted(classifier)
 
     def _predicted(self, classifier: Any) -> Tensor:
         """Return class probabilities `[1, N, C]` of all rows."""
         numbers = {value: number for number, value in enumerate(self._values)}
-        columns = [numbers[value] for value in classifier.classes_.tolist()]
+        known = classifier.classes_.tolist()
+        if unknown := [value for value in known if value not in numbers]:
+            raise AlmetaError(f"learner {classifier} knows the class {unknown[0]!r}, which is not in classes; add it")
+        columns = [numbers[value] for value in known]
         try:
             probabilities = class_probabilities(classifier, self._X)
         except (TypeError, ValueError) as error:

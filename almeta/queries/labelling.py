@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,15 @@ class Labelling:
         keep: Sequence[str] = (),
         seed: int | torch.Generator = 0,
     ) -> None:
+        if not hasattr(X, "__len__") and not hasattr(X, "shape"):
+            raise AlmetaError(f"X is {X!r}; give rows: a data frame, an array, a sparse matrix, or texts")
         num_rows = X.shape[0] if hasattr(X, "shape") else len(X)
         self._is_fixed = is_scikit(learner) and is_fitted(learner)
         if self._is_fixed and classes is None:
             classes = learner.classes_.tolist()
         labels, self.classes = read_labels(y, num_rows, classes, missing)
-        self._X, self._learner, self._budget = X, learner, budget
+        self._X, self._learner = X, learner
+        self._budget = None if budget is None else _whole("budget", budget)
         self._generator = seed if isinstance(seed, torch.Generator) else make_generator(seed, "query")
         self._actor = find_actor(by, self._generator)
         self._memory = self._actor.initial(1)
@@ -138,8 +142,27 @@ class Labelling:
             AlmetaError: for an unknown class, a row number out of range, and a row that was told before.
         """
         numbers, _ = read_labels(list(labels), len(rows), self.classes, None)
-        told = torch.tensor(np.asarray(rows, np.int64)), torch.tensor(numbers)
-        self.pool.tell(told[0][None], told[1][None])
+        self.pool.tell(self._row_numbers(rows)[None], torch.tensor(numbers)[None])
+
+    def _row_numbers(self, rows: Any) -> Tensor:
+        """Return row numbers as a tensor `[K]` int64.
+
+        Raises:
+            AlmetaError: if one is no whole number, or out of range.
+        """
+        found, size = np.asarray(rows), self.pool.exists.shape[1]
+        if found.dtype.kind not in "iu" and found.size:
+            raise AlmetaError(f"rows are {found.dtype}; they must be whole numbers from 0 to {size - 1}")
+        if found.size and not 0 <= found.min() <= found.max() < size:
+            raise AlmetaError(f"rows are {found.min()} to {found.max()}; they must be from 0 to {size - 1}")
+        return torch.tensor(found.astype(np.int64))
+
+    def _mask_of(self, among: Any) -> Tensor:
+        """Return row numbers, or a mask `[N]`, as a mask `[1, N]`."""
+        nobody, given = torch.zeros_like(self.pool.exists), np.asarray(among)
+        if given.dtype == bool and given.shape == (nobody.shape[1],):
+            given = np.flatnonzero(given)
+        return nobody.index_fill_(1, self._row_numbers(given), True)
 
     @torch.no_grad()
     def ask(self, n: int = 5, explain: bool = True, among: Any = None, say: bool = False) -> Questions:
@@ -155,7 +178,7 @@ class Labelling:
         Args:
             n: number of rows.
             explain: whether to give reasons.
-            among: the row numbers that may be picked, of those without a label; None for all.
+            among: the row numbers, or a mask `[N]` bool, that may be picked, of those without a label; None for all.
             say: whether to return the utilities of all rows, too.
 
         Warns:
@@ -164,10 +187,8 @@ class Labelling:
         Raises:
             AlmetaError: if `n` is below 1.
         """
-        if n < 1:
-            raise AlmetaError(f"n is {n}; ask for at least one row")
-        nobody = torch.zeros_like(self.pool.exists)
-        allowed = None if among is None else nobody.index_fill_(1, torch.as_tensor(among), True)
+        n = _whole("n", n)
+        allowed = None if among is None else self._mask_of(among)
         state = self._state(self.pool, allowed)
         left = int(state.available.sum())
         if left < n:
@@ -199,7 +220,8 @@ class Labelling:
         rows = state.picks[0]
         was_random = torch.isin(rows, torch.tensor(list(drawn), dtype=torch.int64))
         labels, num_classes = state.labels[0, rows], int(state.num_classes)
-        return advise(LabelledPool(state.x[0], rows, labels, was_random, num_classes, self.pool.learner))
+        pool = LabelledPool(state.x[0], rows, labels, was_random, num_classes, self.pool.learner)
+        return advise(pool, classes=self.classes)
 
     def _state(self, pool: Pool, allowed: Tensor | None) -> PoolState:
         """Return what may be known, with the first label of each class as those at the start of an episode.
@@ -275,6 +297,13 @@ class Labelling:
         turn = np.arange(len(order)) - np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
         best = order[np.lexsort((-size[number[order]], told[number[order]] + turn))][:n]
         return torch.as_tensor(best), torch.as_tensor(size[number[best]].astype(np.float32))
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number of at least 1, or raise an AlmetaError."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise AlmetaError(f"{name} is {value!r}; it must be a whole number of at least 1")
+    return int(value)
 
 
 def _apart(state: PoolState, utilities: Tensor, n: int) -> Tensor:

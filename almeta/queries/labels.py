@@ -1,6 +1,7 @@
 """Labels of any kind, some of them missing, as class numbers."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,32 +25,52 @@ def read_labels(
     Raises:
         AlmetaError: for another number of labels, a label that is not in `classes`, and classes given twice.
     """
+    if isinstance(missing, list | tuple | set | dict | np.ndarray):
+        raise AlmetaError(f"missing is {missing!r}; it is one value that stands for no label, such as '?'")
     labels = pd.Series([None] * num_rows if y is None else _flat(y), dtype=object)
     if len(labels) != num_rows:
         raise AlmetaError(f"X has {num_rows} rows and y {len(labels)} labels; give one label, or None, for each row")
     if missing is not None and (classes is None or missing not in list(classes)):
-        labels = labels.mask(labels == missing)
-    known = labels.dropna()
-    values = _sorted(known.unique().tolist()) if classes is None else tuple(classes)
+        labels = _without(labels, missing)
+    try:
+        known = labels.dropna().unique().tolist()
+    except TypeError as error:
+        raise AlmetaError(f"y has labels that are no single values ({error}); give one value for each row") from error
+    values = _sorted(known) if classes is None else tuple(classes)
     numbers = {value: number for number, value in enumerate(values)}
     if len(numbers) < len(values):
         raise AlmetaError(f"classes are {list(values)}, with one of them twice; name each once")
-    for value in known.unique():
+    for value in known:
+        if value not in numbers and values:
+            kinds = {type(one).__name__ for one in values}
+            hint = f" (it is {type(value).__name__}, the classes are {', '.join(sorted(kinds))})"
+            told = hint if type(value).__name__ not in kinds else ""
+            raise AlmetaError(f"y: {did_you_mean(str(value), map(str, values), 'class')}{told}")
         if value not in numbers:
-            raise AlmetaError(f"y: {did_you_mean(str(value), map(str, values), 'class')}")
+            raise AlmetaError(f"y: unknown class {value!r}, as no class is known yet; name them all with classes=[...]")
     return labels.map(numbers).fillna(-1).to_numpy(np.int64), values
 
 
+def _without(labels: pd.Series, missing: Any) -> pd.Series:
+    """Return labels with None in place of a value, and warn where -1 may be a class."""
+    stands = labels.map(lambda label: isinstance(label, Hashable) and label is not pd.NA and label == missing)
+    stands = stands.astype(bool)
+    if missing == -1 and stands.any() and (labels.isna().any() or set(labels[~stands]) == {1}):
+        told = f"{int(stands.sum())} labels are -1 and count as no label; if -1 is a class, pass missing=None"
+        warnings.warn(told, stacklevel=4)
+    return labels.mask(stands)
+
+
 def _flat(y: Any) -> list[Any]:
-    """Return labels as a list."""
+    """Return labels as a list of Python's own values."""
     if isinstance(y, pd.Series | list | tuple):
-        return list(y)
+        return [one.item() if getattr(one, "shape", None) == () else one for one in y]
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise AlmetaError(f"y has the shape {[*array.shape]}; it must be one label for each row, [N]")
-    return list(array)
+    return array.tolist()
 
 
 def _sorted(values: list[Any]) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
+from almeta.data.cells import EPOCH
 from almeta.data.dataset import Dataset
 from almeta.data.frames import table_features
 from almeta.data.preparation import prepare
@@ -37,7 +38,7 @@ def read_rows(X: Any, y: np.ndarray | None = None, keep: Sequence[str] = ()) -> 
         AlmetaError: without any row or column, for infinite values, and for rows of another kind.
     """
     if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
+        X = (X.float() if X.dtype == torch.bfloat16 else X).detach().cpu().numpy()
     if _is_text(X):
         X = _tf_idf(list(X))
     if scipy.sparse.issparse(X):
@@ -54,7 +55,11 @@ def _is_text(X: Any) -> bool:
     """Return whether rows are texts."""
     if isinstance(X, pd.DataFrame | Dataset) or scipy.sparse.issparse(X) or not hasattr(X, "__len__") or not len(X):
         return False
-    return all(isinstance(row, str) for row in X)
+    texts = [isinstance(row, str) for row in X]
+    if any(texts) and not all(texts):
+        row = texts.index(False)
+        raise AlmetaError(f"X is texts, but row {row} is {X[row] if isinstance(X, list) else None!r}; write '' there")
+    return all(texts)
 
 
 def _tf_idf(texts: list[str]) -> Any:
@@ -80,12 +85,29 @@ def _dense(X: Any) -> Tensor:
 def _table(X: pd.DataFrame, y: np.ndarray | None, keep: Sequence[str]) -> Dataset:
     frame = X.copy(deep=False)
     frame.columns = pd.Index(map(str, X.columns))
+    times = []  # days in a row do not count rows
     for name, cells in frame.items():
-        if pd.api.types.is_datetime64_any_dtype(cells):
-            frame[name] = (cells - pd.Timestamp("1970-01-01", tz=cells.dt.tz)) / pd.Timedelta(days=1)
+        frame[name] = _plain(cells)
+        times += [name] if frame[name].dtype != cells.dtype else []
     labels = np.full(len(X), -1) if y is None else y
-    found = table_features(frame.reset_index(drop=True), labels, "X", np.ones(len(X), bool), keep)
+    found = table_features(frame.reset_index(drop=True), labels, "X", np.ones(len(X), bool), [*map(str, keep), *times])
     return Dataset("X", found.x, **_unlabelled(len(X)), categories=found.categories, missing=found.missing)
+
+
+def _plain(cells: pd.Series) -> pd.Series:
+    """Return dates, times and decimals of any type as numbers (days since 1970, days), other cells as they are."""
+    kind = pd.api.types.infer_dtype(cells, skipna=True)
+    if kind == "decimal":
+        return cells.astype(np.float64)
+    if kind in ("timedelta", "timedelta64"):
+        return pd.to_timedelta(cells) / pd.Timedelta(days=1)
+    if kind == "period":
+        cells = cells.dt.to_timestamp() if hasattr(cells, "dt") else cells.map(lambda one: one.to_timestamp())
+    elif kind not in ("date", "datetime", "datetime64"):
+        if kind == "mixed" and cells.map(lambda cell: isinstance(cell, list | dict | set | np.ndarray)).any():
+            raise AlmetaError(f"X: column {cells.name!r} has cells that are lists; make each entry a column of its own")
+        return cells
+    return (pd.to_datetime(cells, utc=True) - EPOCH) / pd.Timedelta(days=1)
 
 
 def _array(X: Any) -> Dataset:
@@ -100,8 +122,10 @@ def _array(X: Any) -> Dataset:
         raise AlmetaError(
             f"X has the shape {[*array.shape]}; it must be rows [N, D], images [N, H, W], or a data frame"
         )
+    if array.ndim == 4 and array.shape[3] not in (1, 3, 4):
+        raise AlmetaError(f"X has the shape {[*array.shape]}; images in colour are [N, H, W, channels]")
     if array.ndim == 4:
-        array = array.mean(3)
+        array = array[..., :3].mean(3)  # without transparency
     shape = array.shape[1:] if array.ndim == 3 else None
     rows = array.reshape(len(array), -1)
     if infinite := int(np.isinf(rows).sum()):

@@ -8,6 +8,7 @@ The constants were chosen on half of the tables and judged on the other half: se
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -316,14 +317,24 @@ def expected_gain(pool: LabelledPool, labels: int = HORIZON, generator: Rng = No
     return Gain(labels, gain, gain - half, gain + half)
 
 
-def advise(pool: LabelledPool, min_gain: float = 0.01, min_stability: float = 0.99, generator: Rng = None) -> Advice:
+def advise(
+    pool: LabelledPool,
+    min_gain: float = 0.01,
+    min_stability: float = 0.99,
+    generator: Rng = None,
+    classes: Sequence[Any] = (),
+) -> Advice:
     """Advise to stop when predictions are stable and the next labels are expected to bring less than `min_gain`.
+
+    A learner that never predicts a class which has labels is stable because it has not learnt that class yet: the
+    advice is to go on.
 
     Args:
         pool: with its labels.
         min_gain: accuracy that the next `HORIZON` labels must be expected to bring to be worth their price.
         min_stability: mean kappa over the last `HORIZON` labels from which predictions count as stable.
         generator: draws folds, and whatever the learner draws; None for one of seed 0.
+        classes: what to call the classes in the sentence; empty for their numbers.
     """
     generator = generator or make_generator(0, "stopping")
     estimate, gain = estimate_accuracy(pool, generator), expected_gain(pool, generator=generator)
@@ -339,7 +350,8 @@ def advise(pool: LabelledPool, min_gain: float = 0.01, min_stability: float = 0.
     found = pool.predict_after(sizes, generator)
     kappa = float(np.mean([stability(before, after) for before, after in pairwise(found)]))
     unchanged = float((found[0].argmax(-1) == found[-1].argmax(-1)).double().mean())
-    stop = kappa >= min_stability and gain.accuracy < min_gain
+    never = sorted({*pool.labels.tolist()} - {*found[-1].argmax(-1).tolist()})
+    stop = kappa >= min_stability and gain.accuracy < min_gain and not never
     amount = (
         f"less than {min_gain:g}".replace("0.", ".") if gain.accuracy < min_gain else f"about {_text(gain.accuracy)}"
     )
@@ -348,6 +360,9 @@ def advise(pool: LabelledPool, min_gain: float = 0.01, min_stability: float = 0.
         f"labels, {accuracy}, and {gain.labels} more labels are expected to bring {amount} ({_text(gain.low)} to "
         f"{_text(gain.high)})."
     )
+    if never:
+        names = ", ".join(repr(classes[number]) if classes else str(number) for number in never)
+        sentence += f" No row without a label is predicted to be of class {names}, though there are labels of it."
     return Advice(stop, sentence, estimate, kappa, gain)
 
 

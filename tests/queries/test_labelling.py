@@ -9,6 +9,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
@@ -116,7 +117,7 @@ def test_all_rows_labelled_and_fewer_left_than_asked(points):
     full[7] = full[9] = None
     with pytest.warns(UserWarning, match="5 rows are asked for, but only 2 rows have no label"):
         assert sorted(almeta.query(X, full, n=5)) == [7, 9]
-    with pytest.raises(AlmetaError, match="n is 0"):
+    with pytest.raises(AlmetaError, match="n is 0; it must be"):
         almeta.query(X, y, n=0)
 
 
@@ -180,7 +181,7 @@ def test_a_committee_refits_a_classifier_of_ones_own(points):
 def test_a_frame_with_text_and_a_plain_classifier(points):
     frame = pd.DataFrame({"size": [1.0, 2, 3, 4], "colour": ["red", "blue", "red", "blue"]})
     with pytest.raises(
-        AlmetaError, match="cannot be fit to 2 rows of X as they are: .*; put it at the end of a pipeline"
+        AlmetaError, match="cannot be fit to 2 rows of X as they are: .*; give it more labels, or a pipeline"
     ):
         Labelling(frame, ["a", "b", None, None], learner=LogisticRegression())
 
@@ -194,12 +195,19 @@ def test_a_frame_with_text_and_a_plain_classifier(points):
         ({"learner": "svm"}, "unknown learner 'svm'; did you mean 'svc'"),
         ({"learner": torch.nn.Linear(1, 1)}, "learner"),
         ({"classes": ["left"]}, "unknown class 'right'"),
+        ({"n": 2.0}, r"n is 2\.0; it must be a whole number of at least 1"),
+        ({"n": "3"}, "n is '3'"),
+        ({"n": True}, "n is True"),
+        ({"budget": 0}, "budget is 0"),
+        ({"budget": float("nan")}, "budget is nan"),
+        ({"X": None}, "X is None; give rows"),
+        ({"learner": GridSearchCV(LogisticRegression(), {"C": [1, 2]})}, "give it more labels, or a pipeline"),
     ],
 )
 def test_names_that_are_not_there(points, options, message):
     X, y = points
     with pytest.raises(AlmetaError, match=message):
-        almeta.query(X, y, **options)
+        almeta.query(**{"X": X, "y": y} | options)
 
 
 def test_labels_told_must_be_classes(points):
@@ -208,6 +216,28 @@ def test_labels_told_must_be_classes(points):
         own.tell([50], ["rihgt"])
     with pytest.raises(AlmetaError, match="row 0 was picked before"):
         own.tell([0], ["left"])
+    for row, message in [(-1, "rows are -1 to -1"), (8.7, "rows are float64"), (N, "must be from 0 to 199")]:
+        with pytest.raises(AlmetaError, match=message):
+            own.tell([row], ["left"])
+    with pytest.raises(AlmetaError, match="no class is known yet"):
+        Labelling(points[0]).tell([0], ["left"])
+
+
+def test_among_some_rows(points):
+    own = Labelling(*points, by="margin")
+    assert set(own.ask(3, among=[50, 60, 70]).rows.tolist()) == {50, 60, 70}
+    mask = np.isin(np.arange(N), [50, 60, 70])
+    assert set(own.ask(3, among=mask).rows.tolist()) == {50, 60, 70}
+    with pytest.warns(UserWarning, match="no row is left"):
+        assert own.ask(3, among=[]).rows.tolist() == []
+    with pytest.raises(AlmetaError, match="rows are -1 to -1"):
+        own.ask(1, among=[-1])
+
+
+def test_a_fitted_classifier_must_know_no_other_classes(points):
+    model = LogisticRegression().fit(points[0], np.arange(N) % 3)
+    with pytest.raises(AlmetaError, match="knows the class 2, which is not in classes"):
+        Labelling(points[0], None, learner=model, classes=[0, 1])
 
 
 def test_hidden_labels_do_not_matter(points):

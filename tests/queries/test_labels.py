@@ -1,8 +1,11 @@
 """Labels of any kind, some missing."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from almeta.errors import AlmetaError
 from almeta.queries.labels import read_labels
@@ -12,8 +15,8 @@ from almeta.queries.labels import read_labels
     ("y", "numbers", "classes"),
     [
         (["b", None, "a", float("nan")], [1, -1, 0, -1], ("a", "b")),
-        ([3, -1, 1, None], [1, -1, 0, -1], (1, 3)),
-        (np.array([1.0, np.nan, 0.0, -1.0]), [1, -1, 0, -1], (0.0, 1.0)),
+        ([3, -1, 1, 1], [1, -1, 0, 0], (1, 3)),
+        (np.array([1.0, np.nan, 0.0, 0.0]), [1, -1, 0, 0], (0.0, 1.0)),
         (np.array(["no", "yes", "no", "no"]), [0, 1, 0, 0], ("no", "yes")),
         (np.array([[1], [0], [-1], [1]]), [1, 0, -1, 1], (0, 1)),
         (pd.Series([True, None, False, pd.NA], index=[9, 8, 7, 6]), [1, -1, 0, -1], (False, True)),
@@ -21,6 +24,8 @@ from almeta.queries.labels import read_labels
         (pd.Series(["b", pd.NA, "a", "b"], dtype="string"), [1, -1, 0, 1], ("a", "b")),
         ([1, "x", None, 1], [0, 1, -1, 0], (1, "x")),
         (None, [-1, -1, -1, -1], ()),
+        (np.array([1, 0, np.nan, 1], np.float16), [1, 0, -1, 1], (0.0, 1.0)),
+        (list(torch.tensor([2, 7, 2, 2])), [0, 1, 0, 0], (2, 7)),
     ],
 )
 def test_kinds_of_labels(y, numbers, classes):
@@ -48,8 +53,24 @@ def test_minus_one_is_a_class_where_it_is_given_as_one_or_another_value_is_missi
         (["cat", "dgo", None], {"classes": ["cat", "dog"]}, "unknown class 'dgo'; did you mean 'dog'"),
         (["a", None, None], {"classes": ["a", "a"]}, "one of them twice"),
         (np.zeros((3, 2)), {}, r"y has the shape \[3, 2\]"),
+        ([["a"], None, None], {}, "no single values"),
+        (["a", None, None], {"missing": [-1]}, r"missing is \[-1\]; it is one value"),
+        (["0", None, None], {"classes": [0, 1]}, "unknown class '0'.* \\(it is str, the classes are int\\)"),
+        (["a", None, None], {"classes": []}, "no class is known yet; name them all with classes="),
     ],
 )
 def test_bad_labels(y, options, message):
     with pytest.raises(AlmetaError, match=message):
         read_labels(y, 3, **options)
+
+
+@pytest.mark.parametrize("y", [[1, -1, None], [1, -1, 1], [0, -1, float("nan")]])
+def test_a_label_that_may_be_lost_is_told(y):
+    with pytest.warns(UserWarning, match="1 labels are -1 and count as no label; if -1 is a class, pass missing=None"):
+        read_labels(y, 3)
+
+
+def test_minus_one_alone_is_no_label_without_a_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_labels([0, -1, 1], 3)[0].tolist() == [0, -1, 1]

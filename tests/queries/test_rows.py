@@ -1,5 +1,8 @@
 """Rows of any kind as features."""
 
+import datetime
+import decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +49,33 @@ def test_dates_and_truth_values_are_numbers():
     x = read_rows(pd.DataFrame({"day": days, "known": [True, False, True]}))
     assert x[:, 0].tolist() == pytest.approx([-(1.5**0.5), 0, 1.5**0.5], abs=1e-6)
     assert x[0, 1] == x[2, 1] != x[1, 1]
+
+
+def test_dates_of_any_type_times_and_decimals_are_numbers():
+    days = [datetime.date(2024, 1, day) for day in range(1, 31)]
+    columns = {
+        "date": days,
+        "period": pd.PeriodIndex(days, freq="D"),
+        "zone": pd.to_datetime(days).tz_localize("Europe/Berlin"),
+        "took": [datetime.timedelta(hours=day) for day in range(30)],
+        "price": [decimal.Decimal(f"{day}.5") for day in range(30)],
+    }
+    x = read_rows(pd.DataFrame(columns))
+    even = (np.arange(30) - 14.5) / np.arange(30).std()
+    for column in x.T:
+        assert column.numpy() == pytest.approx(even, abs=1e-4)
+
+
+def test_columns_without_names_may_be_kept():
+    frame = pd.DataFrame(np.stack([RANDOM.random(60), np.arange(60)], 1))
+    assert read_rows(frame, keep=[1]).shape == (60, 2)  # type: ignore[list-item]
+
+
+def test_half_precision_and_transparency():
+    x = torch.rand(7, 3)
+    assert read_rows(x.bfloat16()).equal(read_rows(x.bfloat16().float()))
+    images = RANDOM.random((5, 4, 4, 4))
+    assert read_rows(images).equal(read_rows(images[..., :3]))
 
 
 def test_columns_that_identify_rows_or_repeat_the_labels_are_set_aside():
@@ -99,6 +129,9 @@ def test_tensors_are_arrays():
         (np.full((2, 3, 3), np.nan), "images with NaN"),
         (scipy.sparse.csr_matrix(np.array([[np.nan, 1.0]])), "NaN or infinite"),
         (["!", "?"], "2 texts and no word"),
+        (["a text", None], "row 1 is None; write '' there"),
+        (np.zeros((5, 3, 8, 8)), r"\[5, 3, 8, 8\]; images in colour are \[N, H, W, channels\]"),
+        (pd.DataFrame({"a": [[1], [2, 3]]}), "column 'a' has cells that are lists"),
         (pd.DataFrame({"a": [np.inf, 1.0]}), "column 'a' has 1 values that are infinite"),
     ],
 )

@@ -271,3 +271,18 @@ def test_what_does_not_fit_is_refused(change, message):
     parts = {"x": torch.zeros(6, 2), "rows": [0, 1], "labels": [0, 1], "was_random": [True, False]}
     with pytest.raises(AlmetaError, match=message):
         LabelledPool(**parts | change, num_classes=2, learner=LEARNER)
+
+
+def test_go_on_while_a_labelled_class_is_never_predicted():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 2)).astype(np.float32)
+    y = (np.abs(x[:, 0]) > 2.1).astype(np.int64)  # rare, and on both sides: no line tells it
+    rare = [np.flatnonzero((y == 1) & (np.sign(x[:, 0]) == side))[0] for side in (-1, 1)]
+    rows = torch.tensor(np.concatenate([rare, np.flatnonzero(y == 0)[:58]]))
+    none = torch.zeros(60, dtype=torch.bool)
+    learner = make_learner("logistic_regression")
+    pool = LabelledPool(torch.tensor(x), rows, torch.tensor(y)[rows], none, 2, learner)
+    advice = advise(pool, classes=["common", "rare"])
+    assert advice.stability is not None and advice.stability > 0.99
+    assert not advice.stop
+    assert advice.sentence.endswith("predicted to be of class 'rare', though there are labels of it.")

@@ -242,7 +242,11 @@ def _excel(path: Path) -> tuple[list[str], pd.DataFrame]:
 
 def _typed(cells: pd.Series, as_text: bool, missing: Sequence[str]) -> pd.Series:
     """Return cells as numbers if all are numbers, else as text; a missing one is NaN."""
-    if not as_text and pd.api.types.infer_dtype(cells, skipna=True) in ("integer", "floating", "mixed-integer-float"):
+    kind = pd.api.types.infer_dtype(cells, skipna=True)
+    if not as_text and kind in ("integer", "floating", "mixed-integer-float"):
         numbers = pd.to_numeric(cells).astype("Float64").astype(float)
-        return numbers.mask(numbers.isin(pd.to_numeric(pd.Series(missing, dtype=object), errors="coerce").dropna()))
+        gone = numbers.isin(pd.to_numeric(pd.Series(missing, dtype=object), errors="coerce").dropna())
+        if kind == "integer" and not cells.isna().any() and not gone.any():
+            return pd.to_numeric(pd.Series(cells.tolist(), cells.index))  # floats have 53 bits, too few for long ids
+        return numbers.mask(gone)
     return cells.astype(object).map(str, na_action="ignore")

@@ -86,6 +86,8 @@ def read_table(path: Path, columns: Columns | None = None, below: Path | None = 
         names = [name for name in names if name not in columns.ignore]
         _check_alike(files[0].columns, files[1].columns, columns.ignore, path, below)
     plain = list(dict.fromkeys(([] if found is None else [found]) + list(columns.as_text)))
+    for name in set(plain) & set(columns.ignore):
+        raise AlmetaError(f"{path}: column {name!r} is in ignore=[...], and is to be read; take it out of one of both")
     marks, words = (MARKS, WORDS) if columns.missing is None else (("", *columns.missing), ())
     written, sizes = _rows(files, names, marks, plain)
     for one, size in zip(paths, sizes, strict=True):

@@ -58,6 +58,10 @@ def load(
     frame, found, is_test = table.frame, str(table.target), None
     if test is not None:
         is_test = np.arange(len(frame)) >= table.sizes[0]
+        rows = pd.util.hash_pandas_object(frame.drop(columns=found), index=False)
+        if same := int(rows[is_test].isin(rows[~is_test]).sum()):
+            number = int(is_test.sum())
+            warnings.warn(f"{same} of {number} rows of {test} are also in {path}: scores on them flatter", stacklevel=2)
     if split is not None:
         frame, is_test = _split(frame, split, str(file))
     source = f"the file {path}, with the labels in column {found!r}"

@@ -1,6 +1,7 @@
 """Rows of one's own, of which some have a label, or none."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -121,3 +122,16 @@ def test_a_folder_of_images(prefix, tmp_path, cache):
     np.testing.assert_allclose(own.dataset.x[:, 0], [0.2, 0, 1, 0.4], atol=1e-6)
     with pytest.raises(AlmetaError, match="text=words is not for folders of images; leave it out"):
         read_own(tmp_path / "images", text="words")
+
+
+def test_a_text_is_not_to_be_ignored(read):
+    with pytest.raises(AlmetaError, match="column 'words' is in ignore"):
+        read("words,label\na b,x\nc d,y\n", text="words", ignore=["words"])
+
+
+def test_long_whole_numbers_of_other_files_are_shown_as_they_are(tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"id": [1234567890123456791, 977, 5], "size": [1.5, 2.0, 3.0], "label": ["a", None, "b"]})
+    frame.to_parquet(tmp_path / "my.parquet")
+    shown = read_own(tmp_path / "my.parquet").frame
+    assert [str(cell) for cell in shown["id"]] == ["1234567890123456791", "977", "5"]

@@ -319,6 +319,17 @@ def test_a_file_of_test_rows(load, other):
     assert alone.test_rows is None and alone.content != data.content
 
 
+def test_test_rows_that_are_also_in_the_pool_are_told(load, other):
+    text = "a,b,label\n1,u,x\n2,v,y\n3,u,x\n"
+    with pytest.warns(UserWarning, match="2 of 3 rows of .*other.csv are also in .*my.csv: scores on them flatter"):
+        load(text, test=other("a,b,label\n2,v,y\n1,u,x\n9,v,y\n"))
+
+
+def test_a_column_to_read_is_not_to_be_ignored(load):
+    with pytest.raises(AlmetaError, match=r"column 'b' is in ignore=\[\.\.\.\], and is to be read; take it out"):
+        load("a,b,label\n1,train,x\n2,test,y\n", ignore=["b"], split="b")
+
+
 def test_a_column_of_numbers_in_one_file_and_words_in_the_other(load, other):
     data = load("a,b,label\n1,10,x\n2,,y\n", test=other("a,b,label\nu,20,x\n1,30,y\n"))
     assert data.categories == {0: ("1", "2", "u")}  # 1 and not 1.0
@@ -330,7 +341,7 @@ def test_columns_of_a_test_file(load, other):
         data = load("a,d,label\n1,7,x\n2,7,y\n", test=other("c,a,label\n1,3,x\n1,4,y\n"), ignore=["d"])
     assert data.x.ravel().tolist() == [1, 2, 3, 4]
     with pytest.warns(UserWarning, match="only the test set has rows of 'z', which nobody can learn"):
-        load("a,label\n1,x\n2,y\n", test=other("a,label\n1,z\n"))
+        load("a,label\n1,x\n2,y\n", test=other("a,label\n3,z\n"))
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_ranks_do_not_depend_on_the_order_of_sets_of_text():
             check=True,
             timeout=120,
         ).stdout
-        for seed in (1, 2, 3, 4)
+        for seed in (1, 2, 3)
     ]
     assert len(digests[0]) > 60 and len(set(digests)) == 1
 

@@ -141,8 +141,9 @@ class Labelling:
         Raises:
             AlmetaError: for an unknown class, a row number out of range, and a row that was told before.
         """
-        numbers, _ = read_labels(list(labels), len(rows), self.classes, None)
-        self.pool.tell(self._row_numbers(rows)[None], torch.tensor(numbers)[None])
+        told = self._row_numbers(rows)
+        numbers, _ = read_labels(list(labels), len(told), self.classes, None)
+        self.pool.tell(told[None], torch.tensor(numbers)[None])
 
     def _row_numbers(self, rows: Any) -> Tensor:
         """Return row numbers as a tensor `[K]` int64.
@@ -150,7 +151,7 @@ class Labelling:
         Raises:
             AlmetaError: if one is no whole number, or out of range.
         """
-        found, size = np.asarray(rows), self.pool.exists.shape[1]
+        found, size = np.atleast_1d(np.asarray(rows)), self.pool.exists.shape[1]
         if found.dtype.kind not in "iu" and found.size:
             raise AlmetaError(f"rows are {found.dtype}; they must be whole numbers from 0 to {size - 1}")
         if found.size and not 0 <= found.min() <= found.max() < size:

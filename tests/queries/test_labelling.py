@@ -223,6 +223,12 @@ def test_labels_told_must_be_classes(points):
         Labelling(points[0]).tell([0], ["left"])
 
 
+def test_a_single_row_may_be_told(points):
+    own = Labelling(*points)
+    own.tell(50, ["left"])
+    assert own.labels[50] == 0
+
+
 def test_among_some_rows(points):
     own = Labelling(*points, by="margin")
     assert set(own.ask(3, among=[50, 60, 70]).rows.tolist()) == {50, 60, 70}

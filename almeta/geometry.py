@@ -9,6 +9,8 @@ from torch import Tensor
 
 # Numbers computed at once: few enough for the cache, which makes it three times as fast as large blocks.
 _BLOCK = 1 << 20
+# So many new picks are taken one by one.
+_FEW = 128
 # Squared distances below this share of the squared lengths are 0 but for rounding.
 _NOTHING = 1e-13
 
@@ -98,7 +100,7 @@ class Geometry:
         if self._nearest is None:
             self._nearest = self.x.new_full(self.exists.shape, torch.inf)
         for _, distance in self._new_columns(picks, self._picked):
-            self._nearest = torch.minimum(self._nearest, distance)
+            self._nearest = torch.minimum(self._nearest, distance.amin(-1))
         self._picked = picks.shape[1]
         return self._nearest
 
@@ -118,10 +120,9 @@ class Geometry:
         if self._votes is None:
             self._votes = self.x.new_zeros(*self.exists.shape, num_classes)
         for rows, distance in self._new_columns(picks, self._voted):
-            label = labels.gather(1, rows.clamp_min(0)[:, None])  # [E, 1]
+            label = labels.gather(1, rows.clamp_min(0))[:, None]  # [E, 1, B]
             mass = self.kernel(distance).where(label >= 0, 0.0)
-            place = label.clamp_min(0)[..., None].expand(-1, mass.shape[1], -1)
-            self._votes.scatter_add_(2, place, mass[..., None])
+            self._votes.scatter_add_(2, label.clamp_min(0).expand_as(mass), mass)
         self._voted = picks.shape[1]
         return self._votes
 
@@ -131,11 +132,20 @@ class Geometry:
         return (-0.5 * (distance / scale).square()).exp()
 
     def _new_columns(self, picks: Tensor, done: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the rows `[E]` of each new column of picks, and the distances `[E, N]` to them; inf for no row."""
+        """Yield the rows `[E, B]` of new columns of picks, and the distances `[E, N, B]` to them; inf for no row."""
         if picks.shape[1] < done:
             raise ValueError(f"{picks.shape[1]} columns of picks after {done}: a geometry is of one run of episodes")
-        for rows in picks[:, done:].unbind(1):
-            yield rows, self._distances_to(rows).masked_fill((rows < 0)[:, None], torch.inf)
+        new = picks[:, done:]
+        # One by one is exact and quick for few; thousands of labels of one's own are taken in blocks.
+        size = 1 if new.shape[1] <= _FEW else max(1, _BLOCK // self.exists.numel())
+        for rows in new.split(size, 1) if new.shape[1] else ():
+            distance = self._distances_to(rows[:, 0])[..., None] if size == 1 else self._distances_to_many(rows)
+            yield rows, distance.masked_fill((rows < 0)[:, None], torch.inf)
+
+    def _distances_to_many(self, rows: Tensor) -> Tensor:
+        """Return the distances `[E, N, B]` of all rows to B rows `[E, B]` of each pool; undefined for padding."""
+        others = self.x.gather(1, rows.clamp_min(0)[..., None].expand(-1, -1, self.x.shape[2]))
+        return torch.cdist(self.x, others, compute_mode="donot_use_mm_for_euclid_dist")  # equal rows are at 0
 
     def _distances_to(self, rows: Tensor) -> Tensor:
         """Return the distances `[E, N]` of all rows to one row `[E]` of each pool; undefined for padding."""

@@ -255,3 +255,19 @@ def test_picks_cannot_be_taken_back():
     geometry.votes(torch.tensor([[1], [3]]), torch.zeros(2, 30, dtype=torch.int64), 1)
     with pytest.raises(ValueError, match="0 columns of picks after 1"):
         geometry.votes(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(2, 30, dtype=torch.int64), 1)
+
+
+def test_many_new_picks_are_as_one_by_one(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x, exists = torch.randn(2, 300, 4, generator=generator), torch.ones(2, 300, dtype=torch.bool)
+    picks = torch.stack([torch.randperm(300, generator=generator)[:200] for _ in range(2)])
+    picks[1, 150:] = -1
+    labels = torch.randint(-1, 3, (2, 300), generator=generator)
+    found = []
+    for few in (10, 1000):
+        monkeypatch.setattr(module, "_FEW", few)
+        geometry = Geometry(x, exists)
+        found.append((geometry.nearest_pick(picks).clone(), geometry.votes(picks, labels, 3).clone()))
+    for many, one_by_one in zip(*found, strict=True):
+        torch.testing.assert_close(many, one_by_one, rtol=1e-5, atol=1e-5)
+    assert found[0][0].gather(1, picks.clamp_min(0))[0].eq(0).all()

@@ -198,6 +198,10 @@ def _ranks(values: Tensor, where: Tensor) -> Tensor:
     return 0.5 * (below + up_to - 1) / (where.sum(1, keepdim=True) - 1).clamp_min(1)
 
 
+# More labels than this, and than features, are worked on feature by feature.
+_MANY = 512
+
+
 def _unexplained(state: PoolState) -> Tensor:
     """Return the share of each row's squared length outside the span of the labelled rows, `[E, N]` in [0, 1].
 
@@ -208,6 +212,15 @@ def _unexplained(state: PoolState) -> Tensor:
     if not x.shape[1]:
         return torch.ones_like(state.prices)
     x = x * known[..., None]
+    length = torch.linalg.vector_norm(state.x, dim=-1, dtype=torch.float64).square().clamp_min(1e-6)
+    if x.shape[1] > max(_MANY, x.shape[2]):
+        # The same in D dimensions (Woodbury): with thousands of labels their products with all rows fill the memory.
+        noise = 1.0 + 1e-7 * x.double().square().sum(-1).amax(1)
+        gram = x.double().mT @ x.double() + noise[:, None, None] * torch.eye(
+            x.shape[2], dtype=torch.float64, device=x.device
+        )
+        solved = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), state.x.double().mT, upper=False)
+        return (noise[:, None] * solved.square().sum(1) / length).clamp(0.0, 1.0).float()
     cross = state.x @ x.mT  # [E, N, L]
     gram = x.double() @ x.double().mT  # float64: rounding would hide the noise beside features of thousands
     diagonal = gram.diagonal(dim1=1, dim2=2)
@@ -215,5 +228,4 @@ def _unexplained(state: PoolState) -> Tensor:
     factor = torch.linalg.cholesky(gram)
     # |factor^-1 cross|^2: one triangular system, and a sum of squares cannot come out negative
     spanned = torch.linalg.solve_triangular(factor, cross.mT.double(), upper=False).square().sum(1)
-    length = torch.linalg.vector_norm(state.x, dim=-1, dtype=torch.float64).square().clamp_min(1e-6)
     return (1 - spanned / length).clamp(0.0, 1.0).float()

@@ -9,9 +9,11 @@ from almeta.build import as_config, build, choose
 from almeta.data import load_dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.geometry import Geometry
-from almeta.inputs import Candidates
+from almeta.inputs import Candidates, candidates
 from almeta.inputs.candidates import CANDIDATE, POOL, _Known
+from almeta.learners import make_learner
 from almeta.oracles import Oracle
+from almeta.pool import Pool
 from almeta.seeding import make_generator
 from tests.strategies.pools import make_pools, with_probabilities
 
@@ -269,3 +271,16 @@ def test_before_the_first_pick():
     assert pool(state, "mean distance").item() == pytest.approx(math.log(21))
     assert pool(state, "labels") == pool(state, "classes seen") == pool(state, "progress") == 0
     assert (candidate(state, "picked mass around") == 0).all()
+
+
+def test_many_labels_are_explained_as_few_are(monkeypatch):
+    """By products of features in place of products of rows: the same numbers."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 400, 6, generator=generator) * torch.tensor([1.0, 1, 2, 0.1, 30, 1])
+    picks, labels = torch.randperm(400, generator=generator)[None, :60], torch.zeros(1, 60, dtype=torch.int64)
+    exists = torch.ones(1, 400, dtype=torch.bool)
+    pool = Pool(x, exists, picks, labels, torch.tensor([2]), make_learner("ridge"), budget=1)
+    few = candidates._unexplained(pool.state())
+    monkeypatch.setattr(candidates, "_MANY", 50)
+    torch.testing.assert_close(candidates._unexplained(pool.state()), few, rtol=1e-3, atol=1e-6)
+    assert float(few.max()) > 0.01

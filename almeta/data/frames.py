@@ -14,6 +14,7 @@ from almeta.data.dataset import Dataset, Kind, as_float32
 from almeta.errors import AlmetaError, did_you_mean
 
 MANY = 20  # a column with more categories than this, and than half of the rows, identifies rows
+NO_LABEL = ("",)  # the class names of rows whose labels are not looked at
 ENOUGH = 20  # smallest number of rows in which a column cannot repeat the labels or count the rows by chance
 
 

@@ -10,12 +10,10 @@ import pandas as pd
 from almeta.data.catalogue import FILES
 from almeta.data.dataset import Dataset
 from almeta.data.folder import Images, read_images
-from almeta.data.frames import Features, Make, classes_of
+from almeta.data.frames import NO_LABEL, Features, Make, classes_of
 from almeta.data.reading import Columns, Table, read_table
 from almeta.data.table_file import features_maker
 from almeta.errors import AlmetaError
-
-NO_LABEL = ("",)  # the class names of `Own.dataset`
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ Not recognised are copies with columns removed, added, scaled or coded in anothe
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -60,6 +61,11 @@ def share_of_rows(one: list[str], other: list[str]) -> float:
     return max(shares)
 
 
+def seen_among(known: Mapping[str, list[str]], rows: list[str]) -> str | None:
+    """Return the name of the first of some sketches that has more than half of the rows of another, or None."""
+    return next((name for name, own in known.items() if share_of_rows(own, rows) > 0.5), None)
+
+
 def _share(one: set[str], other: set[str], size: int) -> float:
     """Return the share of the smaller set that is in the other, where both sketches are complete.
 
@@ -86,19 +92,19 @@ def _digests(dataset: Dataset) -> dict[str, np.ndarray]:
                 positions = np.nan_to_num(dataset.x[:, column], nan=-1).astype(np.int64)
                 values[:, place], significant[:, place] = (of[positions] for of in known[column])
             found, counts = np.unique(values[:, place], return_counts=True)
-            counted += _mixed(values[:, place] ^ _mixed(_mixed(found) ^ counts.astype(np.uint64)).sum(dtype=np.uint64))
+            counted += mixed(values[:, place] ^ mixed(mixed(found) ^ counts.astype(np.uint64)).sum(dtype=np.uint64))
             if len(found) > VALUES:
                 digits += np.where(significant[:, place] > 1, significant[:, place], 0)
-        plain += _mixed(values).sum(1, dtype=np.uint64)
-    return {"v": np.unique(_mixed(plain[digits >= DIGITS])), "c": np.unique(_mixed(counted))}
+        plain += mixed(values).sum(1, dtype=np.uint64)
+    return {"v": np.unique(mixed(plain[digits >= DIGITS])), "c": np.unique(mixed(counted))}
 
 
 def _of_pixels(x: np.ndarray) -> np.ndarray:
     """Return a digest of the bits of each image `[n]`: pixels have an order and are not rounded."""
-    weights = _mixed(np.arange(x.shape[1], dtype=np.uint64)) | np.uint64(1)
+    weights = mixed(np.arange(x.shape[1], dtype=np.uint64)) | np.uint64(1)
     step = max(1, BLOCK // x.shape[1])
     parts = [np.ascontiguousarray(x[begin : begin + step]).view(np.uint32) for begin in range(0, len(x), step)]
-    return _mixed(np.concatenate([(part * weights).sum(1, dtype=np.uint64) for part in parts]))
+    return mixed(np.concatenate([(part * weights).sum(1, dtype=np.uint64) for part in parts]))
 
 
 def _of_categories(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -134,9 +140,9 @@ def _of_numbers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(np.isnan(x), -1, signed).astype(np.uint64), digits
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Scatter numbers over all of uint64: the finaliser of SplitMix64 (G. L. Steele et al., OOPSLA 2014)."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+def mixed(values: np.ndarray) -> np.ndarray:
+    """Scatter numbers `[n]` over all of uint64: the finaliser of SplitMix64 (G. L. Steele et al., OOPSLA 2014)."""
+    bits = values + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

@@ -17,7 +17,7 @@ import torch
 
 from almeta.build import choose
 from almeta.data import Dataset, load_dataset
-from almeta.data.rows import share_of_rows, sketch
+from almeta.data.rows import seen_among, sketch
 from almeta.envs.pool import observed
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
@@ -103,10 +103,8 @@ class Sb3Policy:
     def on(self, dataset: Dataset) -> "Sb3Policy":
         """Return the policy; raise an AlmetaError if it was trained on the data set, under this or another name."""
         self.check(dataset.name)
-        rows = sketch(dataset)
-        for name, own in self.trained_on.items():
-            if share_of_rows(own, rows) > 0.5:
-                self._refuse(dataset.name, name)
+        if (seen := seen_among(self.trained_on, sketch(dataset))) is not None:
+            self._refuse(dataset.name, seen)
         return self
 
     def _refuse(self, dataset: str, seen: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from almeta.agents.agent import Agent
 from almeta.build import find_target
 from almeta.data import Dataset
-from almeta.data.rows import share_of_rows, sketch
+from almeta.data.rows import seen_among, sketch
 from almeta.data.suites import group_of
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.policies.published import load_published, read_card
@@ -92,7 +92,7 @@ class Member:
     def seen_rows(self, rows: list[str]) -> str | None:
         """Return the name of a data set of its training that has more than half of the rows of a sketch, or None."""
         known = self.content.get("rows", {})  # files of version 0.1 have none
-        return next((name for name, own in known.items() if share_of_rows(own.split(), rows) > 0.5), None)
+        return seen_among({name: own.split() for name, own in known.items()}, rows)
 
     def load(self, device: str | torch.device) -> Agent:
         """Load the agent onto a device."""

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from almeta.data.rows import mixed
+
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _WORDS = {"true": 1.0, "false": 0.0}  # as the cells of a column of true and false
 
@@ -21,9 +23,9 @@ def row_keys(frame: pd.DataFrame) -> np.ndarray:
     """
     digests = np.zeros(len(frame), np.uint64)
     for name, column in frame.items():
-        digests += _mixed(_cells(column) ^ _digest(f"column {name}"))
+        digests += mixed(_cells(column) ^ _digest(f"column {name}"))
     nth = pd.Series(digests).groupby(digests).cumcount().to_numpy(np.uint64)
-    return _mixed(digests + nth * _ODD)
+    return mixed(digests + nth * _ODD)
 
 
 def key_names(keys: np.ndarray) -> list[str]:
@@ -56,11 +58,3 @@ def _bits(numbers: np.ndarray) -> np.ndarray:
 
 def _digest(text: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
-
-
-def _mixed(bits: np.ndarray) -> np.ndarray:
-    """Return `[N]` uint64 in which each bit depends on all bits: SplitMix64 (Steele et al., OOPSLA 2014)."""
-    bits = bits + _ODD
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))

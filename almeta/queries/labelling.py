@@ -18,7 +18,7 @@ from almeta.policies import kind_of, load_policy, policy_names
 from almeta.pool import Pool, PoolState
 from almeta.queries.classifiers import ClassifierPool, is_fitted, is_scikit, take
 from almeta.queries.labels import read_labels
-from almeta.queries.reasons import reasons_for
+from almeta.queries.reasons import num_seen, reasons_for
 from almeta.queries.rows import read_rows
 from almeta.queries.stopping import Advice, LabelledPool, advise
 from almeta.seeding import make_generator
@@ -191,11 +191,7 @@ class Labelling:
         n = _whole("n", n)
         allowed = None if among is None else self._mask_of(among)
         state = self._state(self.pool, allowed)
-        left = int(state.available.sum())
-        if left < n:
-            what = f"only {left} rows have" if left else "no row is left that has"
-            warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=3)
-        number = min(n, left)
+        number = at_most(n, int(state.available.sum()))
         said: list[np.ndarray] = []
         if self._is_cold(state):
             rows, utilities = self._typical(state, number)
@@ -231,7 +227,7 @@ class Labelling:
         """
         state = pool.state()
         told = state.picks.shape[1]
-        spent = told - len(state.labels[state.labels >= 0].unique())
+        spent = told - num_seen(state)
         available = state.available if allowed is None else state.available & allowed
         return replace(state, available=available, spent=spent, budget=self._budget or max(BUDGET, spent + 1))
 
@@ -276,7 +272,7 @@ class Labelling:
     def _is_cold(self, state: PoolState) -> bool:
         """Return whether no classifier says anything about the rows yet, and the actor would go by it."""
         by_chance = getattr(self._actor, "name", None) == "random"
-        return not (by_chance or self._is_fixed or len(state.labels[state.labels >= 0].unique()) > 1)
+        return not (by_chance or self._is_fixed or num_seen(state) > 1)
 
     def _typical(self, state: PoolState, n: int) -> tuple[Tensor, Tensor]:
         """Return rows near the centres of the largest clusters without a label, and the sizes of these, `[n]` each.
@@ -298,6 +294,14 @@ class Labelling:
         turn = np.arange(len(order)) - np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
         best = order[np.lexsort((-size[number[order]], told[number[order]] + turn))][:n]
         return torch.as_tensor(best), torch.as_tensor(size[number[best]].astype(np.float32))
+
+
+def at_most(n: int, left: int) -> int:
+    """Return how many rows to ask for: `n`, or with a warning as many as are left."""
+    if left < n:
+        what = f"only {left} rows have" if left else "no row is left that has"
+        warnings.warn(f"{n} rows are asked for, but {what} no label", stacklevel=4)
+    return min(n, left)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -14,6 +14,11 @@ MOST = 2  # reasons a row
 BY_CHANCE = "drawn at random: such rows tell the accuracy without bias"
 
 
+def num_seen(state: PoolState) -> int:
+    """Return the number of classes that have labels in a single pool."""
+    return len(state.labels[state.labels >= 0].unique())
+
+
 def reasons_for(state: PoolState, rows: Tensor, classes: Sequence[Any]) -> list[str]:
     """Return why each of some rows is worth a label: at most `MOST` reasons each, the strongest first.
 
@@ -27,7 +32,7 @@ def reasons_for(state: PoolState, rows: Tensor, classes: Sequence[Any]) -> list[
     inputs = Candidates()
     numbers = dict(zip(inputs.candidate_names, inputs(state).candidates[0, rows].unbind(-1), strict=True))
     top = state.probabilities[0, rows].topk(2, dim=-1)
-    seen = len(state.labels[state.labels >= 0].unique())
+    seen = num_seen(state)
     found = []
     for i in range(len(rows)):
         strength = {"typical of a dense region": float(numbers["rank of density"][i])}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from almeta.data.cells import EPOCH
 from almeta.data.dataset import Dataset
-from almeta.data.frames import table_features
+from almeta.data.frames import NO_LABEL, Features, table_features
 from almeta.data.preparation import prepare
 from almeta.errors import AlmetaError
 
@@ -91,7 +91,7 @@ def _table(X: pd.DataFrame, y: np.ndarray | None, keep: Sequence[str]) -> Datase
         times += [name] if frame[name].dtype != cells.dtype else []
     labels = np.full(len(X), -1) if y is None else y
     found = table_features(frame.reset_index(drop=True), labels, "X", np.ones(len(X), bool), [*map(str, keep), *times])
-    return Dataset("X", found.x, **_unlabelled(len(X)), categories=found.categories, missing=found.missing)
+    return found.dataset("X", np.zeros(len(X), np.int64), NO_LABEL, "given")
 
 
 def _plain(cells: pd.Series) -> pd.Series:
@@ -133,8 +133,6 @@ def _array(X: Any) -> Dataset:
     missing = bool(np.isnan(rows).any())
     if missing and shape is not None:
         raise AlmetaError("X has images with NaN; fill them in, or leave these images out")
-    return Dataset(name="X", x=rows, **_unlabelled(len(rows)), image_shape=shape, missing=missing)
-
-
-def _unlabelled(num_rows: int) -> dict[str, Any]:
-    return {"y": np.zeros(num_rows, np.int64), "class_names": ("",), "source": "given"}
+    return Features(rows, missing=missing, image_shape=shape).dataset(
+        "X", np.zeros(len(rows), np.int64), NO_LABEL, "given"
+    )

@@ -19,6 +19,7 @@ from almeta.errors import AlmetaError, did_you_mean
 from almeta.files import write_atomically
 from almeta.queries import Labelling
 from almeta.queries.keys import key_names
+from almeta.queries.labelling import at_most
 from almeta.queries.reasons import BY_CHANCE
 from almeta.queries.store import CANNOT_TELL, RANDOM, USER, Answers, beside
 from almeta.runs.own import OwnConfig
@@ -207,10 +208,7 @@ def _ask(config: QueryConfig, labelling: Labelling) -> pd.DataFrame:
     """Return rows, their reasons and what chose them; a share of them is drawn at random."""
     is_open = labelling.pool.state().available[0].numpy().copy()
     left = int(is_open.sum())
-    number = min(config.n, left)
-    if number < config.n:
-        what = f"only {left} rows have" if left else "no row is left that has"
-        warnings.warn(f"{config.n} rows are asked for, but {what} no label", stacklevel=2)
+    number = at_most(config.n, left)
     rng = np.random.default_rng((config.seed, left))
     count = int(config.random_share * number + rng.random())  # on average the share, for small numbers, too
     rows, reasons = np.empty(0, np.int64), tuple[str, ...]()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry
-from almeta.learners.learner import Learner
+from almeta.learners.learner import Learner, Model
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class PoolState:
         prices: `[E, N]` float32, what asking for a row costs.
         budget: labels that may be asked for in the episode.
         spent: labels asked for so far, first labels not counted.
+        query_size: rows of the present query, those counted that are picked already; they are answered together.
         learner: how the classifier is fit, for strategies that fit some of their own.
+        model: the learner's latest fit, which gave `probabilities`.
         geometry: distances between the rows, kept from one query to the next.
     """
 
@@ -50,13 +52,25 @@ class PoolState:
     prices: Tensor
     budget: int
     spent: int
+    query_size: int
     learner: Learner
+    model: Model
     geometry: Geometry
 
     @property
     def action_mask(self) -> Tensor:
         """`[E, N]` bool, the rows that may be picked."""
         return self.available
+
+    @property
+    def pending(self) -> Tensor:
+        """`[E, K]` int64, the rows of the present query that are picked and not answered yet; -1 for none."""
+        return self.picks[:, self.answered :]
+
+    @property
+    def num_to_pick(self) -> int:
+        """How many rows of the present query are left to pick, at least 1."""
+        return max(1, self.query_size - self.pending.shape[1])
 
     def labelled_rows(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of the picks; weight 0 without a label."""
@@ -76,6 +90,7 @@ class Pool:
         prices: `[E, N]` float32, what asking for a row costs; None for nothing.
         budget: labels that will be asked for, which policies may look at; None for as many as empty the smallest pool.
         generator: draws for learners with chance in them.
+        query_size: rows that are picked before the oracle answers them together.
 
     Attributes:
         model: the fitted learner.
@@ -96,6 +111,7 @@ class Pool:
         prices: Tensor | None = None,
         budget: int | None = None,
         generator: torch.Generator | None = None,
+        query_size: int = 1,
     ) -> None:
         _check_tensor("x", x, torch.float32, ("E", "N", "D"))
         _check_tensor("exists", exists, torch.bool, x.shape[:2])
@@ -108,7 +124,7 @@ class Pool:
             raise AlmetaError(f"learner is {learner!r}; it must be a Learner: make one with make_learner(...)")
         self.x, self.exists, self.num_classes, self.learner = x, exists, num_classes, learner
         self.prices = torch.zeros(exists.shape, device=x.device) if prices is None else prices
-        self.generator = generator
+        self.generator, self.query_size = generator, query_size
         self.model: Any = None
         self._classes = int(num_classes.max())
         self._geometry = Geometry(x, exists)
@@ -136,8 +152,10 @@ class Pool:
             num_classes=self.num_classes,
             prices=self.prices,
             budget=self.budget,
-            spent=self._filled - self._first,
+            spent=(spent := self._filled - self._first),
+            query_size=min(self.query_size, max(1, self.budget - spent + self._filled - self._answered)),
             learner=self.learner,
+            model=self.model,
             geometry=self._geometry,
         )
 

@@ -39,7 +39,10 @@ class Spec:
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+    """Return lists as tuples, and what is named together with options, such as a strategy's base, as a spec."""
+    if isinstance(value, Mapping) and "name" in value:
+        return Spec.read(value)
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> str:

@@ -151,7 +151,8 @@ class PoolSimulation(Simulation):
         self.tasks = tasks = tasks.repeat(self.group)
         first = tasks.y.gather(1, tasks.first.clamp_min(0))  # what is known at the start is known for sure
         known = (tasks.x, tasks.exists, tasks.first, first, tasks.num_classes)
-        self.pool = Pool(*known, self.learner, prices=prices, budget=self.length, generator=self.generator)
+        given: dict[str, Any] = {"prices": prices, "budget": self.length, "query_size": self.options.query_size}
+        self.pool = Pool(*known, self.learner, generator=self.generator, **given)
         self.score, self._worth = self._scores()
         return self.state()
 

@@ -43,6 +43,7 @@ def same_pool(simulation):
         simulation.learner,
         prices=simulation.pool.prices,
         budget=simulation.length,
+        query_size=simulation.options.query_size,
     )
 
 
@@ -51,6 +52,8 @@ def assert_same(state, other):
         mine, theirs = getattr(state, field.name), getattr(other, field.name)
         if field.name == "geometry":
             assert torch.equal(mine.nearest_pick(state.picks), theirs.nearest_pick(other.picks))
+        elif field.name == "model":
+            assert torch.equal(mine.probabilities(state.x), theirs.probabilities(other.x))
         elif isinstance(mine, Tensor):
             assert torch.equal(mine, theirs), field.name
         else:

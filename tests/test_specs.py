@@ -13,6 +13,7 @@ TEXTS = {
     "a fraction": ({"name": "information_density", "beta": 0.5}, "information_density(beta=0.5)"),
     "options in their order": ({"b": 1, "name": "mine", "a": "x"}, "mine(b=1, a=x)"),
     "a list": ({"name": "mine", "sizes": [1, 2.0, [0.5, "a"]]}, "mine(sizes=[1, 2, [0.5, a]])"),
+    "another spec": ({"name": "mine", "base": {"name": "margin", "k": 2}, "beta": 1}, "mine(base=margin(k=2), beta=1)"),
     "truth and nothing": ({"name": "mine", "fast": True, "seed": None}, "mine(fast=True, seed=None)"),
 }
 

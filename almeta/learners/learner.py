@@ -16,6 +16,58 @@ class Model(Protocol):
         ...
 
 
+# What some models can do beside, and what strategies may ask of them.
+
+
+@runtime_checkable
+class Samples(Model, Protocol):
+    """A network whose dropout can stay on."""
+
+    def sample(self, x: Tensor, num_samples: int, generator: Rng = None) -> Tensor:
+        """Return class probabilities `[E, S, M, C]` float32 of rows `[E, M, D]` by S networks with units left out.
+
+        A sample is one network: it leaves out the same units for all rows, and in all calls with generators of the same
+        state, however the rows are split over the calls.
+        """
+        ...
+
+
+@runtime_checkable
+class Embeds(Model, Protocol):
+    """A model that ends in a softmax of linear functions."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return what the last linear layer reads, `[E, M, H]` float32, of rows `[E, M, D]`; no dropout."""
+        ...
+
+
+@runtime_checkable
+class HasGradients(Model, Protocol):
+    """A model that was trained by gradients of the cross-entropy."""
+
+    def gradient_lengths(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32: the length of the loss's gradient by all parameters if a row had each label."""
+        ...
+
+
+@runtime_checkable
+class EmbedsWords(Model, Protocol):
+    """A model of texts that looks words up in an embedding."""
+
+    def word_gradient_lengths(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32: for each label, the longest gradient by the embedding of a word of the row."""
+        ...
+
+
+# How messages name what a model lacks.
+ABILITIES: dict[type, str] = {
+    Samples: "dropout, which it can leave on",
+    Embeds: "a last linear layer",
+    HasGradients: "gradients of its loss",
+    EmbedsWords: "an embedding of words",
+}
+
+
 @runtime_checkable
 class Learner(Protocol):
     """The settings of a fit. A learner holds no data, so that one learner serves any number of pools."""

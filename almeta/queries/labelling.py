@@ -170,11 +170,12 @@ class Labelling:
         """Return the `n` rows to label next, the best first.
 
         After each pick the learner is refit as if the row had the label that it predicts, so that the next picks
-        differ (the "believer" of Ginsbourger, Le Riche & Carraro, 2010). With a fitted classifier, which stays as it
+        differ (the "believer" of Ginsbourger, Le Riche & Carraro, 2010), unless the strategy takes care of that by
+        itself. With a fitted classifier, which stays as it
         is, the best row of each of `n` clusters of rows of high utility is chosen.
 
         While fewer than two classes have labels no classifier says anything: the rows at the centres of clusters
-        without a label are chosen, except by "random".
+        without a label are chosen, except by strategies that do not go by the learner, such as "random".
 
         Args:
             n: number of rows.
@@ -235,14 +236,15 @@ class Labelling:
         """Return the rows that the actor picks, and their utilities, `[n]` each; add those of all rows to `said`."""
         pool, looked_at = self._looked_at(n, allowed)
         allowed = None if allowed is None else allowed[:, looked_at]
+        spreads = getattr(self._actor, "spreads", False)
         rows, utilities = [], []
         for pick in range(n):
-            state = self._state(pool, allowed)
+            state = replace(self._state(pool, allowed), query_size=n)
             outputs, self._memory = self._actor.step(state, self._memory)
             if said is not None:
                 everywhere = torch.full(self.pool.exists[0].shape, -torch.inf)
                 said.append(everywhere.index_copy_(0, looked_at, outputs.utilities[0]).numpy())
-            if self._is_fixed and n > 1:
+            if self._is_fixed and n > 1 and not spreads:
                 chosen = _apart(state, outputs.utilities[0], n)
                 return looked_at[chosen], outputs.utilities[0, chosen]
             row = best_action(outputs.utilities, state.available, self._generator)
@@ -250,7 +252,7 @@ class Labelling:
             utilities.append(outputs.utilities[0, row])
             if pick + 1 < n:
                 pool = pool.copy() if pick == 0 else pool
-                pool.tell(row, state.probabilities[0, row].argmax(-1))
+                pool.pick(row) if spreads else pool.tell(row, state.probabilities[0, row].argmax(-1))
         return torch.cat(rows or [torch.empty(0, dtype=torch.int64)]), torch.cat(utilities or [torch.empty(0)])
 
     def _looked_at(self, n: int, allowed: Tensor | None) -> tuple[Pool, Tensor]:
@@ -271,8 +273,8 @@ class Labelling:
 
     def _is_cold(self, state: PoolState) -> bool:
         """Return whether no classifier says anything about the rows yet, and the actor would go by it."""
-        by_chance = getattr(self._actor, "name", None) == "random"
-        return not (by_chance or self._is_fixed or num_seen(state) > 1)
+        blind = not getattr(self._actor, "uses_learner", True)
+        return not (blind or self._is_fixed or num_seen(state) > 1)
 
     def _typical(self, state: PoolState, n: int) -> tuple[Tensor, Tensor]:
         """Return rows near the centres of the largest clusters without a label, and the sizes of these, `[n]` each.

@@ -12,10 +12,11 @@ from almeta.errors import AlmetaError
 from almeta.registry import Table, trust
 from almeta.specs import Spec
 from almeta.strategies.actor import Actor, Memory, Outputs
-from almeta.strategies.strategy import PoolStrategy
+from almeta.strategies.strategy import BatchStrategy, PoolStrategy
 
 __all__ = [
     "Actor",
+    "BatchStrategy",
     "Memory",
     "Outputs",
     "PoolStrategy",

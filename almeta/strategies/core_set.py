@@ -14,6 +14,8 @@ class CoreSet(PoolStrategy):
     """
 
     name = "core_set"
+    uses_learner = False
+    spreads = True
 
     def score(self, state: PoolState) -> Tensor:
         distance = state.geometry.nearest_pick(state.picks)

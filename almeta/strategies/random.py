@@ -11,6 +11,7 @@ class Random(PoolStrategy):
     """Ask for a row drawn at random."""
 
     name = "random"
+    uses_learner = False
 
     def score(self, state: PoolState) -> Tensor:
         return torch.rand(state.exists.shape, generator=self.generator, device=state.x.device)

@@ -1,4 +1,4 @@
-"""The base class of hand-made strategies for pools."""
+"""The base classes of hand-made strategies for pools."""
 
 import functools
 from typing import ClassVar
@@ -6,6 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from almeta.errors import AlmetaError
+from almeta.learners.learner import ABILITIES
 from almeta.pool import PoolState
 from almeta.seeding import make_generator
 from almeta.strategies.actor import Memory, Outputs
@@ -17,11 +19,21 @@ class PoolStrategy:
     A strategy is a subclass in a file of `almeta/strategies`. It needs `name`, which tables and commands use, and
     `score`; its options are the annotated arguments of its `__init__`. A rule with chance draws from `generator`.
 
+    Before there is any label, all classes are equally likely: who goes by the learner's opinion alone finds all rows
+    alike, so that the first pick is drawn at random.
+
     Attributes:
+        needs: what the fitted learner must be able to do, such as `almeta.learners.learner.Samples`.
+        uses_learner: whether it goes by the learner's opinion, of which there is none before the first labels.
+        spreads: whether the picks of a query differ without answers between them, because they take those into account
+            that wait for their answer.
         packages: distributions that it leaves its choice to; stored results depend on their versions.
     """
 
     name: ClassVar[str]
+    needs: ClassVar[tuple[type, ...]] = ()
+    uses_learner: ClassVar[bool] = True
+    spreads: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
 
     @functools.cached_property
@@ -33,9 +45,58 @@ class PoolStrategy:
         return ()
 
     def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
-        """Return utilities `[E, N]` float32: higher is better, `-inf` for rows that are not available."""
+        """Return utilities `[E, N]` float32: higher is better, `-inf` for rows that are not available.
+
+        Raises:
+            AlmetaError: if the learner cannot do what the strategy needs.
+        """
+        self.check(state)
         return Outputs(self.score(state).masked_fill(~state.available, -torch.inf)), memory
+
+    def check(self, state: PoolState) -> None:
+        """Raise AlmetaError if the learner cannot do what the strategy needs."""
+        for ability in self.needs:
+            if not isinstance(state.model, ability):
+                raise AlmetaError(
+                    f"strategy {self.name} needs a learner with {ABILITIES[ability]}; {type(state.learner).__name__} "
+                    f"has none: choose another learner, such as {_EXAMPLES[ability.__name__]}"
+                )
 
     def score(self, state: PoolState) -> Tensor:
         """Return finite scores of all rows, `[E, N]` float32; those of rows that are not available are ignored."""
+        raise NotImplementedError
+
+
+_EXAMPLES = {
+    "Samples": "mlp or cnn",
+    "Embeds": "logistic_regression or mlp",
+    "HasGradients": "logistic_regression or mlp",
+    "EmbedsWords": "text",
+}
+
+
+class BatchStrategy(PoolStrategy):
+    """A strategy that chooses all rows of a query at once, before the first of them is picked.
+
+    It needs `select` in place of `score`. Its memory is the rows chosen, `[E, K]`. The utility of a chosen row is
+    the higher the earlier it is to be picked; rows that are not chosen have 0.
+    """
+
+    spreads: ClassVar[bool] = True
+
+    def initial(self, num_envs: int) -> Memory:
+        return (torch.empty(num_envs, 0, dtype=torch.int64),)
+
+    def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
+        self.check(state)
+        (chosen,) = memory
+        if not state.pending.shape[1] or not chosen.shape[1]:
+            chosen = self.select(state, state.num_to_pick)
+        places = torch.arange(chosen.shape[1], 0, -1, dtype=torch.float32, device=chosen.device)
+        utilities = torch.zeros(state.exists.shape, device=chosen.device)
+        utilities.scatter_reduce_(1, chosen.clamp_min(0), places.where(chosen >= 0, 0.0), "amax")
+        return Outputs(utilities.masked_fill(~state.available, -torch.inf)), (chosen,)
+
+    def select(self, state: PoolState, size: int) -> Tensor:
+        """Return `size` different rows that may be picked, `[E, size]` int64, the first to pick first; -1 for none."""
         raise NotImplementedError

@@ -88,7 +88,7 @@ class PoolTaskOptions:
         max_test: largest number of test rows M; None for no limit; of no effect on fixed test rows.
         first: choice of the rows that are labelled at the start: `num_first` "per_class", or `num_first` at "random",
             where the last is exchanged if all are of one class.
-        num_first: number of labels at the start, for each class or in all.
+        num_first: number of labels at the start, for each class or in all; 0 for none.
         max_classes: largest number of classes of a task, drawn anew for each task; None for no limit.
         max_features: largest number of columns of the prepared table, drawn likewise; None for no limit.
         scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
@@ -103,7 +103,7 @@ class PoolTaskOptions:
     test_share: Annotated[float, Within(above=0, high=1)] = 0.4
     max_test: Count | None = 300
     first: First = "per_class"
-    num_first: Count = 1
+    num_first: Annotated[int, Within(0)] = 1
     max_classes: Annotated[int, Within(2)] | None = None
     max_features: Count | None = None
     scale: Scale = "standard"

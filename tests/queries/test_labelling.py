@@ -91,10 +91,12 @@ def test_no_label_at_all_gives_the_middle_of_each_cluster():
     centres = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
     random = np.random.default_rng(0)
     X = np.repeat(centres, 25, 0) + random.normal(size=(100, 2)) * 0.5
-    for by in ("transfer", "margin", "core_set"):
+    for by in ("transfer", "margin", "entropy"):
         rows = almeta.query(X, None, n=4, by=by)
         assert sorted(row // 25 for row in rows.tolist()) == [0, 1, 2, 3]
         assert np.linalg.norm(X[rows] - centres[rows // 25], axis=1).max() < 0.5
+    # A strategy that needs no learner's opinion goes its own way.
+    assert sorted(row // 25 for row in almeta.query(X, None, n=4, by="core_set").tolist()) == [0, 1, 2, 3]
     assert len(set(almeta.query(X, None, n=100).tolist())) == 100
 
 

@@ -1,7 +1,7 @@
 """Small pools as strategies see them, and beside them the labels that they must not see."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,10 @@ from almeta.strategies import Actor
 
 
 class Prototypes:
-    """A learner in a few lines: softmax of how near a row is to each class's mean, and of how large the class is."""
+    """A learner in a few lines: softmax of how near a row is to each class's mean, and of how large the class is.
+
+    It can do all that a strategy may need, and nothing of it depends on rows, columns or classes that pad.
+    """
 
     def fit(self, x, y, weight, num_classes, start=None, generator=None):
         mass = torch.nn.functional.one_hot(y, num_classes) * weight[..., None]  # [E, L, C]
@@ -29,8 +32,31 @@ class FittedPrototypes:
     bias: Tensor
 
     def probabilities(self, x):
-        squares = (x[:, :, None] - self.means[:, None]).square().sum(-1)
-        return (self.bias[:, None] - squares / 2).softmax(-1)
+        return self._logits(x).softmax(-1)
+
+    def sample(self, x, num_samples, generator=None):
+        """Networks that differ by how much they like each class."""
+        drawn = torch.randn(len(x), num_samples, 1, 1, generator=generator, device=x.device)
+        classes = torch.arange(1, self.bias.shape[1] + 1, device=x.device)
+        return (self._logits(x)[:, None] + 2 * drawn * (5 * classes).sin()).softmax(-1)
+
+    def embed(self, x):
+        """The softmax is one of linear functions of the features, as all rows have the same square."""
+        return x
+
+    def gradient_lengths(self, x):
+        return self._errors(x) * (1 + x.square().sum(-1, keepdim=True)).sqrt()
+
+    def word_gradient_lengths(self, x):
+        return self._errors(x) * (1 + x.abs().amax(-1, keepdim=True))
+
+    def _logits(self, x):
+        return self.bias[:, None] - (x[:, :, None] - self.means[:, None]).square().sum(-1) / 2
+
+    def _errors(self, x):
+        """The lengths of p - e_c, `[E, M, C]`."""
+        p = self.probabilities(x)
+        return (p.square().sum(-1, keepdim=True) + 1 - 2 * p).clamp_min(0).sqrt()
 
 
 @dataclass(frozen=True)
@@ -77,7 +103,7 @@ class Pools:
             key: value[pool : pool + 1] for key, value in vars(self.state).items() if isinstance(value, Tensor)
         }
         geometry = Geometry(part["x"], part["exists"])
-        return Pools(replace(self.state, **part, geometry=geometry), self.y[pool : pool + 1])
+        return Pools(refit(replace(self.state, **part, geometry=geometry)), self.y[pool : pool + 1])
 
 
 def make_pools(sizes=(14, 11), columns=(3, 2), classes=(3, 2), labelled=(4, 3), seed=0, more=(0, 0, 0)):
@@ -118,16 +144,18 @@ def lay_out(x, y, exists, num_classes, picks, most):
         prices=torch.zeros(y.shape),
         budget=x.shape[1],
         spent=0,
+        query_size=1,
         learner=Prototypes(),
+        model=cast(Any, None),  # `refit` brings it
         geometry=Geometry(x, exists),
     )
     return Pools(refit(state), y)
 
 
-def refit(state):
+def refit(state: PoolState) -> PoolState:
     """The state after the picks were answered."""
     model = state.learner.fit(*state.labelled_rows(), num_classes=state.probabilities.shape[-1])
-    return replace(state, probabilities=model.probabilities(state.x), answered=state.picks.shape[1])
+    return replace(state, model=model, probabilities=model.probabilities(state.x), answered=state.picks.shape[1])
 
 
 def utilities_of(actor: Actor[PoolState], state: PoolState) -> Tensor:

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def utilities(name, pools, seed=0):
 
 def choose(name, pools, seed=0):
     return best_action(utilities(name, pools, seed), pools.state.available, make_generator(seed, "ties"))
+
+
+def options_of(strategy):
+    return {key: value for key, value in vars(strategy).items() if key != "generator" and not key.startswith("_")}
 
 
 def assert_alike(first, second):
@@ -79,12 +84,12 @@ def test_the_state_is_left_as_it_was(name):
     pools = make_pools()
     before = {key: deepcopy(value) for key, value in vars(pools.state).items() if isinstance(value, Tensor)}
     strategy = make_strategy(name)
-    options = deepcopy(vars(strategy))
+    options = deepcopy(options_of(strategy))
     utilities_of(strategy, pools.state)
     for key, value in before.items():
         assert torch.equal(getattr(pools.state, key), value), key
     assert pools.state.geometry.x is pools.state.x
-    assert {key: value for key, value in vars(strategy).items() if key != "generator"} == options
+    assert options_of(strategy) == options
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,15 +105,48 @@ def test_several_picks_without_an_answer_are_different_rows(name):
         assert max(rows) < size
 
 
+@pytest.mark.parametrize("query_size", [3, 50])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_picks_of_a_query_are_different_rows(name, query_size):
+    """Also where the pools are smaller than the query."""
+    pools = make_pools(sizes=(9, 9), labelled=(3, 3))
+    pools = replace(pools, state=replace(pools.state, query_size=query_size))
+    generator = make_generator(0, "test")
+    strategy = make_strategy(name, generator)
+    memory = strategy.initial(2)
+    for _ in range(min(query_size, 6)):
+        outputs, memory = strategy.step(pools.state, memory)
+        assert torch.equal(outputs.utilities.isfinite(), pools.state.available)
+        pools = pools.pick(best_action(outputs.utilities, pools.state.available, generator))
+    for picks in pools.state.picks.tolist():
+        assert len(set(picks)) == len(picks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_new_tensors_lie_on_the_device_of_the_state(name):
+    """What is made without naming a device lands on one here that holds no numbers, and does not mix with others."""
+    pools = make_pools()
+    expected = utilities(name, pools)
+    with torch.device("meta"):
+        torch.testing.assert_close(utilities(name, make_again(pools)), expected)
+
+
+def make_again(pools):
+    """The same pools, of whose distances nothing is known yet."""
+    with torch.device("cpu"):
+        return pools.rearranged(torch.arange(pools.state.x.shape[1]))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_pool_can_be_exhausted(name):
     pools = make_pools(sizes=(9, 9), labelled=(1, 1))
     generator = make_generator(0, "test")
     strategy = make_strategy(name, generator)
+    memory = strategy.initial(2)
     while pools.state.available.any():
         for _ in range(2):
-            scores = utilities_of(strategy, pools.state)
-            pools = pools.pick(best_action(scores, pools.state.available, generator))
+            outputs, memory = strategy.step(pools.state, memory)
+            pools = pools.pick(best_action(outputs.utilities, pools.state.available, generator))
         pools = pools.answer()
     assert pools.state.picks.sort(1).values.tolist() == [list(range(9))] * 2
     assert torch.equal(pools.state.labels, pools.y)

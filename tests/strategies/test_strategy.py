@@ -1,14 +1,18 @@
 """What strategies of pools share, their specs, and how people add their own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import almeta
 from almeta.checks import Weight
 from almeta.errors import AlmetaError
+from almeta.learners import Ridge
+from almeta.learners.learner import Samples
 from almeta.seeding import make_generator
 from almeta.specs import Spec
-from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
+from almeta.strategies import BatchStrategy, PoolStrategy, make_strategy, strategy_class, strategy_names
 from almeta.strategies.density import InformationDensity
 from almeta.strategies.uncertainty import Margin
 from tests.strategies.pools import make_pools, utilities_of
@@ -48,6 +52,51 @@ def test_who_is_given_no_generator_has_one_of_a_fixed_seed():
     given = utilities_of(make_strategy("random", make_generator(5, "test")), state)
     assert not torch.equal(first, given)
     assert torch.equal(given, utilities_of(make_strategy("random", generator=make_generator(5, "test")), state))
+
+
+class Sampled(PoolStrategy):
+    """One that needs dropout."""
+
+    name = "sampled"
+    needs = (Samples,)
+
+    def score(self, state):
+        return state.model.sample(state.x, 3, self.generator).amax((1, 3))
+
+
+def test_a_learner_that_cannot_do_what_is_needed_is_refused():
+    state = make_pools().state
+    assert utilities_of(Sampled(), state).isfinite().any()
+    learner = Ridge()
+    model = learner.fit(*state.labelled_rows(), num_classes=3)
+    message = "strategy sampled needs a learner with dropout, which it can leave on; Ridge has none: choose .* mlp"
+    with pytest.raises(AlmetaError, match=message):
+        utilities_of(Sampled(), replace(state, learner=learner, model=model))
+
+
+class Farthest(BatchStrategy):
+    """One that chooses the rows of a query by their first feature."""
+
+    name = "farthest"
+
+    def select(self, state, size):
+        return state.x[..., 0].masked_fill(~state.available, -torch.inf).topk(size).indices
+
+
+def test_a_batch_is_chosen_once_and_picked_in_its_order():
+    pools = make_pools(labelled=(0, 0))
+    pools = replace(pools, state=replace(pools.state, query_size=3))
+    expected = Farthest().select(pools.state, 3)
+    strategy, memory = Farthest(), Farthest().initial(2)
+    for pick in range(3):
+        outputs, memory = strategy.step(pools.state, memory)
+        assert torch.equal(outputs.utilities.argmax(1), expected[:, pick])
+        assert outputs.utilities.amax() == 3 - pick
+        pools.state.x[:] = 0  # later looks do not count
+        pools = pools.pick(expected[:, pick])
+    pools = pools.answer()
+    later, memory = strategy.step(pools.state, memory)
+    assert (later.utilities[pools.state.available] <= 3).all() and not torch.equal(memory[0], expected)
 
 
 # --- made from specs ---

@@ -179,6 +179,12 @@ def test_a_class_of_one_row_is_in_pool_or_test():
 # --- first labels ---
 
 
+@pytest.mark.parametrize("first", ["per_class", "random"])
+def test_no_first_labels_at_all(first):
+    tasks = sampler(first=first, num_first=0).draw_seeded(range(3))
+    assert tasks.first.shape == (3, 0) and tasks.max_budget == tasks.exists.sum(1).min()
+
+
 @pytest.mark.parametrize("num_first", [1, 3])
 def test_so_many_first_labels_per_class(num_first):
     tasks = sampler(num_first=num_first).draw_seeded(range(20))
@@ -346,7 +352,7 @@ def test_features_of_the_pool_are_scaled():
         ({"first": "all"}, "env.first is 'all'; it must be 'per_class' or 'random'"),
         ({"pool_size": 0}, "env.pool_size is 0; it must be a whole number of at least 1 or null"),
         ({"max_test": 0}, "env.max_test is 0; .* at least 1 or null"),
-        ({"num_first": 0}, "env.num_first is 0; it must be a whole number of at least 1"),
+        ({"num_first": -1}, "env.num_first is -1; it must be a whole number of at least 0"),
         ({"max_features": 0}, "env.max_features is 0; .* at least 1 or null"),
         ({"max_classes": 1}, "env.max_classes is 1; it must be a whole number of at least 2 or null"),
         ({"synthetic": 1.5}, "env.synthetic is 1.5; it must be a number from 0 to 1"),

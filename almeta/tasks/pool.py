@@ -17,7 +17,7 @@ from almeta.checks import Count, Share, Within, check_arguments
 from almeta.data.dataset import Dataset
 from almeta.data.preparation import Scale, prepare
 from almeta.data.synthetic import draw_synthetic
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, did_you_mean
 
 First = Literal["per_class", "random"]
 
@@ -89,6 +89,7 @@ class PoolTaskOptions:
         first: choice of the rows that are labelled at the start: `num_first` "per_class", or `num_first` at "random",
             where the last is exchanged if all are of one class.
         num_first: number of labels at the start, for each class or in all; 0 for none.
+        classes: names of the classes to which every data set is limited, such as ["3", "8", "9"]; None for all.
         max_classes: largest number of classes of a task, drawn anew for each task; None for no limit.
         max_features: largest number of columns of the prepared table, drawn likewise; None for no limit.
         scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
@@ -104,6 +105,7 @@ class PoolTaskOptions:
     max_test: Count | None = 300
     first: First = "per_class"
     num_first: Annotated[int, Within(0)] = 1
+    classes: Sequence[str | int] | None = None
     max_classes: Annotated[int, Within(2)] | None = None
     max_features: Count | None = None
     scale: Scale = "standard"
@@ -144,8 +146,18 @@ class PoolSampler:
         for dataset in self.datasets:
             self._check_dataset(dataset)
 
+    def _classes(self, dataset: Dataset) -> np.ndarray:
+        """Return the numbers of the classes that tasks may have."""
+        if self.options.classes is None:
+            return np.arange(dataset.num_classes)
+        names = list(map(str, self.options.classes))  # a command line turns digits into numbers
+        for name in names:
+            if name not in dataset.class_names:
+                raise AlmetaError(did_you_mean(name, dataset.class_names, f"class of data set {dataset.name}"))
+        return np.flatnonzero([name in names for name in dataset.class_names])
+
     def _check_dataset(self, dataset: Dataset) -> None:
-        counts = _counts(dataset)
+        counts = self._counts(dataset)
         classes = int((counts > 0).sum())
         if classes < 2:
             raise AlmetaError(
@@ -188,7 +200,10 @@ class PoolSampler:
     def _shapes(self) -> list[tuple[int, int | None, int]]:
         """Rows, fixed test rows and columns of the data sets; of synthetic ones, whose columns vary, one column."""
         synthetic = [(self._synthetic_rows, None, 1)] if self.options.synthetic > 0 else []
-        own = [(len(dataset.pool_rows), _fixed(dataset), dataset.x.shape[1]) for dataset in self.datasets]
+        own = [
+            (int(self._counts(dataset).sum()), _fixed(dataset, self._classes(dataset)), dataset.x.shape[1])
+            for dataset in self.datasets
+        ]
         return [*own, *synthetic]
 
     @property
@@ -244,16 +259,22 @@ class PoolSampler:
 
     def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return row numbers and labels of the classes of a task: all, or `max_classes` drawn at random."""
-        if self.options.max_classes is None or dataset.num_classes <= self.options.max_classes:
-            return np.arange(len(dataset)), dataset.y
+        allowed = self._classes(dataset)
+        if self.options.max_classes is None or len(allowed) <= self.options.max_classes:
+            return dataset.rows_of(allowed)
         # Drawn by their number of rows: classes with a few rows would leave nothing to learn; some may have none.
-        counts = _counts(dataset)
+        counts = self._counts(dataset)
         number = min(self.options.max_classes, int(np.count_nonzero(counts)))
         kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
         pool, test = self._sizes(int(counts[kept].sum()), _fixed(dataset, kept))
         if pool < self._needed or test < 1:
             kept = np.argsort(-counts, kind="stable")[:number]
         return dataset.rows_of(kept)
+
+    def _counts(self, dataset: Dataset) -> np.ndarray:
+        """Return the rows of each class `[C]` that are no fixed test rows; 0 for classes that no task has."""
+        counts = np.bincount(dataset.y[dataset.pool_rows], minlength=dataset.num_classes)
+        return counts * np.isin(np.arange(len(counts)), self._classes(dataset))
 
     def _first_labels(self, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         order = rng.permutation(len(y))
@@ -262,11 +283,6 @@ class PoolSampler:
         if self.options.num_first > 1:
             _bring_two_classes(order, y, self.options.num_first)
         return order[: self.options.num_first]
-
-
-def _counts(dataset: Dataset) -> np.ndarray:
-    """Return the rows of each class `[C]` that are no fixed test rows."""
-    return np.bincount(dataset.y[dataset.pool_rows], minlength=dataset.num_classes)
 
 
 def _fixed(dataset: Dataset, classes: np.ndarray | None = None) -> int | None:

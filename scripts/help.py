@@ -36,7 +36,7 @@ def help_text(command: str, program: str, purpose: str) -> str:
     page = [f"{program} KEY=VALUE ...", "", purpose.strip(), "", "Choices (--cfg job shows the keys of those chosen):"]
     sentences = {key.partition("=")[0]: sentence for key, sentence in knobs}
     for group, chosen in groups.items():
-        choices = sorted(path.relative_to(_CONF / group).with_suffix("").as_posix() for path in _yamls(group))
+        choices = [choice for choice in _choices(group) if group != "experiment" or is_preset_of(command, choice)]
         page += _columns(f"{group}={chosen}", f"{sentences.get(group, '')} One of {', '.join(choices)}.".strip(), width)
     for key, sentence in [("", "keys"), *knobs]:
         if not key:
@@ -56,8 +56,15 @@ def _groups(command: str) -> dict[str, str]:
     return {group: "null" if choice is None else choice for group, choice in pairs if not group.startswith("override")}
 
 
-def _yamls(group: str) -> list[Path]:
-    return list((_CONF / group).rglob("*.yaml"))
+def _choices(group: str) -> list[str]:
+    return sorted(
+        path.relative_to(_CONF / group).with_suffix("").as_posix() for path in (_CONF / group).rglob("*.yaml")
+    )
+
+
+def is_preset_of(command: str, preset: str) -> bool:
+    """Return whether a preset of conf/experiment is for a command: exercises are benchmarks, the others are trained."""
+    return preset.startswith("exercise/") == (command == "benchmark")
 
 
 def _knobs(path: Path) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,8 @@ from hydra.core.override_parser.types import Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
 from almeta import conf
+from almeta.errors import AlmetaError
+from almeta.scripts.help import is_preset_of
 
 # Keys whose value is a name or a path, a list of them, or a list of names with options; and choices of whole presets.
 _TEXTS = ("answers", "data", "labels", "out", "policy", "resume", "store", "hydra.run.dir", "hydra.sweep.dir")
@@ -48,6 +50,16 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
         else:
             read.append(argument)
     return read
+
+
+def check_preset(command: str, arguments: Iterable[str]) -> None:
+    """Raise AlmetaError for a preset of conf/experiment that is for another command."""
+    for argument in arguments:
+        _, key, preset = _cut(argument)
+        shipped = (Path(str(conf.__file__)).parent / "experiment" / f"{preset}.yaml").is_file()
+        if key == "experiment" and shipped and not is_preset_of(command, preset):
+            other = "benchmark" if is_preset_of("benchmark", preset) else "train"
+            raise AlmetaError(f"experiment={preset} is not for {command}; python scripts/{other}.py {argument}")
 
 
 def literal(text: str) -> str:

@@ -14,7 +14,7 @@ from almeta.evaluation.comparison import Comparison, compare
 from almeta.evaluation.curves import Area, Curves, check_curves, curve_areas, split_curves
 from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
 from almeta.evaluation.report import Report, Table
-from almeta.evaluation.verdict import count_text, p_text, shorten, verdict
+from almeta.evaluation.verdict import Question, count_text, p_text, shorten, verdict
 
 AREAS = {"mean": "the mean score along the curve", "trapezoid": "the area under the curve over its width"}
 
@@ -27,6 +27,7 @@ def pool_report(
     measure: str = "accuracy",
     config: dict[str, Any] | None = None,
     title: str | None = None,
+    question: Question | None = None,
 ) -> Report:
     """Judge strategies by their learning curves.
 
@@ -41,6 +42,7 @@ def pool_report(
         measure: name of the score.
         config: plain values that the report shows.
         title: of the report; None counts strategies, data sets and repeats.
+        question: answered in the last sentence; None for none.
 
     Returns:
         The report. Its `summary` holds `measure`, `area`, `datasets` (by name, with `repeats` and `budget`), `unit`
@@ -55,6 +57,7 @@ def pool_report(
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
     sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
+    sentences += [] if question is None else [question.answer(comparison)]
     numbers, tests = comparison.summary(), comparison.tests()
     summary = {
         "measure": measure,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smallest_p_value
+from almeta.evaluation.statistics import mean_interval
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -170,3 +176,46 @@ def _where(comparison: Comparison) -> str:
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a benchmark is to tell.
+
+    Args:
+        text: the question.
+        pairs: of strategies; the gain of the first over the second is told.
+
+    Raises:
+        AlmetaError: for a pair that is none.
+    """
+
+    text: str
+    pairs: Sequence[Sequence[str]]
+
+    def __post_init__(self) -> None:
+        for pair in self.pairs:
+            if len(pair) != 2:
+                raise AlmetaError(f"question.pairs has {list(pair)}; each must name two strategies")
+
+    def check(self, strategies: Sequence[str]) -> None:
+        """Raise AlmetaError if a strategy is not among those that play."""
+        for name in itertools.chain.from_iterable(self.pairs):
+            if name not in strategies:
+                raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
+
+    def answer(self, comparison: Comparison) -> str:
+        """Return the question and its answer in one line, from the paired repeats of these data sets alone."""
+        return f"{self.text} {'; '.join(_gain(comparison, *pair) for pair in self.pairs)}."
+
+
+def _gain(comparison: Comparison, first: str, second: str) -> str:
+    """Return "margin over random 1.20 points (0.30 to 2.10, clear)", the interval over repeats."""
+    # Data sets are averaged in each repeat: the interval is about these data sets and speaks of no others.
+    gains = (comparison.areas[first] - comparison.areas[second]).dropna().groupby("repeat").mean()
+    estimate = mean_interval(gains.tolist())
+    said = f"{first} over {second} {points(estimate.mean)} points"
+    if estimate.half_width is None:
+        return f"{said} (a single repeat has no interval)"
+    low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
+    return f"{said} ({points(low)} to {points(high)}, {'clear' if low > 0 or high < 0 else 'not clear'})"

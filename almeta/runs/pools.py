@@ -23,6 +23,7 @@ from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.evaluation.training_report import gain_over_training
+from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.inputs import Candidates, PoolInputs
 from almeta.learners import make_learner
@@ -242,6 +243,7 @@ def compare(
     *,
     reference: str = REFERENCE,
     area: Area = "mean",
+    question: Question | None = None,
     **running: Any,
 ) -> Report:
     """Play all cells that are missing in `cells.sqlite` of a folder, and return the report of a benchmark.
@@ -254,11 +256,12 @@ def compare(
         config: plain values that the report shows.
         reference: the strategy that others are compared with beside random.
         area: see `curve_areas`.
+        question: what the report is to tell; None for nothing beside its verdict.
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
     """
     progress = Progress("benchmark", unit="cell")
     curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, say=print, **running)
-    return pool_report(curves, reference, area=area, measure=setting.env.score, config=config)
+    return pool_report(curves, reference, area=area, measure=setting.env.score, config=config, question=question)
 
 
 def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
@@ -292,6 +295,8 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     contenders: list[Contender] = [*strategies, *chosen_policies(config.policies, set(map(str, strategies)))]
     learners = [Spec.read(learner, "learner") for learner in config.learners]
     contenders += [WithLearner(contender, learner) for learner in learners for contender in list(contenders)]
+    if question := Question(**config.question) if config.question else None:
+        question.check(list(map(str, contenders)))
     setting = Setting(
         env=build(config.env, "env"),
         learner=build(config.learner, "learner"),
@@ -301,7 +306,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         **_computing(config),
     )
     others = {key: getattr(config, key) for key in ("reference", "area", "jobs", "backend", "backend_options")}
-    report = compare(datasets, contenders, setting, folder, config.plain(), **others)
+    report = compare(datasets, contenders, setting, folder, config.plain(), question=question, **others)
     publish(report, folder, Console(), report.summary)
     return dict(report.summary)
 

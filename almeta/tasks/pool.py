@@ -89,7 +89,7 @@ class PoolTaskOptions:
         first: choice of the rows that are labelled at the start: `num_first` "per_class", or `num_first` at "random",
             where the last is exchanged if all are of one class.
         num_first: number of labels at the start, for each class or in all; 0 for none.
-        classes: names of the classes to which every data set is limited, such as ["3", "8", "9"]; None for all.
+        only_classes: names of the classes to which every data set is limited, such as ["3", "8", "9"]; None for all.
         max_classes: largest number of classes of a task, drawn anew for each task; None for no limit.
         max_features: largest number of columns of the prepared table, drawn likewise; None for no limit.
         scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
@@ -105,7 +105,7 @@ class PoolTaskOptions:
     max_test: Count | None = 300
     first: First = "per_class"
     num_first: Annotated[int, Within(0)] = 1
-    classes: Sequence[str | int] | None = None
+    only_classes: Sequence[str | int] | None = None
     max_classes: Annotated[int, Within(2)] | None = None
     max_features: Count | None = None
     scale: Scale = "standard"
@@ -148,9 +148,9 @@ class PoolSampler:
 
     def _classes(self, dataset: Dataset) -> np.ndarray:
         """Return the numbers of the classes that tasks may have."""
-        if self.options.classes is None:
+        if self.options.only_classes is None:
             return np.arange(dataset.num_classes)
-        names = list(map(str, self.options.classes))  # a command line turns digits into numbers
+        names = list(map(str, self.options.only_classes))  # a command line turns digits into numbers
         for name in names:
             if name not in dataset.class_names:
                 raise AlmetaError(did_you_mean(name, dataset.class_names, f"class of data set {dataset.name}"))

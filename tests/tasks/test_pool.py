@@ -182,7 +182,7 @@ def test_a_class_of_one_row_is_in_pool_or_test():
 @pytest.mark.parametrize("wanted", [["b", "d"], ["d", "b"]], ids=str)
 def test_tasks_of_some_classes_only(wanted):
     dataset = dataclasses.replace(table((30, 20, 40, 10), classes=4), class_names=("a", "b", "c", "d"))
-    tasks = sampler(dataset, classes=wanted, scale="none", pool_size=None).draw_seeded(range(5))
+    tasks = sampler(dataset, only_classes=wanted, scale="none", pool_size=None).draw_seeded(range(5))
     assert tasks.x.shape[1] + tasks.test_x.shape[1] == 30 and (tasks.num_classes == 2).all()
     rows = {tuple(row): label for row, label in zip(dataset.x.tolist(), dataset.y.tolist(), strict=True)}
     for x, y in zip(tasks.x.tolist(), tasks.y.tolist(), strict=True):
@@ -191,12 +191,12 @@ def test_tasks_of_some_classes_only(wanted):
 
 def test_classes_that_digits_name_come_from_a_command_line_as_numbers():
     digits = load_dataset("digits")
-    tasks = sampler(digits, classes=[3, "8", 9]).draw_seeded(range(2))
+    tasks = sampler(digits, only_classes=[3, "8", 9]).draw_seeded(range(2))
     assert (tasks.num_classes == 3).all()
     with pytest.raises(AlmetaError, match="unknown class of data set digits '10'; did you mean '1'"):
-        sampler(digits, classes=[3, 10])
+        sampler(digits, only_classes=[3, 10])
     with pytest.raises(AlmetaError, match="data set 'digits' has rows of 1 class"):
-        sampler(digits, classes=[3])
+        sampler(digits, only_classes=[3])
 
 
 @pytest.mark.parametrize("first", ["per_class", "random"])

@@ -14,6 +14,7 @@ from almeta.learners.prototype import Prototype
 from almeta.learners.ridge import Ridge
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
 from almeta.learners.text import EmbeddingAverage
+from almeta.learners.torch_module import TorchModel
 from almeta.registry import Table, trust
 from almeta.specs import Spec
 
@@ -27,6 +28,7 @@ __all__ = [
     "Prototype",
     "Ridge",
     "Scikit",
+    "TorchModel",
     "gradient_boosting",
     "make_learner",
     "nearest_neighbours",

@@ -144,9 +144,9 @@ def _average(embeddings: Tensor, places: Tensor, present: Tensor) -> Tensor:
     episodes, rows, _ = places.shape
     begin = torch.arange(episodes, device=places.device)[:, None, None] * embeddings.shape[1]
     share = present / present.sum(-1, keepdim=True).clamp_min(1)
-    flat = (part.flatten(0, 1) for part in (places + begin, embeddings, share))
-    numbers, table, weights = flat
-    return embedding_bag(numbers, table, mode="sum", per_sample_weights=weights).view(episodes, rows, -1)
+    numbers, table, weights = (part.flatten(0, 1) for part in (places + begin, embeddings, share))
+    average = embedding_bag(numbers, table, mode="sum", per_sample_weights=weights)
+    return average.unflatten(0, (episodes, rows))
 
 
 def _distinct_shares(x: Tensor) -> Tensor:

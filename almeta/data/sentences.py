@@ -1,8 +1,9 @@
-"""Sentences to classify, as counts of their terms."""
+"""Sentences to classify, as counts of their terms or as tokens in their order."""
 
 import gzip
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
@@ -19,33 +20,57 @@ SOURCES = {
 }
 
 
-def load(name: str, terms: Count = 2000) -> Dataset:
+LENGTH = 64  # tokens of a row, unless told otherwise: all of them, but for a few sentences of subj
+
+
+def load(
+    name: str, terms: Count = 2000, form: Literal["counts", "tokens"] = "counts", length: Count | None = None
+) -> Dataset:
     """Return one of the three data sets, the rows of all its published parts in their order.
 
     x `[n, terms]` counts; the columns are the most frequent terms of all rows, in lower case, by alphabet.
-    `almeta.data.preparation` weighs them by the pool alone.
+    `almeta.data.preparation` weighs them by the pool alone. Or x `[n, length]` tokens: the numbers of a row's words in
+    their order, 2 and more for the most frequent terms by alphabet, 1 for any other, 0 after the last.
 
     Args:
         name: of the data set.
-        terms: largest number of columns.
+        terms: largest number of different terms.
+        form: "counts" or "tokens".
+        length: of a row of tokens, 64 for None; further words of a row are cut off.
 
     Raises:
-        AlmetaError: if the file is missing or damaged.
+        AlmetaError: if the file is missing or damaged, or there is a length of counts.
     """
-    form = "tab-separated, columns label, text and split, gzip"
-    labels, texts = read_sentences(published_file("text", f"{name}.tsv.gz", None, form))
+    if length is not None and form == "counts":
+        raise AlmetaError(f"data set {name}: length={length} is for tokens; set form=tokens, or leave it out")
+    shape = "tab-separated, columns label, text and split, gzip"
+    labels, texts = read_sentences(published_file("text", f"{name}.tsv.gz", None, shape))
     # The sentences are tokens separated by spaces, and a question mark is a token.
     vectorizer = CountVectorizer(token_pattern=r"\S+", max_features=terms, dtype=np.float32)
+    counts = vectorizer.fit_transform(texts)
+    found = vectorizer.get_feature_names_out().tolist()
     class_names, y = np.unique(labels, return_inverse=True)
+    if form == "tokens":
+        words = vectorizer.build_analyzer()
+        x = _numbers([words(text) for text in texts], found, LENGTH if length is None else length)
     return Dataset(
         name=name,
-        x=vectorizer.fit_transform(texts).toarray(),
+        x=counts.toarray() if form == "counts" else x,
         y=y.astype(np.int64),
         class_names=tuple(class_names.tolist()),
         source=SOURCES[name],
-        columns=tuple(vectorizer.get_feature_names_out().tolist()),
-        kind="text",
+        columns=tuple(found) if form == "counts" else (),
+        kind="text" if form == "counts" else "tokens",
     )
+
+
+def _numbers(texts: list[list[str]], terms: list[str], length: int) -> np.ndarray:
+    """Return `[n, length]` float32: the words' places among `terms`, from 2; 1 for others, 0 for none."""
+    place = {term: number for number, term in enumerate(terms, 2)}
+    x = np.zeros((len(texts), length), np.float32)
+    for row, words in zip(x, texts, strict=True):
+        row[: len(words)] = [place.get(word, 1) for word in words[:length]]
+    return x
 
 
 def read_sentences(path: Path) -> tuple[list[str], list[str]]:

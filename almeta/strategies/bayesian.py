@@ -106,7 +106,7 @@ class MaxEntropy(_Dropout):
 
 
 class DropoutVariationRatio(_Dropout):
-    """Ask where most networks predict another class than the most frequent one."""
+    """Ask where the largest share of the networks votes against the most frequent class."""
 
     name = "dropout_variation_ratio"
 

@@ -210,7 +210,7 @@ class SoftVoteEntropy(_Committee):
 
 
 class VariationRatio(_Committee):
-    """Ask where most members of a committee vote against the most frequent class."""
+    """Ask where the largest share of a committee votes against the most frequent class."""
 
     name = "variation_ratio"
 

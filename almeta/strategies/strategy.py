@@ -31,10 +31,11 @@ class PoolStrategy:
     """
 
     name: ClassVar[str]
-    needs: ClassVar[tuple[type, ...]] = ()
     uses_learner: ClassVar[bool] = True
-    spreads: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
+    # These may depend on the options: then __init__ sets them.
+    needs: tuple[type, ...] = ()
+    spreads: bool = False
 
     @functools.cached_property
     def generator(self) -> torch.Generator:
@@ -82,7 +83,7 @@ class BatchStrategy(PoolStrategy):
     the higher the earlier it is to be picked; rows that are not chosen have 0.
     """
 
-    spreads: ClassVar[bool] = True
+    spreads = True
 
     def initial(self, num_envs: int) -> Memory:
         return (torch.empty(num_envs, 0, dtype=torch.int64),)

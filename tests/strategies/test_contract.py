@@ -21,7 +21,8 @@ from tests.strategies.pools import is_among, make_pools, utilities_of
 
 NAMES = strategy_names()
 # Those that draw numbers, and the one whose utilities say nothing of the rows.
-CHANCE = {"random", "vote_entropy", "mean_kl"}
+CHANCE = {"random", "vote_entropy", "soft_vote_entropy", "mean_kl", "variation_ratio"}
+CHANCE |= {"dropout_variance", "max_entropy", "dropout_variation_ratio", "bald", "batch_bald"}
 BLIND = {"random"}
 SIGHTED = [name for name in NAMES if name not in BLIND]
 
@@ -225,13 +226,13 @@ def test_a_strategy_is_made_by_name(name):
 
 def test_options_are_passed_on():
     assert vars(make_strategy("information_density", beta=2)) == {"beta": 2}
-    assert vars(make_strategy("mean_kl", num_members=7)) == {"num_members": 7}
+    assert vars(make_strategy("mean_kl", num_members=7)) == {"num_members": 7, "members": "bagging"}
 
 
 MISTAKES = {
     "name": (("margn", {}), r"unknown strategy 'margn'; did you mean 'margin'\? Known: .*core_set"),
-    "option": (("margin", {"beta": 1}), "unknown key of strategy margin 'beta'; Known: none"),
-    "misspelt option": (("mean_kl", {"members": 3}), "did you mean 'num_members'?"),
+    "option": (("margin", {"beta": 1}), "unknown key of strategy margin 'beta'; Known: balance"),
+    "misspelt option": (("mean_kl", {"num_member": 3}), "did you mean 'num_members'?"),
     "value": (("vote_entropy", {"num_members": 1}), "strategy vote_entropy.num_members is 1; .* at least 2"),
     "kind": (("information_density", {"beta": "high"}), "strategy information_density.beta is 'high'; .* a number"),
 }

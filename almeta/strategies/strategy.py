@@ -32,8 +32,8 @@ class PoolStrategy:
 
     name: ClassVar[str]
     needs: ClassVar[tuple[type, ...]] = ()
-    uses_learner: ClassVar[bool] = True
-    spreads: ClassVar[bool] = False
+    uses_learner: bool = True
+    spreads: bool = False
     packages: ClassVar[tuple[str, ...]] = ()
 
     @functools.cached_property
@@ -82,7 +82,7 @@ class BatchStrategy(PoolStrategy):
     the higher the earlier it is to be picked; rows that are not chosen have 0.
     """
 
-    spreads: ClassVar[bool] = True
+    spreads = True
 
     def initial(self, num_envs: int) -> Memory:
         return (torch.empty(num_envs, 0, dtype=torch.int64),)

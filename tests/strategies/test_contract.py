@@ -20,9 +20,9 @@ from almeta.strategies.choosing import best_action
 from tests.strategies.pools import is_among, make_pools, utilities_of
 
 NAMES = strategy_names()
-# Those that draw numbers, and the one whose utilities say nothing of the rows.
-CHANCE = {"random", "vote_entropy", "mean_kl"}
-BLIND = {"random"}
+# Those that draw numbers, and those that draw the row itself.
+CHANCE = {"random", "vote_entropy", "mean_kl", "albl", "lal"}
+BLIND = {"random", "albl"}
 SIGHTED = [name for name in NAMES if name not in BLIND]
 
 

@@ -76,6 +76,10 @@ class _Portfolio(PoolStrategy):
         self.uses_learner = any(strategy.uses_learner for strategy in self._strategies)
         self.spreads = any(strategy.spreads for strategy in self._strategies)
 
+    @property
+    def parts(self) -> list[PoolStrategy]:
+        return [*self._strategies, *(below for one in self._strategies for below in one.parts)]
+
     def initial(self, num_envs: int) -> Memory:
         return tuple(strategy.initial(num_envs) for strategy in self._strategies)
 

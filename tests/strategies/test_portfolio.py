@@ -80,6 +80,15 @@ def test_what_the_parts_do_is_said_of_the_whole():
     assert Albl(strategies=["margin", "entropy"]).spreads
 
 
+def test_stored_results_know_the_code_of_all_parts():
+    """Also of parts of parts: `parts` is what digests of contenders go by."""
+    weighed = {"name": "information_density", "base": "margin"}
+    strategy = Albl(strategies=[{"name": "schedule", "first": "core_set", "then": weighed}, "random"])
+    assert sorted(part.name for part in strategy.parts) == [
+        "core_set", "information_density", "margin", "random", "schedule"
+    ]  # fmt: skip
+
+
 # --- blend ---
 
 

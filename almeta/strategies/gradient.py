@@ -1,5 +1,7 @@
 """Gradient strategies: ask for the rows that would change the learner most."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -85,7 +87,8 @@ class ExpectedGradientLength(PoolStrategy):
     needs = (HasGradients,)
 
     def score(self, state: PoolState) -> Tensor:
-        return expected_length(state.probabilities, state.model.gradient_lengths(state.x))
+        model = cast(HasGradients, state.model)
+        return expected_length(state.probabilities, model.gradient_lengths(state.x))
 
 
 class ExpectedWordGradientLength(PoolStrategy):
@@ -100,7 +103,8 @@ class ExpectedWordGradientLength(PoolStrategy):
     needs = (EmbedsWords,)
 
     def score(self, state: PoolState) -> Tensor:
-        return expected_length(state.probabilities, state.model.word_gradient_lengths(state.x))
+        model = cast(EmbedsWords, state.model)
+        return expected_length(state.probabilities, model.word_gradient_lengths(state.x))
 
 
 class Badge(BatchStrategy):
@@ -116,5 +120,5 @@ class Badge(BatchStrategy):
     def select(self, state: PoolState, size: int) -> Tensor:
         pools, device = len(state.x), state.x.device
         lots = torch.rand(pools, size, generator=self.generator, dtype=torch.float64, device=device)
-        factors, inputs = gradient_factors(state.probabilities), state.model.embed(state.x)
+        factors, inputs = gradient_factors(state.probabilities), cast(Embeds, state.model).embed(state.x)
         return distant_gradients(factors, inputs, state.available, lots, state.pending)

@@ -42,7 +42,8 @@ def autograd_lengths(state, pool):
     for row in range(state.x.shape[1]):
         for label in range(classes):
             loss = -(weights @ state.x[pool, row] + bias).log_softmax(0)[label]
-            lengths[row, label] = sum(part.square().sum() for part in torch.autograd.grad(loss, (weights, bias))).sqrt()
+            gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, (weights, bias))])
+            lengths[row, label] = gradient.norm()
     return lengths
 
 
@@ -107,7 +108,8 @@ def test_rows_are_drawn_by_the_law_of_k_means_plus_plus():
     probabilities = torch.rand(8, 3, generator=make_generator(1, "test")).softmax(-1)
     factors, x = gradient_factors(probabilities), state.x[0]
     available = state.available[0]
-    rows = distant_gradients(*(part.expand(pools, *part.shape) for part in (factors, x, available)), draws(pools, 3))
+    many = [part.expand(pools, *part.shape) for part in (factors, x, available)]
+    rows = distant_gradients(many[0], many[1], many[2], draws(pools, 3))
     gradients = torch.einsum("nc,nh->nch", factors, x).flatten(1).double().numpy()
     length, may = (gradients**2).sum(1), available.numpy()
     first = int(np.where(may, length, -1).argmax())

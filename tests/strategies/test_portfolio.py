@@ -160,7 +160,9 @@ def paper(pool, log, budget, names, delta, sizes):
     """
     count, rounds = len(names), budget
     p_min = min(1 / count, math.sqrt(math.log(count) / count / rounds))
-    w, picks, before, position, waiting = np.ones(count), [], [], 0, 0
+    w, position, waiting = np.ones(count), 0, 0
+    picks: list = []
+    before: list = []
     for size in sizes:
         state = log[position][0]
         for row, importance, psi, p in picks[len(picks) - waiting :]:

@@ -30,3 +30,18 @@ def sample_action(logits: Tensor, action_mask: Tensor, generator: torch.Generato
     allowed = logits.masked_fill(~action_mask, NEVER)
     uniform = torch.rand(allowed.shape, generator=generator, device=allowed.device)
     return (allowed - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)
+
+
+def draw_row(weight: Tensor, lots: Tensor) -> Tensor:
+    """Draw a row with probability proportional to its weight: `[E]` int64, -1 where all weights are 0.
+
+    One random number a pool decides, so that rows that pad, of weight 0 at the end, do not change what is drawn.
+
+    Args:
+        weight: `[E, N]` float64, at least 0.
+        lots: `[E]` float64, random numbers in [0, 1).
+    """
+    sums = weight.cumsum(1)
+    total = sums[:, -1]
+    mark = torch.minimum(lots * total, total.nextafter(-total))  # a product may be rounded up to the sum
+    return torch.searchsorted(sums, mark[:, None], right=True)[:, 0].where(total > 0, -1)

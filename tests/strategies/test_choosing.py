@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from almeta.seeding import make_generator
-from almeta.strategies.choosing import best_action, sample_action
+from almeta.strategies.choosing import best_action, draw_row, sample_action
 
 INF = torch.inf
 
@@ -69,3 +69,18 @@ def test_sample_action_draws_from_its_generator_alone():
     assert torch.equal(first, sample_action(logits, mask, make_generator(1, "test")))
     assert not torch.equal(first, sample_action(logits, mask, make_generator(2, "test")))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_row_is_drawn_in_proportion_to_its_weight():
+    lots = torch.rand(20_000, generator=make_generator(0, "test"), dtype=torch.float64)
+    weight = torch.tensor([0.0, 1, 0, 5, 2, 0]).double()
+    shares = draw_row(weight.expand(len(lots), -1), lots).bincount(minlength=6) / len(lots)
+    torch.testing.assert_close(shares, (weight / 8).float(), atol=0.01, rtol=0)
+    padded = torch.nn.functional.pad(weight, (0, 3)).expand(len(lots), -1)
+    assert torch.equal(draw_row(padded, lots), draw_row(weight.expand(len(lots), -1), lots))
+
+
+def test_no_row_is_drawn_without_weight():
+    ends = torch.tensor([0.0, 0.0, 1 - 2**-53]).double()
+    weight = torch.tensor([[0.0, 0, 0], [0, 3, 0], [0, 3, 0]]).double()
+    assert draw_row(weight, ends).tolist() == [-1, 1, 1]

@@ -20,10 +20,10 @@ from almeta.strategies.choosing import best_action
 from tests.strategies.pools import is_among, make_pools, utilities_of
 
 NAMES = strategy_names()
-# Those that draw numbers, and the one whose utilities say nothing of the rows.
+# Those that draw numbers, and those that draw the row itself.
 CHANCE = {"random", "vote_entropy", "soft_vote_entropy", "mean_kl", "variation_ratio"}
-CHANCE |= {"dropout_variance", "max_entropy", "dropout_variation_ratio", "bald", "batch_bald"}
-BLIND = {"random"}
+CHANCE |= {"dropout_variance", "max_entropy", "dropout_variation_ratio", "bald", "batch_bald", "albl", "lal"}
+BLIND = {"random", "albl"}
 SIGHTED = [name for name in NAMES if name not in BLIND]
 
 
@@ -225,8 +225,8 @@ def test_a_strategy_is_made_by_name(name):
 
 
 def test_options_are_passed_on():
-    assert vars(make_strategy("information_density", beta=2)) == {"beta": 2}
     assert vars(make_strategy("mean_kl", num_members=7)) == {"num_members": 7, "members": "bagging"}
+    assert vars(make_strategy("information_density", beta=2))["beta"] == 2
 
 
 MISTAKES = {

@@ -20,7 +20,7 @@ from almeta.strategies.bayesian import (
     summed_std,
     summed_variance,
 )
-from tests.strategies.pools import make_pools, utilities_of
+from tests.strategies.pools import make_pools, refit, utilities_of
 
 
 def draw(*shape, seed=0):
@@ -127,9 +127,7 @@ def test_each_query_draws_its_own_networks(strategy, measure):
 
 @pytest.mark.parametrize("strategy, measure", MEASURES.values(), ids=MEASURES)
 def test_a_learner_without_dropout_is_refused(strategy, measure):
-    state = make_pools().state
-    learner = Ridge()
-    state = replace(state, learner=learner, model=learner.fit(*state.labelled_rows(), num_classes=3))
+    state = refit(replace(make_pools().state, learner=Ridge()))
     with pytest.raises(AlmetaError, match=f"strategy {strategy.name} needs a learner with dropout"):
         utilities_of(strategy, state)
 

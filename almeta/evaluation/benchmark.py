@@ -31,7 +31,7 @@ from almeta.pool import PoolState
 from almeta.seeding import make_generator
 from almeta.sources import closure_digest, source_digest
 from almeta.specs import Spec
-from almeta.strategies import Actor, make_strategy, strategy_class
+from almeta.strategies import Actor, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute, set_matmul_precision
 from almeta.training.rollout import learning_curves
@@ -76,9 +76,11 @@ class StrategySpec(Spec):
 
     @property
     def digest(self) -> str:
-        kind = strategy_class(self.name)
-        versions = (f"{package} {importlib.metadata.version(package)}" for package in kind.packages)
-        return " ".join(("strategy", str(self), closure_digest(kind.__module__), *versions))
+        made = make_strategy(self)
+        kinds = [type(one) for one in (made, *made.parts)]
+        packages = dict.fromkeys(package for kind in kinds for package in kind.packages)
+        versions = (f"{package} {importlib.metadata.version(package)}" for package in packages)
+        return " ".join(("strategy", str(self), closure_digest(*(kind.__module__ for kind in kinds)), *versions))
 
     def check(self, dataset: str) -> None:
         return

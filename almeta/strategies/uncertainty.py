@@ -48,6 +48,7 @@ class Margin(PoolStrategy):
     """Ask where the two likeliest classes are nearest to each other: Scheffer, Decomain & Wrobel, IDA 2001."""
 
     name = "margin"
+    lowest = -1.0
 
     def score(self, state: PoolState) -> Tensor:
         return margin(state.probabilities)

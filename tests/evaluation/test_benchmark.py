@@ -413,6 +413,13 @@ def test_a_change_of_a_strategy_changes_its_keys_alone(changed, module):
 USES = dict.fromkeys(("information_density", "vote_entropy"), "almeta.strategies.uncertainty")
 
 
+def test_a_change_of_a_base_changes_the_key(changed):
+    based = [StrategySpec.read({"name": "information_density", "base": base}) for base in ("mean_kl", "margin")]
+    before = [key_of(spec) for spec in based]
+    changed("almeta.strategies.committee")
+    assert [key_of(spec) == key for spec, key in zip(based, before, strict=True)] == [False, True]
+
+
 @pytest.mark.parametrize("module", ["ridge", "prototype", "mlp", "logistic_regression"])
 def test_a_change_of_a_learner_changes_the_keys_of_its_cells_alone(changed, module):
     learners = ("ridge", "prototype", "mlp", "logistic_regression")

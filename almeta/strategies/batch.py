@@ -156,7 +156,8 @@ class DiscriminativeBatch(BatchStrategy):
     best. A large batch is chosen in parts: all rows of a part are judged by the same fit. In a pool of more than 512
     rows, 512 of them stand for the others.
 
-    While fewer than two classes have a label, any guess fits perfectly, and rows of high density are chosen.
+    While fewer than two classes have a label, any guess fits perfectly: rows that are far from all picks are chosen, at
+    random if there are none.
 
     Args:
         alpha: how much the doubt about the other rows counts.
@@ -166,7 +167,7 @@ class DiscriminativeBatch(BatchStrategy):
 
     name = "discriminative_batch"
 
-    def __init__(self, alpha: Weight = 1.0, candidates: Count = 50, sub_batches: Count = 10) -> None:
+    def __init__(self, alpha: Weight = 1.0, candidates: Count = 20, sub_batches: Count = 10) -> None:
         self.alpha, self.candidates, self.sub_batches = alpha, candidates, sub_batches
 
     def select(self, state: PoolState, size: int) -> Tensor:
@@ -207,7 +208,8 @@ class DiscriminativeBatch(BatchStrategy):
         values = values.view(shape).masked_fill(classes >= state.num_classes[:, None, None], -torch.inf)
         value, best = values.max(-1)
         is_blind = seen_classes(*labelled[1:], len(classes)).sum(1, keepdim=True) < 2
-        return torch.where(is_blind, state.geometry.information_density.gather(1, rows.clamp_min(0)), value), best
+        distance = state.geometry.nearest_pick(state.picks).gather(1, rows.clamp_min(0))
+        return torch.where(is_blind, distance, value), best
 
 
 def batch_objective(

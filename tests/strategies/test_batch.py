@@ -19,7 +19,7 @@ from almeta.strategies.batch import (
     tell_picks_apart,
 )
 from almeta.strategies.uncertainty import least_confident, margin
-from tests.strategies.pools import make_pools, refit, utilities_of
+from tests.strategies.pools import make_pools, utilities_of
 
 # ---- ranked batch
 
@@ -197,7 +197,9 @@ def test_a_large_batch_is_chosen_in_parts():
     assert DiscriminativeBatch(sub_batches=9).select(state, 9)[0].tolist()[6:] == [-1] * 3
 
 
-def test_before_two_classes_have_labels_the_densest_row_is_chosen():
-    pools = make_pools(labelled=(0, 1))
-    density = pools.state.geometry.information_density.where(pools.state.available, 0.0)
-    assert torch.equal(DiscriminativeBatch().select(refit(pools.state), 1)[:, 0], density.argmax(1))
+def test_before_two_classes_have_labels_the_row_farthest_from_picks_is_chosen():
+    state = make_pools(labelled=(0, 2), classes=(3, 1)).state
+    rows = DiscriminativeBatch().select(state, 2)
+    farthest = state.geometry.nearest_pick(state.picks)[1].where(state.available[1], 0.0).topk(2).indices
+    assert torch.equal(rows[1], farthest)
+    assert len(set(rows[0].tolist())) == 2

@@ -1,8 +1,8 @@
 """The style of figures: colours, dashes and markers, the legend, and the PNG.
 
 The look of a strategy comes from its place. Those that are in most figures have a fixed place, and so look the same in
-every figure of every run; the others take free places (`looks`). Figures use matplotlib's objects, which need no display and no global
-state.
+every figure of every run; the others take free places (`looks`). Figures use matplotlib's objects, which need no
+display and no global state.
 """
 
 from __future__ import annotations

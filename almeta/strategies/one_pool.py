@@ -126,7 +126,7 @@ def greedy_cover(
         The candidates, and which rows `[m]` are covered in the end.
     """
     covers = near if covers is None else covers
-    count, covered, chosen = near[:, ~covered].sum(1), covered.copy(), []
+    count, covered, chosen = near[:, ~covered].sum(1), covered.copy(), list[int]()
     while len(chosen) < size and count.max(initial=0) > 0:
         chosen.append(int(count.argmax()))
         new = covers[chosen[-1]] & ~covered

@@ -18,6 +18,18 @@ def best_action(utilities: Tensor, action_mask: Tensor, generator: torch.Generat
     return luck.masked_fill(~is_best, -1.0).argmax(-1)
 
 
+def best_actions(utilities: Tensor, action_mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the `count` allowed actions of highest utility, the best first, `[E, count]` int64; -1 where none is left.
+
+    Args are those of `best_action`, but that a row without any True is allowed.
+    """
+    luck = torch.rand(utilities.shape, generator=generator, device=utilities.device).argsort(1)
+    allowed = utilities.masked_fill(~action_mask, -torch.inf).gather(1, luck)
+    order = luck.gather(1, allowed.argsort(dim=1, descending=True, stable=True))[:, :count]
+    order = order.where(action_mask.gather(1, order), -1)
+    return torch.nn.functional.pad(order, (0, count - order.shape[1]), value=-1)
+
+
 # Finite, so that a masked action has no gradient and no nan: 0 * -1e8 is 0 where 0 * -inf is nan.
 NEVER = -1e8
 

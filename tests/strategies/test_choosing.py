@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from almeta.seeding import make_generator
-from almeta.strategies.choosing import best_action, draw_row, sample_action
+from almeta.strategies.choosing import best_action, best_actions, draw_row, sample_action
 
 INF = torch.inf
 
@@ -43,6 +43,21 @@ def test_best_action_draws_from_its_generator_alone(generator):
 
 
 # --- sampling ---
+
+
+def test_best_actions_by_hand(generator):
+    utilities = torch.tensor([[3.0, 5.0, -INF, 9.0], [1.0, 2.0, 3.0, 4.0]])
+    mask = torch.tensor([[True, True, True, False], [False] * 4])
+    assert best_actions(utilities, mask, 2, generator).tolist() == [[1, 0], [-1, -1]]
+    assert best_actions(utilities, mask, 6, generator).tolist() == [[1, 0, 2, -1, -1, -1], [-1] * 6]
+
+
+def test_best_actions_break_ties_evenly(generator, looks_uniform):
+    utilities, mask = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).expand(3000, -1), torch.ones(3000, 4, dtype=torch.bool)
+    picked = best_actions(utilities, mask, 2, generator)
+    assert (picked != 1).all() and (picked[:, 0] != picked[:, 1]).all()
+    for column in picked.unbind(1):
+        assert looks_uniform(torch.tensor([0, 9, 1, 2])[column], 3)
 
 
 def test_sample_action_draws_from_the_softmax_of_what_is_allowed(generator):

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from almeta.data import load_dataset
 from almeta.errors import AlmetaError
@@ -24,7 +25,9 @@ from almeta.seeding import make_generator
 from almeta.strategies import make_strategy, strategy_names
 from almeta.strategies.choosing import best_action
 
-ROWS, PICKS, BATCH, CLASSES = (300, 1_000, 10_000), 3, 100, 10
+ROWS, PICKS, BATCH, CLASSES = (300, 1_000, 10_000), 5, 100, 10
+# Pools at once, as a benchmark plays its repeats.
+REPEATS = 16
 # Seconds: where a query takes longer, the strategy is left out for larger pools.
 LIMIT = 2.0
 # The first of them that does what a strategy needs.
@@ -52,10 +55,14 @@ def strategies(repeats: int) -> None:
     # Memory comes first: a process begins with the peak of the one that started it.
     peak, seconds = in_new_process(large_look_ahead, LARGE_ROWS, threads)
     with threadpool_limits(threads):
-        print(f"seconds a query and its refit, 1 pool of digits; ratio to scikit-activeml; {threads} CPU thread(s)")
-        print(f"{'':32}" + "".join(f"{rows:>12,}{'ratio':>8}" for rows in ROWS))
+        print(f"seconds a query and its refit, pools of digits; ratio to scikit-activeml; {threads} CPU thread(s)")
+        head = "".join(f"{rows:>12,}{'ratio':>8}" for rows in ROWS)
+        print(f"{'one pool':32}{head}")
         for name in strategy_names():
             print(line_of(name, repeats), flush=True)
+        print(f"{f'each of {REPEATS} pools at once':32}{head}")
+        for name in sorted({*THEIRS} & {*strategy_names()}):
+            print(line_of(name, repeats, REPEATS), flush=True)
         print(f"\ncore_set, {BATCH} picks in a query, against CoreSet(batch_size={BATCH})")
         for rows in ROWS[1:]:
             ours = ours_by_query("core_set", rows, BATCH)
@@ -72,20 +79,21 @@ def strategies(repeats: int) -> None:
 # ---- by query
 
 
-def line_of(name: str, repeats: int) -> str:
-    """Return seconds a query at each size, and ratios to scikit-activeml where it has the strategy."""
+def line_of(name: str, repeats: int, pools: int = 1) -> str:
+    """Return seconds a query of a pool at each size, and ratios to scikit-activeml where it has the strategy."""
     line, slowest = f"{name:32}", 0.0
     for rows in ROWS:
         if slowest > LIMIT:
             return line + f"   left out: {slowest:.1f} s with fewer rows"
         try:
-            ours = ours_by_query(name, rows)
+            ours = ours_by_query(name, rows, pools=pools)
         except AlmetaError as error:
             return line + f"   left out: {error}"
         theirs = theirs_by_query(name, rows) if name in THEIRS else None
         seconds, ratio = in_turn(ours, theirs, repeats)
-        line += compared(seconds / PICKS, ratio)
-        slowest = max(slowest, seconds / PICKS * (ratio or 1.0))
+        each, ratio = seconds / PICKS / pools, ratio and ratio * pools
+        line += compared(each, ratio)
+        slowest = max(slowest, each * pools, each * (ratio or 1.0))
     return line
 
 
@@ -115,9 +123,9 @@ def timed(function: Callable[[], object]) -> float:
 
 
 @functools.cache
-def digits(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def digits(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return standardised digits `[N, 64]`, their labels, and the first row of each class; with noise if many."""
-    data, rng = load_dataset("digits"), np.random.default_rng(0)
+    data, rng = load_dataset("digits"), np.random.default_rng(seed)
     known = np.flatnonzero(data.y < CLASSES)
     chosen = rng.choice(known, rows, replace=rows > len(known))
     x = data.x[chosen] + (rng.normal(size=(rows, 64)) if rows > len(known) else 0)
@@ -126,34 +134,47 @@ def digits(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x.astype(np.float32), y, np.array([np.flatnonzero(y == label)[0] for label in range(CLASSES)])
 
 
-def pool_of(rows: int, learner: str = "logistic_regression", query_size: int = 1) -> Pool:
-    """Return a pool of digits with a label of each class."""
-    x, _, first = digits(rows)
-    one = torch.from_numpy(x)[None], torch.ones(1, rows, dtype=torch.bool), torch.from_numpy(first)[None]
-    labels, classes = torch.arange(CLASSES)[None], torch.tensor([CLASSES])
-    generator = make_generator(0, "speed")
-    return Pool(*one, labels, classes, make_learner(learner), generator=generator, query_size=query_size)
+def pool_of(rows: int, learner: str = "logistic_regression", query_size: int = 1, pools: int = 1) -> Pool:
+    """Return pools of digits with a label of each class."""
+    x, _, first = (torch.stack(part) for part in zip(*(of_seed(rows, seed) for seed in range(pools)), strict=True))
+    labels, classes = torch.arange(CLASSES).expand(pools, -1), torch.full((pools,), CLASSES)
+    return Pool(
+        x,
+        torch.ones(x.shape[:2], dtype=torch.bool),
+        first,
+        labels,
+        classes,
+        make_learner(learner),
+        generator=make_generator(0, "speed"),
+        query_size=query_size,
+    )
 
 
-def ours_by_query(name: str, rows: int, batch: int = 1) -> Callable[[], list[int]]:
-    """Return what picks `PICKS` rows one by one and refits after each, or a batch of rows.
+def of_seed(rows: int, seed: int) -> tuple[Tensor, ...]:
+    """Return `digits` as tensors."""
+    return tuple(torch.from_numpy(part) for part in digits(rows, seed))
+
+
+def ours_by_query(name: str, rows: int, batch: int = 1, pools: int = 1) -> Callable[[], list[int]]:
+    """Return what picks `PICKS` rows one by one and refits after each, or one batch of rows, and gives the first pool's.
 
     Raises:
         AlmetaError: if no learner does what the strategy needs.
     """
     learner = learner_for(name)
     generator = make_generator(0, "speed")
-    y = torch.from_numpy(digits(rows)[1])
+    y = torch.stack([of_seed(rows, seed)[1] for seed in range(pools)])
+    whole = pool_of(rows, learner, batch, pools)
 
     def play() -> list[int]:
-        pool, strategy = pool_of(rows, learner, batch), make_strategy(name, generator)
-        memory = strategy.initial(1)
+        pool, strategy = whole.copy(), make_strategy(name, generator)
+        memory = strategy.initial(pools)
         for _ in range(PICKS if batch == 1 else 1):
             for _ in range(batch):
                 state = pool.state()
                 outputs, memory = strategy.step(state, memory)
                 pool.pick(best_action(outputs.utilities, state.available, generator))
-            pool.answer(y[pool.pending])
+            pool.answer(y.gather(1, pool.pending))
         return pool.state().picks[0, CLASSES:].tolist()
 
     return play

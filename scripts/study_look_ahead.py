@@ -8,6 +8,7 @@ import argparse
 import itertools
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -70,7 +71,7 @@ def choices(gains: pd.DataFrame) -> pd.DataFrame:
 
 def held_out(gains: pd.DataFrame, parts: Sequence[Sequence[str]]) -> pd.DataFrame:
     """Return for each data set its fold, the choice that gains most on the other folds, and what it gains here."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for fold, part in enumerate(parts, 1):
         chosen = gains.drop(index=list(part)).mean().idxmax()
         found |= {name: {"fold": fold, "chosen": chosen, "gain": gains.loc[name, chosen]} for name in part}

@@ -5,6 +5,8 @@ rows: Zhang & Oles, ICML 2000; for multinomial logistic regression Schein & Unga
 ("A-optimality"), and Settles & Craven, EMNLP 2008, section 3.3 ("Fisher information").
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -106,7 +108,7 @@ class VarianceReduction(PoolStrategy):
         self.num_components, self.penalty = num_components, penalty
 
     def score(self, state: PoolState) -> Tensor:
-        features = principal_components(state.model.embed(state.x), state.exists, self.num_components)
+        features = principal_components(cast(Embeds, state.model).embed(state.x), state.exists, self.num_components)
         features = torch.cat((torch.ones_like(features[..., :1]), features), -1)
         classes, width = state.probabilities.shape[-1], features.shape[-1]
         scores = torch.empty_like(features[..., 0])

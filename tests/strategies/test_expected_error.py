@@ -1,5 +1,6 @@
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ IDS = ["error", "log_loss", "change"]
 class Shares:
     """Predicts for every row the share of each class among the labels."""
 
-    shares: Tensor | None = None
+    shares: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def fit(self, x, y, weight, num_classes, start=None, generator=None):
         counts = (torch.nn.functional.one_hot(y, num_classes) * weight[..., None]).sum(1)
@@ -158,9 +159,9 @@ def test_refits_begin_at_the_present_model():
     state = refit(replace(state, learner=Watched()))
     ExpectedErrorReduction().score(state)
     assert starts[0] is None
-    weights = state.model.weights
-    torch.testing.assert_close(starts[1].weights, weights.repeat_interleave(18, 0))
-    torch.testing.assert_close(starts[1].state.bias, state.model.state.bias.repeat_interleave(18, 0))
+    model: Any = state.model
+    torch.testing.assert_close(starts[1].weights, model.weights.repeat_interleave(18, 0))
+    torch.testing.assert_close(starts[1].state.bias, model.state.bias.repeat_interleave(18, 0))
 
 
 def test_a_model_is_repeated_as_a_whole():

@@ -101,7 +101,12 @@ def test_it_goes_on_as_labels_come():
 
 def test_the_kernel_is_computed_once_an_episode(monkeypatch):
     calls = []
-    monkeypatch.setattr(look_ahead, "scales", lambda geometry: calls.append(geometry) or scales(geometry))
+
+    def counted(geometry):
+        calls.append(geometry)
+        return scales(geometry)
+
+    monkeypatch.setattr(look_ahead, "scales", counted)
     state = make_pools().state
     for weight in (0.5, 0.5, 0.2, 0.5):
         LookAhead(weight=weight).score(state)

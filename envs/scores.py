@@ -74,7 +74,7 @@ def true_probability(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor
     return probabilities.gather(-1, y[..., None]).squeeze(-1).where(exists, 0.0).sum(1) / exists.sum(1)
 
 
-SCORES: dict[str, Score] = {
+SCORES: dict[ScoreName, Score] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,

@@ -20,7 +20,17 @@ from almeta.scripts import benchmark, evaluate, train
 from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
 
 FILES = {
-    *("aulc.csv", "cells.sqlite", "curves.csv", "summary.csv", "summary.json", "summary.md", "tests.csv"),
+    *(
+        "aulc.csv",
+        "cells.sqlite",
+        "curves.csv",
+        "summary.csv",
+        "summary.json",
+        "summary.md",
+        "summary.tex",
+        "tests.csv",
+    ),
+    *("picks.csv", "seconds.csv"),
     *("gain_curves.png", "gains.png", "learning_curves.png", "report.html"),
 }
 TINY = ("budget=3", "repeats=2", "env.pool_size=15", "env.max_test=20", "strategies=[random,margin]", "out=out")

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from almeta.checks import Count
-from almeta.data.dataset import Dataset
+from almeta.data.dataset import Dataset, Split
 from almeta.data.files import check_unpacked, published_file, unreadable
 from almeta.errors import AlmetaError
 
@@ -19,7 +19,7 @@ SOURCES = {
 }
 
 
-def load(name: str, terms: Count = 2000) -> Dataset:
+def load(name: str, terms: Count = 2000, split: Split | None = None) -> Dataset:
     """Return one of the three data sets, the rows of all its published parts in their order.
 
     x `[n, terms]` counts; the columns are the most frequent terms of all rows, in lower case, by alphabet.
@@ -28,12 +28,13 @@ def load(name: str, terms: Count = 2000) -> Dataset:
     Args:
         name: of the data set.
         terms: largest number of columns.
+        split: "published" makes the published test sentences the fixed test set; None lets each task draw its own.
 
     Raises:
-        AlmetaError: if the file is missing or damaged.
+        AlmetaError: if the file is missing or damaged, or the data set was published without a test set.
     """
     form = "tab-separated, columns label, text and split, gzip"
-    labels, texts = read_sentences(published_file("text", f"{name}.tsv.gz", None, form))
+    labels, texts, parts = read_sentences(published_file("text", f"{name}.tsv.gz", None, form))
     # The sentences are tokens separated by spaces, and a question mark is a token.
     vectorizer = CountVectorizer(token_pattern=r"\S+", max_features=terms, dtype=np.float32)
     class_names, y = np.unique(labels, return_inverse=True)
@@ -45,11 +46,19 @@ def load(name: str, terms: Count = 2000) -> Dataset:
         source=SOURCES[name],
         columns=tuple(vectorizer.get_feature_names_out().tolist()),
         kind="text",
+        test_rows=_published_test(name, parts) if split else None,
     )
 
 
-def read_sentences(path: Path) -> tuple[list[str], list[str]]:
-    """Return the labels and the texts of a gzipped file with the columns label, text and split, without quoting.
+def _published_test(name: str, parts: list[str]) -> np.ndarray:
+    rows = np.flatnonzero(np.array(parts) == "test")
+    if not len(rows):
+        raise AlmetaError(f"data set {name} was published without a test set; leave out split=published")
+    return rows
+
+
+def read_sentences(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the columns label, text and split of a gzipped file without quoting.
 
     Raises:
         AlmetaError: if the file has another form, or is not whole.
@@ -68,4 +77,5 @@ def read_sentences(path: Path) -> tuple[list[str], list[str]]:
             f"{path} is not a file of sentences: line {wrong or 1} must have label, text and split, with tabs "
             f"between; replace it by a whole copy"
         )
-    return [row[0] for row in rows[1:]], [row[1] for row in rows[1:]]
+    labels, texts, parts = map(list, zip(*rows[1:], strict=True))
+    return labels, texts, parts

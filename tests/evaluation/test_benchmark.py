@@ -28,6 +28,7 @@ from almeta.runs import pools as runs
 from almeta.runs.config import BenchmarkConfig
 from almeta.specs import Spec
 from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
+from tests.data.conftest import published
 from tests.small_config import compose_config
 
 RANDOM, MARGIN = StrategySpec("random"), StrategySpec("margin")
@@ -686,6 +687,16 @@ def test_a_fixed_test_set_is_what_a_benchmark_tests_on(tmp_path):
         found.append(run_benchmark([f"csv:{tmp_path / 'my.csv'}"], [RANDOM], setting, store).curves["score"].to_numpy())
     assert set(found[0]) | set(found[1]) == {0, 1}
     assert not (found[0] == found[1]).all()
+
+
+def test_a_published_test_set_is_what_a_benchmark_tests_on(store):
+    """The scores are counts of the 2,007 published test images, and no pick is one of them."""
+    published("usps/usps_test.csv.gz", "usps/usps_train.csv.gz")
+    setting = make_setting(repeats=2, split="published")
+    results = run_benchmark(["usps", "iris"], [RANDOM], setting, store)
+    scores = results.curves[results.curves["dataset"] == "usps"]["score"] * 2007
+    assert scores.to_numpy() == pytest.approx(scores.round().to_numpy(), abs=1e-3)
+    assert results.picks[results.picks["dataset"] == "usps"]["row"].max() < 7291
 
 
 def test_a_folder_of_images_in_a_benchmark(tmp_path, monkeypatch):

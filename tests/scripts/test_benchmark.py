@@ -30,7 +30,7 @@ FILES = {
         "summary.tex",
         "tests.csv",
     ),
-    *("picks.csv", "seconds.csv"),
+    *("picks.csv", "seconds.csv", "summary.tex"),
     *("gain_curves.png", "gains.png", "learning_curves.png", "report.html"),
 }
 TINY = ("budget=3", "repeats=2", "env.pool_size=15", "env.max_test=20", "strategies=[random,margin]", "out=out")

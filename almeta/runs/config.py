@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from almeta.build import read_part
 from almeta.checks import Count, Positive, Within, check_arguments, check_call, check_values
-from almeta.envs.scores import ScoreName
 from almeta.errors import AlmetaError
 from almeta.training.pretraining import pretrain_encoder
 
@@ -141,7 +140,7 @@ class BenchmarkConfig(CommandConfig):
     budget: Count | None
     repeats: Several
     reference: str
-    scores: list[ScoreName] | None
+    scores: list[str] | None
     area: Literal["mean", "trapezoid"]
     jobs: Count
     backend: str | None

@@ -16,7 +16,8 @@ from almeta.checks import Count, Within
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.errors import AlmetaError
+from almeta.envs.scores import SCORES, ScoreName
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
 from almeta.evaluation.curves import Area
 from almeta.evaluation.jobs import Job
@@ -313,7 +314,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     learners = [Spec.read(learner, "learner") for learner in config.learners]
     contenders += [one for learner in learners for contender in contenders for one in _with_learner(contender, learner)]
     env: PoolOptions = build(config.env, "env")
-    score, *measures = dict.fromkeys(config.scores or [env.score])
+    score, *measures = _measures_of(config, env)
     setting = Setting(
         env=replace(env, score=score),
         measures=tuple(measures),
@@ -327,6 +328,14 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     report = compare(datasets, contenders, setting, folder, config.plain(), **others)
     publish(report, folder, Console(), report.summary)
     return dict(report.summary)
+
+
+def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[ScoreName]:
+    """Return the measures of a benchmark, each once, the one that its verdict is about first."""
+    known = {str(name): name for name in SCORES}
+    if unknown := [name for name in config.scores or [] if name not in known]:
+        raise AlmetaError(did_you_mean(unknown[0], known, "measure"))
+    return [known[name] for name in dict.fromkeys(config.scores or [env.score])]
 
 
 def chosen_policies(paths: Sequence[str], taken: Collection[str] = ()) -> list[TrainedPolicy]:

@@ -89,11 +89,12 @@ class PoolSimulation(Simulation):
         generator: draws tasks and the oracle's answers; everything lies on its device.
         learner: how the classifier is fit; None for logistic regression.
         oracle: answers queries; None for one that is always right and free.
+        measures: further measures that `scores` holds, of `almeta.envs.scores`.
 
     Attributes:
         pool: what may be known, without test rows and hidden labels.
         tasks: the tasks being played.
-        score: `[E]`, the learner's now.
+        scores: the learner's on the test rows now, `[E]` by name of the measure.
 
     Raises:
         AlmetaError: for options that do not fit the data sets, or `num_envs`.
@@ -109,6 +110,7 @@ class PoolSimulation(Simulation):
         generator: torch.Generator | None = None,
         learner: Learner | None = None,
         oracle: Oracle | None = None,
+        measures: Sequence[ScoreName] = (),
     ) -> None:
         self.options = options = options or PoolOptions()
         super().__init__(num_envs, generator, options.group)
@@ -116,9 +118,16 @@ class PoolSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
-        self._measure, self._reward_measure = SCORES[options.score], SCORES[options.reward_score or options.score]
+        self._worth = options.reward_score or options.score
+        self._measures = dict.fromkeys((options.score, self._worth, *measures))
+        self.scores: dict[ScoreName, Tensor]
         self.tasks: PoolTasks
         self.pool: Pool
+
+    @property
+    def score(self) -> Tensor:
+        """The learner's now, `[E]`, by the measure of the options."""
+        return self.scores[self.options.score]
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -153,7 +162,7 @@ class PoolSimulation(Simulation):
         known = (tasks.x, tasks.exists, tasks.first, first, tasks.num_classes)
         given: dict[str, Any] = {"prices": prices, "budget": self.length, "query_size": self.options.query_size}
         self.pool = Pool(*known, self.learner, generator=self.generator, **given)
-        self.score, self._worth = self._scores()
+        self.scores = self._scores()
         return self.state()
 
     def _checked_budget(self, tasks: PoolTasks) -> int:
@@ -177,25 +186,24 @@ class PoolSimulation(Simulation):
             raise RuntimeError("the episodes have ended; call reset() before the next step()")
         valid = self.pool.pick(rows)
         self.time += 1
-        score, before = self.score, self._worth
+        before = self.scores
         if self.time % self.options.query_size == 0 or self.finished:
             asked = self.pool.pending
             labels = self._answers.gather(1, asked.clamp_min(0))
             heard = ((asked >= 0) & (labels >= 0)).any(1)
             self.pool.answer(labels)
             # A refit to the same labels, with other random numbers or further than before, is no gain.
-            now, worth = self._scores()
-            self.score, self._worth = now.where(heard, score), worth.where(heard, before)
+            self.scores = {name: now.where(heard, before[name]) for name, now in self._scores().items()}
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
         declined = valid & (self._answers.gather(1, rows[:, None]).squeeze(1) < 0)
-        return PoolOutcome(self._worth - before - price, self.score, price, declined, ~valid)
+        gain = self.scores[self._worth] - before[self._worth]
+        return PoolOutcome(gain - price, self.score, price, declined, ~valid)
 
-    def _scores(self) -> tuple[Tensor, Tensor]:
-        """Return the score on the test rows, and the score whose gain is the reward, both `[E]`."""
+    def _scores(self) -> dict[ScoreName, Tensor]:
+        """Return the measures of the learner on the test rows, each `[E]`."""
         tasks = self.tasks
         tested = (self.pool.model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
-        score = self._measure(*tested)
-        return score, score if self._reward_measure is self._measure else self._reward_measure(*tested)
+        return {name: SCORES[name](*tested) for name in self._measures}
 
     def scalars(self, rollout: Any) -> dict[str, Tensor]:
         """Return the mean return and the mean of the learning curves."""

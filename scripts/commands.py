@@ -62,8 +62,8 @@ def command(name: str) -> Callable[[Job], Callable[..., Any]]:
                 if {"--help", "-h"} & set(sys.argv[1:]):
                     print(help_text(name, _program(), sys.modules[job.__module__].__doc__ or ""))
                     return None
-                sys.argv[1:] = read_arguments(name, sys.argv[1:])
                 with told_in_one_line():
+                    sys.argv[1:] = read_arguments(name, sys.argv[1:])
                     check_preset(name, sys.argv[1:])
                     return compose()
 

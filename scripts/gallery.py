@@ -140,14 +140,15 @@ def draw(axis: Axes, one: Look, number: bool = False) -> None:
     open_rows = np.isfinite(one.utilities)
     scale = 1.0 if number else 0.45
     rank = rankdata(one.utilities[open_rows])  # utilities have no common unit, their order has
-    axis.scatter(*one.x[open_rows].T, c=rank, s=22 * scale, cmap="viridis", vmin=1, vmax=len(one.x), linewidths=0)
+    x, y = one.x.T
+    axis.scatter(x[open_rows], y[open_rows], 22 * scale, rank, cmap="viridis", vmin=1, vmax=len(x), linewidths=0)
     for row in np.flatnonzero(~open_rows):
         marker = MARKERS[one.y[row] % len(MARKERS)]
-        axis.scatter(*one.x[row], c="black", s=55 * scale, marker=marker, edgecolors="white", linewidths=0.8)
-    picked = one.x[one.picks]
-    axis.scatter(*picked.T, s=90 * scale, facecolors="none", edgecolors=RED, linewidths=1.8 * scale**0.5)
+        axis.scatter(x[row], y[row], 55 * scale, "black", marker, edgecolors="white", linewidths=0.8)
+    rings = {"facecolors": "none", "edgecolors": RED, "linewidths": 1.8 * scale**0.5}
+    axis.scatter(x[one.picks], y[one.picks], 90 * scale, **rings)
     if number:
-        for count, place in enumerate(picked, 1):
+        for count, place in enumerate(one.x[one.picks], 1):
             axis.annotate(str(count), place, (5, 5), textcoords="offset points", fontsize=9, color=RED)
     axis.set(xticks=[], yticks=[])
     axis.set_aspect("equal", "datalim")

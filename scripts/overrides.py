@@ -31,6 +31,9 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
     belongs to a name where a file or folder of that name is there. For `evaluate`, `dataset=csv:my.csv`, or any other
     name that has no file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
     `+experiment=mine` is `experiment=mine`.
+
+    Raises:
+        AlmetaError: for `dataset=` of a benchmark, which is `datasets=`.
     """
     given = list(arguments)
     is_swept = any(argument in ("-m", "--multirun") for argument in given)
@@ -39,6 +42,8 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
         prefix, key, value = _cut(argument)
         if key in _PRESETS:
             read.append(f"{key}={value}")  # with a plus, too: they stand in the defaults already
+        elif key == "dataset" and command == "benchmark":
+            raise AlmetaError(f"unknown key 'dataset'; a benchmark is on several data sets: write datasets=[{value}]")
         elif key == "dataset" and command == "evaluate" and not prefix:
             read += _named_dataset(value, is_swept)
         elif key in _TEXTS:

@@ -55,7 +55,7 @@ def specs() -> list[StrategySpec]:
 def gains_over_margin(dataset: str, setting: Setting) -> dict[str, float]:
     """Return for each choice the gain over margin in the area under the learning curve, in points."""
     contenders = [StrategySpec.read("margin"), *specs()]
-    margin, *others = (100 * float(play_cell(dataset, contender, setting).mean()) for contender in contenders)
+    margin, *others = (100 * float(play_cell(dataset, contender, setting).scores[0].mean()) for contender in contenders)
     print(f"{dataset}: margin {margin:.2f}", flush=True)
     return {str(spec): area - margin for spec, area in zip(specs(), others, strict=True)}
 

@@ -12,6 +12,7 @@ import numpy as np
 from almeta.errors import AlmetaError
 
 Kind = Literal["table", "image", "text", "tokens"]
+Split = Literal["published"]  # the fixed test set of a data set that was published with one
 
 
 @dataclass(frozen=True, eq=False)  # eq: comparing arrays field by field has no single truth value

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from almeta.checks import Count
-from almeta.data.dataset import Dataset
+from almeta.data.dataset import Dataset, Split
 from almeta.data.files import check_unpacked, published_file, unreadable
 from almeta.errors import AlmetaError
 
@@ -24,7 +24,11 @@ LENGTH = 64  # tokens of a row, unless told otherwise: all of them, but for a fe
 
 
 def load(
-    name: str, terms: Count = 2000, form: Literal["counts", "tokens"] = "counts", length: Count | None = None
+    name: str,
+    terms: Count = 2000,
+    form: Literal["counts", "tokens"] = "counts",
+    length: Count | None = None,
+    split: Split | None = None,
 ) -> Dataset:
     """Return one of the three data sets, the rows of all its published parts in their order.
 
@@ -37,14 +41,16 @@ def load(
         terms: largest number of different terms.
         form: "counts" or "tokens".
         length: of a row of tokens, 64 for None; further words of a row are cut off.
+        split: "published" makes the published test sentences the fixed test set; None lets each task draw its own.
 
     Raises:
-        AlmetaError: if the file is missing or damaged, or there is a length of counts.
+        AlmetaError: if the file is missing or damaged, there is a length of counts, or the data set was published
+            without a test set.
     """
     if length is not None and form == "counts":
         raise AlmetaError(f"data set {name}: length={length} is for tokens; set form=tokens, or leave it out")
     shape = "tab-separated, columns label, text and split, gzip"
-    labels, texts = read_sentences(published_file("text", f"{name}.tsv.gz", None, shape))
+    labels, texts, parts = read_sentences(published_file("text", f"{name}.tsv.gz", None, shape))
     # The sentences are tokens separated by spaces, and a question mark is a token.
     vectorizer = CountVectorizer(token_pattern=r"\S+", max_features=terms, dtype=np.float32)
     counts = vectorizer.fit_transform(texts)
@@ -61,6 +67,7 @@ def load(
         source=SOURCES[name],
         columns=tuple(found) if form == "counts" else (),
         kind="text" if form == "counts" else "tokens",
+        test_rows=_published_test(name, parts) if split else None,
     )
 
 
@@ -73,8 +80,15 @@ def _numbers(texts: list[list[str]], terms: list[str], length: int) -> np.ndarra
     return x
 
 
-def read_sentences(path: Path) -> tuple[list[str], list[str]]:
-    """Return the labels and the texts of a gzipped file with the columns label, text and split, without quoting.
+def _published_test(name: str, parts: list[str]) -> np.ndarray:
+    rows = np.flatnonzero(np.array(parts) == "test")
+    if not len(rows):
+        raise AlmetaError(f"data set {name} was published without a test set; leave out split=published")
+    return rows
+
+
+def read_sentences(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the columns label, text and split of a gzipped file without quoting.
 
     Raises:
         AlmetaError: if the file has another form, or is not whole.
@@ -93,4 +107,5 @@ def read_sentences(path: Path) -> tuple[list[str], list[str]]:
             f"{path} is not a file of sentences: line {wrong or 1} must have label, text and split, with tabs "
             f"between; replace it by a whole copy"
         )
-    return [row[0] for row in rows[1:]], [row[1] for row in rows[1:]]
+    labels, texts, parts = map(list, zip(*rows[1:], strict=True))
+    return labels, texts, parts

@@ -141,6 +141,7 @@ class BenchmarkConfig(CommandConfig):
     budget: Count | None
     repeats: Several
     reference: str
+    scores: list[str] | None
     area: Literal["mean", "trapezoid"]
     jobs: Count
     backend: str | None

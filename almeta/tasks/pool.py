@@ -30,6 +30,7 @@ class PoolTasks:
         x: `[E, N, D]` float32, prepared features of the pool rows; 0 for padding.
         y: `[E, N]` int64, their labels.
         exists: `[E, N]` bool, False for padding.
+        rows: `[E, N]` int64, which row of the data set each row of the pool is; -1 for padding.
         test_x: `[E, M, D]` float32.
         test_y: `[E, M]` int64.
         test_exists: `[E, M]` bool.
@@ -41,6 +42,7 @@ class PoolTasks:
     x: Tensor
     y: Tensor
     exists: Tensor
+    rows: Tensor
     test_x: Tensor
     test_y: Tensor
     test_exists: Tensor
@@ -242,7 +244,7 @@ class PoolSampler:
             columns = np.sort(rng.choice(x.shape[1], self.options.max_features, replace=False))
             x, test_x = x[:, columns], test_x[:, columns]
         first = self._first_labels(y[pool_rows], rng)
-        return _Task(dataset.name, x, y[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
+        return _Task(dataset.name, x, y[pool_rows], rows[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
 
     def _split(
         self, dataset: Dataset, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator
@@ -300,6 +302,7 @@ class _Task:
     name: str
     x: np.ndarray
     y: np.ndarray
+    rows: np.ndarray
     test_x: np.ndarray
     test_y: np.ndarray
     first: np.ndarray
@@ -346,6 +349,7 @@ def _pad(tasks: Sequence[_Task], num_rows: int, device: torch.device) -> PoolTas
         x=stack([task.x for task in tasks], num_rows),
         y=stack([task.y for task in tasks], num_rows),
         exists=stack([np.ones(len(task.y), dtype=bool) for task in tasks], num_rows),
+        rows=stack([task.rows for task in tasks], num_rows, fill=-1),
         test_x=stack([task.test_x for task in tasks]),
         test_y=stack([task.test_y for task in tasks]),
         test_exists=stack([np.ones(len(task.test_y), dtype=bool) for task in tasks]),

@@ -128,3 +128,13 @@ def test_no_file(data, cache):
         load_dataset("subj")
     with pytest.raises(AlmetaError, match="data set subj.terms is 0; it must be a whole number of at least 1"):
         load_dataset("subj", terms=0)
+
+
+def test_the_published_test_set(data):
+    put(data, gzip.compress(ROWS.encode()))
+    put_more = (data / "text" / "subj.tsv.gz").write_bytes
+    put_more(gzip.compress(ROWS.replace("test\n", "all\n").encode()))
+    trec = load_dataset("trec", split="published")
+    assert trec.test_rows is not None and trec.test_rows.tolist() == [1] and load_dataset("trec").test_rows is None
+    with pytest.raises(AlmetaError, match="data set subj was published without a test set; leave out split=published"):
+        load_dataset("subj", split="published")

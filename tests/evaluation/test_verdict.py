@@ -140,6 +140,15 @@ def test_small_texts():
     assert shorten("runs/pool/2025/fold1", 10) == "run…/fold1"
 
 
+def test_fewer_repeats_are_told():
+    areas = areas_of({"margin": np.ones((6, 3)), "slow": np.full((6, 3), 2.0)})
+    areas.loc[areas.index.get_level_values("repeat") == 2, "slow"] = np.nan
+    sentences = verdict(compare(areas))
+    told = "Fewer repeats than 3: slow (2). Each is compared with others in these alone, and all ranks are of these."
+    assert told in sentences
+    assert not [line for line in verdict(compare(areas[["random", "margin"]])) if "Fewer" in line]
+
+
 # ---- a question and its answer
 
 

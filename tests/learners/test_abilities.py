@@ -1,5 +1,7 @@
 """What models can do beside probabilities: which can, samples by dropout, and lengths of gradients by autograd."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ def make_module(num_features, num_classes):
     return nn.Sequential(*layers)
 
 
-LEARNERS = {
+LEARNERS: dict[str, Any] = {
     "logistic_regression": LogisticRegression(),
     "mlp": MLP(hidden_size=8, steps=30, dropout=0.5),
     "cnn": CNN(maps=3, hidden_size=8, steps=30, dropout=0.5),
@@ -167,7 +169,7 @@ def linear(weights, bias):
 
 def conv(weights, bias):
     layer = nn.Conv2d(weights.shape[1], weights.shape[0], 5, stride=2, padding=2)
-    layer.weight.data, layer.bias.data = weights.clone(), bias.clone()
+    layer.weight, layer.bias = nn.Parameter(weights.clone()), nn.Parameter(bias.clone())
     return layer
 
 

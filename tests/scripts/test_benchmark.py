@@ -20,7 +20,17 @@ from almeta.scripts import benchmark, evaluate, train
 from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
 
 FILES = {
-    *("aulc.csv", "cells.sqlite", "curves.csv", "summary.csv", "summary.json", "summary.md", "tests.csv"),
+    *(
+        "aulc.csv",
+        "cells.sqlite",
+        "curves.csv",
+        "summary.csv",
+        "summary.json",
+        "summary.md",
+        "summary.tex",
+        "tests.csv",
+    ),
+    *("picks.csv", "seconds.csv", "summary.tex"),
     *("gain_curves.png", "gains.png", "learning_curves.png", "report.html"),
 }
 TINY = ("budget=3", "repeats=2", "env.pool_size=15", "env.max_test=20", "strategies=[random,margin]", "out=out")
@@ -118,12 +128,12 @@ def test_a_policy_meets_classes_and_columns_that_training_cut_away(command, monk
     mixed_table().to_csv("my.csv", index=False)
     seen = []
 
-    def watch(simulation, actor, generator, tasks):
+    def watch(simulation, actor, generator, tasks, *others, **options):
         seen.append(tasks)
-        return play(simulation, actor, generator, tasks)
+        return play(simulation, actor, generator, tasks, *others, **options)
 
-    play = cells.learning_curves
-    monkeypatch.setattr(cells, "learning_curves", watch)
+    play = cells.record_pools
+    monkeypatch.setattr(cells, "record_pools", watch)
     asked = ["policy=run", "dataset=csv:my.csv", "repeats=2", "hydra.run.dir=out", "strategies=[]"]
     assert command(evaluate, *asked).status == 0
     assert {(tasks.max_classes, tasks.x.shape[-1]) for tasks in seen} == {(3, 5)}
@@ -292,6 +302,11 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("datasets=[iris] device=gpu", "device=gpu cannot be used here"),
         ("datasets=[iris] +options.n=3", "unknown key of data set iris 'n'"),
         ("datasets=[iris] +option.n=3", "unknown key 'option'; did you mean 'options'?"),
+        ("dataset=iris", "unknown key 'dataset'; a benchmark is on several data sets: write datasets=[iris]"),
+        ("+dataset=iris", "unknown key 'dataset'; a benchmark is on several data sets: write datasets=[iris]"),
+        ("datasets=[csv:my.csv] target=label", "unknown key 'target'; write options.target=..."),
+        ("datasets=[iris] scores=[acuracy]", "unknown measure 'acuracy'; did you mean 'accuracy'?"),
+        ("datasets=[iris] strategies=[{name:margin,repeats:1}]", "repeats of strategy margin is 1; it must be"),
         ("datasets=['csv:nowhere.csv']", "there is no file {here}/nowhere.csv (looked for in {here})"),
     ],
 )
@@ -387,7 +402,7 @@ def test_tables_that_can_be_used(command, text):
         ("dataset=embedded dataset.fold=7", "dataset.fold=7, but dataset.num_folds="),
         ("+dataset.target=label", "has no name; choose one: dataset=NAME"),
         ("dataset=embedded dataset.fold=null", "held out no data set"),
-        ("dataset=named", "Missing mandatory value: name"),
+        ("dataset=named", "dataset.name is missing; say what it is: dataset.name=..."),
         ("policy=nowhere", "no checkpoint at nowhere; name a run's folder"),
         ("policy=my.csv", "my.csv is damaged or no checkpoint"),
     ],

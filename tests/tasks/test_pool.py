@@ -76,6 +76,16 @@ def test_every_row_comes_into_the_pool():
     assert abs(counts / 500 - 0.6).max() < 0.1  # 4.5 standard errors
 
 
+def test_rows_are_those_of_the_data_set_whatever_classes_are_drawn():
+    tasks = sampler(table((30, 20, 10)), table((9, 9), name="small"), max_classes=2, scale="none").draw_seeded(
+        range(20)
+    )
+    for e in range(20):
+        np.testing.assert_array_equal(tasks.rows[e][tasks.exists[e]], parts(tasks, e)[0])
+    assert (tasks.rows[~tasks.exists] == -1).all() and not tasks.exists.all()
+    assert tasks.rows.dtype == torch.int64
+
+
 # --- a fixed test set
 
 

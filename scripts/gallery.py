@@ -144,7 +144,7 @@ def draw(axis: Axes, one: Look, number: bool = False) -> None:
     axis.scatter(x[open_rows], y[open_rows], 22 * scale, rank, cmap="viridis", vmin=1, vmax=len(x), linewidths=0)
     for row in np.flatnonzero(~open_rows):
         marker = MARKERS[one.y[row] % len(MARKERS)]
-        axis.scatter(x[row], y[row], 55 * scale, "black", marker, edgecolors="white", linewidths=0.8)
+        axis.scatter(x[row], y[row], 55 * scale, "black", marker=marker, edgecolors="white", linewidths=0.8)
     rings = {"facecolors": "none", "edgecolors": RED, "linewidths": 1.8 * scale**0.5}
     axis.scatter(x[one.picks], y[one.picks], 90 * scale, **rings)
     if number:

@@ -26,7 +26,7 @@ _SAMPLE = 512
 
 
 def ranked(distance: Tensor, uncertainty: Tensor, num_left: Tensor, num_picked: Tensor) -> Tensor:
-    """Return alpha * (1 - similarity) + (1 - alpha) * uncertainty: Cardoso et al. 2017, equation 4.
+    """Return alpha * (1 - similarity) + (1 - alpha) * uncertainty: Cardoso et al. 2017.
 
     Args:
         distance: `[E, N]`, to the nearest row that was picked; the similarity is 1 / (1 + distance).
@@ -62,7 +62,7 @@ class RankedBatch(BasedStrategy):
 
 
 class DiverseMiniBatch(BasedStrategy, PoolByPool):
-    """Ask for rows at the centres of clusters of uncertain rows: Zhdanov, arXiv 1901.05954 (2019), section 4.
+    """Ask for rows at the centres of clusters of uncertain rows: Zhdanov, arXiv 1901.05954 (2019).
 
     Of the beta * k rows of highest score, weighted k-means makes k clusters; the weights are the scores. The row that
     is nearest to the centre of each cluster is chosen, those of high score first.
@@ -215,7 +215,7 @@ class DiscriminativeBatch(BatchStrategy):
 def batch_objective(
     probabilities: Tensor, labels: Tensor, weight: Tensor, others: Tensor, counted: Tensor, alpha: float
 ) -> Tensor:
-    """Return the log likelihood of labelled rows minus alpha times the entropy of others: Guo & Schuurmans, section 4.
+    """Return the log likelihood of labelled rows minus alpha times the entropy of others: Guo & Schuurmans 2007.
 
     Args:
         probabilities: `[..., P, C]`, of the labelled rows with the batch, by a classifier that was fit to them.

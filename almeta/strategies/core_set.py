@@ -26,7 +26,7 @@ class CoreSet(PoolStrategy):
 
 
 def cover_with_outliers(distance: np.ndarray, to_pick: np.ndarray, size: int, num_outliers: int) -> list[int]:
-    """Choose centres so that all rows but the outliers are near one: Charikar et al., SODA 2001, section 3.
+    """Choose centres so that all rows but the outliers are near one: Charikar et al., SODA 2001.
 
     The radius within which all rows but `num_outliers` have a centre, or a row picked before, is at most three times
     the smallest possible. For a radius r, the candidate with the most rows within r is chosen, the rows within 3 r of
@@ -59,7 +59,7 @@ def cover_with_outliers(distance: np.ndarray, to_pick: np.ndarray, size: int, nu
 class RobustCoreSet(PoolByPool):
     """Ask for rows that leave all but a few rows of the pool near a pick: core-set selection that allows outliers.
 
-    Sener & Savarese (ICLR 2018, section 4) let a solver of mixed-integer programs improve the greedy batch. Here it is
+    Sener & Savarese (ICLR 2018) let a solver of mixed-integer programs improve the greedy batch. Here it is
     the greedy approximation of Charikar, Khuller, Mount & Narasimhan (SODA 2001), see `cover_with_outliers`: quick, and
     within three times the best radius. In a pool of more than 2048 rows, 2048 of them are to be covered, and picks are
     among these.

@@ -12,7 +12,7 @@ from almeta.strategies.one_pool import OnePool, PoolByPool, cluster, distances, 
 
 
 def typicality(x: np.ndarray, num_neighbours: int = 20) -> np.ndarray:
-    """Return 1 / the mean distance of each row `[n, d]` to its nearest others, `[n]`: Hacohen et al. 2022, equation 1.
+    """Return 1 / the mean distance of each row `[n, d]` to its nearest others, `[n]`: Hacohen et al. 2022.
 
     The value is 0 for a single row, and inf for one with nothing but copies around it. Neighbours of more than 2048
     rows are searched among 2048 of them.
@@ -50,7 +50,7 @@ def by_turns(cluster: np.ndarray, score: np.ndarray, available: np.ndarray, told
 def purity_radius(distance: np.ndarray, cluster: np.ndarray, purity: float = 0.95) -> float:
     """Return the largest radius with which a share of at least `purity` of the balls around rows is pure.
 
-    A ball is pure if all rows in it are of one cluster: Yehuda et al. 2022, section 3.
+    A ball is pure if all rows in it are of one cluster: Yehuda et al. 2022.
 
     Args:
         distance: `[n, n]`, between all rows.

@@ -57,7 +57,8 @@ def test_what_holds_of_the_base_holds_of_it():
     random.generator = make_generator(5, "test")
     expected = make_strategy("random", make_generator(5, "test")).score(state)
     assert torch.equal(random.informativeness(state)[state.available], expected[state.available])
-    model = Ridge().fit(*state.labelled_rows(), num_classes=3)  # type: ignore[misc]
+    x, labels, weight = state.labelled_rows()
+    model = Ridge().fit(x, labels, weight, 3)
     object.__setattr__(state, "model", model)
     with pytest.raises(AlmetaError, match="strategy sampled_of_tests needs a learner with dropout"):
         BasedStrategy("sampled_of_tests").informativeness(state)

@@ -53,7 +53,7 @@ def test_typiclust_by_hand():
 
 
 def literal_typiclust(pool, size, num_neighbours, max_clusters):
-    """The paper's algorithm 1, step by step, with the clusters of `cluster`."""
+    """The paper's algorithm, step by step, with the clusters of `cluster`."""
     number, _ = cluster(pool.x, min(max_clusters, pool.picked.sum() + size))
     picked, chosen = pool.picked.copy(), []
     for _ in range(size):

@@ -291,5 +291,29 @@ def test_nothing_that_is_hidden_is_observed(hidden):
     for one, same in zip(plain, changed, strict=True):
         np.testing.assert_array_equal(one[0], same[0])
         np.testing.assert_array_equal(one[-1]["action_mask"], same[-1]["action_mask"])
-    scores = ([result[-1]["score"] for result in results] for results in (plain, changed))
-    assert np.allclose(*scores) == (hidden == "y")  # the judge sees the test rows, and them alone
+    before, after = ([result[-1]["score"] for result in results] for results in (plain, changed))
+    assert np.allclose(before, after) == (hidden == "y")  # the judge sees the test rows, and them alone
+
+
+def test_a_frame_shows_the_known_labels_and_the_score_after_each(monkeypatch):
+    env = single(render_mode="rgb_array")
+    with pytest.raises(gym.error.ResetNeeded):
+        env.render()
+    _, info = env.reset(seed=0)
+    scores = [info["score"]]
+    for action in (1, 0, 1):
+        *_, info = env.step(action)
+        scores += [info["score"]] * action
+    frame = env.render()
+    assert frame is not None and (frame.dtype, frame.shape) == (np.uint8, (320, 640, 3))
+    drawn: list[Any] = []
+    monkeypatch.setattr("almeta.envs.table_stream.draw_pool", lambda *given: drawn.extend(given))
+    env.render()
+    x, labels, row, shown, limit, title, _ = drawn
+    simulation = env.batch.simulation
+    known = np.flatnonzero(labels >= 0)
+    assert len(known) == info["labels"] and len(x) == len(labels) == ROWS
+    assert {int(simulation.order[0, 0]), int(simulation.order[0, 2])} <= set(known.tolist())
+    np.testing.assert_array_equal(labels[known], simulation.tasks.y[0, known])
+    assert row == simulation.order[0, 3] and shown == pytest.approx(scores)
+    assert limit == 6 and title.endswith(": 3 of 12 rows")

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -6,12 +7,15 @@ import torch
 from almeta.data import load_dataset
 from almeta.envs import PoolOptions, PoolSimulation, TableStreamOptions, TableStreamSimulation
 from almeta.errors import AlmetaError
+from almeta.evaluation.benchmark import StrategySpec
+from almeta.evaluation.verdict import Question
 from almeta.learners import Prototype
 from almeta.seeding import make_generator
 from almeta.strategies import make_strategy
 from almeta.strategies.along_stream import AlongStream
-from almeta.strategies.stream_thresholds import make_rule
+from almeta.strategies.stream_thresholds import make_rule, rule_names
 from almeta.training.rollout import greedy, play
+from tests.small_config import compose_config
 from tests.strategies.pools import with_probabilities
 
 
@@ -33,8 +37,6 @@ def test_by_hand():
     """Rows of confidence .9 .6 .5 .8 .7 .6, of which a threshold of .65 asks for the second, third and last."""
     p = torch.tensor([0.9, 0.6, 0.5, 0.8, 0.7, 0.6])
     state = with_probabilities(torch.stack((p, 1 - p), 1))
-    labels = state.labels.clone()
-    state = replace(state, labels=labels, num_classes=torch.tensor([2]))
     rule = {"name": "fixed_uncertainty", "threshold": 0.65, "budget": 1.0}
     # Without a label of each class the learner has no opinion: the first rows come first.
     assert picks_of(AlongStream(rule=rule), replace(state, budget=2), 2) == [0, 1]
@@ -50,10 +52,10 @@ def test_by_hand():
     assert picks_of(AlongStream(rule=rule), replace(wide, budget=4), 4) == [1, 2, 4, 5]
 
 
-@pytest.mark.parametrize("rule", ["fixed_uncertainty", "variable_uncertainty"])
+@pytest.mark.parametrize("rule", [{"name": "fixed_uncertainty", "threshold": 0.6}, "variable_uncertainty"], ids=str)
 def test_it_picks_what_the_rule_asks_for_in_the_stream_of_rows(rule):
-    options, names = {"pool_size": 50, "max_test": 30}, ("iris", "wine")
-    datasets, labels = [load_dataset(name) for name in names], 10
+    options: dict[str, Any] = {"pool_size": 50, "max_test": 30}
+    datasets, labels = [load_dataset(name) for name in ("iris", "wine")], 10
     stream = TableStreamSimulation(
         datasets, TableStreamOptions(**options, length=47, budget=labels / 47), 6, learner=Prototype()
     )
@@ -70,7 +72,7 @@ def test_it_picks_what_the_rule_asks_for_in_the_stream_of_rows(rule):
                 wanted.append(row)
         assert picks[:, e].tolist() == wanted[:labels]
     spent = asked.sum(0) == labels
-    assert asked.any(0).all() and spent.any() == (rule == "variable_uncertainty")
+    assert asked.any(0).all() and spent.any()
     torch.testing.assert_close(pool.score[spent], stream.score[spent])
 
 
@@ -86,3 +88,10 @@ def test_a_wrong_rule_is_told():
         AlmetaError, match="unknown stream rule 'variabl_uncertainty'; did you mean 'variable_uncertainty'"
     ):
         make_strategy("along_stream", rule="variabl_uncertainty")
+
+
+def test_the_exercise_asks_about_strategies_that_play():
+    config = compose_config("experiment=exercise/pool_or_stream", command="benchmark")
+    names = [str(StrategySpec.read(strategy)) for strategy in config["strategies"]]
+    assert {f"along_stream(rule={rule})" for rule in rule_names()} | {"random", "margin"} == set(names)
+    Question(**config["question"]).check(names)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -148,8 +150,8 @@ def test_rules_with_chance_ask_for_as_many_as_those_of_scikit_activeml():
         "random": managers.RandomBudgetManager(random_state=0, budget=0.2),
     }
     for name, manager in pairs.items():
-        options = {"share": 0.3} if name == "split" else {}
-        asked = decisions(make_rule(name, **options), seen, 0.2).float().mean()
+        rule = make_rule(name, share=0.3) if name == "split" else make_rule(name)
+        asked = decisions(rule, seen, 0.2).float().mean()
         shares = [np.mean(theirs(type(manager)(**{**manager.get_params(), "random_state": e}), 1 - seen[:, e].numpy()))
                   for e in range(3)]  # fmt: skip
         assert asked == pytest.approx(np.mean(shares), abs=0.015), name
@@ -211,24 +213,23 @@ def test_streams_of_a_batch_do_not_meet(name):
 
 @every_rule
 def test_in_the_stream_of_rows_the_environment_sets_the_budget(name):
-    def make(**changes):
-        fields = {"item": torch.zeros(1, 1), "probabilities": torch.full((1, 3), 1 / 3), "requests": torch.zeros(1)}
-        counts = {"num_classes": torch.tensor([3]), "labels": torch.ones(1, 3, dtype=torch.int64), "time": 0}
-        return TableStreamState(**(fields | counts | {"max_requests": 30, "length": 60} | changes))
+    def make(max_requests=30, length=60, requests=0):
+        alike, one = torch.full((1, 3), 1 / 3), torch.ones(1, 3, dtype=torch.int64)
+        asked = torch.tensor([requests])
+        return TableStreamState(torch.zeros(1, 1), alike, one.sum(1), one, asked, max_requests, 0, length)
 
     def share(row, **options):
-        rule, memory, asked = make_rule(name, **options), None, 0.0
+        rule, memory, asked = make_rule(name, **options), None, 0
         for _ in range(200):
             outputs, memory = rule.step(row, memory)
             assert outputs.utilities.shape == (1, 2) and outputs.utilities[0, 0] == 0
-            asked += (outputs.utilities[0, 1] == INF) / 200
-        return asked
+            asked += int(outputs.utilities[0, 1] == INF)
+        return asked / 200
 
-    free = {"max_requests": 60, "length": 60}
     assert 0.25 < share(make(), window=20) < 0.57
-    assert share(make(**free), window=20) < 0.17
-    assert 0.5 < share(make(**free), window=20, budget=0.8) < 0.87
-    assert share(make(requests=torch.tensor([30])), window=20) == 0
+    assert share(make(max_requests=60), window=20) < 0.17
+    assert 0.5 < share(make(max_requests=60), window=20, budget=0.8) < 0.87
+    assert share(make(requests=30), window=20) == 0
 
 
 # ---- in the one-shot stream
@@ -254,6 +255,7 @@ def test_a_start_in_mid_run_resets_its_own_stream():
     rule, memory = VariableUncertainty(budget=1.0, change=0.5), None
     for time in range(4):
         _, memory = rule.step(state([1.0, 2.0], start=[time == 0, time in (0, 3)]), memory)
+    assert memory is not None
     first, second = memory.threshold.tolist()
     _, fresh = VariableUncertainty(budget=1.0, change=0.5).step(state([2.0], start=[True]), None)
     assert second == fresh.threshold.item() != first
@@ -293,7 +295,7 @@ def test_names_and_mistakes():
     wanted = {"fixed_uncertainty", "random", "randomised_uncertainty", "split", "variable_uncertainty"}
     assert set(NAMES) == wanted
     assert make_rule({"name": "split", "share": 0.25}).share == 0.25  # type: ignore[attr-defined]
-    mistakes = {
+    mistakes: dict[tuple[str, Any], str] = {
         ("splt", ()): "unknown stream rule 'splt'; did you mean 'split'",
         ("split", (("shares", 0.1),)): "unknown key of stream rule split 'shares'; did you mean 'share'",
         ("random", (("budget", 2.0),)): "stream rule random.budget is 2.0; it must be a number from 0 to 1",

@@ -4,7 +4,6 @@ The reward is the gain in the learner's score on test rows.
 """
 
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,7 +18,6 @@ from almeta.checks import Count, Share
 from almeta.data import load_dataset
 from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
-from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
@@ -129,13 +127,10 @@ class PoolSimulation(Simulation):
         """The learner's now, `[E]`, by the measure of the options."""
         return self.scores[self.options.score]
 
-    @functools.cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """The names of the data sets, a digest of them, and sketches of their rows."""
-        names = sorted(self.sampler.names)
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-        rows = {dataset.name: " ".join(sketch(dataset)) for dataset in self.sampler.datasets}
-        return {"datasets": names, "digest": digest, "rows": rows}
+        return self.sampler.identity
 
     def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> PoolState:
         """Begin new episodes and return the first state; there are `num_envs / group` tasks.
@@ -149,7 +144,7 @@ class PoolSimulation(Simulation):
         number = self.num_envs // self.group
         each = number // len(generators)
         if tasks is None:
-            tasks = self.sampler.draw_seeded([one for by in generators for one in self.sampler.draw_seeds(each, by)])
+            tasks = self.sampler.draw_by(generators, number)
         elif len(tasks) != number:
             raise ValueError(f"{len(tasks)} tasks are given; here they are {number}")
         self.length, self.time = self._checked_budget(tasks), 0
@@ -222,6 +217,14 @@ def _load(name: str) -> Dataset:
     return _load_once(name) if is_shipped(name) else load_dataset(name)
 
 
+def load_datasets(given: str | Dataset | Sequence[str | Dataset]) -> list[Dataset]:
+    """Return data sets of names, data sets, or several of either; what is neither is an AlmetaError."""
+    several: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
+    for one in several:
+        check_dataset(one)
+    return [_load(one) if isinstance(one, str) else one for one in several]
+
+
 def observed(state: PoolState, inputs: PoolInputs) -> dict[str, np.ndarray]:
     """Return what the environment shows of a state: see `PoolSelectionVectorEnv`."""
     view = inputs(state)
@@ -277,13 +280,9 @@ class PoolSelectionVectorEnv(BatchEnv):
         **options: Any,
     ) -> None:
         check_options(PoolSelectionVectorEnv, PoolOptions, options)
-        several: Sequence[Any] = dataset if isinstance(dataset, list | tuple) else [dataset]
-        for one in several:
-            check_dataset(one)
-        datasets = [_load(one) if isinstance(one, str) else one for one in several]
         self.inputs: PoolInputs = choose(inputs or "candidates", "inputs", PoolInputs)
         simulation = PoolSimulation(
-            datasets,
+            load_datasets(dataset),
             PoolOptions(**options),
             num_envs,
             learner=make_learner(learner or "logistic_regression"),

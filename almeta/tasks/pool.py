@@ -5,6 +5,8 @@ A data set with fixed test rows is tested on exactly these, whatever `test_share
 One batch holds tasks of different sizes, dimensions and class counts, padded and masked.
 """
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -16,6 +18,7 @@ from torch import Tensor
 from almeta.checks import Count, Share, Within, check_arguments
 from almeta.data.dataset import Dataset
 from almeta.data.preparation import Scale, prepare
+from almeta.data.rows import sketch
 from almeta.data.synthetic import draw_synthetic
 from almeta.errors import AlmetaError, did_you_mean
 
@@ -190,6 +193,14 @@ class PoolSampler:
         """N, the number of pool rows to which every batch of tasks is padded."""
         return max(self._sizes(rows, fixed)[0] for rows, fixed, _ in self._shapes)
 
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """The names of the data sets, a digest of them, and sketches of their rows, as checkpoints keep them."""
+        names = sorted(self.names)
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        rows = {dataset.name: " ".join(sketch(dataset)) for dataset in self.datasets}
+        return {"datasets": names, "digest": digest, "rows": rows}
+
     @property
     def bytes_per_task(self) -> int:
         """Smallest memory of the features, labels and masks of the largest task; categories may need more."""
@@ -217,6 +228,11 @@ class PoolSampler:
     def draw(self, num_tasks: int, generator: torch.Generator) -> PoolTasks:
         """Draw `num_tasks` tasks."""
         return self.draw_seeded(self.draw_seeds(num_tasks, generator))
+
+    def draw_by(self, generators: Sequence[torch.Generator], num_tasks: int) -> PoolTasks:
+        """Draw `num_tasks` tasks, each generator the seeds of an equal share of them."""
+        each = num_tasks // len(generators)
+        return self.draw_seeded([seed for by in generators for seed in self.draw_seeds(each, by)])
 
     def draw_seeds(self, num_tasks: int, generator: torch.Generator) -> list[int]:
         """Draw the seeds of `num_tasks` tasks."""

@@ -1,13 +1,17 @@
 """One contract for whoever acts: strategies, rules of streams and agents, on pools and on streams."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from almeta.data import load_dataset
+from almeta.envs import TableStreamOptions, TableStreamSimulation
 from almeta.seeding import make_generator
 from almeta.strategies import Outputs, make_strategy, strategy_names
 from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest
+from almeta.strategies.stream_thresholds import make_rule, rule_names
 from almeta.training.rollout import greedy, play
 from tests.agents.kinds import PAIRS, make_actor, make_problem
 from tests.agents.pools import make_pools
@@ -20,8 +24,14 @@ RULES: dict[str, Any] = {
     "NeverRequest": lambda: NeverRequest(SLOTS),
     "RandomRequest": lambda: RandomRequest(SLOTS, 0.5, make_generator(0, "requests")),
     "NearestLabelled": lambda: NearestLabelled(SLOTS, 0.5, 8),
+    **{name: partial(make_rule, name) for name in rule_names()},
 }
-CASES = [("strategy", name) for name in strategy_names()] + [("rule", name) for name in RULES] + PAIRS
+CASES = [
+    *(("strategy", name) for name in strategy_names()),
+    *(("rule", name) for name in RULES),
+    *(("table rule", name) for name in rule_names()),
+    *PAIRS,
+]
 every_actor = pytest.mark.parametrize("case", CASES, ids="-".join)
 
 
@@ -31,7 +41,15 @@ def make(case: tuple[str, str]) -> tuple[Any, Any]:
         return make_strategy(case[1]), make_pools(num_envs=ENVS, learner=Prototypes())
     if case[0] == "rule":
         return RULES[case[1]](), make_streams(num_envs=ENVS)
+    if case[0] == "table rule":
+        return make_rule(case[1]), make_rows(num_envs=ENVS)
     return make_actor(*case), make_problem(*case, num_envs=ENVS)
+
+
+def make_rows(num_envs: int) -> TableStreamSimulation:
+    """Return streams of twelve rows."""
+    options = TableStreamOptions(pool_size=20, max_test=20, length=12)
+    return TableStreamSimulation([load_dataset("iris")], options, num_envs, make_generator(0, "env"))
 
 
 def shapes_in(memory):

@@ -156,7 +156,7 @@ def of_seed(rows: int, seed: int) -> tuple[Tensor, ...]:
 
 
 def ours_by_query(name: str, rows: int, batch: int = 1, pools: int = 1) -> Callable[[], list[int]]:
-    """Return what picks `PICKS` rows one by one and refits after each, or one batch of rows, and gives the first pool's.
+    """Return what picks `PICKS` rows one by one and refits after each, or one batch; it returns the first pool's picks.
 
     Raises:
         AlmetaError: if no learner does what the strategy needs.

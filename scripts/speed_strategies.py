@@ -193,7 +193,7 @@ def learner_for(name: str) -> str:
             strategy.check(pool_of(CLASSES**2, learner).state())
             return learner
         except AlmetaError as error:  # the learner lacks an ability, or does not exist
-            reason = str(error)
+            reason = reason or str(error)
     raise AlmetaError(reason)
 
 

@@ -20,8 +20,8 @@ Result = TypeVar("Result")
 Warned = list[tuple[type[Warning], str]]
 # Extras of almeta for backends that joblib does not install.
 _EXTRAS = {"dask": "almeta[dask]", "ray": "almeta[ray]"}
-# Cells of a worker that is lost are played again by another one; dask does so by itself.
-_PATIENT = {"ray": {"ray_remote_args": {"max_restarts": -1, "max_task_retries": -1}}}
+# What a lost worker was at is done by another one, up to three times; dask does so by itself.
+_PATIENT = {"ray": {"ray_remote_args": {"max_restarts": 3, "max_task_retries": 3}}}
 
 
 def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
@@ -66,12 +66,13 @@ def in_workers(
     portion = max(1, len(packed) if workers.return_generator else workers.n_jobs)
     portions = (packed[begin : begin + portion] for begin in range(0, len(packed), portion))
     said: set[str] = set()
-    for result, warned in itertools.chain.from_iterable(map(workers, portions)):
-        for category, text in warned:
-            if text not in said:
-                said.add(text)
-                warnings.warn(text, category, stacklevel=2)
-        yield result
+    with contextlib.nullcontext() if workers.return_generator else workers:  # which keeps them from portion to portion
+        for result, warned in itertools.chain.from_iterable(map(workers, portions)):
+            for category, text in warned:
+                if text not in said:
+                    said.add(text)
+                    warnings.warn(text, category, stacklevel=2)
+            yield result
 
 
 def _unpack_and_call(here: int, is_child: bool, modules: list[str], packed: bytes) -> tuple[Any, Warned]:

@@ -36,8 +36,8 @@ def help_text(command: str, program: str, purpose: str) -> str:
     page = [f"{program} KEY=VALUE ...", "", purpose.strip(), "", "Choices (--cfg job shows the keys of those chosen):"]
     sentences = {key.partition("=")[0]: sentence for key, sentence in knobs}
     for group, chosen in groups.items():
-        choices = sorted(path.relative_to(_CONF / group).with_suffix("").as_posix() for path in _yamls(group))
-        page += _columns(f"{group}={chosen}", f"{sentences.get(group, '')} One of {', '.join(choices)}.".strip(), width)
+        sentence = f"{sentences.get(group, '')} One of {', '.join(choices(group))}.".strip()
+        page += _columns(f"{group}={chosen}", sentence, width)
     for key, sentence in [("", "keys"), *knobs]:
         if not key:
             page += ["", f"{sentence[0].upper()}{sentence[1:]}:"]
@@ -56,8 +56,10 @@ def _groups(command: str) -> dict[str, str]:
     return {group: "null" if choice is None else choice for group, choice in pairs if not group.startswith("override")}
 
 
-def _yamls(group: str) -> list[Path]:
-    return list((_CONF / group).rglob("*.yaml"))
+def choices(group: str) -> list[str]:
+    """Return what a group of configs offers, such as "one_shot/quickstart" of "experiment", sorted."""
+    folder = _CONF / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
 def _knobs(path: Path) -> Iterator[tuple[str, str]]:

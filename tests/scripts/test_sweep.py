@@ -103,6 +103,14 @@ def test_a_job_that_fails_does_not_stop_the_others(command, monkeypatch):
     assert page.count("has no finished summary.json in sweep/") == 4
 
 
+def test_a_sweep_of_runs_without_a_name_is_called_by_the_agent(command):
+    result = command(train, "-m", *SMALL, "batches=1", "env.classes=3,9999", "agent=reinforce")
+    assert "9999" in result.err.splitlines()[-1]
+    assert "HydraConfig" not in result.err
+    assert Path("runs/reinforce/sweep/report.html").exists()
+    assert command(train, "-m").err.startswith("error: nothing says what to train")
+
+
 @pytest.mark.parametrize("module", [train, evaluate])
 def test_a_sweep_of_another_command_ends_so_too(module, command, tmp_path):
     """A policy that is not there fails each of the jobs, whatever the command does."""

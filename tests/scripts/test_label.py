@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from almeta.errors import AlmetaError
 from almeta.page.config import LabelConfig
 from almeta.page.session import Session
 from almeta.page.stream import StreamSession

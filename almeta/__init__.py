@@ -38,6 +38,7 @@ __version__ = "0.1.0"
 ENVIRONMENTS = {
     "almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv"),
     "almeta/PoolSelection-v0": ("almeta.envs:PoolSelectionEnv", "almeta.envs:PoolSelectionVectorEnv"),
+    "almeta/TableStream-v0": ("almeta.envs:TableStreamEnv", "almeta.envs:TableStreamVectorEnv"),
 }
 
 for _id, (_single, _vector) in ENVIRONMENTS.items():

@@ -97,8 +97,11 @@ def as_config(thing: Any) -> Config:
 
 def trust_targets(config: Mapping[str, Any]) -> None:
     """Trust the modules that a config names, because the person who runs the command wrote the config."""
-    for part in _ROOMS:
-        target = (config.get(part) or {}).get("_target_")
+    parts = [config.get(part) for part in _ROOMS]
+    named = [part.get("_target_") for part in parts if isinstance(part, Mapping)]
+    for learner in (config.get("learner"), *(config.get("learners") or [])):  # of TorchModel: a function of one's own
+        named += [learner.get("module")] if isinstance(learner, Mapping) else []
+    for target in named:
         if isinstance(target, str) and not target.startswith("almeta."):
             trust(target.rpartition(".")[0])
 

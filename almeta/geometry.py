@@ -2,7 +2,8 @@
 
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ _BLOCK = 1 << 20
 _FEW = 128
 # Squared distances below this share of the squared lengths are 0 but for rounding.
 _NOTHING = 1e-13
+
+Kept = TypeVar("Kept")
 
 
 class Geometry:
@@ -37,6 +40,7 @@ class Geometry:
         self._voted = 0
         self._nearest: Tensor | None = None
         self._votes: Tensor | None = None
+        self._kept: dict[Hashable, Any] = {}
 
     @functools.cached_property
     def reference(self) -> Tensor:
@@ -81,6 +85,13 @@ class Geometry:
         for block, distances in self._blocks():
             density[block] = distances.add_(1).reciprocal_().sum(-1)  # rows that pad are at inf and add 0
         return density / count
+
+    def keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """Return what `make()` gave at the first call with this key: what a strategy computes once for these rows."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: Kept = self._kept[key]
+        return kept
 
     def copy(self) -> "Geometry":
         """Return a geometry that goes on from here with other picks."""
@@ -158,12 +169,12 @@ class Geometry:
         """Yield blocks of pools and rows, with writable distances `[E', B, R]` to `reference`; inf for padding."""
         columns, references = self.x.shape[2], self.reference.shape[1]
         # Blocks hold few pools with many rows each: a product of few rows would read all reference rows for little.
-        for pools in _slices(len(self.x), _BLOCK // max(1, self.x.shape[1] * references)):
+        for pools in slices(len(self.x), _BLOCK // max(1, self.x.shape[1] * references)):
             reference = self.reference[pools]
             others = self.x[pools].gather(1, reference[..., None].expand(-1, -1, columns)).double()
             lengths = others.square().sum(-1)[:, None]
             absent = ~self.exists[pools].gather(1, reference)[:, None]
-            for rows in _slices(self.x.shape[1], _BLOCK // max(1, len(others) * references)):
+            for rows in slices(self.x.shape[1], _BLOCK // max(1, len(others) * references)):
                 x = self.x[pools, rows].double()
                 both = x.square().sum(-1)[..., None] + lengths
                 squares = torch.baddbmm(both, x, others.mT, alpha=-2)
@@ -171,7 +182,7 @@ class Geometry:
                 yield (pools, rows), distances.masked_fill_(absent, torch.inf)
 
 
-def _slices(length: int, size: int) -> Iterator[slice]:
+def slices(length: int, size: int) -> Iterator[slice]:
     """Yield slices of 0 .. length-1 of `size`, at least 1."""
     size = max(1, size)
     for begin in range(0, length, size):

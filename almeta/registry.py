@@ -5,7 +5,7 @@ import pkgutil
 import sys
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from almeta.errors import AlmetaError, did_you_mean
 
@@ -102,6 +102,34 @@ def import_modules(names: str | Iterable[str]) -> None:
                 "PYTHONPATH to its folder"
             ) from error
         trust(name)
+
+
+def find_trusted(target: str, key: str) -> Any:
+    """Return the class or function with a dotted name, if it is of a trusted module.
+
+    Args:
+        target: its name.
+        key: of the config that holds the name, for messages.
+
+    Raises:
+        AlmetaError: if it does not exist, or a module that is not trusted defines it.
+    """
+    module = target.rpartition(".")[0]
+    if not is_trusted(module):
+        raise AlmetaError(
+            f"{key} is '{target}', of a module that nobody has vouched for; if it is your own, name it to the command: "
+            f"modules=[{module}], or give the function itself in Python"
+        )
+    try:
+        found = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AlmetaError(
+            f"{key} is '{target}', which cannot be imported ({error}); correct the name, install the module, or set "
+            "PYTHONPATH to its folder"
+        ) from error
+    if not callable(found) or not is_trusted(getattr(found, "__module__", None) or ""):
+        raise AlmetaError(f"{key} is '{target}'; it must be a class or function that {module} defines")
+    return found
 
 
 def import_extra(module: str, extra: str, wanted: str) -> ModuleType:

@@ -26,9 +26,9 @@ def source_digest(*modules: str) -> str:
     return digest.hexdigest()
 
 
-def closure_digest(module: str) -> str:
-    """Return a digest of the source of a module and of the modules of almeta that it uses, directly or not."""
-    found, left = set(), [module]
+def closure_digest(*modules: str) -> str:
+    """Return a digest of the source of modules and of the modules of almeta that they use, directly or not."""
+    found, left = set(), list(modules)
     while left:
         name = left.pop()
         if name not in found:
@@ -38,8 +38,13 @@ def closure_digest(module: str) -> str:
 
 
 def _used(module: ModuleType) -> Iterator[str]:
-    """Yield the modules of almeta, without tools, that define the classes and functions of a module's namespace."""
+    """Yield the modules of almeta, without tools, that define the classes and functions of a module's namespace.
+
+    Those that lie in a package are in its namespace as soon as anyone has imported them: they say nothing.
+    """
     for value in vars(module).values():
+        if inspect.ismodule(value) and value.__name__.rpartition(".")[0] == module.__name__:
+            continue
         name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
         if isinstance(name, str) and name.startswith("almeta.") and not name.startswith(_TOOLS):
             yield name

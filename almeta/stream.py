@@ -1,4 +1,4 @@
-"""One-shot streams: what may be known at a step, and a memory of examples."""
+"""Streams: what may be known at a step, and a memory of examples."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -25,6 +25,37 @@ class StreamState:
     label: Tensor
     action_mask: Tensor
     start: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TableStreamState:
+    """What may be known at one step of E streams of rows: nothing of test rows, or of labels not asked for.
+
+    Attributes:
+        item: `[E, D]` float32, features of the row that has come, prepared; columns that pad are 0.
+        probabilities: `[E, C]` float32, the learner's for that row; 0 for classes it has not seen.
+        num_classes: `[E]` int64.
+        labels: `[E, C]` int64, how many labels of each class are known, first labels included.
+        requests: `[E]` int64, labels asked for so far.
+        max_requests: labels that may be asked for in the episode.
+        time: rows that have come and gone.
+        length: rows of the stream.
+    """
+
+    item: Tensor
+    probabilities: Tensor
+    num_classes: Tensor
+    labels: Tensor
+    requests: Tensor
+    max_requests: int
+    time: int
+    length: int
+
+    @property
+    def action_mask(self) -> Tensor:
+        """`[E, 2]` bool: action 0 lets the prediction stand, action 1 asks for the label if the budget allows it."""
+        may_ask = self.requests < self.max_requests
+        return torch.stack((torch.ones_like(may_ask), may_ask), 1)
 
 
 @runtime_checkable
@@ -71,7 +102,11 @@ class Examples:
             self.labels.masked_fill_(state.start[:, None, None], 0.0)
         self.time += 1
 
+    def distances(self, item: Tensor) -> Tensor:
+        """Return the Euclidean distance `[E, K]` from `item` `[E, F]` to each example, inf where no label is known."""
+        distances = torch.cdist(item[:, None], self.items).squeeze(1)
+        return distances.where(self.labels.any(-1), torch.inf)
+
     def slot_distances(self, item: Tensor) -> Tensor:
         """Return the Euclidean distance `[E, S]` from `item` `[E, F]` to each slot's nearest example, inf if none."""
-        distances = torch.cdist(item[:, None], self.items).transpose(1, 2)  # [E, K, 1]
-        return distances.where(self.labels > 0, torch.inf).amin(1)
+        return self.distances(item)[..., None].where(self.labels > 0, torch.inf).amin(1)

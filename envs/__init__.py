@@ -12,6 +12,12 @@ from almeta.envs.stream import (
     StreamRewards,
     StreamSimulation,
 )
+from almeta.envs.table_stream import (
+    TableStreamEnv,
+    TableStreamOptions,
+    TableStreamSimulation,
+    TableStreamVectorEnv,
+)
 
 __all__ = [
     "OneShotStreamEnv",
@@ -24,4 +30,8 @@ __all__ = [
     "StreamOptions",
     "StreamRewards",
     "StreamSimulation",
+    "TableStreamEnv",
+    "TableStreamOptions",
+    "TableStreamSimulation",
+    "TableStreamVectorEnv",
 ]

@@ -4,7 +4,6 @@ The reward is the gain in the learner's score on test rows.
 """
 
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,7 +18,6 @@ from almeta.checks import Count, Share
 from almeta.data import load_dataset
 from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
-from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
@@ -89,11 +87,12 @@ class PoolSimulation(Simulation):
         generator: draws tasks and the oracle's answers; everything lies on its device.
         learner: how the classifier is fit; None for logistic regression.
         oracle: answers queries; None for one that is always right and free.
+        measures: further measures that `scores` holds, of `almeta.envs.scores`.
 
     Attributes:
         pool: what may be known, without test rows and hidden labels.
         tasks: the tasks being played.
-        score: `[E]`, the learner's now.
+        scores: the learner's on the test rows now, `[E]` by name of the measure.
 
     Raises:
         AlmetaError: for options that do not fit the data sets, or `num_envs`.
@@ -109,6 +108,7 @@ class PoolSimulation(Simulation):
         generator: torch.Generator | None = None,
         learner: Learner | None = None,
         oracle: Oracle | None = None,
+        measures: Sequence[ScoreName] = (),
     ) -> None:
         self.options = options = options or PoolOptions()
         super().__init__(num_envs, generator, options.group)
@@ -116,17 +116,21 @@ class PoolSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
-        self._measure, self._reward_measure = SCORES[options.score], SCORES[options.reward_score or options.score]
+        self._worth = options.reward_score or options.score
+        self._measures = dict.fromkeys((options.score, self._worth, *measures))
+        self.scores: dict[ScoreName, Tensor]
         self.tasks: PoolTasks
         self.pool: Pool
 
-    @functools.cached_property
+    @property
+    def score(self) -> Tensor:
+        """The learner's now, `[E]`, by the measure of the options."""
+        return self.scores[self.options.score]
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The names of the data sets, a digest of them, and sketches of their rows."""
-        names = sorted(self.sampler.names)
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-        rows = {dataset.name: " ".join(sketch(dataset)) for dataset in self.sampler.datasets}
-        return {"datasets": names, "digest": digest, "rows": rows}
+        return self.sampler.identity
 
     def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> PoolState:
         """Begin new episodes and return the first state; there are `num_envs / group` tasks.
@@ -140,7 +144,7 @@ class PoolSimulation(Simulation):
         number = self.num_envs // self.group
         each = number // len(generators)
         if tasks is None:
-            tasks = self.sampler.draw_seeded([one for by in generators for one in self.sampler.draw_seeds(each, by)])
+            tasks = self.sampler.draw_by(generators, number)
         elif len(tasks) != number:
             raise ValueError(f"{len(tasks)} tasks are given; here they are {number}")
         self.length, self.time = self._checked_budget(tasks), 0
@@ -153,7 +157,7 @@ class PoolSimulation(Simulation):
         known = (tasks.x, tasks.exists, tasks.first, first, tasks.num_classes)
         given: dict[str, Any] = {"prices": prices, "budget": self.length, "query_size": self.options.query_size}
         self.pool = Pool(*known, self.learner, generator=self.generator, **given)
-        self.score, self._worth = self._scores()
+        self.scores = self._scores()
         return self.state()
 
     def _checked_budget(self, tasks: PoolTasks) -> int:
@@ -177,25 +181,24 @@ class PoolSimulation(Simulation):
             raise RuntimeError("the episodes have ended; call reset() before the next step()")
         valid = self.pool.pick(rows)
         self.time += 1
-        score, before = self.score, self._worth
+        before = self.scores
         if self.time % self.options.query_size == 0 or self.finished:
             asked = self.pool.pending
             labels = self._answers.gather(1, asked.clamp_min(0))
             heard = ((asked >= 0) & (labels >= 0)).any(1)
             self.pool.answer(labels)
             # A refit to the same labels, with other random numbers or further than before, is no gain.
-            now, worth = self._scores()
-            self.score, self._worth = now.where(heard, score), worth.where(heard, before)
+            self.scores = {name: now.where(heard, before[name]) for name, now in self._scores().items()}
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
         declined = valid & (self._answers.gather(1, rows[:, None]).squeeze(1) < 0)
-        return PoolOutcome(self._worth - before - price, self.score, price, declined, ~valid)
+        gain = self.scores[self._worth] - before[self._worth]
+        return PoolOutcome(gain - price, self.score, price, declined, ~valid)
 
-    def _scores(self) -> tuple[Tensor, Tensor]:
-        """Return the score on the test rows, and the score whose gain is the reward, both `[E]`."""
+    def _scores(self) -> dict[ScoreName, Tensor]:
+        """Return the measures of the learner on the test rows, each `[E]`."""
         tasks = self.tasks
         tested = (self.pool.model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
-        score = self._measure(*tested)
-        return score, score if self._reward_measure is self._measure else self._reward_measure(*tested)
+        return {name: SCORES[name](*tested) for name in self._measures}
 
     def scalars(self, rollout: Any) -> dict[str, Tensor]:
         """Return the mean return and the mean of the learning curves."""
@@ -212,6 +215,14 @@ def _load_once(name: str) -> Dataset:
 def _load(name: str) -> Dataset:
     """Return a data set; the rows of a user's own may be others the next time."""
     return _load_once(name) if is_shipped(name) else load_dataset(name)
+
+
+def load_datasets(given: str | Dataset | Sequence[str | Dataset]) -> list[Dataset]:
+    """Return data sets of names, data sets, or several of either; what is neither is an AlmetaError."""
+    several: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
+    for one in several:
+        check_dataset(one)
+    return [_load(one) if isinstance(one, str) else one for one in several]
 
 
 def observed(state: PoolState, inputs: PoolInputs) -> dict[str, np.ndarray]:
@@ -269,13 +280,9 @@ class PoolSelectionVectorEnv(BatchEnv):
         **options: Any,
     ) -> None:
         check_options(PoolSelectionVectorEnv, PoolOptions, options)
-        several: Sequence[Any] = dataset if isinstance(dataset, list | tuple) else [dataset]
-        for one in several:
-            check_dataset(one)
-        datasets = [_load(one) if isinstance(one, str) else one for one in several]
         self.inputs: PoolInputs = choose(inputs or "candidates", "inputs", PoolInputs)
         simulation = PoolSimulation(
-            datasets,
+            load_datasets(dataset),
             PoolOptions(**options),
             num_envs,
             learner=make_learner(learner or "logistic_regression"),

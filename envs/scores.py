@@ -6,7 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-ScoreName = Literal["accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss", "true_probability"]
+ScoreName = Literal[
+    "accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss", "roc_auc", "true_probability", "weighted_f1"
+]
 # (probabilities [E, M, C], true classes [E, M], which rows exist [E, M]) -> [E]
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -32,9 +34,33 @@ def balanced_accuracy(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tenso
 
 def macro_f1(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
     """Return the mean F1 of the classes that occur or are predicted, `[E]` in [0, 1]; arguments as `accuracy`."""
-    hits, predicted, actual = _confusion(probabilities, y, exists)
-    total = predicted + actual
-    return (2 * hits / total.clamp_min(1)).sum(1) / (total > 0).sum(1)
+    f1, predicted, actual = _f1(probabilities, y, exists)
+    return f1.sum(1) / (predicted + actual > 0).sum(1)
+
+
+def weighted_f1(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Return the mean F1 of the classes by their number of rows, `[E]` in [0, 1]; arguments as `accuracy`."""
+    f1, _, actual = _f1(probabilities, y, exists)
+    return (f1 * actual).sum(1) / actual.sum(1)
+
+
+def roc_auc(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Return the area under the ROC curve of a class against the others, its mean over classes: `[E]` in [0, 1].
+
+    It is the chance that a row of the class has a higher probability of it than a row of another class; equal ones
+    count half (Hanley & McNeil, Radiology 143, 1982). Classes that are not among the rows are left out; rows of a
+    single class have 0.5, as they tell nothing. Arguments as `accuracy`.
+    """
+    of_class = probabilities.movedim(-1, 1).masked_fill(~exists[:, None], torch.inf).contiguous()  # [E, C, M]
+    ordered = of_class.sort(-1).values
+    below, up_to = (torch.searchsorted(ordered, of_class, right=right) for right in (False, True))
+    is_own = torch.nn.functional.one_hot(y, of_class.shape[1]).movedim(-1, 1) * exists[:, None]
+    own = is_own.sum(-1).double()  # [E, C]; float32 cannot count the pairs
+    others = exists.sum(1, keepdim=True) - own
+    rank_sum = ((below + up_to + 1) * is_own).sum(-1) / 2.0  # of equal ones each has the mean of their ranks
+    areas = (rank_sum - own * (own + 1) / 2) / (own * others).clamp_min(1)
+    there = (own > 0) & (others > 0)
+    return torch.where(there.any(1), (areas * there).sum(1) / there.sum(1).clamp_min(1), 0.5).float()
 
 
 def neg_log_loss(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor:
@@ -48,18 +74,26 @@ def true_probability(probabilities: Tensor, y: Tensor, exists: Tensor) -> Tensor
     return probabilities.gather(-1, y[..., None]).squeeze(-1).where(exists, 0.0).sum(1) / exists.sum(1)
 
 
-SCORES: dict[str, Score] = {
+SCORES: dict[ScoreName, Score] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,
     "neg_log_loss": neg_log_loss,
+    "roc_auc": roc_auc,
     "true_probability": true_probability,
+    "weighted_f1": weighted_f1,
 }
 
 
 def _predicted(probabilities: Tensor) -> Tensor:
     """Return the most probable class, `[E, M]`."""
     return probabilities.max(-1).indices  # unlike argmax as fast where classes are not side by side
+
+
+def _f1(probabilities: Tensor, y: Tensor, exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the F1 of each class, 0 for one that does not occur, and its predicted and actual rows, all `[E, C]`."""
+    hits, predicted, actual = _confusion(probabilities, y, exists)
+    return 2 * hits / (predicted + actual).clamp_min(1), predicted, actual
 
 
 def _confusion(probabilities: Tensor, y: Tensor, exists: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ The task of Woodward & Finn, "Active One-shot Learning", arXiv 1702.06559 (2017)
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -38,6 +38,18 @@ class StreamRewards:
 
     def __post_init__(self) -> None:
         check_fields(self, "env.reward")
+
+    @classmethod
+    def read(cls, reward: Mapping[str, float] | None) -> "StreamRewards":
+        """Return the rewards of an option `reward`, with the defaults where it says nothing.
+
+        Raises:
+            AlmetaError: for an unknown reward, or one that is no number.
+        """
+        for name in reward or {}:
+            if name not in cls.__annotations__:
+                raise AlmetaError(did_you_mean(name, cls.__annotations__, "reward"))
+        return cls(**(reward or {}))
 
 
 @dataclass(frozen=True)
@@ -98,11 +110,7 @@ class StreamOptions:
     @property
     def rewards(self) -> StreamRewards:
         """The rewards of a request, of a correct and of an incorrect prediction."""
-        reward = self.reward or {}
-        for name in reward:
-            if name not in StreamRewards.__annotations__:
-                raise AlmetaError(did_you_mean(name, StreamRewards.__annotations__, "reward"))
-        return StreamRewards(**reward)
+        return StreamRewards.read(self.reward)
 
 
 class StreamSimulation(Simulation):

@@ -62,7 +62,7 @@ setting = Setting(
     repeats=8,
 )
 cells = Path(tempfile.mkdtemp()) / "cells.sqlite"
-curves = run_benchmark(["iris", "wine", "breast_cancer"], contenders, setting, cells)
+curves = run_benchmark(["iris", "wine", "breast_cancer"], contenders, setting, cells).curves
 report = pool_report(curves, "margin")
 print(curves.groupby(["dataset", "strategy"])["score"].mean().unstack().round(3))
 print(*report.sentences, sep="\n")

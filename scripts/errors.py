@@ -4,6 +4,7 @@ import errno
 import re
 import traceback
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -12,6 +13,7 @@ from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
     InterpolationKeyError,
+    MissingMandatoryValue,
     OmegaConfBaseException,
     UnsupportedInterpolationType,
 )
@@ -40,9 +42,12 @@ def one_line(error: Exception) -> str | None:
         return _unknown_choice(error)
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
-        where = str(cause.full_key).rpartition(".")[0]
+        where, key = str(cause.full_key).rpartition(".")[0], str(cause.key)
+        below = [str(name) for name, node in cause.parent_node.items_ex(resolve=False) if _holds(node, key)]
+        if below:  # such as target, which is options.target of a benchmark
+            return f"unknown key '{key}'; write {' or '.join(f'{name}.{key}=...' for name in below)}"
         known = [str(key) for key in cause.parent_node if key != "hydra"]
-        return did_you_mean(str(cause.key), known, f"key of {where}" if where else "key")
+        return did_you_mean(key, known, f"key of {where}" if where else "key")
     if _is_out_of_memory(error):
         return (
             "there is not enough memory; choose fewer episodes at once (num_envs, evaluate_episodes, repeats), smaller "
@@ -50,6 +55,8 @@ def one_line(error: Exception) -> str | None:
         )
     if isinstance(error, OSError):
         return _os_error(error)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is missing; say what it is: {error.full_key}=..."
     if isinstance(error, OmegaConfBaseException):
         line = str(error).strip().splitlines()[0]
         if isinstance(error, InterpolationKeyError | UnsupportedInterpolationType):
@@ -66,6 +73,11 @@ def one_line(error: Exception) -> str | None:
             line += f" A preset names groups from the root, with a slash: override /{relative[1]}"
         return line
     return None
+
+
+def _holds(node: Any, key: str) -> bool:
+    """Whether a part of a config is a group that has a key."""
+    return isinstance(node, DictConfig) and not node._is_none() and not node._is_missing() and key in node
 
 
 def _is_out_of_memory(error: Exception) -> bool:

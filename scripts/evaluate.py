@@ -12,6 +12,7 @@ from almeta.scripts.commands import command, given_keys, output_folder, plain
 @command("evaluate")
 def main(config: DictConfig) -> None:
     """Print the measures, and leave `summary.json`, tables and figures in the run's folder."""
+    from almeta.build import trust_targets
     from almeta.policies import kind_of
     from almeta.registry import import_modules
     from almeta.runs import find_run
@@ -19,6 +20,7 @@ def main(config: DictConfig) -> None:
 
     told = EvaluateConfig.read(plain(config))
     import_modules(told.modules)
+    trust_targets(told.plain())
     run = find_run(kind_of(told.policy))
     run.check_knobs(given_keys())
     run.judge(told, output_folder())

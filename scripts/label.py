@@ -13,6 +13,7 @@ from almeta.scripts.commands import command, plain
 @command("label")
 def main(config: DictConfig) -> None:
     """Serve the page until the process is stopped."""
+    from almeta.build import trust_targets
     from almeta.page.config import LabelConfig
     from almeta.page.site import serve
     from almeta.registry import import_modules
@@ -20,6 +21,7 @@ def main(config: DictConfig) -> None:
 
     told = LabelConfig.read(plain(config))
     import_modules(told.modules)
+    trust_targets(told.plain())
     set_compute(told.threads, "cpu", "highest")
     with told.opened() as (player, thinker):
         serve(player, thinker, told.port, told.show)

@@ -10,6 +10,8 @@ from hydra.core.override_parser.types import Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
 from almeta import conf
+from almeta.errors import AlmetaError
+from almeta.scripts.help import is_preset_of
 
 # Keys whose value is a name or a path, a list of them, or a list of names with options; and choices of whole presets.
 _TEXTS = ("answers", "data", "labels", "out", "policy", "resume", "store", "hydra.run.dir", "hydra.sweep.dir")
@@ -29,6 +31,9 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
     belongs to a name where a file or folder of that name is there. For `evaluate`, `dataset=csv:my.csv`, or any other
     name that has no file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
     `+experiment=mine` is `experiment=mine`.
+
+    Raises:
+        AlmetaError: for `dataset=` of a benchmark, which is `datasets=`.
     """
     given = list(arguments)
     is_swept = any(argument in ("-m", "--multirun") for argument in given)
@@ -37,6 +42,8 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
         prefix, key, value = _cut(argument)
         if key in _PRESETS:
             read.append(f"{key}={value}")  # with a plus, too: they stand in the defaults already
+        elif key == "dataset" and command == "benchmark":
+            raise AlmetaError(f"unknown key 'dataset'; a benchmark is on several data sets: write datasets=[{value}]")
         elif key == "dataset" and command == "evaluate" and not prefix:
             read += _named_dataset(value, is_swept)
         elif key in _TEXTS:
@@ -48,6 +55,16 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
         else:
             read.append(argument)
     return read
+
+
+def check_preset(command: str, arguments: Iterable[str]) -> None:
+    """Raise AlmetaError for a preset of conf/experiment that is for another command."""
+    for argument in arguments:
+        _, key, preset = _cut(argument)
+        shipped = (Path(str(conf.__file__)).parent / "experiment" / f"{preset}.yaml").is_file()
+        if key == "experiment" and shipped and not is_preset_of(command, preset):
+            other = "benchmark" if is_preset_of("benchmark", preset) else "train"
+            raise AlmetaError(f"experiment={preset} is not for {command}; python scripts/{other}.py {argument}")
 
 
 def literal(text: str) -> str:

@@ -12,12 +12,14 @@ from almeta.scripts.commands import command, plain
 @command("query")
 def main(config: DictConfig) -> None:
     """Take answers, choose the next rows, print them and write them to a file."""
+    from almeta.build import trust_targets
     from almeta.registry import import_modules
     from almeta.runs.query import QueryConfig, query_rows
     from almeta.training.compute import set_compute
 
     told = QueryConfig.read(plain(config))
     import_modules(told.modules)
+    trust_targets(told.plain())
     set_compute(told.threads, "cpu", "highest")
     query_rows(told)
 

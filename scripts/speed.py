@@ -1,6 +1,6 @@
 """How fast almeta is, against a plain loop measured in the same run.
 
-`python scripts/speed.py one_shot`, or `pool`, or `query`.
+`python scripts/speed.py one_shot`, or `pool`, `query`, `strategies`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from almeta.inputs import Images
 from almeta.scripts.commands import plain
 from almeta.scripts.speed_pool import pool
 from almeta.scripts.speed_query import query
+from almeta.scripts.speed_strategies import strategies
 from almeta.seeding import make_generator
 from almeta.training.agents import build_agent
 from almeta.training.compute import set_matmul_precision
@@ -38,7 +39,7 @@ R_REQ, R_COR, R_INC = (PRESET.env.reward[key] for key in ("request", "correct", 
 def main() -> None:
     """Run the chosen benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("benchmark", choices=["one_shot", "pool", "query"])
+    parser.add_argument("benchmark", choices=["one_shot", "pool", "query", "strategies"])
     parser.add_argument("--batches", type=int, default=30, help="batches a measurement of one_shot (default 30)")
     parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the median counts (default 5)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
@@ -48,6 +49,8 @@ def main() -> None:
         pool(options.repeats)
     elif options.benchmark == "query":
         query(options.repeats)
+    elif options.benchmark == "strategies":
+        strategies(options.repeats)
     else:
         one_shot(options.batches, options.repeats)
 

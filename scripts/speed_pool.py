@@ -136,6 +136,7 @@ def random_tasks(episodes: int, rows: int, features: int) -> PoolTasks:
         x=x[:, :rows],
         y=y[:, :rows],
         exists=there[:, :rows],
+        rows=torch.arange(rows).expand(episodes, -1),
         test_x=x[:, rows:],
         test_y=y[:, rows:],
         test_exists=there[:, rows:],

@@ -23,7 +23,7 @@ def main(config: DictConfig) -> float:
     if config.resume is None and not given_keys():
         raise AlmetaError(
             f"nothing says what to train; name a preset, such as experiment={_FIRST}, which takes minutes; there are "
-            f"{', '.join(choices('experiment'))}"
+            f"{', '.join(choices('experiment', 'train'))}"
         )
     from almeta.runs import run_of
     from almeta.runs.training import train

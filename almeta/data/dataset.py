@@ -11,7 +11,8 @@ import numpy as np
 
 from almeta.errors import AlmetaError
 
-Kind = Literal["table", "image", "text"]
+Kind = Literal["table", "image", "text", "tokens"]
+Split = Literal["published"]  # the fixed test set of a data set that was published with one
 
 
 @dataclass(frozen=True, eq=False)  # eq: comparing arrays field by field has no single truth value
@@ -21,7 +22,8 @@ class Dataset:
     Attributes:
         name: for `load_dataset`.
         x: features `[n, d]`, float32, finite except for missing values. Images are flattened, in [0, 1]; drawings have
-            high ink on zero. Text is counts of terms. float64 is accepted and becomes float32 (`as_float32`).
+            high ink on zero. Text is counts of terms; tokens are the numbers of a text's words in their order, 0 after
+            the last. float64 is accepted and becomes float32 (`as_float32`).
         y: labels `[n]`, int64, in 0 .. C-1.
         class_names: C different names; `class_names[y[i]]` is that of row i.
         source: paper and URL of the data.
@@ -85,6 +87,8 @@ class Dataset:
             yield known, f"test_rows must be different numbers of rows, 0 to {len(x) - 1}, in order"
             yield len(rows) < len(x), "all rows are test rows; leave some for the pool"
         yield self.kind != "text" or bool((x >= 0).all()), "the counts of a text are at least 0"
+        numbers = self.kind != "tokens" or bool(((x >= 0) & (x == np.round(x))).all())
+        yield numbers, "the tokens of a text are whole numbers of at least 0"
 
     def __len__(self) -> int:
         return len(self.y)

@@ -4,7 +4,7 @@ H. Xiao, K. Rasul and R. Vollgraf. Fashion-MNIST: a novel image dataset for benc
 algorithms. arXiv:1708.07747, 2017. https://github.com/zalandoresearch/fashion-mnist
 """
 
-from almeta.data.dataset import Dataset
+from almeta.data.dataset import Dataset, Split
 from almeta.data.idx import load_idx
 
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -20,13 +20,16 @@ CLASSES = (
 )
 
 
-def load() -> Dataset:
+def load(split: Split | None = None) -> Dataset:
     """Return 70,000 pictures: the 60,000 training images, then the 10,000 test images.
 
     x `[70000, 784]` in [0, 1] (multiples of 1/255), cloth high on zero; 10 classes of 7,000.
+
+    Args:
+        split: "published" makes the published test images the fixed test set; None lets each task draw its own.
 
     Raises:
         AlmetaError: if a file is missing or damaged.
     """
     source = "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017), https://github.com/zalandoresearch/fashion-mnist"
-    return load_idx("fashion-mnist", URL, MD5S, CLASSES, source)
+    return load_idx("fashion-mnist", URL, MD5S, CLASSES, source, split)

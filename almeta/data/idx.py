@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from almeta.data.dataset import Dataset
+from almeta.data.dataset import Dataset, Split
 from almeta.data.files import RemoteFile
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
-def load_idx(name: str, url: str, md5s: tuple[str, ...], class_names: tuple[str, ...], source: str) -> Dataset:
-    """Return the published training rows, then the published test rows; `md5s` are in the order of `FILES`.
+def load_idx(
+    name: str, url: str, md5s: tuple[str, ...], class_names: tuple[str, ...], source: str, split: Split | None
+) -> Dataset:
+    """Return the published training rows, then the published test rows, the fixed ones if there is a `split`.
+
+    `md5s` are in the order of `FILES`.
 
     Raises:
         AlmetaError: if a file is missing or damaged.
@@ -28,6 +32,7 @@ def load_idx(name: str, url: str, md5s: tuple[str, ...], class_names: tuple[str,
         class_names=class_names,
         source=source,
         image_shape=images.shape[1:],
+        test_rows=np.arange(len(train), len(images)) if split else None,
     )
 
 

@@ -36,6 +36,7 @@ def prepare(
     - All pixels of images share one standard deviation, or one range; "standard" also subtracts the mean image.
     - Text becomes tf-idf of the terms in the pool, rows of unit length (smooth idf, as in scikit-learn); `scale` does
       not apply.
+    - Tokens of text, which are numbers of words, stay as they are.
 
     Args:
         dataset: of any kind.
@@ -49,10 +50,12 @@ def prepare(
         The pool `[N, D']` and the test rows `[M, D']`, float32, finite.
 
     Raises:
-        AlmetaError: for an unknown scale, an empty pool or no components.
+        AlmetaError: for an unknown scale, an empty pool, no components, or components of tokens.
     """
     _check(dataset, pool_rows, scale, components)
     pool, test = dataset.x[pool_rows], dataset.x[test_rows]
+    if dataset.kind == "tokens":
+        return pool, test
     if dataset.kind == "text":
         transform = _tf_idf(pool)
     elif dataset.categories or dataset.missing:
@@ -76,6 +79,11 @@ def _check(dataset: Dataset, pool_rows: np.ndarray, scale: str, components: int 
         raise AlmetaError(f"the pool drawn from data set {dataset.name!r} is empty; it needs at least one row")
     if components is not None and components < 1:
         raise AlmetaError(f"components={components}; keep at least 1, or null to keep the columns as they are")
+    if components is not None and dataset.kind == "tokens":
+        raise AlmetaError(
+            f"components={components}, but data set {dataset.name!r} has tokens, which are numbers of words; set "
+            "components=null, or load counts of terms with form=counts"
+        )
 
 
 def _scaling(pool: np.ndarray, scale: Scale, shared: bool = False) -> Transform:

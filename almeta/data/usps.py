@@ -7,7 +7,7 @@ T. Hastie, R. Tibshirani and J. Friedman, The Elements of Statistical Learning: 
 import numpy as np
 import pandas as pd
 
-from almeta.data.dataset import Dataset
+from almeta.data.dataset import Dataset, Split
 from almeta.data.files import published_file
 
 FILES = {
@@ -18,16 +18,20 @@ ORIGIN = "the zip codes of https://hastie.su.domains/ElemStatLearn, columns f0 t
 SIDE = 16
 
 
-def load() -> Dataset:
+def load(split: Split | None = None) -> Dataset:
     """Return 9,298 digits: the 7,291 training images, then the 2,007 test images.
 
     x `[9298, 256]` in [0, 1], ink high on zero; classes "0" to "9".
+
+    Args:
+        split: "published" makes the published test images the fixed test set; None lets each task draw its own.
 
     Raises:
         AlmetaError: if a file is missing or damaged.
     """
     paths = [published_file("usps", file, md5, ORIGIN) for file, md5 in FILES.items()]
-    rows = pd.concat([pd.read_csv(path) for path in paths])
+    train, test = (pd.read_csv(path) for path in paths)
+    rows = pd.concat([train, test])
     pixels = rows.drop(columns="target").to_numpy(np.float32)  # [9298, 256] in -1 .. 1
     return Dataset(
         name="usps",
@@ -36,4 +40,5 @@ def load() -> Dataset:
         class_names=tuple("0123456789"),
         source="USPS digits (LeCun et al. 1990), as in The Elements of Statistical Learning (Hastie et al. 2001)",
         image_shape=(SIDE, SIDE),
+        test_rows=np.arange(len(train), len(rows)) if split else None,
     )

@@ -2,6 +2,9 @@
 
 Data sets are the independent unit: one that happens to suit a strategy suits it in all its repeats. Where there is
 a single data set, its repeats are compared instead, and nothing is said about other data sets.
+
+A strategy may have played the first repeats only. Two strategies are compared in the repeats that both have played, and
+all together, by their ranks, in those that all have played.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +30,8 @@ from almeta.evaluation.statistics import (
     signed_rank_test,
     t_test,
 )
+
+Values = TypeVar("Values", pd.DataFrame, pd.Series)
 
 RANDOM = "random"
 LEVEL = 0.05
@@ -73,6 +79,11 @@ class Pair:
     p_holm: float | None
     is_clear: bool
 
+    @property
+    def units(self) -> int:
+        """The number of units."""
+        return self.wins + self.ties + self.losses
+
     def reversed(self) -> Pair:
         """Return the same pair seen from `second`."""
         changed = {"first": self.second, "second": self.first, "mean": -self.mean + 0.0}  # no -0.0
@@ -84,7 +95,8 @@ class Comparison:
     """Strategies compared with each other, with random and with a reference.
 
     Attributes:
-        areas: the AULC, with a row for each (data set, repeat) and a column for each strategy.
+        areas: the AULC, with a row for each (data set, repeat) and a column for each strategy; NaN for repeats that a
+            strategy did not play.
         reference: the strategy that all are compared with beside random; it may be missing.
     """
 
@@ -93,8 +105,8 @@ class Comparison:
 
     @cached_property
     def by_dataset(self) -> pd.DataFrame:
-        """The mean AULC over repeats, with a row for each data set."""
-        return self.areas.groupby("dataset", sort=False).mean()
+        """The mean AULC over the repeats that a strategy has played, with a row for each data set."""
+        return _by_dataset(self.areas)
 
     @property
     def unit(self) -> str:
@@ -103,14 +115,22 @@ class Comparison:
 
     @cached_property
     def units(self) -> pd.DataFrame:
-        """The AULC, with a row for each unit."""
-        return self.areas.droplevel("dataset") if self.unit == "repeat" else self.by_dataset
+        """The AULC in the repeats that all strategies have played, with a row for each unit."""
+        return self._units(self.areas.dropna())
+
+    @cached_property
+    def repeats(self) -> pd.Series:
+        """By strategy, the number of repeats that it has played, on the data set with the most of them."""
+        return self.areas.groupby("dataset").count().max()
 
     @cached_property
     def mean_ranks(self) -> pd.Series:
         """By strategy, the mean over units of its rank, ascending; 1 is best, ties share their mean rank."""
         means = pd.Series(ranks(self.units).mean(axis=0), index=self.units.columns)
         return means[sorted(means.index, key=lambda name: (means[name], -self.units[name].mean(), name))]
+
+    def _units(self, areas: Values) -> Values:
+        return areas.droplevel("dataset") if self.unit == "repeat" else _by_dataset(areas)
 
     @property
     def strategies(self) -> list[str]:
@@ -121,7 +141,7 @@ class Comparison:
     def pairs(self) -> dict[tuple[str, str], Pair]:
         """Every pair once, the better ranked strategy first."""
         names = list(itertools.combinations(self.strategies, 2))
-        differences = [self.units[first] - self.units[second] for first, second in names]
+        differences = [self._units((self.areas[first] - self.areas[second]).dropna()) for first, second in names]
         tests = list(map(signed_rank_test, differences))
         adjusted = holm([np.nan if test is None else test.p_value for test in tests])
         return {
@@ -147,6 +167,10 @@ class Comparison:
         """Whether two strategies differ clearly; no strategy differs from itself."""
         return first != second and self.pair(first, second).is_clear
 
+    def gains_over(self, opponent: str) -> pd.DataFrame:
+        """Return the mean AULC less that of `opponent` in the same repeats: a row a data set, a column a strategy."""
+        return _by_dataset(self.areas.sub(self.areas[opponent], axis=0))
+
     def clear_on(self, opponent: str) -> pd.DataFrame:
         """Return where a data set by itself shows a clear difference to `opponent`.
 
@@ -157,10 +181,10 @@ class Comparison:
             A row for each data set, a column for each strategy: 1 where the strategy is clearly better than `opponent`,
             -1 where it is clearly worse, else 0.
         """
-        differences = self.areas.sub(self.areas[opponent], axis=0).groupby("dataset", sort=False)
-        signs = np.sign(differences.mean())
+        signs = np.sign(self.gains_over(opponent))
         if self.unit == "repeat":
             return (signs * pd.Series({name: self.is_clear(name, opponent) for name in signs})).astype(int)
+        differences = self.areas.sub(self.areas[opponent], axis=0).groupby("dataset", sort=False)
         adjusted = np.apply_along_axis(holm, 0, np.stack([t_test(block) for _, block in differences]))
         return (signs * (adjusted < LEVEL)).astype(int)
 
@@ -169,16 +193,19 @@ class Comparison:
 
         Returns:
             Columns `strategy`, `aulc` (mean over data sets) and `aulc_interval` (half of a 95 % interval over
-            units), `mean_rank`; then for random, and under `reference` for the reference, `gain_over_random`
-            and `gain_over_random_interval` (paired), `wins_random`, `ties_random`, `losses_random` (units),
-            `clear_wins_random` and `clear_losses_random` (data sets, see `clear_on`), `p_random` (Holm)
-            and `is_clear_random`. Missing where a strategy would be compared with itself, or a unit is alone.
+            units), `mean_rank`, and `repeats` if a strategy has played fewer than another; then for random, and under
+            `reference` for the reference, `gain_over_random` and `gain_over_random_interval` (paired), `wins_random`,
+            `ties_random`, `losses_random` (units), `clear_wins_random` and `clear_losses_random` (data sets, see
+            `clear_on`), `p_random` (Holm) and `is_clear_random`. Missing where a strategy would be compared with
+            itself, or a unit is alone.
         """
-        units = self.units[self.strategies]
+        units = self._units(self.areas)[self.strategies]
         table = pd.DataFrame({"strategy": self.strategies})
         table["aulc"] = [float(values.mean()) for _, values in units.items()]
         table["aulc_interval"] = half_widths(units)
         table["mean_rank"] = list(self.mean_ranks)
+        if self.repeats.nunique() > 1:
+            table["repeats"] = list(self.repeats[self.strategies])
         for role, opponent in self.opponents.items():
             clear = self.clear_on(opponent)
             counts = {"clear_wins": (clear > 0).sum(), "clear_losses": (clear < 0).sum()}
@@ -219,7 +246,13 @@ def compare(areas: pd.DataFrame, reference: str = "margin") -> Comparison:
 
 def smallest_p_value(comparison: Comparison) -> float:
     """Return the smallest Holm-corrected p-value that the signed-rank test can give for these units and pairs."""
-    return min(1.0, len(comparison.pairs) * 2.0 ** (1 - len(comparison.units)))
+    most = max((pair.units for pair in comparison.pairs.values()), default=1)
+    return min(1.0, len(comparison.pairs) * 2.0 ** (1 - most))
+
+
+def _by_dataset(areas: Values) -> Values:
+    """Return the means over repeats, without NaN."""
+    return areas.groupby("dataset", sort=False).mean()
 
 
 def _pair(first: str, second: str, differences: pd.Series, test: SignedRank | None, p_holm: float) -> Pair:

@@ -1,10 +1,13 @@
 """Learning curves as a table: checked for gaps, cut into arrays, summed up as areas.
 
+A strategy may have played the first repeats only. Nothing is then known of it in the others, which is NaN.
+
 Index letters here: S strategies, R repeats, Q scores along a curve, the first one before any query.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +29,7 @@ class Curves:
         strategies: S names.
         repeats: `[R]` int64, numbers of the repeats; equal repeats had the same split and first labels.
         queries: `[Q]` int64, labels asked for after the first ones, from 0.
-        scores: `[S, R, Q]` float64, higher is better.
+        scores: `[S, R, Q]` float64, higher is better; NaN in repeats that a strategy did not play.
     """
 
     strategies: list[str]
@@ -34,28 +37,35 @@ class Curves:
     queries: np.ndarray
     scores: np.ndarray
 
+    @property
+    def played(self) -> dict[str, int]:
+        """How many repeats each strategy has played."""
+        return dict(zip(self.strategies, (~np.isnan(self.scores[..., 0])).sum(axis=1).tolist(), strict=True))
 
-def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
+
+def check_curves(curves: pd.DataFrame, measures: Sequence[str] = ()) -> pd.DataFrame:
     """Check that curves are complete and paired, and return them sorted and with plain types.
 
     Args:
         curves: columns `dataset`, `strategy`, `repeat`, `queries` (labels asked for after the first ones; 0 is
             the score after the first labels) and `score` (higher is better), in any order; others are dropped.
+        measures: columns of further scores, which stay.
 
     Returns:
         The same rows: data sets by name, strategies as they first appear, repeats and queries by number.
 
     Raises:
         AlmetaError: if a column or all rows are missing, a number is missing or not finite, a row occurs twice, a
-            strategy lacks a repeat that another one has, or the curves of one data set have different queries or do
-            not begin at 0.
+            strategy lacks a repeat that another one has (unless it has played the same number of first repeats of each
+            data set), or the curves of one data set have different queries or do not begin at 0.
     """
-    if missing := [name for name in COLUMNS if name not in curves]:
-        raise AlmetaError(f"learning curves lack the columns {', '.join(missing)}; they need {', '.join(COLUMNS)}")
+    needed = (*COLUMNS, *measures)
+    if missing := [name for name in needed if name not in curves]:
+        raise AlmetaError(f"learning curves lack the columns {', '.join(missing)}; they need {', '.join(needed)}")
     if curves.empty:
         raise AlmetaError("there are no learning curves to compare; run at least one data set")
-    table = curves[list(COLUMNS)].reset_index(drop=True)
-    for name in ("repeat", "queries", "score"):
+    table = curves[list(needed)].reset_index(drop=True)
+    for name in needed[2:]:
         table[name] = _numbers(table, name)
     table = table.astype({"dataset": str, "strategy": str})
     by_number = table.assign(strategy=pd.factorize(table["strategy"])[0])  # in the order of first appearance
@@ -64,13 +74,15 @@ def check_curves(curves: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def split_curves(curves: pd.DataFrame) -> dict[str, Curves]:
-    """Return the arrays of each data set, by name, of curves that `check_curves` returned."""
+def split_curves(curves: pd.DataFrame, score: str = "score") -> dict[str, Curves]:
+    """Return the arrays of each data set, by name, of a column of the curves that `check_curves` returned."""
     strategies = list(curves["strategy"].unique())
     blocks = {}
     for name, block in curves.groupby("dataset", sort=False):
         repeats, queries = np.unique(block["repeat"]), np.unique(block["queries"])
-        scores = block["score"].to_numpy().reshape(len(strategies), len(repeats), len(queries))
+        index = pd.MultiIndex.from_product([strategies, repeats, queries])
+        values = block.set_index(["strategy", "repeat", "queries"])[score].reindex(index)
+        scores = values.to_numpy().reshape(len(strategies), len(repeats), len(queries))
         blocks[str(name)] = Curves(strategies, repeats, queries, scores)
     return blocks
 
@@ -85,7 +97,7 @@ def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:
             under the budget curve (Lu, Li & Lin, arXiv 2306.08954); the first and the last score count half.
 
     Returns:
-        A row for each (data set, repeat), a column for each strategy.
+        A row for each (data set, repeat), a column for each strategy, NaN in repeats that it did not play.
     """
     parts = {}
     for name, block in blocks.items():
@@ -109,9 +121,9 @@ def query_weights(queries: np.ndarray, area: Area = "mean") -> np.ndarray:
 
 
 def _numbers(table: pd.DataFrame, name: str) -> pd.Series:
-    """Return a column as finite floats, or as whole numbers if it is not the score."""
+    """Return a column as finite floats, or as whole numbers if it counts repeats or queries."""
     numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-    whole = name != "score"
+    whole = name in ("repeat", "queries")
     bad = ~np.isfinite(numbers) | (whole & (numbers % 1 != 0))
     if bad.any():
         first = table.loc[bad.idxmax()]
@@ -123,7 +135,7 @@ def _numbers(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _check_whole(table: pd.DataFrame) -> None:
-    """Raise unless every strategy has every curve, with the same queries, from 0."""
+    """Raise unless every strategy has every curve, or those of the first repeats, with the same queries, from 0."""
     twice = table.duplicated(list(COLUMNS[:4]))
     if twice.any():
         first = table.loc[twice.idxmax()]
@@ -131,7 +143,7 @@ def _check_whole(table: pd.DataFrame) -> None:
             f"the score of {_curve(first)}, after {first['queries']} queries, occurs twice; keep one of them"
         )
     counts = table.groupby(["dataset", "repeat", "strategy"], sort=False).size()
-    gaps = counts.unstack("strategy").isna().stack()
+    gaps = _gaps(counts.unstack("strategy").sort_index().notna()).stack()
     if gaps.any():
         dataset, repeat, strategy = gaps.idxmax()
         raise AlmetaError(
@@ -153,6 +165,16 @@ def _check_whole(table: pd.DataFrame) -> None:
             f"the curves of data set '{dataset}' begin at {first_queries[dataset]} queries; "
             "the score after the first labels, queries 0, is missing"
         )
+
+
+def _gaps(played: pd.DataFrame) -> pd.DataFrame:
+    """Return where a strategy lacks a repeat, of which repeats each has played: both with a row a (data set, repeat).
+
+    A strategy may have played a number of first repeats, the same number of each data set that has as many.
+    """
+    most = played.groupby("dataset", sort=False).sum().max()
+    place = played.groupby("dataset", sort=False).cumcount()
+    return pd.DataFrame({name: ~played[name] & (place < most[name]) for name in played})
 
 
 def _curve(row: pd.Series) -> str:

@@ -23,7 +23,7 @@ from almeta.evaluation.comparison import RANDOM, Comparison
 from almeta.evaluation.curves import Curves
 from almeta.evaluation.statistics import half_widths
 from almeta.evaluation.style import BLACK, dress, looks
-from almeta.evaluation.verdict import count_text, shorten
+from almeta.evaluation.verdict import count_text, fewer_repeats, shorten
 
 PANELS_A_PAGE = 20
 CHARACTER = 0.072  # inches, the mean width of one at FONT points
@@ -60,7 +60,7 @@ def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> 
         together = _on_one_axis(panels)
         widths = np.sqrt(np.square(together.widths).sum(axis=0)) / len(panels)  # repeats of data sets are independent
         panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=widths))
-    return _draw_pages(panels, _strategies(blocks), measure, _bands_note(_over_repeats(blocks)))
+    return _draw_pages(panels, _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)))
 
 
 def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
@@ -77,7 +77,7 @@ def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list
         together = _on_one_axis(panels)
         panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=half_widths(together.means)))
         over.append("in the first panel over data sets")
-    note = f"Gain over random in the same repeat, in points of {measure}. {_bands_note(over)}"
+    note = f"Gain over random in the same repeat, in points of {measure}. {_note(blocks, over)}"
     return _draw_pages(panels, _strategies(blocks), "gain, points", note)
 
 
@@ -197,7 +197,7 @@ def gain_map(comparison: Comparison) -> Figure:
 
 def _gains(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the gains over random in points, sorted, their mean first; and which of them are clear by themselves."""
-    gains = 100 * comparison.by_dataset.sub(comparison.by_dataset[RANDOM], axis=0).drop(columns=RANDOM)
+    gains = 100 * comparison.gains_over(RANDOM).drop(columns=RANDOM)
     gains = gains[gains.mean().sort_values(ascending=False, kind="stable").index]
     gains = gains.loc[gains.mean(axis=1).sort_values(ascending=False, kind="stable").index]
     is_clear = comparison.clear_on(RANDOM).loc[gains.index, gains.columns] != 0
@@ -226,15 +226,18 @@ def _inches(text: str) -> float:
 
 
 def _panel(name: str, queries: np.ndarray, values: np.ndarray) -> Panel:
-    return Panel(name, queries, values.mean(axis=1), half_widths(values.swapaxes(0, 1)))
+    return Panel(name, queries, np.nanmean(values, axis=1), half_widths(values.swapaxes(0, 1)))
 
 
 def _over_repeats(blocks: Mapping[str, Curves]) -> list[str]:
     return ["over repeats"] if any(len(block.repeats) > 1 for block in blocks.values()) else []
 
 
-def _bands_note(over: list[str]) -> str:
-    return f"Bands: 95 % interval {', '.join(over)}." if over else "One repeat: no bands."
+def _note(blocks: Mapping[str, Curves], over: list[str]) -> str:
+    """Return what the bands are, and who has played fewer repeats."""
+    bands = f"Bands: 95 % interval {', '.join(over)}." if over else "One repeat: no bands."
+    played = pd.DataFrame([block.played for block in blocks.values()]).max().to_dict()
+    return f"{bands} {fewer_repeats(played)}".strip()
 
 
 def _on_one_axis(panels: Sequence[Panel]) -> Panel:

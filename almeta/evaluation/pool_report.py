@@ -14,7 +14,7 @@ from almeta.evaluation.comparison import Comparison, compare
 from almeta.evaluation.curves import Area, Curves, check_curves, curve_areas, split_curves
 from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
 from almeta.evaluation.report import Report, Table
-from almeta.evaluation.verdict import count_text, p_text, shorten, verdict
+from almeta.evaluation.verdict import Question, count_text, p_text, shorten, verdict
 
 AREAS = {"mean": "the mean score along the curve", "trapezoid": "the area under the curve over its width"}
 
@@ -25,22 +25,29 @@ def pool_report(
     *,
     area: Area = "mean",
     measure: str = "accuracy",
+    measures: Sequence[str] = (),
+    seconds: pd.DataFrame | None = None,
     config: dict[str, Any] | None = None,
     title: str | None = None,
+    question: Question | None = None,
 ) -> Report:
     """Judge strategies by their learning curves.
 
     The tables are `summary` (`Comparison.summary`), `aulc` (a row for each data set, a column for each strategy),
-    `tests` (`Comparison.tests`) and `curves`. The figures are `learning_curves` and `gain_curves` (further pages are
-    `..._2`), `ranks` and `gains`. A data set that is a file has its whole name in the CSV files, else its stem.
+    `tests` (`Comparison.tests`) and `curves`; for each further measure `summary_MEASURE`; and `seconds` if these are
+    given. The figures are `learning_curves` and `gain_curves` (further pages are `..._2`), `ranks` and `gains`, and
+    `learning_curves_MEASURE`. A data set that is a file has its whole name in the CSV files, else its stem.
 
     Args:
         curves: see `check_curves`.
         reference: the strategy that all are compared with beside random; it may be missing.
         area: see `curve_areas`.
         measure: name of the score.
+        measures: columns of the curves with further scores; the verdict does not depend on them.
+        seconds: columns `dataset`, `strategy` and `seconds_a_pick`; None if they are not known.
         config: plain values that the report shows.
         title: of the report; None counts strategies, data sets and repeats.
+        question: answered in the last sentence; None for none.
 
     Returns:
         The report. Its `summary` holds `measure`, `area`, `datasets` (by name, with `repeats` and `budget`), `unit`
@@ -50,12 +57,16 @@ def pool_report(
     Raises:
         AlmetaError: if the curves have gaps, or random is not among the strategies.
     """
-    table = check_curves(curves)
+    table = check_curves(curves, measures)
     whole = split_curves(table)
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
     sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
-    numbers, tests = comparison.summary(), comparison.tests()
+    sentences += [] if question is None else [question.answer(comparison)]
+    tests = comparison.tests()
+    summary_table = _summary(comparison, area, measure, seconds)
+    further = [_further(table, name, reference, area) for name in measures]
+    figures |= {stem: figure for _, drawn in further for stem, figure in drawn.items()}
     summary = {
         "measure": measure,
         "area": area,
@@ -64,7 +75,7 @@ def pool_report(
         },
         "unit": comparison.unit,
         "reference": reference,
-        "strategies": _plain_rows(numbers),
+        "strategies": _plain_rows(summary_table.numbers),
         "tests": _plain_rows(tests),
         "friedman": comparison.friedman._asdict() if comparison.friedman else None,
         "verdict": sentences,
@@ -74,16 +85,39 @@ def pool_report(
     tables = [
         Table("curves", table),
         Table("aulc", aulc.reset_index(), shown_areas(comparison), title="AULC of each data set", is_detail=True),
-        Table(
-            "summary",
-            numbers,
-            shown_summary(comparison),
-            narrow=shown_summary(comparison, narrow=True),
-            note=_note(comparison, area, measure),
-        ),
+        summary_table,
+        *(measured for measured, _ in further),
         Table("tests", tests, shown_tests(comparison), title="All pairs", is_detail=True),
+        *([] if seconds is None else [Table("seconds", seconds)]),
     ]
     return Report(title or _title(comparison), "summary", tables, sentences, figures, summary, config)
+
+
+def _summary(comparison: Comparison, area: Area, measure: str, seconds: pd.DataFrame | None) -> Table:
+    """Return the table `summary`, with the mean seconds of a pick if they are known."""
+    numbers, shown = comparison.summary(), shown_summary(comparison)
+    note = _note(comparison, area, measure)
+    if seconds is not None:
+        each = seconds.groupby("strategy")["seconds_a_pick"].mean()[comparison.strategies]
+        numbers["seconds_a_pick"] = list(each)
+        shown["ms\na pick"] = [f"{1000 * mean:,.{0 if mean >= 0.1 else 2}f}" for mean in each]
+        note += " ms a pick, in the files: what choosing a row took, without the refit, its mean over data sets."
+    return Table("summary", numbers, shown, narrow=shown_summary(comparison, narrow=True), note=note)
+
+
+def _further(curves: pd.DataFrame, name: str, reference: str, area: Area) -> tuple[Table, dict[str, Figure]]:
+    """Return the summary table and the learning curves by a further measure."""
+    blocks = split_curves(curves, name)
+    blocks = dict(zip(short_names(blocks).values(), blocks.values(), strict=True))
+    comparison = compare(curve_areas(blocks, area), reference)
+    table = Table(
+        f"summary_{name}",
+        comparison.summary(),
+        shown_summary(comparison),
+        narrow=shown_summary(comparison, narrow=True),
+        title=f"By {name}",
+    )
+    return table, _pages({f"learning_curves_{name}": learning_curves(blocks, name)})
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -110,7 +144,7 @@ def shown_summary(comparison: Comparison, narrow: bool = False) -> pd.DataFrame:
     """Return the summary as text: points with half-widths, counts, a star where a difference is clear.
 
     A narrow one fits a terminal of 80 columns. It lacks the interval of the AULC, which tells how different the data
-    sets are, not the strategies, and the counts of clear data sets, which the verdict holds.
+    sets are, not the strategies, and the numbers of repeats and of clear data sets, which the verdict holds.
     """
     table = comparison.summary()
     widths = [float("nan")] * len(table) if narrow else table["aulc_interval"]
@@ -119,6 +153,8 @@ def shown_summary(comparison: Comparison, narrow: bool = False) -> pd.DataFrame:
         "AULC,\npoints": [_cell(mean, width, "") for mean, width in zip(table["aulc"], widths, strict=True)],
         "mean\nrank": [f"{rank:.2f}" for rank in table["mean_rank"]],
     }
+    if "repeats" in table and not narrow:
+        shown["repeats"] = [f"{count:,}" for count in table["repeats"]]
     rows = table.to_dict("records")
     for key, opponent in comparison.opponents.items():
         name = shorten(opponent, 20)
@@ -152,7 +188,7 @@ def shown_tests(comparison: Comparison) -> pd.DataFrame:
 
 
 def _title(comparison: Comparison) -> str:
-    repeats = comparison.areas.groupby("dataset").size()
+    repeats = comparison.areas.groupby("dataset").count().to_numpy()
     low, high = repeats.min(), repeats.max()
     times = count_text(low, "repeat") if low == high else f"{low:,} to {high:,} repeats"
     datasets = count_text(len(repeats), "data set")
@@ -167,6 +203,9 @@ def _note(comparison: Comparison, area: Area, measure: str) -> str:
     if unit == "data set":
         text += " Clear against, in the files: data sets clearly better / worse by the paired t-test over repeats, "
         text += "Holm-corrected over data sets."
+    if comparison.repeats.nunique() > 1:
+        text += " AULC: over a strategy's own repeats. Gains and tests: over the repeats that both strategies have. "
+        text += f"Ranks: over the first {comparison.repeats.min():,} repeats, which all have."
     return text
 
 
@@ -193,6 +232,11 @@ def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str)
     if len(comparison.strategies) > 1:
         pages["gain_curves"] = gain_curves(blocks, measure)
         pages |= {"ranks": [rank_diagram(comparison)], "gains": [gain_map(comparison)]}
+    return _pages(pages)
+
+
+def _pages(pages: Mapping[str, Sequence[Figure]]) -> dict[str, Figure]:
+    """Return figures of several pages by the stem of their files."""
     return {
         f"{stem}_{number}" if number > 1 else stem: figure
         for stem, figures in pages.items()

@@ -117,28 +117,36 @@ class Friedman(NamedTuple):
 
 
 def half_widths(values: ArrayLike) -> np.ndarray:
-    """Return half of the 95 % t-interval of the mean over the first axis: `[n, ...]` to `[...]`, NaN for n = 1."""
-    values = np.asarray(values, dtype=float)
-    count = len(values)
-    if count < 2:
-        return np.full(values.shape[1:], np.nan)
-    return t_factor(count) * values.std(axis=0, ddof=1) / count**0.5
+    """Return half of the 95 % t-interval of the mean over the first axis: `[n, ...]` to `[...]`, NaN for n = 1.
+
+    NaN among the values is left out.
+    """
+    count, _, error = _means(np.asarray(values, dtype=float))
+    return stdtrit(count - 1, 0.975) * error
 
 
 def t_test(differences: ArrayLike) -> np.ndarray:
     """Return two-sided p-values of the paired t-test over the first axis: `[n, ...]` to `[...]`; NaN for n = 1.
 
+    NaN among the differences is left out.
+
     Equal differences have no spread: then p is 1 if they are 0, else that of the sign test, which a few equal repeats
     of a coarse score do not pass.
     """
     values = np.asarray(differences, dtype=float).round(DECIMALS)
-    count = len(values)
-    if count < 2:
-        return np.full(values.shape[1:], np.nan)
-    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / count**0.5
-    constant = np.ptp(values, axis=0) == 0
+    count, mean, error = _means(values)
+    constant = np.nanmax(values, axis=0) == np.nanmin(values, axis=0)
     p_value = 2 * stdtr(count - 1, -np.abs(mean) / np.where(constant, 1.0, error))
-    return np.where(constant, np.where(values[0] == 0, 1.0, 0.5 ** (count - 1)), p_value)
+    sign_test = np.where(mean == 0, 1.0, 0.5 ** (count - 1))
+    return np.where(count < 2, np.nan, np.where(constant, sign_test, p_value))
+
+
+def _means(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return, over the first axis, the number n of values without NaN, their mean, and its error, NaN for n = 1."""
+    count = (~np.isnan(values)).sum(axis=0)
+    mean = np.nansum(values, axis=0) / count
+    squares = np.nansum(np.square(values - mean), axis=0)
+    return count, mean, np.sqrt(squares / np.where(count > 1, count - 1, np.nan) / count)
 
 
 def signed_rank_test(differences: ArrayLike) -> SignedRank | None:

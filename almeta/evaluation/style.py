@@ -1,8 +1,8 @@
 """The style of figures: colours, dashes and markers, the legend, and the PNG.
 
-A strategy of almeta looks the same in every figure of every run. Its look comes from its place: these strategies have
-fixed places, others take free ones (`looks`). Figures use matplotlib's objects, which need no display and no global
-state.
+The look of a strategy comes from its place. Those that are in most figures have a fixed place, and so look the same in
+every figure of every run; the others take free places (`looks`). Figures use matplotlib's objects, which need no
+display and no global state.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from almeta.strategies import strategy_names
 
 # The palette of Okabe & Ito, which suits any colour vision, and five colours far from it and from each other.
 BLACK, BLUE, RED, ORANGE = "#000000", "#0072B2", "#D55E00", "#E69F00"
@@ -66,16 +64,15 @@ _OF_STREAMS = (
 
 @cache
 def places() -> dict[str, int]:
-    """Return the fixed places of strategies; pools and streams share them, because no figure shows both kinds."""
-    others = [name for name in strategy_names() if name not in _OF_POOLS]
-    return {name: place for names in ((*_OF_POOLS, *others), _OF_STREAMS) for place, name in enumerate(names)}
+    """Return the fixed places of some strategies; pools and streams share them, because no figure shows both kinds."""
+    return {name: place for names in (_OF_POOLS, _OF_STREAMS) for place, name in enumerate(names)}
 
 
 def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the look of each strategy or policy: `color`, `linestyle` and `marker`, keywords of `Axes.plot`.
 
-    A strategy of almeta without options always has the look of its place. The others take free places in the order of
-    `names`: first those that no strategy of almeta has, then those whose strategy is not among `names`. Up to 12 names
+    A strategy with a fixed place, without options, always has the look of that place. The others take free places in
+    the order of `names`: first those that nobody has, then those whose strategy is not among `names`. Up to 12 names
     differ in colour, in dashes and in markers; from the 13th place on, colours return with other dashes and markers.
     """
     names, fixed = list(dict.fromkeys(names)), places()

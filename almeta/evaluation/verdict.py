@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smallest_p_value
+from almeta.evaluation.statistics import mean_interval
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -40,6 +46,13 @@ def points(value: float) -> str:
     return f"{round(100 * value, 2) + 0.0:.2f}"
 
 
+def fewer_repeats(repeats: Mapping[str, int]) -> str:
+    """Return who has played fewer repeats than others: "Fewer repeats than 16: bald (4)."; empty if nobody has."""
+    most = max(repeats.values())
+    fewer = [f"{shorten(name, 36)} ({count:,})" for name, count in repeats.items() if count < most]
+    return f"Fewer repeats than {most:,}: {', '.join(fewer)}." if fewer else ""
+
+
 def shorten(name: str, length: int) -> str:
     """Return a name cut to a length in its middle, because paths differ at their ends."""
     if len(name) <= length:
@@ -49,7 +62,8 @@ def shorten(name: str, length: int) -> str:
 
 
 def _scope(comparison: Comparison) -> list[str]:
-    count, unit = len(comparison.units), comparison.unit
+    unit = comparison.unit
+    count = len(comparison.areas if unit == "repeat" else comparison.by_dataset)
     sentences = []
     if unit == "repeat":
         (name,) = comparison.by_dataset.index
@@ -63,6 +77,8 @@ def _scope(comparison: Comparison) -> list[str]:
             f"No difference can be clear over {count_text(count, unit)}: the signed-rank test, Holm-corrected for "
             f"{pairs}, gives {p_text(smallest)} at the smallest."
         )
+    if fewer := fewer_repeats(comparison.repeats.to_dict()):
+        sentences.append(f"{fewer} Each is compared with others in these alone, and all ranks are of these.")
     return sentences
 
 
@@ -71,7 +87,7 @@ def _against(comparison: Comparison, opponent: str) -> list[str]:
     pairs = sorted((comparison.pair(name, opponent) for name in others), key=lambda pair: -pair.mean)
     better = [pair for pair in pairs if pair.is_clear and pair.mean > 0]
     worse = [pair for pair in pairs if pair.is_clear and pair.mean < 0]
-    equal = [pair for pair in pairs if not pair.is_clear and pair.ties == len(comparison.units)]
+    equal = [pair for pair in pairs if not pair.is_clear and pair.ties == pair.units]
     unclear = [pair for pair in pairs if not pair.is_clear and pair not in equal]
     sentences = [_difference(comparison, pair) for pair in better]
     if pairs and not better:
@@ -81,7 +97,8 @@ def _against(comparison: Comparison, opponent: str) -> list[str]:
         sentences.append(f"No clear difference between {opponent} and {listed}.")
     if equal:
         names = _listed([pair.first for pair in equal])
-        sentences.append(f"No difference at all between {opponent} and {names}: equal {_where(comparison)}.")
+        where = _where(comparison, max(pair.units for pair in equal))
+        sentences.append(f"No difference at all between {opponent} and {names}: equal {where}.")
     return sentences + [_difference(comparison, pair) for pair in reversed(worse)]
 
 
@@ -91,8 +108,8 @@ def _difference(comparison: Comparison, pair: Pair) -> str:
     low, high = _interval(abs(pair.mean), pair.half_width)
     return (
         f"{pair.first} is {word} than {pair.second} by {points(abs(pair.mean))} points (95 % interval {low} to {high}, "
-        f"Holm {p_text(pair.p_holm or 0.0)}) {_where(comparison)}, {word} {_place(comparison)} {count:,} of them"
-        f"{_clear_by_themselves(comparison, pair)}."
+        f"Holm {p_text(pair.p_holm or 0.0)}) {_where(comparison, pair.units)}, {word} {_place(comparison)} {count:,} "
+        f"of them{_clear_by_themselves(comparison, pair)}."
     )
 
 
@@ -164,9 +181,55 @@ def _place(comparison: Comparison) -> str:
     return "on" if comparison.unit == "data set" else "in"
 
 
-def _where(comparison: Comparison) -> str:
-    return f"{_place(comparison)} {count_text(len(comparison.units), comparison.unit)}"
+def _where(comparison: Comparison, units: int) -> str:
+    return f"{_place(comparison)} {count_text(units, comparison.unit)}"
 
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a benchmark is to tell.
+
+    Args:
+        text: the question.
+        pairs: of strategies; the gain of the first over the second is told.
+
+    Raises:
+        AlmetaError: for a pair that is none.
+    """
+
+    text: str
+    pairs: Sequence[Sequence[str]]
+
+    def __post_init__(self) -> None:
+        for pair in self.pairs:
+            if len(pair) != 2:
+                raise AlmetaError(f"question.pairs has {list(pair)}; each must name two strategies")
+
+    def check(self, strategies: Sequence[str]) -> None:
+        """Raise AlmetaError if a strategy is not among those that play."""
+        for name in itertools.chain.from_iterable(self.pairs):
+            if name not in strategies:
+                raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
+
+    def answer(self, comparison: Comparison) -> str:
+        """Return the question and its answer in one line, from the paired repeats of these data sets alone."""
+        return f"{self.text} {'; '.join(_gain(comparison, *pair) for pair in self.pairs)}."
+
+
+def _gain(comparison: Comparison, first: str, second: str) -> str:
+    """Return "margin over random 1.20 points (0.30 to 2.10, clear)", the interval over repeats."""
+    # Data sets are averaged in each repeat: the interval is about these data sets and speaks of no others.
+    gains = (comparison.areas[first] - comparison.areas[second]).dropna().groupby("repeat").mean()
+    estimate = mean_interval(gains.tolist())
+    mean, half = estimate.mean, estimate.half_width
+    if mean is None:
+        return f"{first} over {second} is not known"
+    said = f"{first} over {second} {points(mean)} points"
+    if half is None:
+        return f"{said} (a single repeat has no interval)"
+    low, high = mean - half, mean + half
+    return f"{said} ({points(low)} to {points(high)}, {'clear' if low > 0 or high < 0 else 'not clear'})"

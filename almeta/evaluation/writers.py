@@ -1,4 +1,4 @@
-"""Draw a report: on the console, as Markdown, as one HTML file, as a folder of all of it."""
+"""Draw a report: on the console, as Markdown, as LaTeX, as one HTML file, as a folder of all of it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def publish(
 
 
 def write_folder(report: Report, folder: Path, summary: Mapping[str, Any] | None) -> list[Path]:
-    """Write a CSV file per table, a PNG file per figure, a Markdown, an HTML and a JSON file; return the paths."""
+    """Write a CSV file a table, a PNG file a figure, a Markdown, a LaTeX, an HTML and a JSON file; return the paths."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,6 +68,7 @@ def write_folder(report: Report, folder: Path, summary: Mapping[str, Any] | None
     contents: dict[str, bytes | str] = {
         **{f"{table.name}.csv": table.numbers.to_csv(index=False) for table in report.tables},
         f"{report.name}.md": markdown(report),
+        f"{report.name}.tex": latex(report),
         **{f"{stem}.png": image for stem, image in images.items()},
         "report.html": html(report, images),
     }
@@ -164,6 +165,28 @@ def markdown_table(shown: pd.DataFrame) -> str:
     headings = [str(heading).replace("\n", " ") for heading in shown.columns]
     lines = [headings, ["---"] * len(headings), *shown.to_numpy().tolist()]
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+
+
+# ---- LaTeX
+
+# Signs that not every font of LaTeX has; pandas escapes those that LaTeX itself uses.
+_SIGNS = str.maketrans({"±": r"$\pm$", "–": "--", "…": r"\ldots{}", "<": "$<$", ">": "$>$"})
+
+
+def latex(report: Report) -> str:
+    """Return the tables of a report in LaTeX, for the package booktabs; titles and notes are comments."""
+    tables = [table for table in report.tables if table.shown is not None and not table.is_detail]
+    parts = [f"% {report.title}; needs \\usepackage{{booktabs}}"]
+    for table in tables:
+        parts += ["", *(f"% {text}" for text in (table.title, table.note) if text), latex_table(table.shown)]
+    return "\n".join(parts)
+
+
+def latex_table(shown: pd.DataFrame) -> str:
+    """Return a table of text as a `tabular` of LaTeX, ending in a newline."""
+    sides = "".join("r" if is_numeric(cells) else "l" for _, cells in shown.items())
+    plain = shown.rename(columns=lambda heading: str(heading).replace("\n", " "))
+    return plain.to_latex(index=False, escape=True, column_format=sides).translate(_SIGNS)
 
 
 # ---- HTML

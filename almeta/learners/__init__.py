@@ -6,23 +6,29 @@ from typing import Any
 from almeta.build import build, choose, config_names, named_config
 from almeta.checks import check_call, unwrapped
 from almeta.errors import AlmetaError, did_you_mean
+from almeta.learners.cnn import CNN
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
 from almeta.learners.mlp import MLP
 from almeta.learners.prototype import Prototype
 from almeta.learners.ridge import Ridge
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
+from almeta.learners.text import EmbeddingAverage
+from almeta.learners.torch_module import TorchModel
 from almeta.registry import Table, trust
 from almeta.specs import Spec
 
 __all__ = [
+    "CNN",
     "MLP",
+    "EmbeddingAverage",
     "Learner",
     "LogisticRegression",
     "Model",
     "Prototype",
     "Ridge",
     "Scikit",
+    "TorchModel",
     "gradient_boosting",
     "make_learner",
     "nearest_neighbours",

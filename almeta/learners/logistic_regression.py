@@ -13,6 +13,7 @@ from torch import Tensor
 
 from almeta.checks import Positive, Within
 from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
+from almeta.learners.networks import errors, in_blocks, square
 
 _MAX_NEWTON, _MAX_CG, _MAX_HALVINGS = 100, 200, 30
 # A Newton system is solved until a step of conjugate gradients adds less than this share (squared) of what was gained.
@@ -38,6 +39,18 @@ class LogisticModel:
     def probabilities(self, x: Tensor) -> Tensor:
         """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`; 0 for classes not seen in the fit."""
         return torch.baddbmm(self.bias, self.weights, x.mT).softmax(1).mT
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the rows: there is no layer before the linear one."""
+        return x
+
+    def gradient_lengths(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32, as `HasGradients` says: ||p - e_c|| ||[x, 1]||, for a class not seen too."""
+        return in_blocks(self._gradient_lengths, x)
+
+    def _gradient_lengths(self, x: Tensor) -> Tensor:
+        inputs = square(x) + 1  # that of the intercept is 1
+        return torch.stack([(square(error) * inputs).sqrt() for error in errors(self.probabilities(x))], -1)
 
 
 @dataclass(frozen=True)

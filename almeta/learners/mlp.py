@@ -1,6 +1,5 @@
 """Small neural networks with dropout, E of them trained at once by batched products."""
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,6 +8,17 @@ from torch import Tensor
 
 from almeta.checks import Count, Positive, Weight, Within
 from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
+from almeta.learners.networks import (
+    LastLayer,
+    draw_kept,
+    draw_samples,
+    errors,
+    in_blocks,
+    shares,
+    square,
+    train,
+    uniform,
+)
 
 
 @dataclass(frozen=True)
@@ -16,16 +26,51 @@ class MLPModel:
     """Trained networks.
 
     Attributes:
-        parameters: weights and biases of both layers, `[E, D, H]`, `[E, 1, H]`, `[E, H, C]`, `[E, 1, C]`.
-        possible: `[E, C]` bool, the classes that were seen.
+        weights: of the hidden layer, `[E, D, H]`.
+        bias: of the hidden layer, `[E, 1, H]`.
+        last: the layer after it.
+        dropout: share of hidden units that samples leave out.
     """
 
-    parameters: tuple[Tensor, ...]
-    possible: Tensor
+    weights: Tensor
+    bias: Tensor
+    last: LastLayer
+    dropout: float
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`, without dropout."""
-        return _logits(self.parameters, x).masked_fill(~self.possible[:, None], -torch.inf).softmax(-1)
+        return self.last.probabilities(self.embed(x))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the hidden units `[E, M, H]` float32 of rows `[E, M, D]`, without dropout."""
+        return torch.baddbmm(self.bias, x, self.weights).relu()
+
+    def sample(self, x: Tensor, num_samples: int, generator: Rng = None) -> Tensor:
+        """Return class probabilities `[E, S, M, C]` float32 by S networks with hidden units left out.
+
+        Raises:
+            AlmetaError: if the networks have no dropout.
+        """
+        (kept,) = draw_samples([self.bias.shape[2]], num_samples, self.dropout, generator, x)
+        return self.last.sample(self.embed(x), kept)
+
+    def gradient_lengths(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32, as `HasGradients` says: in closed form, from the errors of both layers.
+
+        The gradient by the weights of a layer is the product of its inputs and the errors of its outputs.
+        """
+        return in_blocks(self._gradient_lengths, x)
+
+    def _gradient_lengths(self, x: Tensor) -> Tensor:
+        hidden = self.embed(x)
+        inputs, units, active = square(x) + 1, square(hidden) + 1, hidden > 0  # the biases' inputs are 1
+        return torch.stack(
+            [
+                (units * square(error) + inputs * square((error @ self.last.weights.mT) * active)).sqrt()
+                for error in errors(self.last.probabilities(hidden))
+            ],
+            -1,
+        )
 
 
 @dataclass(frozen=True)
@@ -51,37 +96,26 @@ class MLP:
     ) -> MLPModel:
         """Fit E networks, as `Learner.fit` says; `start` has no effect, and the default generator has seed 0."""
         generator = generator or torch.Generator(x.device).manual_seed(0)
-        y = counted_labels(y, weight)
+        y, share = counted_labels(y, weight), shares(weight)
         seen = seen_classes(y, weight, num_classes)
         possible = possible_classes(seen)
         parameters = self._initial(x, num_classes, generator)
-        optimizer = torch.optim.Adam(parameters, self.learning_rate)
-        share = weight / weight.sum(1, keepdim=True).clamp_min(1e-9)
-        with torch.enable_grad():
-            for _ in range(self.steps):
-                keep = torch.rand((len(x), x.shape[1], self.hidden_size), generator=generator, device=x.device)
-                kept = (keep >= self.dropout) / (1 - self.dropout)
-                # The losses are summed over episodes, so that each network has the gradient of its own loss.
-                log_p = _logits(parameters, x, kept).masked_fill(~possible[:, None], -1e8).log_softmax(-1)
-                loss = -(log_p.gather(2, y[..., None]).squeeze(2) * share).sum()
-                loss = loss + 0.5 * self.weight_decay * sum(p.square().sum() for p in parameters[::2])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+
+        def batch() -> tuple[Tensor, Tensor, Tensor]:
+            first, first_bias, second, second_bias = parameters
+            kept = draw_kept((*y.shape, self.hidden_size), self.dropout, generator, x.device)
+            return torch.baddbmm(second_bias, torch.baddbmm(first_bias, x, first).relu() * kept, second), y, share
+
+        trained = train(parameters, parameters[::2], batch, possible, self.steps, self.learning_rate, self.weight_decay)
+        first, first_bias, second, second_bias = trained
         labelled = seen.any(1)[:, None, None]  # without a label all classes are alike
-        first, first_bias, second, second_bias = (p.detach() for p in parameters)
-        return MLPModel((first, first_bias, second * labelled, second_bias * labelled), possible)
+        last = LastLayer(second * labelled, second_bias * labelled, possible)
+        return MLPModel(first, first_bias, last, self.dropout)
 
     def _initial(self, x: Tensor, num_classes: int, generator: torch.Generator) -> list[Tensor]:
-        """Draw new parameters, uniform as in torch.nn.Linear."""
-        parameters = []
-        for inputs, outputs in ((x.shape[2], self.hidden_size), (self.hidden_size, num_classes)):
-            for rows in (inputs, 1):
-                drawn = torch.rand((len(x), rows, outputs), generator=generator, device=x.device)
-                parameters.append(((2 * drawn - 1) / math.sqrt(inputs)).requires_grad_())
-        return parameters
-
-
-def _logits(parameters: Any, x: Tensor, kept: Tensor | float = 1.0) -> Tensor:
-    first, first_bias, second, second_bias = parameters
-    return torch.baddbmm(second_bias, torch.baddbmm(first_bias, x, first).relu() * kept, second)
+        """Draw new weights and biases of both layers."""
+        return [
+            uniform((len(x), rows, outputs), inputs, generator, x.device)
+            for inputs, outputs in ((x.shape[2], self.hidden_size), (self.hidden_size, num_classes))
+            for rows in (inputs, 1)
+        ]

@@ -25,6 +25,7 @@ from almeta.seeding import make_generator
 from almeta.specs import Spec
 from almeta.strategies import Actor, PoolStrategy, is_strategy, make_strategy, strategy_names
 from almeta.strategies.choosing import best_action
+from almeta.strategies.typical import by_turns
 
 By = str | Path | Mapping[str, Any] | Spec | Actor[PoolState]
 # Labels that a policy thinks will be asked for in all, if nobody says; it is trained with as many.
@@ -288,13 +289,7 @@ class Labelling:
         clusters = MiniBatchKMeans(count, random_state=seed, n_init=1).fit(x)
         number, distance = clusters.labels_, np.linalg.norm(x - clusters.cluster_centers_[clusters.labels_], axis=1)
         size = np.bincount(number, minlength=count)
-        told = np.bincount(number[~available], minlength=count)
-        # By turns: the most central row of each cluster, those without a label and large ones first; then the second.
-        order = np.lexsort((distance, number))
-        order = order[available[order]]
-        starts = np.r_[True, np.diff(number[order]) > 0]
-        turn = np.arange(len(order)) - np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))
-        best = order[np.lexsort((-size[number[order]], told[number[order]] + turn))][:n]
+        best = by_turns(number, -distance, available, ~available)[:n]
         return torch.as_tensor(best), torch.as_tensor(size[number[best]].astype(np.float32))
 
 

@@ -2,12 +2,13 @@
 
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, Self
 
 from almeta.build import read_part
 from almeta.checks import Count, Positive, Within, check_arguments, check_call, check_values
 from almeta.errors import AlmetaError
+from almeta.evaluation.verdict import Question
 from almeta.training.pretraining import pretrain_encoder
 
 Group = dict[str, Any]
@@ -30,9 +31,9 @@ class CommandConfig:
         hints = typing.get_type_hints(cls, include_extras=True)
         values = {key: _listed(value, hints.get(key)) for key, value in values.items()}
         check_values(values, hints)
-        for field in fields(cls):
-            if field.name not in values and field.default is MISSING:
-                raise AlmetaError(f"the config has no key '{field.name}'; was it written by another version of almeta?")
+        for one in fields(cls):
+            if one.name not in values and one.default is one.default_factory is MISSING:
+                raise AlmetaError(f"the config has no key '{one.name}'; was it written by another version of almeta?")
         return cls(**values)
 
     def plain(self) -> dict[str, Any]:
@@ -140,6 +141,7 @@ class BenchmarkConfig(CommandConfig):
     budget: Count | None
     repeats: Several
     reference: str
+    scores: list[str] | None
     area: Literal["mean", "trapezoid"]
     jobs: Count
     backend: str | None
@@ -149,4 +151,14 @@ class BenchmarkConfig(CommandConfig):
     device: str
     matmul_precision: Literal["highest", "medium"]
     out: str
+    scale: Literal["quick", "paper"] = "quick"
+    sizes: Group = field(default_factory=dict)
+    question: Group | None = None
     protocol: Any = None
+    experiment: Any = None
+
+    def __post_init__(self) -> None:
+        if self.scale != "quick" and not self.sizes:
+            raise AlmetaError(f"scale={self.scale} is for exercises alone; choose one: experiment=exercise/NAME")
+        if self.question is not None:
+            check_call(Question, self.question, "question")

@@ -1,7 +1,7 @@
 """Runs on pools, and benchmarks of strategies and policies."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +16,15 @@ from almeta.checks import Count, Within
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.errors import AlmetaError
-from almeta.evaluation.benchmark import Contender, Setting, StrategySpec, WithLearner, run_benchmark
+from almeta.envs.scores import SCORES, ScoreName
+from almeta.errors import AlmetaError, did_you_mean
+from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
 from almeta.evaluation.curves import Area
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.evaluation.training_report import gain_over_training
+from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.inputs import Candidates, PoolInputs
 from almeta.learners import make_learner
@@ -242,6 +244,7 @@ def compare(
     *,
     reference: str = REFERENCE,
     area: Area = "mean",
+    question: Question | None = None,
     **running: Any,
 ) -> Report:
     """Play all cells that are missing in `cells.sqlite` of a folder, and return the report of a benchmark.
@@ -254,11 +257,22 @@ def compare(
         config: plain values that the report shows.
         reference: the strategy that others are compared with beside random.
         area: see `curve_areas`.
+        question: what the report is to tell; None for nothing beside its verdict.
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
     """
     progress = Progress("benchmark", unit="cell")
-    curves = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, say=print, **running)
-    return pool_report(curves, reference, area=area, measure=setting.env.score, config=config)
+    found = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, say=print, **running)
+    report = pool_report(
+        found.curves,
+        reference,
+        area=area,
+        measure=setting.env.score,
+        measures=setting.measures,
+        seconds=found.seconds,
+        config=config,
+        question=question,
+    )
+    return replace(report, tables=[*report.tables, Table("picks", found.picks)])
 
 
 def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
@@ -279,9 +293,27 @@ def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], d
     return [canonical_name(first["name"])], options
 
 
-def read_strategies(given: Sequence[Any]) -> list[StrategySpec]:
-    """Return strategies by name or with options, each once."""
-    return list({str(spec): spec for spec in map(StrategySpec.read, given)}.values())
+def read_strategies(given: Sequence[Any]) -> list[Contender]:
+    """Return strategies by name or with options, each once.
+
+    Beside its options a strategy may have a `learner` and a number of `repeats` of its own, see `Entrant`.
+    """
+    return list(dict.fromkeys(map(_read_strategy, given)))
+
+
+def _read_strategy(given: Any) -> Contender:
+    own = {key: given[key] for key in ("learner", "repeats") if key in given} if isinstance(given, Mapping) else {}
+    if not own:
+        return StrategySpec.read(given)
+    strategy = StrategySpec.read({key: value for key, value in given.items() if key not in own})
+    learner = own.get("learner")
+    return Entrant(strategy, None if learner is None else Spec.read(learner, "learner"), own.get("repeats"))
+
+
+def _with_learner(contender: Contender, learner: Spec) -> list[Contender]:
+    """Return a contender with a further learner; nothing of one that has its own."""
+    entrant = contender if isinstance(contender, Entrant) else Entrant(contender)
+    return [replace(entrant, learner=learner)] if entrant.learner is None else []
 
 
 def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
@@ -291,9 +323,14 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     strategies = read_strategies(["random", *config.strategies])
     contenders: list[Contender] = [*strategies, *chosen_policies(config.policies, set(map(str, strategies)))]
     learners = [Spec.read(learner, "learner") for learner in config.learners]
-    contenders += [WithLearner(contender, learner) for learner in learners for contender in list(contenders)]
+    contenders += [one for learner in learners for contender in contenders for one in _with_learner(contender, learner)]
+    if question := Question(**config.question) if config.question else None:
+        question.check(list(map(str, contenders)))
+    env: PoolOptions = build(config.env, "env")
+    score, *measures = _measures_of(config, env)
     setting = Setting(
-        env=build(config.env, "env"),
+        env=replace(env, score=score),
+        measures=tuple(measures),
         learner=build(config.learner, "learner"),
         oracle=build(config.oracle, "oracle"),
         repeats=config.repeats,
@@ -301,9 +338,17 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         **_computing(config),
     )
     others = {key: getattr(config, key) for key in ("reference", "area", "jobs", "backend", "backend_options")}
-    report = compare(datasets, contenders, setting, folder, config.plain(), **others)
+    report = compare(datasets, contenders, setting, folder, config.plain(), question=question, **others)
     publish(report, folder, Console(), report.summary)
     return dict(report.summary)
+
+
+def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[ScoreName]:
+    """Return the measures of a benchmark, each once, the one that its verdict is about first."""
+    known = {str(name): name for name in SCORES}
+    if unknown := [name for name in config.scores or [] if name not in known]:
+        raise AlmetaError(did_you_mean(unknown[0], known, "measure"))
+    return [known[name] for name in dict.fromkeys(config.scores or [env.score])]
 
 
 def chosen_policies(paths: Sequence[str], taken: Collection[str] = ()) -> list[TrainedPolicy]:

@@ -18,6 +18,18 @@ def best_action(utilities: Tensor, action_mask: Tensor, generator: torch.Generat
     return luck.masked_fill(~is_best, -1.0).argmax(-1)
 
 
+def best_actions(utilities: Tensor, action_mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the `count` allowed actions of highest utility, the best first, `[E, count]` int64; -1 where none is left.
+
+    Args are those of `best_action`, but that a row without any True is allowed.
+    """
+    luck = torch.rand(utilities.shape, generator=generator, device=utilities.device).argsort(1)
+    allowed = utilities.masked_fill(~action_mask, -torch.inf).gather(1, luck)
+    order = luck.gather(1, allowed.argsort(dim=1, descending=True, stable=True))[:, :count]
+    order = order.where(action_mask.gather(1, order), -1)
+    return torch.nn.functional.pad(order, (0, count - order.shape[1]), value=-1)
+
+
 # Finite, so that a masked action has no gradient and no nan: 0 * -1e8 is 0 where 0 * -inf is nan.
 NEVER = -1e8
 
@@ -30,3 +42,18 @@ def sample_action(logits: Tensor, action_mask: Tensor, generator: torch.Generato
     allowed = logits.masked_fill(~action_mask, NEVER)
     uniform = torch.rand(allowed.shape, generator=generator, device=allowed.device)
     return (allowed - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)
+
+
+def draw_row(weight: Tensor, lots: Tensor) -> Tensor:
+    """Draw a row with probability proportional to its weight: `[E]` int64, -1 where all weights are 0.
+
+    One random number a pool decides, so that rows that pad, of weight 0 at the end, do not change what is drawn.
+
+    Args:
+        weight: `[E, N]` float64, at least 0.
+        lots: `[E]` float64, random numbers in [0, 1).
+    """
+    sums = weight.cumsum(1)
+    total = sums[:, -1]
+    mark = torch.minimum(lots * total, total.nextafter(-total))  # a product may be rounded up to the sum
+    return torch.searchsorted(sums, mark[:, None], right=True)[:, 0].where(total > 0, -1)

@@ -1,22 +1,30 @@
-"""Query by committee: ask where learners that were fit to different samples of the labels disagree.
+"""Query by committee: ask where several learners disagree.
 
 Seung, Opper & Sompolinsky, COLT 1992; with bootstrap samples as in Abe & Mamitsuka, "Query Learning Strategies Using
-Boosting and Bagging", ICML 1998.
+Boosting and Bagging", ICML 1998. Measures of disagreement take members that have seen different classes: a class that a
+member has not seen has probability 0 for it.
 """
 
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from almeta.checks import Within
-from almeta.learners.learner import seen_classes
+from almeta.errors import AlmetaError
+from almeta.learners import make_learner
+from almeta.learners.learner import Samples, seen_classes
 from almeta.pool import PoolState
+from almeta.specs import Spec
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import entropy
 
 # Numbers of the members' inputs or outputs that are held at once (16 MiB in float32).
 _BLOCK = 1 << 22
+
+# What M members say: class probabilities `[E, M, B, C]` of rows `[E, B, D]`.
+Members = Callable[[Tensor], Tensor]
 
 
 def vote_entropy(votes: Tensor) -> Tensor:
@@ -29,8 +37,34 @@ def vote_entropy(votes: Tensor) -> Tensor:
         `[...]` float32 in [0, log M]; 0 where all agree.
     """
     # -sum over classes of s log s is the mean over members of -log s, where s is the share of the member's class.
-    share = (votes[..., None] == votes[..., None, :]).float().mean(-1)
-    return -share.log().mean(-1)
+    return -_shares(votes).log().mean(-1)
+
+
+def variation_ratio(votes: Tensor) -> Tensor:
+    """Return the share of members that do not vote for the most frequent class: Freeman, "Elementary Applied
+    Statistics", 1965.
+
+    Args:
+        votes: `[..., M]` int64, the class that each of M members predicts.
+
+    Returns:
+        `[...]` float32 in [0, 1 - 1/M]; 0 where all agree.
+    """
+    return 1 - _shares(votes).amax(-1)
+
+
+def soft_vote_entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy of the members' mean, in nats: Settles, "Active Learning", 2012, section 3.4.
+
+    It is also called consensus entropy.
+
+    Args:
+        probabilities: `[..., M, C]`, of C classes by each of M members.
+
+    Returns:
+        `[...]` in [0, log C].
+    """
+    return entropy(probabilities.mean(-2))
 
 
 def mean_kl(probabilities: Tensor) -> Tensor:
@@ -77,28 +111,80 @@ def bootstrap_weights(
     return counts.where(kept, known).unflatten(0, (pools, num_members))
 
 
-class _Committee(PoolStrategy):
-    """Fits the members anew for each pick, with the task's own learner, and measures their disagreement.
+def dropout_members(state: PoolState, num_members: int, generator: torch.Generator) -> Members:
+    """Return M networks that differ by the units that they leave out, and are the same at each call of the result."""
+    model, start = cast(Samples, state.model), generator.clone_state()
+    model.sample(state.x[:, :1], num_members, generator)  # later draws are others than those of these networks
+    return lambda rows: model.sample(rows, num_members, start.clone_state())
+
+
+def block_size(state: PoolState, num_members: int) -> int:
+    """Return how many rows of each pool M members predict at once, so that memory stays bounded."""
+    width = max(state.probabilities.shape[-1], state.x.shape[-1], num_members)
+    return max(1, _BLOCK // max(1, len(state.x) * num_members * width))
+
+
+def measure_members(
+    state: PoolState, members: Members, num_members: int, measure: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return a measure of what M members say of each row, `[E, N]`, block by block.
 
     Args:
-        num_members: learners in a committee, M.
+        state: of the pools.
+        members: predict rows.
+        num_members: M.
+        measure: takes class probabilities `[E, B, M, C]` to `[E, B]`.
+    """
+    size, scores = block_size(state, num_members), state.x.new_empty(state.exists.shape)
+    for block, part in zip(state.x.split(size, 1), scores.split(size, 1), strict=True):
+        part.copy_(measure(members(block).transpose(1, 2)))
+    return scores
+
+
+class _Committee(PoolStrategy):
+    """Fits the members anew for each pick, to the labels of the task, and measures their disagreement.
+
+    Args:
+        num_members: learners in a committee, M; a list of members has a number of its own.
+        members: "bagging", the task's own learner, fit to bootstrap samples of the labels; "dropout", the task's own
+            network, sampled with units left out; or a list of learners, each fit to all labels.
+
+    Raises:
+        AlmetaError: if a list of learners has fewer than two, or an unknown one.
     """
 
-    def __init__(self, num_members: Annotated[int, Within(2)] = 5) -> None:
-        self.num_members = num_members
+    def __init__(
+        self,
+        num_members: Annotated[int, Within(2)] = 5,
+        members: Literal["bagging", "dropout"] | Sequence[str | Mapping[str, Any] | Spec] = "bagging",
+    ) -> None:
+        self.num_members, self.members = num_members, members
+        if members == "dropout":
+            self.needs = (Samples,)
+        elif not isinstance(members, str):
+            self.num_members, self._learners = len(members), [make_learner(member) for member in members]
+            if len(members) < 2:
+                raise AlmetaError(f"a committee needs at least 2 members; strategy {self.name} has {list(members)}")
 
     def score(self, state: PoolState) -> Tensor:
+        if self.members == "dropout":
+            members = dropout_members(state, self.num_members, self.generator)
+        else:
+            members = self._bag(state) if self.members == "bagging" else self._fit_each(state)
+        return measure_members(state, members, self.num_members, self.disagreement)
+
+    def _bag(self, state: PoolState) -> Members:
         x, labels, weight = state.labelled_rows()
-        members, num_classes = self.num_members, state.probabilities.shape[-1]
-        samples = bootstrap_weights(labels, weight, members, num_classes, self.generator).flatten(0, 1)
-        x, labels = x.repeat_interleave(members, 0), labels.repeat_interleave(members, 0)
-        committee = state.learner.fit(x, labels, samples, num_classes, generator=self.generator)
-        size = max(1, _BLOCK // max(1, len(x) * max(num_classes, x.shape[-1], members)))
-        scores = state.x.new_empty(state.exists.shape)
-        for block, part in zip(state.x.split(size, 1), scores.split(size, 1), strict=True):
-            probabilities = committee.probabilities(block.repeat_interleave(members, 0))  # [E * M, B, C]
-            part.copy_(self.disagreement(probabilities.unflatten(0, (-1, members)).transpose(1, 2)))
-        return scores
+        size, num_classes = self.num_members, state.probabilities.shape[-1]
+        samples = bootstrap_weights(labels, weight, size, num_classes, self.generator).flatten(0, 1)
+        x, labels = x.repeat_interleave(size, 0), labels.repeat_interleave(size, 0)
+        model = state.learner.fit(x, labels, samples, num_classes, generator=self.generator)
+        return lambda rows: model.probabilities(rows.repeat_interleave(size, 0)).unflatten(0, (-1, size))
+
+    def _fit_each(self, state: PoolState) -> Members:
+        labelled, num_classes = state.labelled_rows(), state.probabilities.shape[-1]
+        models = [learner.fit(*labelled, num_classes, generator=self.generator) for learner in self._learners]
+        return lambda rows: torch.stack([model.probabilities(rows) for model in models], 1)
 
     def disagreement(self, probabilities: Tensor) -> Tensor:
         """Return the disagreement `[E, B]` of members' probabilities `[E, B, M, C]`."""
@@ -114,6 +200,24 @@ class VoteEntropy(_Committee):
         return vote_entropy(probabilities.argmax(-1))
 
 
+class SoftVoteEntropy(_Committee):
+    """Ask where the mean of a committee has the highest entropy, because members disagree or all are unsure."""
+
+    name = "soft_vote_entropy"
+
+    def disagreement(self, probabilities: Tensor) -> Tensor:
+        return soft_vote_entropy(probabilities)
+
+
+class VariationRatio(_Committee):
+    """Ask where the largest share of a committee votes against the most frequent class."""
+
+    name = "variation_ratio"
+
+    def disagreement(self, probabilities: Tensor) -> Tensor:
+        return variation_ratio(probabilities.argmax(-1))
+
+
 class MeanKL(_Committee):
     """Ask where the probabilities of a committee are farthest from their mean."""
 
@@ -121,3 +225,8 @@ class MeanKL(_Committee):
 
     def disagreement(self, probabilities: Tensor) -> Tensor:
         return mean_kl(probabilities)
+
+
+def _shares(votes: Tensor) -> Tensor:
+    """Return the share `[..., M]` of the members that vote as each member does."""
+    return (votes[..., None] == votes[..., None, :]).float().mean(-1)

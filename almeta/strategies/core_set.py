@@ -1,8 +1,11 @@
 """Core-set selection: cover the pool."""
 
+import numpy as np
 from torch import Tensor
 
+from almeta.checks import Share
 from almeta.pool import PoolState
+from almeta.strategies.one_pool import OnePool, PoolByPool, distances, greedy_cover
 from almeta.strategies.strategy import PoolStrategy
 
 
@@ -20,3 +23,60 @@ class CoreSet(PoolStrategy):
     def score(self, state: PoolState) -> Tensor:
         distance = state.geometry.nearest_pick(state.picks)
         return distance.masked_fill(distance.isinf(), 0.0)
+
+
+def cover_with_outliers(distance: np.ndarray, to_pick: np.ndarray, size: int, num_outliers: int) -> list[int]:
+    """Choose centres so that all rows but the outliers are near one: Charikar et al., SODA 2001.
+
+    The radius within which all rows but `num_outliers` have a centre, or a row picked before, is at most three times
+    the smallest possible. For a radius r, the candidate with the most rows within r is chosen, the rows within 3 r of
+    it are covered, and so on; a binary search finds the smallest distance r with which enough rows are covered.
+
+    Args:
+        distance: `[k, m]`, from k candidates to the m rows to cover.
+        to_pick: `[m]`, from each row to the nearest one picked before; inf without any.
+        size: centres to choose.
+        num_outliers: rows that may be left out.
+
+    Returns:
+        `size` candidates, or fewer once all rows are covered. Where fewer are enough for the radius, those follow that
+        the next smaller radius asks for.
+    """
+    radii = np.unique(np.append(distance, to_pick[np.isfinite(to_pick)]))
+    low, high = 0, len(radii) - 1
+    enough, too_few = list[int](), list[int]()
+    while low <= high:
+        middle = (low + high) // 2
+        r = radii[middle]
+        chosen, covered = greedy_cover(distance <= r, to_pick <= r, size, distance <= 3 * r)
+        if (~covered).sum() <= num_outliers:
+            enough, high = chosen, middle - 1
+        else:
+            too_few, low = chosen, middle + 1
+    return list(dict.fromkeys([*enough, *too_few]))[:size]
+
+
+class RobustCoreSet(PoolByPool):
+    """Ask for rows that leave all but a few rows of the pool near a pick: core-set selection that allows outliers.
+
+    Sener & Savarese (ICLR 2018) let a solver of mixed-integer programs improve the greedy batch. Here it is
+    the greedy approximation of Charikar, Khuller, Mount & Narasimhan (SODA 2001), see `cover_with_outliers`: quick, and
+    within three times the best radius. In a pool of more than 2048 rows, 2048 of them are to be covered, and picks are
+    among these.
+
+    Args:
+        outliers: the share of rows that may stay without a pick nearby.
+    """
+
+    name = "robust_core_set"
+    uses_learner = False
+
+    def __init__(self, outliers: Share = 0.05) -> None:
+        self.outliers = outliers
+
+    def choose(self, pool: OnePool, size: int) -> np.ndarray:
+        candidates = pool.available[pool.reference]
+        distance = distances(pool)[candidates]
+        left_out = int(self.outliers * len(pool.reference))
+        chosen = cover_with_outliers(distance, pool.to_pick[pool.reference], size, left_out)
+        return pool.reference[candidates][chosen]

@@ -27,19 +27,28 @@ class PoolStrategy:
         uses_learner: whether it goes by the learner's opinion, of which there is none before the first labels.
         spreads: whether the picks of a query differ without answers between them, because they take those into account
             that wait for their answer.
+        lowest: the lowest score it can give, if below 0; see `almeta.strategies.based`.
         packages: distributions that it leaves its choice to; stored results depend on their versions.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[tuple[type, ...]] = ()
-    uses_learner: ClassVar[bool] = True
-    spreads: ClassVar[bool] = False
+    lowest: ClassVar[float] = 0.0
     packages: ClassVar[tuple[str, ...]] = ()
+    # These may depend on the options: then __init__ sets them.
+    needs: tuple[type, ...] = ()
+    uses_learner: bool = True
+    spreads: bool = False
 
     @functools.cached_property
     def generator(self) -> torch.Generator:
         """Draws for rules with chance, on the device of the pools; `make_strategy` sets it."""
         return make_generator(0, "strategy")
+
+    @property
+    def parts(self) -> "list[PoolStrategy]":
+        """The strategies that it is built on, and those that these are built on."""
+        own = [value for value in vars(self).values() if isinstance(value, PoolStrategy)]
+        return [*own, *(below for one in own for below in one.parts)]
 
     def initial(self, num_envs: int) -> Memory:
         return ()
@@ -82,7 +91,7 @@ class BatchStrategy(PoolStrategy):
     the higher the earlier it is to be picked; rows that are not chosen have 0.
     """
 
-    spreads: ClassVar[bool] = True
+    spreads = True
 
     def initial(self, num_envs: int) -> Memory:
         return (torch.empty(num_envs, 0, dtype=torch.int64),)

@@ -4,11 +4,17 @@ Lewis & Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994
 "Active Learning Literature Survey" (2009), section 3.1. For two classes all three rank the rows alike.
 
 Classes of probability 0, such as those that pad or were not seen yet, change none of them.
+
+Each strategy can prefer rows of classes that are rare among the labels (`balance`), to the end of Bengar et al.,
+"Class-Balanced Active Learning for Image Classification", WACV 2022.
 """
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from almeta.checks import Weight
 from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
 
@@ -35,28 +41,80 @@ def entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(-1)
 
 
-class LeastConfident(PoolStrategy):
+def rarity(labels: Tensor, pending: Tensor, probabilities: Tensor, num_classes: Tensor) -> Tensor:
+    """Return how rare the predicted class of each row is among the labels so far.
+
+    The rarity of a class is the mean number of labels over all classes, divided by the number of its own: the
+    "balanced" class weights after King & Zeng, "Logistic Regression in Rare Events Data", Political Analysis 2001.
+    Each class counts one label more than it has, so that a class without labels has a rarity, too. Rows that wait for
+    their label count for their predicted class.
+
+    Args:
+        labels: `[E, N]` int64, -1 for rows without a label.
+        pending: `[E, K]` int64, rows that wait for their label; -1 for none.
+        probabilities: `[E, N, C]` float32; the likeliest class is the predicted one.
+        num_classes: `[E]` int64.
+
+    Returns:
+        `[E, N]` float32 above 0; 1 everywhere before there is any label.
+    """
+    predicted = probabilities.argmax(-1)
+    expected = predicted.gather(1, pending.clamp_min(0)).where(pending >= 0, -1)
+    known = torch.cat((labels, expected), 1)  # [E, N + K]
+    counts = torch.zeros_like(probabilities[:, 0]).scatter_add_(1, known.clamp_min(0), (known >= 0).float())
+    mean = counts.sum(1, keepdim=True) / num_classes[:, None]
+    return ((mean + 1) / (counts + 1)).gather(1, predicted)
+
+
+class _Uncertainty(PoolStrategy):
+    """Scores rows by their class probabilities.
+
+    Args:
+        balance: how much rare classes are preferred: with more than 0, the uncertainty, counted from its lowest value
+            on, is multiplied by the `rarity` of the row's predicted class to this power. Then the picks of a query
+            also differ without answers between them.
+    """
+
+    lowest: ClassVar[float] = 0.0
+
+    def __init__(self, balance: Weight = 0.0) -> None:
+        self.balance, self.spreads = balance, balance > 0
+
+    def score(self, state: PoolState) -> Tensor:
+        uncertainty = self.uncertainty(state.probabilities)
+        if self.balance == 0:
+            return uncertainty
+        rare = rarity(state.labels, state.pending, state.probabilities, state.num_classes)
+        return (uncertainty - self.lowest) * rare**self.balance
+
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        """Return the uncertainty `[E, N]` of class probabilities `[E, N, C]`."""
+        raise NotImplementedError
+
+
+class LeastConfident(_Uncertainty):
     """Ask where the probability of the likeliest class is lowest."""
 
     name = "least_confident"
 
-    def score(self, state: PoolState) -> Tensor:
-        return least_confident(state.probabilities)
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        return least_confident(probabilities)
 
 
-class Margin(PoolStrategy):
+class Margin(_Uncertainty):
     """Ask where the two likeliest classes are nearest to each other: Scheffer, Decomain & Wrobel, IDA 2001."""
 
     name = "margin"
+    lowest = -1.0
 
-    def score(self, state: PoolState) -> Tensor:
-        return margin(state.probabilities)
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        return margin(probabilities)
 
 
-class Entropy(PoolStrategy):
+class Entropy(_Uncertainty):
     """Ask where the class probabilities have the highest entropy."""
 
     name = "entropy"
 
-    def score(self, state: PoolState) -> Tensor:
-        return entropy(state.probabilities)
+    def uncertainty(self, probabilities: Tensor) -> Tensor:
+        return entropy(probabilities)

@@ -5,6 +5,8 @@ A data set with fixed test rows is tested on exactly these, whatever `test_share
 One batch holds tasks of different sizes, dimensions and class counts, padded and masked.
 """
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -16,8 +18,9 @@ from torch import Tensor
 from almeta.checks import Count, Share, Within, check_arguments
 from almeta.data.dataset import Dataset
 from almeta.data.preparation import Scale, prepare
+from almeta.data.rows import sketch
 from almeta.data.synthetic import draw_synthetic
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, did_you_mean
 
 First = Literal["per_class", "random"]
 
@@ -30,6 +33,7 @@ class PoolTasks:
         x: `[E, N, D]` float32, prepared features of the pool rows; 0 for padding.
         y: `[E, N]` int64, their labels.
         exists: `[E, N]` bool, False for padding.
+        rows: `[E, N]` int64, which row of the data set each row of the pool is; -1 for padding.
         test_x: `[E, M, D]` float32.
         test_y: `[E, M]` int64.
         test_exists: `[E, M]` bool.
@@ -41,6 +45,7 @@ class PoolTasks:
     x: Tensor
     y: Tensor
     exists: Tensor
+    rows: Tensor
     test_x: Tensor
     test_y: Tensor
     test_exists: Tensor
@@ -89,6 +94,7 @@ class PoolTaskOptions:
         first: choice of the rows that are labelled at the start: `num_first` "per_class", or `num_first` at "random",
             where the last is exchanged if all are of one class.
         num_first: number of labels at the start, for each class or in all; 0 for none.
+        only_classes: names of the classes to which every data set is limited, such as ["3", "8", "9"]; None for all.
         max_classes: largest number of classes of a task, drawn anew for each task; None for no limit.
         max_features: largest number of columns of the prepared table, drawn likewise; None for no limit.
         scale: "standard", "minmax" or "none", see `almeta.data.preparation.prepare`.
@@ -104,6 +110,7 @@ class PoolTaskOptions:
     max_test: Count | None = 300
     first: First = "per_class"
     num_first: Annotated[int, Within(0)] = 1
+    only_classes: Sequence[str | int] | None = None
     max_classes: Annotated[int, Within(2)] | None = None
     max_features: Count | None = None
     scale: Scale = "standard"
@@ -144,8 +151,18 @@ class PoolSampler:
         for dataset in self.datasets:
             self._check_dataset(dataset)
 
+    def _classes(self, dataset: Dataset) -> np.ndarray:
+        """Return the numbers of the classes that tasks may have."""
+        if self.options.only_classes is None:
+            return np.arange(dataset.num_classes)
+        names = list(map(str, self.options.only_classes))  # a command line turns digits into numbers
+        for name in names:
+            if name not in dataset.class_names:
+                raise AlmetaError(did_you_mean(name, dataset.class_names, f"class of data set {dataset.name}"))
+        return np.flatnonzero([name in names for name in dataset.class_names])
+
     def _check_dataset(self, dataset: Dataset) -> None:
-        counts = _counts(dataset)
+        counts = self._counts(dataset)
         classes = int((counts > 0).sum())
         if classes < 2:
             raise AlmetaError(
@@ -176,6 +193,14 @@ class PoolSampler:
         """N, the number of pool rows to which every batch of tasks is padded."""
         return max(self._sizes(rows, fixed)[0] for rows, fixed, _ in self._shapes)
 
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """The names of the data sets, a digest of them, and sketches of their rows, as checkpoints keep them."""
+        names = sorted(self.names)
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        rows = {dataset.name: " ".join(sketch(dataset)) for dataset in self.datasets}
+        return {"datasets": names, "digest": digest, "rows": rows}
+
     @property
     def bytes_per_task(self) -> int:
         """Smallest memory of the features, labels and masks of the largest task; categories may need more."""
@@ -188,7 +213,10 @@ class PoolSampler:
     def _shapes(self) -> list[tuple[int, int | None, int]]:
         """Rows, fixed test rows and columns of the data sets; of synthetic ones, whose columns vary, one column."""
         synthetic = [(self._synthetic_rows, None, 1)] if self.options.synthetic > 0 else []
-        own = [(len(dataset.pool_rows), _fixed(dataset), dataset.x.shape[1]) for dataset in self.datasets]
+        own = [
+            (int(self._counts(dataset).sum()), _fixed(dataset, self._classes(dataset)), dataset.x.shape[1])
+            for dataset in self.datasets
+        ]
         return [*own, *synthetic]
 
     @property
@@ -200,6 +228,11 @@ class PoolSampler:
     def draw(self, num_tasks: int, generator: torch.Generator) -> PoolTasks:
         """Draw `num_tasks` tasks."""
         return self.draw_seeded(self.draw_seeds(num_tasks, generator))
+
+    def draw_by(self, generators: Sequence[torch.Generator], num_tasks: int) -> PoolTasks:
+        """Draw `num_tasks` tasks, each generator the seeds of an equal share of them."""
+        each = num_tasks // len(generators)
+        return self.draw_seeded([seed for by in generators for seed in self.draw_seeds(each, by)])
 
     def draw_seeds(self, num_tasks: int, generator: torch.Generator) -> list[int]:
         """Draw the seeds of `num_tasks` tasks."""
@@ -227,7 +260,7 @@ class PoolSampler:
             columns = np.sort(rng.choice(x.shape[1], self.options.max_features, replace=False))
             x, test_x = x[:, columns], test_x[:, columns]
         first = self._first_labels(y[pool_rows], rng)
-        return _Task(dataset.name, x, y[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
+        return _Task(dataset.name, x, y[pool_rows], rows[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
 
     def _split(
         self, dataset: Dataset, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator
@@ -244,16 +277,22 @@ class PoolSampler:
 
     def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return row numbers and labels of the classes of a task: all, or `max_classes` drawn at random."""
-        if self.options.max_classes is None or dataset.num_classes <= self.options.max_classes:
-            return np.arange(len(dataset)), dataset.y
+        allowed = self._classes(dataset)
+        if self.options.max_classes is None or len(allowed) <= self.options.max_classes:
+            return dataset.rows_of(allowed)
         # Drawn by their number of rows: classes with a few rows would leave nothing to learn; some may have none.
-        counts = _counts(dataset)
+        counts = self._counts(dataset)
         number = min(self.options.max_classes, int(np.count_nonzero(counts)))
         kept = rng.choice(dataset.num_classes, number, replace=False, p=counts / counts.sum())
         pool, test = self._sizes(int(counts[kept].sum()), _fixed(dataset, kept))
         if pool < self._needed or test < 1:
             kept = np.argsort(-counts, kind="stable")[:number]
         return dataset.rows_of(kept)
+
+    def _counts(self, dataset: Dataset) -> np.ndarray:
+        """Return the rows of each class `[C]` that are no fixed test rows; 0 for classes that no task has."""
+        counts = np.bincount(dataset.y[dataset.pool_rows], minlength=dataset.num_classes)
+        return counts * np.isin(np.arange(len(counts)), self._classes(dataset))
 
     def _first_labels(self, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         order = rng.permutation(len(y))
@@ -262,11 +301,6 @@ class PoolSampler:
         if self.options.num_first > 1:
             _bring_two_classes(order, y, self.options.num_first)
         return order[: self.options.num_first]
-
-
-def _counts(dataset: Dataset) -> np.ndarray:
-    """Return the rows of each class `[C]` that are no fixed test rows."""
-    return np.bincount(dataset.y[dataset.pool_rows], minlength=dataset.num_classes)
 
 
 def _fixed(dataset: Dataset, classes: np.ndarray | None = None) -> int | None:
@@ -284,6 +318,7 @@ class _Task:
     name: str
     x: np.ndarray
     y: np.ndarray
+    rows: np.ndarray
     test_x: np.ndarray
     test_y: np.ndarray
     first: np.ndarray
@@ -330,6 +365,7 @@ def _pad(tasks: Sequence[_Task], num_rows: int, device: torch.device) -> PoolTas
         x=stack([task.x for task in tasks], num_rows),
         y=stack([task.y for task in tasks], num_rows),
         exists=stack([np.ones(len(task.y), dtype=bool) for task in tasks], num_rows),
+        rows=stack([task.rows for task in tasks], num_rows, fill=-1),
         test_x=stack([task.test_x for task in tasks]),
         test_y=stack([task.test_y for task in tasks]),
         test_exists=stack([np.ones(len(task.test_y), dtype=bool) for task in tasks]),

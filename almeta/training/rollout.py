@@ -1,6 +1,7 @@
 """Playing episodes and recording them, for training, evaluation and benchmarks alike."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from almeta.agents.agent import Agent, Rollout
 from almeta.envs.pool import PoolSimulation
+from almeta.envs.scores import ScoreName
 from almeta.envs.simulation import Simulation
 from almeta.pool import PoolState
 from almeta.strategies.actor import Actor, Outputs
@@ -27,15 +29,24 @@ class Step(NamedTuple):
         outputs: what the actor returned.
         actions: `[E]` int64, what was chosen.
         outcome: what the simulation returned.
+        seconds: what the actor and the choice took.
     """
 
     state: Any
     outputs: Outputs
     actions: Tensor
     outcome: Any
+    seconds: float
 
 
-def play(simulation: Simulation, actor: Actor[Any], choose: Choose, tasks: Any = None) -> Iterator[Step]:
+def play(
+    simulation: Simulation,
+    actor: Actor[Any],
+    choose: Choose,
+    tasks: Any = None,
+    generators: Sequence[torch.Generator] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Step]:
     """Play one batch of episodes from start to end, and yield each step.
 
     Args:
@@ -43,15 +54,18 @@ def play(simulation: Simulation, actor: Actor[Any], choose: Choose, tasks: Any =
         actor: a strategy, an agent or a policy.
         choose: chooses actions by their utilities.
         tasks: the tasks to play; None to draw them.
+        generators: of the tasks, see `Simulation.reset`.
+        clock: tells seconds; on a GPU, which is not waited for, one that waits makes `Step.seconds` right.
     """
-    simulation.reset(tasks)
+    simulation.reset(tasks, generators)
     simulation.show_to(actor)
     memory = actor.initial(simulation.num_envs)
     while not simulation.finished:
-        state = simulation.state()
+        state, begun = simulation.state(), clock()
         outputs, memory = actor.step(state, memory)
         actions = choose(outputs.utilities.detach(), state.action_mask)
-        yield Step(state, outputs, actions, simulation.step(actions))
+        seconds = clock() - begun
+        yield Step(state, outputs, actions, simulation.step(actions), seconds)
 
 
 def greedy(generator: torch.Generator) -> Choose:
@@ -99,27 +113,72 @@ def replay(rollout: Rollout, agent: Agent) -> Rollout:
     )
 
 
+class PoolRecord(NamedTuple):
+    """What E episodes on pools brought.
+
+    Attributes:
+        scores: `[K, T + 1, E]` float32, the learning curves by each of K measures.
+        first: `[E, L]` int64, the rows of the data sets that had labels at the start; -1 pads.
+        picks: `[E, T]` int64, the rows of the data sets in the order in which they were picked; -1 for none.
+        seconds: what the actor took for all its picks.
+    """
+
+    scores: Tensor
+    first: Tensor
+    picks: Tensor
+    seconds: float
+
+
 @torch.no_grad()
-def learning_curves(
-    simulation: PoolSimulation, actor: Actor[PoolState], generator: torch.Generator, tasks: PoolTasks | None = None
-) -> Tensor:
-    """Play one batch of pools, picking the rows of highest utility, and return the scores `[T + 1, E]`.
+def record_pools(
+    simulation: PoolSimulation,
+    actor: Actor[PoolState],
+    generator: torch.Generator,
+    tasks: PoolTasks | None = None,
+    generators: Sequence[torch.Generator] | None = None,
+    measures: Sequence[ScoreName] = (),
+) -> PoolRecord:
+    """Play one batch of pools, picking the rows of highest utility, and return the record.
 
     Args:
         simulation: it is reset first.
         actor: a strategy or a policy.
         generator: breaks ties.
         tasks: the tasks to play; None to draw them.
+        generators: of the tasks, see `PoolSimulation.reset`.
+        measures: K names of `simulation.scores`; none for the one of its options.
     """
 
     def choose(utilities: Tensor, mask: Tensor) -> Tensor:
-        if not curve:
-            curve.append(simulation.score)
+        if not curves:
+            note()
         return best_action(utilities, mask, generator)
 
-    curve: list[Tensor] = []
-    curve.extend(step.outcome.score for step in play(simulation, actor, choose, tasks))
-    return torch.stack(curve)
+    def note() -> None:
+        curves.append(torch.stack([simulation.scores[name] for name in names]))
+
+    def clock() -> float:
+        if generator.device.type == "cuda":
+            torch.cuda.synchronize(generator.device)
+        return time.perf_counter()
+
+    names = measures or (simulation.options.score,)
+    curves: list[Tensor] = []
+    seconds = 0.0
+    for step in play(simulation, actor, choose, tasks, generators, clock):
+        note()
+        seconds += step.seconds
+    played, picks = simulation.tasks, simulation.state().picks
+    rows = played.rows.gather(1, picks.clamp_min(0)).where(picks >= 0, -1)
+    first = played.first.shape[1]
+    return PoolRecord(torch.stack(curves, 1), rows[:, :first], rows[:, first:], seconds)
+
+
+def learning_curves(
+    simulation: PoolSimulation, actor: Actor[PoolState], generator: torch.Generator, tasks: PoolTasks | None = None
+) -> Tensor:
+    """Return the scores `[T + 1, E]` of one batch of pools; arguments as `record_pools`."""
+    return record_pools(simulation, actor, generator, tasks).scores[0]
 
 
 def _stacked(parts: list[Tensor | None]) -> Tensor | None:

@@ -13,6 +13,7 @@ from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.inputs import Candidates, PoolInputs
+from almeta.learners import Learner
 from almeta.seeding import make_generator, seeded_weights
 from tests.agents.streams import AGENTS, public_classes
 
@@ -24,12 +25,16 @@ TABLES = ("iris", "wine")
 
 
 def make_pools(
-    seed: int = 0, num_envs: int = 8, datasets: Sequence[str | Dataset] = TABLES, **options: Any
+    seed: int = 0,
+    num_envs: int = 8,
+    datasets: Sequence[str | Dataset] = TABLES,
+    learner: Learner | None = None,
+    **options: Any,
 ) -> PoolSimulation:
     """Return pools of fifteen rows of which four are picked; `options` are those of `PoolOptions`."""
     settings: dict[str, Any] = {"pool_size": 15, "max_test": 40, "budget": 4} | options
     loaded = [load_dataset(one) if isinstance(one, str) else one for one in datasets]
-    return PoolSimulation(loaded, PoolOptions(**settings), num_envs, make_generator(seed, "env"))
+    return PoolSimulation(loaded, PoolOptions(**settings), num_envs, make_generator(seed, "env"), learner)
 
 
 def small_scorer(name: str = "PoolScorer", **options: Any) -> MakeNetwork:

@@ -108,7 +108,10 @@ def test_content_is_that_of_the_rows():
         ({"class_names": ("a", "b", "b")}, "class_names has duplicates"),
         ({"x": np.full((5, 4), np.inf, np.float32), "missing": True}, "x has 20 infinite values; only NaN"),
         ({"columns": ("a", "b")}, "2 columns have names, of d = 4"),
-        ({"image_shape": None, "kind": "sound"}, r"kind is 'sound'; it must be one of \('table', 'image', 'text'\)"),
+        (
+            {"image_shape": None, "kind": "sound"},
+            r"kind is 'sound'; it must be one of \('table', 'image', 'text', 'tokens'\)",
+        ),
         ({"test_rows": np.array([0.0])}, r"test_rows must be \[M\] int64, not float64"),
         ({"test_rows": np.array([[0]])}, r"test_rows must be \[M\] int64"),
         ({"test_rows": np.array([1, 1])}, "test_rows must be different numbers of rows, 0 to 4, in order"),
@@ -125,6 +128,14 @@ def test_content_is_that_of_the_rows():
         (
             {"x": np.full((5, 4), 0.5, np.float32), "categories": {0: ("u", "v")}},
             "column 0 has values that are no posi",
+        ),
+        (
+            {"x": np.full((5, 4), 0.5, np.float32), "image_shape": None, "kind": "tokens"},
+            "the tokens of a text are whole numbers of at least 0",
+        ),
+        (
+            {"x": np.full((5, 4), -1, np.float32), "image_shape": None, "kind": "tokens"},
+            "the tokens of a text are whole numbers of at least 0",
         ),
         (
             {"x": np.full((5, 4), -1, np.float32), "image_shape": None, "kind": "text"},

@@ -77,3 +77,12 @@ def test_read_idx(tmp_path):
     path = tmp_path / "file.gz"
     path.write_bytes(gzip.compress(struct.pack(">BBBBiii", 0, 0, 8, 3, 2, 3, 4) + values.tobytes()))
     assert (read_idx(path) == values).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_test_set(name):
+    need(name)
+    dataset = load_dataset(name, split="published")
+    assert dataset.test_rows is not None and dataset.test_rows.tolist() == list(range(60_000, 70_000))
+    with pytest.raises(AlmetaError, match="split is 'official'; it must be 'published' or null"):
+        load_dataset(name, split="official")

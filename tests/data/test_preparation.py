@@ -229,6 +229,16 @@ def test_small_tables_are_quick():
     assert taken < 5e-4  # half a millisecond; a tenth of that on an idle core
 
 
+@pytest.mark.parametrize("scale", ["standard", "minmax", "none"])
+def test_tokens_stay_as_they_are(scale):
+    tokens = made([[3, 1, 0], [2, 0, 0], [5, 5, 5], [1, 2, 0]], kind="tokens")
+    pool, test = prepare(tokens, *rows(3, 1), scale)
+    assert pool.tolist() == [[3, 1, 0], [2, 0, 0], [5, 5, 5]] and test.tolist() == [[1, 2, 0]]
+    assert pool.dtype == test.dtype == np.float32
+    with pytest.raises(AlmetaError, match="components=2, but data set 'made' has tokens, .*; set components=null, or"):
+        prepare(tokens, *rows(3, 1), scale, components=2)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -28,6 +28,44 @@ def test_counts(data):
     assert load_dataset("trec", terms=2).columns == ("a", "bird")
 
 
+def test_tokens(data):
+    put(data, gzip.compress(ROWS.encode()))
+    trec = load_dataset("trec", form="tokens", length=7)
+    assert trec.kind == "tokens" and trec.columns == () and trec.x.dtype == np.float32
+    assert trec.class_names == ("a", "b") and trec.y.tolist() == [1, 0]
+    # By alphabet: " is 2, then , ? a bird cat no; "A bird , a cat ?" and 'no " bird'.
+    assert trec.x.tolist() == [[5, 6, 3, 5, 7, 4, 0], [8, 2, 6, 0, 0, 0, 0]]
+    assert load_dataset("trec", form="tokens", terms=2, length=3).x.tolist() == [[2, 3, 1], [1, 1, 3]]
+    assert load_dataset("trec", form="tokens").x.shape == (2, 64)
+    assert load_dataset("trec", form="counts").kind == "text"
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"form": "token"}, "data set trec.form is 'token'; it must be 'counts' or 'tokens'"),
+        ({"form": "tokens", "length": 0}, "data set trec.length is 0; it must be a whole number of at least 1"),
+        ({"length": 5}, "data set trec: length=5 is for tokens; set form=tokens, or leave it out"),
+    ],
+)
+def test_mistakes_about_tokens(options, message):
+    with pytest.raises(AlmetaError, match=message):
+        load_dataset("trec", **options)
+
+
+def test_published_tokens_are_those_of_the_counts(load_once):
+    published("text/trec.tsv.gz")
+    counts, tokens = load_once("trec"), load_dataset("trec", form="tokens")
+    assert np.array_equal(tokens.y, counts.y)
+    found = np.zeros((len(tokens), 2002), np.float32)
+    for position in tokens.x.T.astype(int):
+        np.add.at(found, (np.arange(len(found)), position), 1)
+    assert np.array_equal(found[:, 2:], counts.x)  # no question has more than 64 words
+    ends = (tokens.x == 0).argmax(1)  # nothing follows the last word
+    assert all((row[end:] == 0).all() for row, end in zip(tokens.x, ends, strict=True))
+    assert np.array_equal(load_dataset("trec", form="tokens", length=5).x, tokens.x[:, :5])
+
+
 @pytest.mark.parametrize("name", sentences.SOURCES)
 def test_published(name, load_once):
     folder = published(f"text/{name}.tsv.gz", "text/catalogue.json") / "text"
@@ -90,3 +128,13 @@ def test_no_file(data, cache):
         load_dataset("subj")
     with pytest.raises(AlmetaError, match="data set subj.terms is 0; it must be a whole number of at least 1"):
         load_dataset("subj", terms=0)
+
+
+def test_the_published_test_set(data):
+    put(data, gzip.compress(ROWS.encode()))
+    put_more = (data / "text" / "subj.tsv.gz").write_bytes
+    put_more(gzip.compress(ROWS.replace("test\n", "all\n").encode()))
+    trec = load_dataset("trec", split="published")
+    assert trec.test_rows is not None and trec.test_rows.tolist() == [1] and load_dataset("trec").test_rows is None
+    with pytest.raises(AlmetaError, match="data set subj was published without a test set; leave out split=published"):
+        load_dataset("subj", split="published")

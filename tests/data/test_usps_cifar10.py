@@ -46,3 +46,11 @@ def test_damaged_file(name, data, cache):
         (data / name / file).write_bytes(b"half")
     with pytest.raises(AlmetaError, match=r"\(4 bytes\) is damaged .*: expected md5 .*, found md5 .*; replace it"):
         load_dataset(name)
+
+
+@pytest.mark.parametrize("name, first, last", [("usps", 7291, 9298), ("cifar10", 12_000, 13_000)])
+def test_the_published_test_set(name, first, last, load_once):
+    published(f"{name}/{FILES[name]}")
+    assert load_once(name).test_rows is None
+    rows = load_dataset(name, split="published").test_rows
+    assert rows is not None and rows.tolist() == list(range(first, last))

@@ -1,4 +1,4 @@
-"""What the environments of both kinds share: autoreset, seeds, options, drawing, sizes, and Gymnasium's manners."""
+"""What the environments of all kinds share: autoreset, seeds, options, drawing, sizes, and Gymnasium's manners."""
 
 import subprocess
 import sys
@@ -12,7 +12,14 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
-from almeta.envs import OneShotStreamEnv, OneShotStreamVectorEnv, PoolSelectionEnv, PoolSelectionVectorEnv
+from almeta.envs import (
+    OneShotStreamEnv,
+    OneShotStreamVectorEnv,
+    PoolSelectionEnv,
+    PoolSelectionVectorEnv,
+    TableStreamEnv,
+    TableStreamVectorEnv,
+)
 from almeta.errors import AlmetaError
 
 POOL: dict[str, Any] = {
@@ -23,14 +30,25 @@ POOL: dict[str, Any] = {
     "score": "true_probability",
     "oracle": {"name": "noisy", "noise": 0.3, "price": 0.1, "spread": 0.5},
 }
-IDS = {"pool": "almeta:almeta/PoolSelection-v0", "stream": "almeta:almeta/OneShotStream-v0"}
+ROWS: dict[str, Any] = {
+    "dataset": ("iris", "wine"),
+    "pool_size": 30,
+    "length": 4,
+    "learner": "prototype",
+    "budget": 0.5,
+}
+IDS = {
+    "pool": "almeta:almeta/PoolSelection-v0",
+    "stream": "almeta:almeta/OneShotStream-v0",
+    "table_stream": "almeta:almeta/TableStream-v0",
+}
 MODES = {mode.name.lower(): mode for mode in AutoresetMode}
-both_kinds = pytest.mark.parametrize("kind", IDS)
+every_kind = pytest.mark.parametrize("kind", IDS)
 
 
 @pytest.fixture
 def options(tiny_images):
-    return {"pool": POOL, "stream": {"dataset": tiny_images, "length": 4, "max_requests": 2}}
+    return {"pool": POOL, "stream": {"dataset": tiny_images, "length": 4, "max_requests": 2}, "table_stream": ROWS}
 
 
 @pytest.fixture
@@ -68,7 +86,7 @@ def assert_close(ours, theirs):
 # --- autoreset ---
 
 
-@both_kinds
+@every_kind
 @pytest.mark.parametrize("mode", ["next_step", "same_step"])
 def test_autoreset_is_that_of_gymnasiums_own_batch_step_for_step(kind, mode, single, vector):
     ours = vector(kind, autoreset_mode=mode)
@@ -87,7 +105,7 @@ def test_autoreset_is_that_of_gymnasiums_own_batch_step_for_step(kind, mode, sin
     assert ends == [time % period == 3 for time in range(14)]
 
 
-@both_kinds
+@every_kind
 def test_the_last_step_under_same_step_tells_what_it_was(kind, vector):
     plain, env = vector(kind), vector(kind, autoreset_mode=AutoresetMode.SAME_STEP)
     _, info = plain.reset(seed=0)
@@ -107,7 +125,7 @@ def test_the_last_step_under_same_step_tells_what_it_was(kind, vector):
     assert_close({name: value for name, value in told.items() if not name.startswith("_")}, start)
 
 
-@both_kinds
+@every_kind
 def test_the_step_that_begins_new_episodes_looks_at_no_action(kind, vector):
     env, plain = vector(kind, autoreset_mode="next_step"), vector(kind)
     with pytest.raises(gym.error.ResetNeeded):
@@ -126,7 +144,7 @@ def test_the_step_that_begins_new_episodes_looks_at_no_action(kind, vector):
         env.step(np.full(3, -1))
 
 
-@both_kinds
+@every_kind
 def test_a_reset_between_two_autoresets_begins_at_once(kind, vector):
     env = vector(kind, autoreset_mode="next_step")
     _, info = env.reset(seed=0)
@@ -139,7 +157,7 @@ def test_a_reset_between_two_autoresets_begins_at_once(kind, vector):
     assert env.simulation.time == 1  # it was a step and not one more reset
 
 
-@both_kinds
+@every_kind
 def test_the_usual_loop_with_wrappers(kind, vector):
     """As in CleanRL: no reset in the loop, returns from the wrapper."""
     for mode in ("next_step", "same_step"):
@@ -163,7 +181,7 @@ def test_the_usual_loop_with_wrappers(kind, vector):
     assert [set(info) >= {"action_mask", "final_obs", "final_info"} for info in infos] == [True] * 3
 
 
-@both_kinds
+@every_kind
 def test_modes_of_an_instance_are_its_own(kind, vector, single):
     vector(kind, autoreset_mode="same_step")
     assert vector(kind).metadata["autoreset_mode"] is AutoresetMode.DISABLED
@@ -172,7 +190,7 @@ def test_modes_of_an_instance_are_its_own(kind, vector, single):
     assert single(kind).metadata["render_modes"] == ["rgb_array"]
 
 
-@both_kinds
+@every_kind
 def test_gymnasiums_own_batch_of_singles(kind, options):
     env = gym.make_vec(IDS[kind], num_envs=2, vectorization_mode="sync", **options[kind])
     _, info = env.reset(seed=0)
@@ -186,7 +204,7 @@ def test_gymnasiums_own_batch_of_singles(kind, options):
 # --- one seed an episode ---
 
 
-@both_kinds
+@every_kind
 def test_each_seed_names_its_episode_whatever_the_others_are(kind, single, vector):
     seeds = [5, 9, 2, 9]
     batch = vector(kind, 4)
@@ -203,14 +221,15 @@ def test_each_seed_names_its_episode_whatever_the_others_are(kind, single, vecto
                 assert torch.equal(tasks.items[:, e], alone.tasks.items[:, 0])
                 assert torch.equal(tasks.targets[:, e], alone.tasks.targets[:, 0])
                 continue
-            assert hidden is not None and torch.equal(hidden[e], alone._answers[0])
-            assert torch.equal(batch.simulation.pool.prices[e], alone.pool.prices[0])
+            if kind == "pool":
+                assert hidden is not None and torch.equal(hidden[e], alone._answers[0])
+                assert torch.equal(batch.simulation.pool.prices[e], alone.pool.prices[0])
             assert tasks.names[e] == alone.tasks.names[0]
             width = alone.tasks.x.shape[2]
             assert torch.equal(tasks.x[e, :, :width], alone.tasks.x[0]) and not tasks.x[e, :, width:].any()
 
 
-@both_kinds
+@every_kind
 def test_a_list_of_seeds_as_array_with_holes_and_after_whole_numbers(kind, vector):
     def first(env, seed):
         observation, _ = env.reset(seed=seed)
@@ -228,7 +247,7 @@ def test_a_list_of_seeds_as_array_with_holes_and_after_whole_numbers(kind, vecto
     np.testing.assert_array_equal(first(env, None), [first(fresh := vector(kind), 4), first(fresh, None)][1])
 
 
-@both_kinds
+@every_kind
 def test_mistakes_in_seeds(kind, vector):
     env = vector(kind)
     for seed in ([1, 2], [1, 2, 3, 4], "abc", 1.5):
@@ -252,10 +271,11 @@ def test_given_tasks_hear_the_answers_of_their_own_seeds(vector, single):
 CLASSES = {
     "pool": (PoolSelectionEnv, PoolSelectionVectorEnv),
     "stream": (OneShotStreamEnv, OneShotStreamVectorEnv),
+    "table_stream": (TableStreamEnv, TableStreamVectorEnv),
 }
 
 
-@both_kinds
+@every_kind
 @pytest.mark.parametrize("form", [0, 1], ids=["single", "vector"])
 @pytest.mark.parametrize(
     "wrong, message",
@@ -275,7 +295,7 @@ def test_mistakes_in_options(kind, form, wrong, message, options):
         CLASSES[kind][form](**(options[kind] | wrong))
 
 
-@both_kinds
+@every_kind
 def test_mistakes_of_one_form(kind, single, vector, options):
     with pytest.raises(AlmetaError, match="num_envs=3 is for a batch of episodes; make one with gymnasium.make_vec"):
         single(kind, num_envs=3)
@@ -346,7 +366,7 @@ def test_parts_by_name(single, parts, learner, noise):
 # --- sizes that cannot be ---
 
 
-@both_kinds
+@every_kind
 def test_more_episodes_than_memory_holds(kind, options):
     with pytest.raises(AlmetaError, match=r"num_envs=10000000000 episodes need more than \d+ GB.*choose num_envs=\d+"):
         gym.make_vec(IDS[kind], num_envs=10**10, **options[kind])
@@ -362,7 +382,7 @@ def test_episodes_that_no_memory_holds(single):
 # --- Gymnasium's and Stable-Baselines3's checks ---
 
 
-@both_kinds
+@every_kind
 @pytest.mark.filterwarnings("error")
 def test_checks_warn_of_nothing(kind, options, recwarn):
     env = gym.make(IDS[kind], render_mode="rgb_array", **options[kind])
@@ -375,7 +395,7 @@ def test_checks_warn_of_nothing(kind, options, recwarn):
     assert not recwarn.list
 
 
-@both_kinds
+@every_kind
 @pytest.mark.filterwarnings("error")
 def test_stable_baselines3_warns_of_nothing_but_the_shape_of_a_table(kind, single, recwarn):
     checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="install almeta[sb3]")

@@ -13,6 +13,10 @@ REFERENCES = {
     ),
     "macro_f1": lambda y, p: metrics.f1_score(y, p.argmax(1), average="macro"),
     "neg_log_loss": lambda y, p: -metrics.log_loss(y, p, labels=np.arange(p.shape[1])),
+    "roc_auc": lambda y, p: (
+        np.mean([metrics.roc_auc_score(y == k, p[:, k]) for k in np.unique(y)]) if len(np.unique(y)) > 1 else 0.5
+    ),
+    "weighted_f1": lambda y, p: metrics.f1_score(y, p.argmax(1), average="weighted"),
     "true_probability": lambda y, p: np.mean([row[k] for row, k in zip(p, y, strict=True)]),
 }
 
@@ -66,3 +70,20 @@ def test_of_equal_probabilities_the_first_class_counts():
     exists = torch.ones(1, 3, dtype=torch.bool)
     score = SCORES["accuracy"](torch.full((1, 3, 4), 0.25), torch.tensor([[0, 0, 1]]), exists)
     assert score.item() == pytest.approx(2 / 3)
+
+
+def test_the_area_under_the_roc_curve_is_scikit_learns_for_two_and_for_more_classes():
+    rng = np.random.default_rng(0)
+    for classes, how in ((2, {}), (4, {"multi_class": "ovr"})):
+        p, y = rng.multinomial(8, np.full(classes, 1 / classes), 50) / 8, np.arange(50) % classes  # there are ties
+        area = SCORES["roc_auc"](torch.tensor(p)[None].float(), torch.tensor(y)[None], torch.ones(1, 50).bool())
+        assert area.item() == pytest.approx(metrics.roc_auc_score(y, p[:, 1] if classes == 2 else p, **how), abs=1e-6)
+
+
+def test_the_area_under_the_roc_curve_by_hand():
+    """Of class 1 rows .9, .4, of class 0 rows .5, .4: of the four pairs two are right, one is wrong, one is equal."""
+    p = torch.tensor([0.9, 0.4, 0.5, 0.4])
+    probabilities, y = torch.stack([1 - p, p], -1)[None], torch.tensor([[1, 1, 0, 0]])
+    exists = torch.ones(1, 4, dtype=torch.bool)
+    assert SCORES["roc_auc"](probabilities, y, exists).item() == pytest.approx((1 + 1 + 0 + 0.5) / 4)
+    assert SCORES["roc_auc"](probabilities, torch.ones_like(y), exists).item() == 0.5

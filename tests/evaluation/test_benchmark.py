@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +14,21 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 from almeta.build import build
 from almeta.data import load_dataset
 from almeta.errors import AlmetaError
 from almeta.evaluation import benchmark
-from almeta.evaluation.benchmark import Setting, StrategySpec, play_cell, run_benchmark, task_seed
-from almeta.evaluation.cells import CellStore
+from almeta.evaluation.benchmark import Entrant, Setting, StrategySpec, play_cell, run_benchmark, task_seed
+from almeta.evaluation.cells import CellStore, Played
+from almeta.learners.learner import Samples
 from almeta.registry import Table
 from almeta.runs import pools as runs
 from almeta.runs.config import BenchmarkConfig
-from almeta.strategies import make_strategy, strategy_class, strategy_names
+from almeta.specs import Spec
+from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
+from tests.data.conftest import published
 from tests.small_config import compose_config
 
 RANDOM, MARGIN = StrategySpec("random"), StrategySpec("margin")
@@ -73,6 +78,11 @@ def make_setting(*overrides, repeats=3, **options) -> Setting:
     return Setting(**parts, **shared, repeats=repeats, options=options)
 
 
+def curves_of(dataset, contender, setting):
+    """The learning curves `[T + 1, R]` of a cell by the first measure."""
+    return play_cell(dataset, contender, setting).scores[0]
+
+
 @pytest.fixture
 def store(tmp_path):
     return tmp_path / "cells.sqlite"
@@ -108,7 +118,7 @@ def test_a_repeat_is_the_same_task_however_many_there_are():
 
 def test_the_first_point_is_shared_and_the_numbers_are_the_learners():
     setting = make_setting(repeats=4)
-    curves = [play_cell("wine", StrategySpec(name), setting) for name in ("random", "margin", "core_set")]
+    curves = [curves_of("wine", StrategySpec(name), setting) for name in ("random", "margin", "core_set")]
     assert all(one.shape == (4, 4) and one.dtype == np.float32 for one in curves)
     assert (curves[0][0] == curves[1][0]).all()
     assert (curves[0][0] == curves[2][0]).all()
@@ -120,9 +130,9 @@ def test_the_first_point_is_shared_and_the_numbers_are_the_learners():
 
 def test_large_data_sets_are_played_in_batches(monkeypatch):
     setting = make_setting(repeats=5)
-    whole = play_cell("iris", RANDOM, setting)
+    whole = curves_of("iris", RANDOM, setting)
     monkeypatch.setattr(benchmark, "_BATCH", 2 * (20 + 60) * 4)  # two tasks
-    parted = play_cell("iris", RANDOM, setting)
+    parted = curves_of("iris", RANDOM, setting)
     assert parted.shape == whole.shape
     assert (parted[0] == whole[0]).all()  # the tasks; how ties are broken may differ
 
@@ -133,20 +143,22 @@ def test_batches_of_which_one_has_a_label_less_fit_together(monkeypatch, tmp_pat
     path = tmp_path / "rare.csv"
     path.write_text("\n".join(["one,two,label", *rows]))
     monkeypatch.setattr(benchmark, "_BATCH", 1)
-    curves = play_cell(f"csv:{path}", RANDOM, make_setting("budget=null", "env.pool_size=null", repeats=6))
-    assert curves.shape == (18 - 3 + 1, 6)
+    played = play_cell(f"csv:{path}", RANDOM, make_setting("budget=null", "env.pool_size=null", repeats=6))
+    assert played.scores.shape == (1, 18 - 3 + 1, 6)
+    assert played.picks.shape == (6, 3 + 18 - 3)  # a first label of each class, where the rare one is in the pool
+    assert all(len(set(row[row >= 0])) == sum(row >= 0) >= 17 for row in played.picks)
 
 
 # ---- what is kept
 
 
 def test_the_table_has_every_point(store):
-    table = run_benchmark(["iris", "wine"], [RANDOM, MARGIN], make_setting(), store)
+    table = run_benchmark(["iris", "wine"], [RANDOM, MARGIN], make_setting(), store).curves
     assert list(table.columns) == ["dataset", "strategy", "repeat", "queries", "score"]
     assert len(table) == 2 * 2 * 3 * 4
     assert not table.duplicated(["dataset", "strategy", "repeat", "queries"]).any()
     cell = table[(table["dataset"] == "wine") & (table["strategy"] == "margin")]
-    expected = play_cell("wine", MARGIN, make_setting())
+    expected = curves_of("wine", MARGIN, make_setting())
     assert (cell.pivot(index="queries", columns="repeat", values="score").to_numpy() == expected).all()
 
 
@@ -154,8 +166,8 @@ def test_finished_cells_are_not_played_again(store):
     first_seen: dict = {}
     again_seen: dict = {}
     setting = make_setting()
-    first = run_benchmark(["iris"], [RANDOM, Watched("margin", first_seen)], setting, store)
-    again = run_benchmark(["wine", "iris"], [RANDOM, Watched("margin", again_seen)], setting, store)
+    first = run_benchmark(["iris"], [RANDOM, Watched("margin", first_seen)], setting, store).curves
+    again = run_benchmark(["wine", "iris"], [RANDOM, Watched("margin", again_seen)], setting, store).curves
     assert set(first_seen) == {"iris"}
     assert set(again_seen) == {"wine"}
     pd.testing.assert_frame_equal(again[again["dataset"] == "iris"], first)
@@ -163,11 +175,11 @@ def test_finished_cells_are_not_played_again(store):
 
 def test_cells_of_other_settings_are_left_alone(store):
     setting = make_setting()
-    first = run_benchmark(["iris"], [RANDOM], setting, store)
+    first = run_benchmark(["iris"], [RANDOM], setting, store).curves
     for other in (make_setting("seed=1"), make_setting("learner=ridge"), make_setting(repeats=2)):
-        assert not run_benchmark(["iris"], [RANDOM], other, store).equals(first)
+        assert not run_benchmark(["iris"], [RANDOM], other, store).curves.equals(first)
     seen: dict = {}
-    pd.testing.assert_frame_equal(run_benchmark(["iris"], [Watched("random", seen)], setting, store), first)
+    pd.testing.assert_frame_equal(run_benchmark(["iris"], [Watched("random", seen)], setting, store).curves, first)
     assert not seen
     with sqlite3.connect(store) as database:
         assert database.execute("SELECT COUNT(*) FROM cells").fetchone() == (4,)
@@ -180,7 +192,7 @@ def test_a_file_of_ones_own_that_changed_is_played_again(store, tmp_path):
     def play(shift):
         rows = [f"{i % 5},{i % 3},{'ab'[(i + shift * (i // 5)) % 2]}" for i in range(60)]
         path.write_text("\n".join(["one,two,label", *rows]))
-        return run_benchmark([f"csv:{path}"], [RANDOM], setting, store)
+        return run_benchmark([f"csv:{path}"], [RANDOM], setting, store).curves
 
     before = play(0)
     assert play(0).equals(before)
@@ -190,11 +202,11 @@ def test_a_file_of_ones_own_that_changed_is_played_again(store, tmp_path):
 def test_a_benchmark_that_was_stopped_goes_on_where_it_was(store, tmp_path):
     setting = make_setting()
     names = ["iris", "wine", "digits"]
-    whole = run_benchmark(names, [RANDOM, MARGIN], setting, tmp_path / "whole.sqlite")
+    whole = run_benchmark(names, [RANDOM, MARGIN], setting, tmp_path / "whole.sqlite").curves
     with pytest.raises(KeyboardInterrupt):
         run_benchmark(names, [RANDOM, Watched("margin", {}, broken=("wine",))], setting, store)
     seen: dict = {}
-    rest = run_benchmark(names, [RANDOM, Watched("margin", seen)], setting, store)
+    rest = run_benchmark(names, [RANDOM, Watched("margin", seen)], setting, store).curves
     assert set(seen) == {"wine", "digits"}
     pd.testing.assert_frame_equal(rest, whole)
 
@@ -222,17 +234,17 @@ def test_a_benchmark_that_was_killed_goes_on_where_it_was(store, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait(60)
     seen: dict = {}
-    table = run_benchmark(["iris", "wine"], [Watched("random", seen)], make_setting(), store)
+    table = run_benchmark(["iris", "wine"], [Watched("random", seen)], make_setting(), store).curves
     assert set(seen) == {"wine"}
-    expected = run_benchmark(["iris", "wine"], [RANDOM], make_setting(), store.with_name("other.sqlite"))
+    expected = run_benchmark(["iris", "wine"], [RANDOM], make_setting(), store.with_name("other.sqlite")).curves
     pd.testing.assert_frame_equal(table, expected)
 
 
 def test_two_processes_give_the_same_as_one(store):
     setting = make_setting("matmul_precision=medium")
     args = (["iris", "wine"], [RANDOM, MARGIN, StrategySpec("vote_entropy")], setting)
-    several = run_benchmark(*args, store, jobs=2, backend="loky")
-    pd.testing.assert_frame_equal(several, run_benchmark(*args, store.with_name("one.sqlite")))
+    several = run_benchmark(*args, store, jobs=2, backend="loky").curves
+    pd.testing.assert_frame_equal(several, run_benchmark(*args, store.with_name("one.sqlite")).curves)
 
 
 def test_a_cell_computes_as_it_was_asked_to_and_leaves_all_as_it_was(monkeypatch):
@@ -246,6 +258,162 @@ def test_a_cell_computes_as_it_was_asked_to_and_leaves_all_as_it_was(monkeypatch
     play_cell("iris", RANDOM, make_setting("matmul_precision=medium", repeats=2))
     assert seen == [("medium", 1)]
     assert (torch.get_float32_matmul_precision(), torch.get_num_threads()) == ("highest", 2)
+
+
+# ---- measures, picks, seconds
+
+
+def test_all_measures_are_of_the_same_refits():
+    """A play by each measure alone, with the same picks, is what it is held to."""
+    setting = make_setting("env.score=macro_f1", "env.query_size=2")
+    together = play_cell("wine", MARGIN, replace(setting, measures=("accuracy", "roc_auc")))
+    for name, curves in zip(("macro_f1", "accuracy", "roc_auc"), together.scores, strict=True):
+        alone = play_cell("wine", MARGIN, make_setting(f"env.score={name}", "env.query_size=2"))
+        assert (alone.scores[0] == curves).all() and (alone.picks == together.picks).all()
+    assert len({curves.tobytes() for curves in together.scores}) == 3
+
+
+def test_further_measures_are_further_columns(store):
+    setting = make_setting()
+    plain = run_benchmark(["iris"], [RANDOM], setting, store).curves
+    more = run_benchmark(["iris"], [RANDOM], replace(setting, measures=("macro_f1", "roc_auc")), store).curves
+    assert list(more) == ["dataset", "strategy", "repeat", "queries", "score", "macro_f1", "roc_auc"]
+    pd.testing.assert_frame_equal(more[list(plain)], plain)
+
+
+def test_picks_are_rows_of_the_data_set_in_order(store):
+    """A plain fit to the rows picked so far, on the rows of the data set, has the scores of the curves."""
+    setting = make_setting("env.scale=none", "env.query_size=2", "env.num_first=2", repeats=2)
+    results = run_benchmark(["iris"], [MARGIN], setting, store)
+    assert list(results.picks) == ["dataset", "strategy", "repeat", "query", "row"]
+    iris, test = load_dataset("iris"), setting.simulation(load_dataset("iris"), 2, "by hand")
+    tasks = test.sampler.draw_seeded(setting.seeds(iris))
+    for repeat, picks in results.picks.groupby("repeat"):
+        assert picks["query"].tolist() == [0] * 6 + [1, 2, 3]
+        assert np.bincount(iris.y[picks["row"][:6]]).tolist() == [2, 2, 2] and picks["row"].is_unique
+        curve = results.curves[results.curves["repeat"] == repeat]["score"].tolist()
+        for queries, known in ((0, 6), (1, 6), (2, 8), (3, 9)):
+            rows = picks["row"].to_numpy()[:known]
+            model = LogisticRegression(max_iter=10_000, tol=1e-8).fit(iris.x[rows], iris.y[rows])
+            score = model.score(tasks.test_x[repeat].numpy(), tasks.test_y[repeat].numpy())
+            assert curve[queries] == pytest.approx(score, abs=1e-6)
+
+
+def test_a_rerun_has_the_same_picks_and_seconds(store):
+    first = run_benchmark(["iris", "wine"], [RANDOM, MARGIN], make_setting(), store)
+    for one, other in zip(first, run_benchmark(["iris", "wine"], [RANDOM, MARGIN], make_setting(), store), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+class Slow(PoolStrategy):
+    """Rests for 20 ms."""
+
+    name = "slow"
+
+    def score(self, state):
+        time.sleep(0.02)
+        return torch.zeros(state.exists.shape)
+
+
+class NeedsDropout(PoolStrategy):
+    """Cannot do with logistic regression."""
+
+    name = "needs_dropout"
+    needs = (Samples,)
+
+    def score(self, state):
+        return torch.zeros(state.exists.shape)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Strategies of these tests, by name."""
+    table = own_table()
+    for strategy in (Slow, NeedsDropout):
+        table.add(strategy.name, strategy)
+    monkeypatch.setattr("almeta.strategies._strategies", lambda: table)
+
+
+@pytest.mark.usefixtures("own")
+def test_seconds_are_those_of_the_choice_alone(store):
+    setting = make_setting("env.query_size=2", repeats=4)
+    results = run_benchmark(["iris"], [RANDOM, StrategySpec("slow")], setting, store)
+    random, slow = results.seconds["seconds_a_pick"]
+    assert 0 < random < slow
+    assert 0.02 / 4 <= slow < 0.04 / 4  # four pools at once
+    assert results.seconds["seconds_a_query"].tolist() == pytest.approx([random * 3 / 2, slow * 3 / 2])  # 3 picks in 2
+
+
+# ---- learners and repeats of one's own
+
+
+def test_a_contender_may_play_the_first_repeats_only(store):
+    setting, few = make_setting("oracle=noisy", repeats=4), make_setting("oracle=noisy", repeats=2)
+    entrant = Entrant(MARGIN, repeats=2)
+    assert str(entrant) == "margin" and setting.key("iris", "x", entrant) == few.key("iris", "x", MARGIN)
+    assert Entrant(MARGIN, repeats=9) != MARGIN and setting.of(Entrant(MARGIN, repeats=9)).repeats == 4
+    curves = run_benchmark(["iris"], [RANDOM, entrant], setting, store).curves
+    assert curves.groupby("strategy")["repeat"].max().to_dict() == {"random": 3, "margin": 1}
+    start = curves[curves["queries"] == 0].pivot(index="repeat", columns="strategy", values="score")
+    assert (start["random"] == start["margin"])[:2].all()
+    expected = play_cell("iris", MARGIN, few).scores[0]
+    assert (curves[curves["strategy"] == "margin"]["score"].to_numpy() == expected.T.ravel()).all()
+
+
+def test_the_oracle_answers_the_same_in_a_repeat_however_many_there_are():
+    answers = []
+    for repeats in (2, 5):
+        setting = make_setting("oracle=noisy", repeats=repeats)
+        ((simulation, tasks, oracles),) = benchmark._batches(load_dataset("iris"), setting)
+        simulation.reset(tasks, oracles)
+        answers.append(simulation._answers)
+    assert torch.equal(answers[0], answers[1][:2])
+
+
+def test_a_contender_may_have_its_own_learner():
+    entrant = Entrant(MARGIN, Spec("ridge"))
+    assert str(entrant) == "margin with ridge"
+    found = play_cell("iris", entrant, make_setting())
+    expected = play_cell("iris", MARGIN, make_setting("learner=ridge"))
+    assert (found.scores[:, 0] == expected.scores[:, 0]).all()
+    with pytest.raises(AlmetaError, match="unknown learner 'rigde'; did you mean 'ridge'"):
+        Entrant(MARGIN, Spec("rigde"))
+    with pytest.raises(AlmetaError, match="repeats of strategy margin is 1; it must be a whole number of at least 2"):
+        Entrant(MARGIN, repeats=1)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_learner_that_cannot_do_what_a_strategy_needs_is_told_before_anything_is_played(store):
+    needs = "strategy needs_dropout needs a learner with dropout, which it can leave on; LogisticRegression has none"
+    with pytest.raises(AlmetaError, match=needs):
+        run_benchmark(["iris"], [RANDOM, StrategySpec("needs_dropout")], make_setting(), store)
+    with pytest.raises(AlmetaError, match="Ridge has none"):
+        run_benchmark(["iris"], [RANDOM, Entrant(StrategySpec("needs_dropout"), Spec("ridge"))], make_setting(), store)
+    assert not store.exists()
+
+
+def test_strategies_are_read_with_learners_and_repeats():
+    given = ["margin", {"name": "margin", "learner": {"name": "svc", "C": 10}}, {"name": "entropy", "repeats": 4}]
+    read = runs.read_strategies([*given, "margin"])
+    assert list(map(str, read)) == ["margin", "margin with svc(C=10)", "entropy"]
+    assert read[2] == Entrant(StrategySpec("entropy"), None, 4)
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_a_benchmark_with_all_of_it(tmp_path):
+    asked = ("strategies=[margin,{name: entropy, learner: ridge, repeats: 2}]", "learners=[prototype]")
+    small = ("datasets=[iris,wine]", "budget=3", "repeats=3", "env.pool_size=20", "scores=[macro_f1,roc_auc]")
+    summary = runs.benchmark(BenchmarkConfig.read(compose_config(*asked, *small, command="benchmark")), tmp_path)
+    names = ["random", "margin", "entropy with ridge", "random with prototype", "margin with prototype"]
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert curves["strategy"].unique().tolist() == names and list(curves)[-2:] == ["score", "roc_auc"]
+    assert summary["measure"] == "macro_f1"
+    for name in ("summary", "summary_roc_auc"):
+        table = pd.read_csv(tmp_path / f"{name}.csv", index_col="strategy")
+        assert table["repeats"].to_dict() == {name: 2 if name == "entropy with ridge" else 3 for name in names}
+    picks = pd.read_csv(tmp_path / "picks.csv")
+    assert picks.groupby("strategy")["repeat"].nunique().sum() == 4 * 3 + 2
+    assert (pd.read_csv(tmp_path / "seconds.csv")["seconds_a_pick"] > 0).all()
 
 
 # ---- what is wrong
@@ -268,7 +436,8 @@ def test_a_database_of_something_else_is_told(store):
 def test_a_database_that_is_cut_off_is_told(store):
     with closing(CellStore(store)) as cells:
         for key in range(20):
-            cells.keep(str(key), "iris", "random", np.ones((100, 30), np.float32))
+            played = Played(np.ones((1, 100, 30), np.float32), np.ones((30, 101), np.int64), 1.0)
+            cells.keep(str(key), "iris", "random", played)
     content = store.read_bytes()
     store.write_bytes(content[: len(content) // 2])
     with pytest.raises(AlmetaError, match=r"cells\.sqlite"):
@@ -413,6 +582,13 @@ def test_a_change_of_a_strategy_changes_its_keys_alone(changed, module):
 USES = dict.fromkeys(("information_density", "vote_entropy"), "almeta.strategies.uncertainty")
 
 
+def test_a_change_of_a_base_changes_the_key(changed):
+    based = [StrategySpec.read({"name": "information_density", "base": base}) for base in ("mean_kl", "margin")]
+    before = [key_of(spec) for spec in based]
+    changed("almeta.strategies.committee")
+    assert [key_of(spec) == key for spec, key in zip(based, before, strict=True)] == [False, True]
+
+
 @pytest.mark.parametrize("module", ["ridge", "prototype", "mlp", "logistic_regression"])
 def test_a_change_of_a_learner_changes_the_keys_of_its_cells_alone(changed, module):
     learners = ("ridge", "prototype", "mlp", "logistic_regression")
@@ -483,7 +659,7 @@ def test_a_benchmark_of_strategies_with_options(tmp_path):
     assert curves["strategy"].unique().tolist() == names
     table = {name: curves[curves["strategy"] == name]["score"].to_numpy() for name in names}
     spec = StrategySpec.read({"name": "information_density", "beta": 2})
-    expected = play_cell("iris", spec, make_setting(repeats=2))
+    expected = curves_of("iris", spec, make_setting(repeats=2))
     assert (table["information_density(beta=2)"].reshape(expected.T.shape) == expected.T).all()
 
 
@@ -501,8 +677,9 @@ def test_curves_of_a_file_do_not_depend_on_where_it_lies(tmp_path):
         (tmp_path / folder).mkdir()
         file = tmp_path / folder / f"{folder}.csv"
         file.write_text(f"size,weight,label\n{rows}")
-        found = run_benchmark([f"csv:{file}"], [RANDOM], make_setting(target="label"), tmp_path / f"{folder}.sqlite")
-        tables.append(found.drop(columns="dataset"))
+        store = tmp_path / f"{folder}.sqlite"
+        found = run_benchmark([f"csv:{file}"], [RANDOM], make_setting(target="label"), store)
+        tables.append(found.curves.drop(columns="dataset"))
     pd.testing.assert_frame_equal(*tables)
 
 
@@ -514,9 +691,19 @@ def test_a_fixed_test_set_is_what_a_benchmark_tests_on(tmp_path):
     for label in (0, 1):
         other.write_text(f"size,weight,label\n3,4,{label}\n")
         setting = make_setting(test=str(other))
-        found.append(run_benchmark([f"csv:{tmp_path / 'my.csv'}"], [RANDOM], setting, store)["score"].to_numpy())
+        found.append(run_benchmark([f"csv:{tmp_path / 'my.csv'}"], [RANDOM], setting, store).curves["score"].to_numpy())
     assert set(found[0]) | set(found[1]) == {0, 1}
     assert not (found[0] == found[1]).all()
+
+
+def test_a_published_test_set_is_what_a_benchmark_tests_on(store):
+    """The scores are counts of the 2,007 published test images, and no pick is one of them."""
+    published("usps/usps_test.csv.gz", "usps/usps_train.csv.gz")
+    setting = make_setting(repeats=2, split="published")
+    results = run_benchmark(["usps", "iris"], [RANDOM], setting, store)
+    scores = results.curves[results.curves["dataset"] == "usps"]["score"] * 2007
+    assert scores.to_numpy() == pytest.approx(scores.round().to_numpy(), abs=1e-3)
+    assert results.picks[results.picks["dataset"] == "usps"]["row"].max() < 7291
 
 
 def test_a_folder_of_images_in_a_benchmark(tmp_path, monkeypatch):
@@ -526,8 +713,8 @@ def test_a_folder_of_images_in_a_benchmark(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (4, 4), 100 * (place % 2) + place).save(path)
     setting = make_setting(size=3)
-    scores = run_benchmark([f"folder:{tmp_path / 'pets'}"], [RANDOM], setting, tmp_path / "store.sqlite")["score"]
-    assert scores.min() > 0.9  # one is darker
+    results = run_benchmark([f"folder:{tmp_path / 'pets'}"], [RANDOM], setting, tmp_path / "store.sqlite")
+    assert results.curves["score"].min() > 0.9  # one is darker
     assert setting.simulation(load_dataset(f"folder:{tmp_path / 'pets'}", size=3), 1, "x").sampler.datasets[
         0
     ].x.shape == (40, 9)

@@ -10,13 +10,15 @@ import pytest
 from almeta.envs.pool import PoolOptions
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Setting, StrategySpec, run_benchmark
-from almeta.evaluation.cells import CellStore
+from almeta.evaluation.cells import CellStore, Played
 from almeta.learners import make_learner
 from almeta.oracles import Oracle
 
 RANDOM, MARGIN = StrategySpec("random"), StrategySpec("margin")
 SETTING = Setting(PoolOptions(budget=3, pool_size=20), make_learner("ridge"), Oracle(), repeats=2)
-CURVES = np.random.default_rng(0).random((21, 5)).astype(np.float32)
+CURVES = np.random.default_rng(0).random((2, 21, 5)).astype(np.float32)
+PICKS = np.random.default_rng(1).integers(-1, 150, (5, 23))
+PLAYED = Played(CURVES, PICKS, 0.25)
 
 
 @pytest.fixture
@@ -27,14 +29,20 @@ def store(tmp_path) -> Path:
 def keep(path: Path, *keys: str) -> None:
     with closing(CellStore(path)) as kept:
         for key in keys:
-            kept.keep(key, "iris", "margin", CURVES)
+            kept.keep(key, "iris", "margin", PLAYED)
+
+
+def check(played: Played) -> None:
+    np.testing.assert_array_equal(played.scores, CURVES)
+    np.testing.assert_array_equal(played.picks, PICKS)
+    assert played.seconds == 0.25
 
 
 def test_what_was_kept_is_read(store):
     keep(store, "a", "b")
     with closing(CellStore(store)) as kept:
         assert "a" in kept and "c" not in kept
-        np.testing.assert_array_equal(kept.read("b"), CURVES)
+        check(kept.read("b"))
         assert not kept.is_damaged("a") and not kept.is_damaged("c")
         with pytest.raises(AlmetaError, match="a cell has vanished or was damaged meanwhile; start again"):
             kept.read("c")
@@ -44,9 +52,10 @@ def test_no_flipped_bit_gives_other_curves_in_silence(store):
     keep(store, "key")
     content = store.read_bytes()
     places = np.random.default_rng(1).choice(len(content) * 8, 400, replace=False).tolist()
-    begin = content.find(CURVES.tobytes()[:40]) * 8
-    assert begin > 0
-    places += np.random.default_rng(2).integers(begin, begin + CURVES.nbytes * 8, 100).tolist()  # in the scores
+    for part in (CURVES, PICKS):
+        begin = 8 * content.find(part.tobytes()[:40])
+        assert begin > 0
+        places += np.random.default_rng(2).integers(begin, begin + 8 * part.nbytes, 100).tolist()
     told = whole = 0
     for place in places:
         damaged = bytearray(content)
@@ -55,12 +64,12 @@ def test_no_flipped_bit_gives_other_curves_in_silence(store):
         try:
             with closing(CellStore(store)) as kept:
                 if "key" in kept:
-                    np.testing.assert_array_equal(kept.read("key"), CURVES)
+                    check(kept.read("key"))
                     whole += 1
         except AlmetaError:
             told += 1
     assert whole > 100  # most of the file is empty space
-    assert len(places) - whole - told >= 95  # at least those in the scores are played again
+    assert len(places) - whole - told >= 190  # at least those in the scores and picks are played again
 
 
 @pytest.mark.parametrize(
@@ -68,6 +77,10 @@ def test_no_flipped_bit_gives_other_curves_in_silence(store):
     [
         "UPDATE cells SET steps = 5, repeats = 21",
         "UPDATE cells SET scores = 'text'",
+        "UPDATE cells SET picks = 'text'",
+        "UPDATE cells SET picks = x'00'",
+        "UPDATE cells SET seconds = 0.5",
+        "UPDATE cells SET measures = 1, steps = 42",
         "UPDATE cells SET key = CASE key WHEN 'a' THEN 'b' ELSE 'a' END WHERE key = 'a'",
         "UPDATE cells SET digest = 'x'",
     ],
@@ -80,12 +93,12 @@ def test_a_cell_that_is_not_what_was_written_is_damaged(store, change):
     with closing(CellStore(store)) as kept:
         assert "a" not in kept and "b" not in kept
         assert kept.is_damaged("a") or kept.is_damaged("b")
-        kept.keep("a", "iris", "margin", CURVES)
+        kept.keep("a", "iris", "margin", PLAYED)
         assert "a" in kept
 
 
 def test_a_damaged_cell_is_played_again_and_that_is_said(store):
-    first = run_benchmark(["iris"], [RANDOM, MARGIN], SETTING, store)
+    first = run_benchmark(["iris"], [RANDOM, MARGIN], SETTING, store).curves
     content = bytearray(store.read_bytes())
     with sqlite3.connect(store) as database:
         (scores,) = database.execute("SELECT scores FROM cells WHERE strategy = 'margin'").fetchone()
@@ -93,7 +106,7 @@ def test_a_damaged_cell_is_played_again_and_that_is_said(store):
     content[content.find(scores) + 2] ^= 0x40
     store.write_bytes(content)
     said: list[str] = []
-    again = run_benchmark(["iris"], [RANDOM, MARGIN], SETTING, store, say=said.append)
+    again = run_benchmark(["iris"], [RANDOM, MARGIN], SETTING, store, say=said.append).curves
     assert f"1 of 2 cells in {store} are damaged: they are played again" in said
     assert first.equals(again)
     said.clear()
@@ -101,19 +114,21 @@ def test_a_damaged_cell_is_played_again_and_that_is_said(store):
     assert not [line for line in said if "damaged" in line]
 
 
-def test_a_file_without_digests_is_taken_on_and_its_cells_are_played_again(store):
+@pytest.mark.parametrize("digest", ["", ", digest TEXT"])
+def test_a_file_of_an_earlier_version_is_taken_on_and_its_cells_are_played_again(store, digest):
     with sqlite3.connect(store) as database:
         database.execute(
             "CREATE TABLE cells "
-            "(key TEXT PRIMARY KEY, dataset TEXT, strategy TEXT, steps INTEGER, repeats INTEGER, scores BLOB)"
+            f"(key TEXT PRIMARY KEY, dataset TEXT, strategy TEXT, steps INTEGER, repeats INTEGER, scores BLOB{digest})"
         )
-        database.execute("INSERT INTO cells VALUES ('a', 'iris', 'margin', 21, 5, ?)", (CURVES.tobytes(),))
+        more = ", 'its digest'" if digest else ""
+        database.execute(f"INSERT INTO cells VALUES ('a', 'iris', 'margin', 21, 5, ?{more})", (CURVES[0].tobytes(),))
     database.close()
     with closing(CellStore(store)) as kept:
         assert "a" not in kept and not kept.is_damaged("a")
-        kept.keep("a", "iris", "margin", CURVES)
+        kept.keep("a", "iris", "margin", PLAYED)
     with closing(CellStore(store)) as kept:
-        np.testing.assert_array_equal(kept.read("a"), CURVES)
+        check(kept.read("a"))
 
 
 def test_a_file_in_use_is_told_as_that(store, monkeypatch):
@@ -121,7 +136,7 @@ def test_a_file_in_use_is_told_as_that(store, monkeypatch):
     monkeypatch.setattr("almeta.database.PATIENCE", 0.01)
     with closing(CellStore(store)) as kept, closing(sqlite3.connect(store)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        for ask in (lambda: kept.keep("b", "iris", "margin", CURVES), lambda: "a" in kept, lambda: CellStore(store)):
+        for ask in (lambda: kept.keep("b", "iris", "margin", PLAYED), lambda: "a" in kept, lambda: CellStore(store)):
             with pytest.raises(AlmetaError) as told:
                 ask()
             assert str(told.value) == (
@@ -141,7 +156,7 @@ def test_a_file_that_cannot_be_written_is_told_as_that(store, monkeypatch):
     with closing(CellStore(store)) as kept:
         kept._database.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(AlmetaError, match="cannot be opened for writing; change its permissions, or"):
-            kept.keep("b", "iris", "margin", CURVES)
+            kept.keep("b", "iris", "margin", PLAYED)
     monkeypatch.setattr("almeta.database.sqlite3.connect", connect)
     store.unlink()
     with pytest.raises(AlmetaError, match=r"cells\.sqlite cannot be opened for writing; .*readonly database"):

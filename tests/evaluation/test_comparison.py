@@ -152,3 +152,34 @@ def test_types_of_the_tables(three_sets):
     assert str(summary["is_clear_random"].dtype) == "boolean"
     assert summary["gain_over_random"].dtype == float
     assert summary.loc[2, "wins_random"] is pd.NA
+
+
+def fewer(gains, few, repeats):
+    """Areas in which "slow" has played the first repeats only."""
+    areas = areas_of({"margin": gains, "slow": few})
+    areas.loc[areas.index.get_level_values("repeat") >= repeats, "slow"] = np.nan
+    return areas
+
+
+def test_a_strategy_with_fewer_repeats_is_compared_in_those_alone():
+    """margin gains 5 points in the first two repeats and 1 in the others; slow 6, in the first two alone."""
+    gains = np.tile([5.0, 5.0, 1.0, 1.0], (8, 1)) + np.arange(8)[:, None] / 10
+    comparison = compare(fewer(gains, gains + 1, 2))
+    pair = comparison.pair("slow", "margin")
+    assert pair.mean == pytest.approx(0.01) and (pair.wins, pair.losses) == (8, 0)
+    assert comparison.pair("margin", "random").mean == pytest.approx(0.03 + 0.0035)
+    cut = compare(areas_of({"margin": gains[:, :2], "slow": gains[:, :2] + 1}))
+    assert pair == cut.pair("slow", "margin") and comparison.pair("slow", "random") == cut.pair("slow", "random")
+    pd.testing.assert_series_equal(comparison.mean_ranks, cut.mean_ranks)
+    assert comparison.friedman == cut.friedman
+    assert comparison.clear_on("random")["slow"].tolist() == cut.clear_on("random")["slow"].tolist()
+    assert comparison.gains_over("margin")["slow"].tolist() == pytest.approx([0.01] * 8)
+    assert comparison.summary().set_index("strategy")["repeats"].to_dict() == {"slow": 2, "margin": 4, "random": 4}
+
+
+def test_fewer_repeats_of_a_single_data_set():
+    gains = np.array([[3.0, 2.0, 4.0, 3.0, 2.0, 1.0, 5.0, 3.0]])
+    comparison = compare(fewer(gains, gains + 1, 6))
+    assert comparison.unit == "repeat" and len(comparison.units) == 6
+    assert comparison.pair("slow", "margin").units == 6 and comparison.pair("margin", "random").units == 8
+    assert comparison.summary()["aulc_interval"].notna().all()

@@ -71,8 +71,10 @@ def test_data_sets_may_have_different_budgets_and_repeats(curves):
 
 
 def test_gaps_are_named(curves):
+    with pytest.raises(AlmetaError, match="'margin' lacks repeat 0 of data set 'iris'.*1 such gaps"):
+        check_curves(curves.drop(index=[0, 1, 2]))
     with pytest.raises(AlmetaError, match="'margin' lacks repeat 1 of data set 'iris'.*1 such gaps"):
-        check_curves(curves.drop(index=[3, 4, 5]))
+        check_curves(pd.concat([curves.assign(dataset="wine"), curves.drop(index=[3, 4, 5])]))
     with pytest.raises(AlmetaError, match="'margin', repeat 1, has 2 scores where 3 are known"):
         check_curves(curves.drop(index=[4]))
     with pytest.raises(AlmetaError, match="'iris' begin at 1 queries; the score after the first labels"):
@@ -99,3 +101,25 @@ def test_numbers_that_are_none(curves, column, value, message):
     table.loc[2, column] = value
     with pytest.raises(AlmetaError, match=message):
         check_curves(table)
+
+
+def test_a_strategy_may_have_played_the_first_repeats_only(curves):
+    fewer = curves.drop(index=[3, 4, 5])  # margin, repeat 1
+    wine = fewer.assign(dataset="wine")
+    blocks = split_curves(check_curves(pd.concat([fewer, wine])))
+    for block in blocks.values():
+        assert block.played == {"margin": 1, "random": 2}
+        assert block.scores[0, 0].tolist() == SCORES["iris", "margin", 0] and np.isnan(block.scores[0, 1]).all()
+    areas = curve_areas(blocks)
+    assert areas["margin"].isna().tolist() == [False, True] * 2 and not areas["random"].isna().any()
+
+
+def test_further_measures_stay_and_have_curves_of_their_own(curves):
+    table = check_curves(curves.assign(macro_f1=1 - curves["score"], other=0), ["macro_f1"])
+    assert list(table) == ["dataset", "strategy", "repeat", "queries", "score", "macro_f1"]
+    own, further = split_curves(table)["iris"], split_curves(table, "macro_f1")["iris"]
+    np.testing.assert_allclose(further.scores, 1 - own.scores)
+    with pytest.raises(AlmetaError, match="lack the columns roc_auc; they need"):
+        check_curves(curves, ["roc_auc"])
+    with pytest.raises(AlmetaError, match="macro_f1 is nan in a row of 'margin' on data set 'iris'"):
+        check_curves(curves.assign(macro_f1=np.nan), ["macro_f1"])

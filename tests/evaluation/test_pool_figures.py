@@ -243,3 +243,18 @@ def test_random_alone_has_no_gain_and_no_rank():
         figures.gain_map(comparison)
     with pytest.raises(ValueError, match="at least two strategies"):
         figures.rank_diagram(comparison)
+
+
+def test_fewer_repeats_are_drawn_and_told():
+    areas = areas_of({"margin": np.random.default_rng(0).normal(size=(2, 4))})
+    areas.loc[areas.index.get_level_values("repeat") > 1, "margin"] = np.nan
+    blocks = split_curves(check_curves(curves_of(areas).dropna()))
+    comparison = compare(curve_areas(blocks))
+    (curves,), (gains,) = figures.learning_curves(blocks), figures.gain_curves(blocks)
+    for figure in (curves, gains):
+        assert "Fewer repeats than 4: margin (2)." in figure.texts[-1].get_text()
+        drawn = [line.get_ydata() for axis in figure.axes if axis.get_visible() for line in axis.lines]
+        assert all(np.isfinite(line).all() for line in drawn)
+    expected = 100 * comparison.gains_over("random")["margin"].to_numpy()
+    shown = figures.gain_map(comparison).axes[0].images[0].get_array()
+    assert sorted(np.ravel(np.asarray(shown))) == pytest.approx(sorted([expected.mean(), *expected]))

@@ -14,7 +14,7 @@ from almeta.evaluation.writers import publish
 from tests.evaluation.paired_curves import areas_of, curves_of
 
 FILES = {
-    *("curves.csv", "aulc.csv", "summary.csv", "tests.csv", "summary.md", "summary.json"),
+    *("curves.csv", "aulc.csv", "summary.csv", "tests.csv", "summary.md", "summary.tex", "summary.json"),
     *("learning_curves.png", "gain_curves.png", "ranks.png", "gains.png", "report.html"),
 }
 

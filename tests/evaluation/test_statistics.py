@@ -137,3 +137,12 @@ def test_friedman_test_of_too_few():
     assert friedman_test([[0.1, 0.2], [0.1, 0.2]]) is None
     assert friedman_test([[0.1, 0.2, 0.3]]) is None
     assert friedman_test([[0.1, 0.1, 0.1], [0.2, 0.2, 0.2]]) is None
+
+
+def test_what_is_missing_is_left_out():
+    values = np.random.default_rng(4).normal(size=(6, 3))
+    cut = values.copy()
+    cut[4:, 1] = np.nan
+    for test in (t_test, half_widths):
+        whole, part = test(values), test(values[:4])
+        assert test(cut).tolist() == pytest.approx([whole[0], part[1], whole[2]])

@@ -1,10 +1,12 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from almeta.errors import AlmetaError
 from almeta.evaluation.comparison import compare
-from almeta.evaluation.verdict import count_text, p_text, points, shorten, verdict
+from almeta.evaluation.verdict import Question, count_text, p_text, points, shorten, verdict
 from tests.evaluation.paired_curves import areas_of
 
 
@@ -136,3 +138,44 @@ def test_small_texts():
     assert (points(-0.00001), points(0.0123), points(-0.0123)) == ("0.00", "1.23", "-1.23")
     assert shorten("iris", 4) == "iris"
     assert shorten("runs/pool/2025/fold1", 10) == "run…/fold1"
+
+
+def test_fewer_repeats_are_told():
+    areas = areas_of({"margin": np.ones((6, 3)), "slow": np.full((6, 3), 2.0)})
+    areas.loc[areas.index.get_level_values("repeat") == 2, "slow"] = np.nan
+    sentences = verdict(compare(areas))
+    told = "Fewer repeats than 3: slow (2). Each is compared with others in these alone, and all ranks are of these."
+    assert told in sentences
+    assert not [line for line in verdict(compare(areas[["random", "margin"]])) if "Fewer" in line]
+
+
+# ---- a question and its answer
+
+
+def compared(**scores):
+    """Comparison of strategies on two data sets of three repeats; scores by strategy, the data sets one after other."""
+    index = pd.MultiIndex.from_product((["a", "b"], range(3)), names=["dataset", "repeat"])
+    return compare(pd.DataFrame(scores, index=index))
+
+
+def test_a_question_is_answered_over_the_repeats_of_its_data_sets():
+    comparison = compared(random=[0.5] * 6, margin=[0.51, 0.52, 0.53, 0.53, 0.54, 0.55])
+    # Gains of the repeats, averaged over both data sets: 2, 3 and 4 points; 4.303 / sqrt(3) = 2.48.
+    question = Question("Does it help?", [["margin", "random"]])
+    assert question.answer(comparison) == "Does it help? margin over random 3.00 points (0.52 to 5.48, clear)."
+
+
+def test_several_pairs_are_one_line():
+    comparison = compared(random=[0.5] * 6, margin=[0.5, 0.6, 0.4] * 2, entropy=[0.45] * 6)
+    question = Question("Which?", [["margin", "random"], ["entropy", "random"]])
+    assert question.answer(comparison) == (
+        "Which? margin over random 0.00 points (-24.84 to 24.84, not clear); "
+        "entropy over random -5.00 points (-5.00 to -5.00, clear)."
+    )
+
+
+def test_a_question_about_who_does_not_play_is_refused():
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'margn'; did you mean 'margin'"):
+        Question("Which?", [["margn", "random"]]).check(["random", "margin"])
+    with pytest.raises(AlmetaError, match=r"question.pairs has \['margin'\]; each must name two strategies"):
+        Question("Which?", [["margin"]])

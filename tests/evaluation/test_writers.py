@@ -16,10 +16,10 @@ from rich.console import Console
 from almeta.errors import AlmetaError
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.style import png
-from almeta.evaluation.writers import console_text, html, markdown, publish
+from almeta.evaluation.writers import console_text, html, latex, latex_table, markdown, publish
 
 ROOT = Path(__file__).resolve().parents[2]
-WRITTEN = ["points.csv", "more.csv", "raw.csv", "summary.md", "a_figure.png", "report.html"]
+WRITTEN = ["points.csv", "more.csv", "raw.csv", "summary.md", "summary.tex", "a_figure.png", "report.html"]
 
 
 def small_report(**changes) -> Report:
@@ -59,7 +59,7 @@ def test_everything_is_written_and_named(tmp_path):
     assert [path.name for path in paths] == [*WRITTEN, "summary.json"]
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == sorted([*WRITTEN, "summary.json"])
     pd.testing.assert_frame_equal(pd.read_csv(paths[0]), report.tables[0].numbers)
-    assert paths[4].read_bytes() == png(report.figures["a_figure"])
+    assert paths[5].read_bytes() == png(report.figures["a_figure"])
     assert json.loads(paths[-1].read_text("utf-8")) == {"gain": 0.015}
     last = file.getvalue().splitlines()[-1]
     assert last == f"wrote {', '.join([*WRITTEN, 'summary.json'])} to {tmp_path / 'new' / 'folder'}"
@@ -185,6 +185,25 @@ def test_markdown():
     )
 
 
+# ---- LaTeX
+
+
+def test_latex_holds_the_tables_that_are_no_details():
+    text = latex(small_report())
+    assert text.startswith("% A title with <tags>; needs \\usepackage{booktabs}\n\n% How good – and how sure\n")
+    assert text.count(r"\begin{tabular}{lr}") == text.count(r"\end{tabular}") == 1
+    assert r"name & gain, points \\" in text and r"\toprule" in text and r"\bottomrule" in text
+    assert r"a|b & +1.50 $\pm$ 0.20* \\" in text
+    assert r"$<$b$>$bold$<$/b$>$ \& [red] & -- \\" in text
+
+
+def test_signs_of_latex_are_escaped():
+    names = [r"a_b", "50 % of $x$ & #1", r"{x} ~ ^ \\y", "csv:my…file"]
+    text = latex_table(pd.DataFrame({"strategy": names, "p": ["< .001", "1", "2", "3"]}))
+    for wanted in (r"a\_b", r"50 \% of \$x\$ \& \#1", r"\{x\} \textasciitilde", r"csv:my\ldots{}file", "$<$ .001"):
+        assert wanted in text
+
+
 # ---- HTML
 
 
@@ -252,6 +271,6 @@ def test_html_needs_no_network(page):
 
 def test_an_empty_report_can_be_published(tmp_path):
     paths = publish(Report("Nothing"), tmp_path, Console(quiet=True))
-    assert [path.name for path in paths] == ["report.md", "report.html"]
+    assert [path.name for path in paths] == ["report.md", "report.tex", "report.html"]
     page = Reader(paths[1].read_text("utf-8"))
     assert "details" not in page.texts and "ul" not in page.texts

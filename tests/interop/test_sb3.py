@@ -13,7 +13,7 @@ import almeta
 from almeta.data import load_dataset
 from almeta.envs.pool import PoolOptions
 from almeta.errors import AlmetaError
-from almeta.evaluation.benchmark import Setting, StrategySpec, WithLearner, run_benchmark
+from almeta.evaluation.benchmark import Entrant, Setting, StrategySpec, run_benchmark
 from almeta.inputs import Candidates
 from almeta.interop.sb3 import as_policy
 from almeta.learners import make_learner
@@ -105,8 +105,8 @@ def test_a_smaller_pool_is_padded_as_in_training(models):
 
 def test_a_benchmark_plays_it_beside_strategies(model, setting, tmp_path):
     policy = as_policy(model, "ppo", trained_on=["iris"])
-    contenders: list[Any] = [StrategySpec.read("margin"), policy, WithLearner(policy, Spec("ridge"))]
-    curves = run_benchmark(["wine"], contenders, setting, tmp_path / "cells.sqlite")
+    contenders: list[Any] = [StrategySpec.read("margin"), policy, Entrant(policy, Spec("ridge"))]
+    curves = run_benchmark(["wine"], contenders, setting, tmp_path / "cells.sqlite").curves
     scores = {name: part["score"].to_numpy() for name, part in curves.groupby("strategy")}
     assert set(scores) == {"margin", "ppo", "ppo with ridge"}
     assert (scores["ppo"] != scores["margin"]).any()

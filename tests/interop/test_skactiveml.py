@@ -369,7 +369,7 @@ def setting():
 
 def test_a_benchmark_plays_theirs_beside_ours(setting, tmp_path):
     contenders = [StrategySpec.read(one) for one in ("margin", PAIRS["margin"], "skactiveml.RandomSampling")]
-    curves = run_benchmark(["iris"], contenders, setting, tmp_path / "cells.sqlite")
+    curves = run_benchmark(["iris"], contenders, setting, tmp_path / "cells.sqlite").curves
     scores = {name: part["score"].to_numpy() for name, part in curves.groupby("strategy")}
     assert set(scores) == {
         "margin",

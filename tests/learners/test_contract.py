@@ -7,23 +7,36 @@ import torch
 
 import almeta.learners
 from almeta.learners import (
+    CNN,
     MLP,
+    EmbeddingAverage,
     Learner,
     LogisticRegression,
     Prototype,
     Ridge,
     Scikit,
+    TorchModel,
     gradient_boosting,
     nearest_neighbours,
     random_forest,
     svc,
 )
 
+
+def make_module(num_features, num_classes):
+    """A module of one's own."""
+    layers = torch.nn.Linear(num_features, 16), torch.nn.ReLU(), torch.nn.Dropout(0.1), torch.nn.Linear(16, num_classes)
+    return torch.nn.Sequential(*layers)
+
+
 LEARNERS: dict[str, Learner] = {
     "LogisticRegression": LogisticRegression(),
     "Ridge": Ridge(),
     "Prototype": Prototype(),
     "MLP": MLP(steps=20),
+    "CNN": CNN(maps=4, hidden_size=16, steps=30, learning_rate=0.02),  # images of a pixel, in colour
+    "EmbeddingAverage": EmbeddingAverage(steps=30, learning_rate=0.1),
+    "TorchModel": TorchModel(make_module, steps=30, learning_rate=0.02),
     "svc": svc(),
     "random_forest": random_forest(n_estimators=5),
     "gradient_boosting": gradient_boosting(n_estimators=5),
@@ -31,7 +44,7 @@ LEARNERS: dict[str, Learner] = {
     "Scikit": Scikit("sklearn.naive_bayes.GaussianNB", {}),
 }
 # Those that draw numbers: each episode has numbers of its own, and a row more changes them all.
-CHANCE = {"MLP", "random_forest", "gradient_boosting"}
+CHANCE = {"MLP", "CNN", "EmbeddingAverage", "TorchModel", "random_forest", "gradient_boosting"}
 SURE = sorted(LEARNERS.keys() - CHANCE)
 CLASSES, EPISODES, ROWS = 4, 5, 12
 
@@ -39,13 +52,16 @@ every = pytest.mark.parametrize("name", sorted(LEARNERS))
 every_sure = pytest.mark.parametrize("name", SURE)
 
 
-def problem():
-    """Features, labels of classes 0, 1 and 3, weights, new rows."""
+def problem(name):
+    """Features, or words, labels of classes 0, 1 and 3, weights, new rows."""
     generator = torch.Generator().manual_seed(0)
     y = torch.tensor([0, 1, 3]).repeat(EPISODES, ROWS // 3)
     x = torch.randn(EPISODES, ROWS, 3, generator=generator)
     x[..., 0] += y
-    return x, y, torch.ones(EPISODES, ROWS), torch.randn(EPISODES, 20, 3, generator=generator)
+    new = torch.randn(EPISODES, 20, 3, generator=generator)
+    if name == "EmbeddingAverage":
+        x, new = ((2 * part).round().clamp(-9, 9) + torch.tensor([10, 30, 50]) for part in (x, new))
+    return x, y, torch.ones(EPISODES, ROWS), new
 
 
 def fit(name, x, y, weight, start=None, seed=0):
@@ -65,7 +81,7 @@ def test_no_learner_is_left_out():
 
 @every
 def test_probabilities_are_those_of_the_classes_seen(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     got = fit(name, x, y, weight).probabilities(new)
     assert got.shape == (EPISODES, 20, CLASSES) and got.dtype == torch.float32
     assert (got >= 0).all() and (got[..., 2] == 0).all()
@@ -76,7 +92,7 @@ def test_probabilities_are_those_of_the_classes_seen(name):
 
 @every_sure
 def test_rows_of_weight_0_are_not_there(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     padded_x, padded_y = torch.cat((x, 9 * torch.ones(EPISODES, 2, 3)), 1), torch.cat((y, y[:, :2] * 0 - 1), 1)
     padded = fit(name, padded_x, padded_y, torch.cat((weight, torch.zeros(EPISODES, 2)), 1))
     assert_alike(padded.probabilities(new), fit(name, x, y, weight).probabilities(new))
@@ -84,7 +100,7 @@ def test_rows_of_weight_0_are_not_there(name):
 
 @every
 def test_what_stands_in_rows_of_weight_0_does_not_matter(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     weight[:, 10:] = 0
     other_x, other_y = x.clone(), y.clone()
     other_x[:, 10:], other_y[:, 10:] = -7.0, 2
@@ -93,7 +109,7 @@ def test_what_stands_in_rows_of_weight_0_does_not_matter(name):
 
 @every_sure
 def test_a_weight_of_2_is_the_row_twice(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     twice = torch.cat((x, x[:, :1], x[:, 4:5]), 1), torch.cat((y, y[:, :1], y[:, 4:5]), 1)
     repeated = fit(name, *twice, torch.ones(EPISODES, ROWS + 2)).probabilities(new)
     weight[:, 0] = weight[:, 4] = 2
@@ -104,7 +120,7 @@ def test_a_weight_of_2_is_the_row_twice(name):
 
 @every_sure
 def test_episodes_do_not_see_each_other(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     weight[1, 5:] = 0
     whole = fit(name, x, y, weight).probabilities(new)
     order = torch.tensor([3, 1, 4, 0, 2])
@@ -116,7 +132,7 @@ def test_episodes_do_not_see_each_other(name):
 
 @every_sure
 def test_a_warm_start_ends_where_a_cold_one_does(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     model = None
     for rows in (1, 3, 4, 7, ROWS):
         model = fit(name, x[:, :rows], y[:, :rows], weight[:, :rows], start=model)
@@ -126,7 +142,7 @@ def test_a_warm_start_ends_where_a_cold_one_does(name):
 
 @every
 def test_the_same_generator_gives_the_same(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     before = torch.get_rng_state()
     first, again, other = (fit(name, x, y, weight, seed=seed).probabilities(new) for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -137,7 +153,7 @@ def test_the_same_generator_gives_the_same(name):
 
 @every
 def test_without_a_label_all_classes_are_alike_and_one_class_is_sure(name):
-    x, y, weight, new = problem()
+    x, y, weight, new = problem(name)
     weight[0], weight[1], weight[2, 1:], weight[3, y[3] != 3] = 0, 0, 0, 0
     got = fit(name, x, y, weight).probabilities(new)
     torch.testing.assert_close(got[:2], torch.full((2, 20, CLASSES), 1 / CLASSES))

@@ -63,7 +63,7 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(command, composed):
 def test_every_missing_key_is_told(command, composed):
     kind, _ = CONFIGS[command]
     for field in dataclasses.fields(kind):
-        if field.default is dataclasses.MISSING:
+        if field.default is field.default_factory is dataclasses.MISSING:
             values = {key: value for key, value in composed[command].items() if key != field.name}
             assert refusal(command, values).startswith(f"the config has no key '{field.name}'")
 

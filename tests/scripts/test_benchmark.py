@@ -20,7 +20,17 @@ from almeta.scripts import benchmark, evaluate, train
 from tests.small_config import SMALL, SMALL_POOLS, compose_config, small_config
 
 FILES = {
-    *("aulc.csv", "cells.sqlite", "curves.csv", "summary.csv", "summary.json", "summary.md", "tests.csv"),
+    *(
+        "aulc.csv",
+        "cells.sqlite",
+        "curves.csv",
+        "summary.csv",
+        "summary.json",
+        "summary.md",
+        "summary.tex",
+        "tests.csv",
+    ),
+    *("picks.csv", "seconds.csv", "summary.tex"),
     *("gain_curves.png", "gains.png", "learning_curves.png", "report.html"),
 }
 TINY = ("budget=3", "repeats=2", "env.pool_size=15", "env.max_test=20", "strategies=[random,margin]", "out=out")
@@ -118,12 +128,12 @@ def test_a_policy_meets_classes_and_columns_that_training_cut_away(command, monk
     mixed_table().to_csv("my.csv", index=False)
     seen = []
 
-    def watch(simulation, actor, generator, tasks):
+    def watch(simulation, actor, generator, tasks, *others, **options):
         seen.append(tasks)
-        return play(simulation, actor, generator, tasks)
+        return play(simulation, actor, generator, tasks, *others, **options)
 
-    play = cells.learning_curves
-    monkeypatch.setattr(cells, "learning_curves", watch)
+    play = cells.record_pools
+    monkeypatch.setattr(cells, "record_pools", watch)
     asked = ["policy=run", "dataset=csv:my.csv", "repeats=2", "hydra.run.dir=out", "strategies=[]"]
     assert command(evaluate, *asked).status == 0
     assert {(tasks.max_classes, tasks.x.shape[-1]) for tasks in seen} == {(3, 5)}
@@ -284,7 +294,7 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("datasets=[iris] backend=lokky", "backend 'lokky' cannot be used here (Invalid backend: lokky"),
         ("datasets=[iris] learner=svm", "unknown learner 'svm'; did you mean 'svc'? Known: "),
         ("datasets=[iris] protocol=rebench", "unknown protocol 'rebench'; did you mean 'rebenchmark'? Known: "),
-        ("datasets=[iris] env.num_first=0", "env.num_first is 0; it must be a whole number of at least 1"),
+        ("datasets=[iris] env.num_first=-1", "env.num_first is -1; it must be a whole number of at least 0"),
         ("datasets=[iris] env.query_size=0", "env.query_size is 0; it must be a whole number of at least 1"),
         ("datasets=[iris] env.score=acuracy", "env.score is 'acuracy'; it must be 'accuracy' or "),
         ("datasets=[iris] env.test_share=2", "env.test_share is 2; it must be a number above 0, at most 1"),
@@ -292,6 +302,11 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("datasets=[iris] device=gpu", "device=gpu cannot be used here"),
         ("datasets=[iris] +options.n=3", "unknown key of data set iris 'n'"),
         ("datasets=[iris] +option.n=3", "unknown key 'option'; did you mean 'options'?"),
+        ("dataset=iris", "unknown key 'dataset'; a benchmark is on several data sets: write datasets=[iris]"),
+        ("+dataset=iris", "unknown key 'dataset'; a benchmark is on several data sets: write datasets=[iris]"),
+        ("datasets=[csv:my.csv] target=label", "unknown key 'target'; write options.target=..."),
+        ("datasets=[iris] scores=[acuracy]", "unknown measure 'acuracy'; did you mean 'accuracy'?"),
+        ("datasets=[iris] strategies=[{name:margin,repeats:1}]", "repeats of strategy margin is 1; it must be"),
         ("datasets=['csv:nowhere.csv']", "there is no file {here}/nowhere.csv (looked for in {here})"),
     ],
 )
@@ -381,13 +396,13 @@ def test_tables_that_can_be_used(command, text):
         ("dataset=irsi", "unknown data set 'irsi'; did you mean 'iris'?"),
         ("dataset=heart dataset.target=label", "unknown key of data set heart_statlog 'target'"),
         ("dataset=csv:my.csv env.budget=99", "env.budget=99, but the pool of data set 'csv:{here}/my.csv' has 15 rows"),
-        ("dataset=csv:my.csv env.num_first=0", "env.num_first is 0; it must be a whole number of at least 1"),
+        ("dataset=csv:my.csv env.num_first=-1", "env.num_first is -1; it must be a whole number of at least 0"),
         ("dataset=csv:my.csv env.classes=3", "unknown key of env 'classes'"),
         ("dataset=csv:my.csv strategies=[margn]", "unknown strategy 'margn'; did you mean 'margin'?"),
         ("dataset=embedded dataset.fold=7", "dataset.fold=7, but dataset.num_folds="),
         ("+dataset.target=label", "has no name; choose one: dataset=NAME"),
         ("dataset=embedded dataset.fold=null", "held out no data set"),
-        ("dataset=named", "Missing mandatory value: name"),
+        ("dataset=named", "dataset.name is missing; say what it is: dataset.name=..."),
         ("policy=nowhere", "no checkpoint at nowhere; name a run's folder"),
         ("policy=my.csv", "my.csv is damaged or no checkpoint"),
     ],
@@ -404,7 +419,7 @@ def test_what_an_evaluation_cannot_do_is_told_in_one_line(command, run, override
     ("overrides", "says"),
     [
         ("env=pool agent=q_learning", "agent.exploration=balanced looks at the true slot of a stream; choose uniform"),
-        ("env.num_first=0", "env.num_first is 0; it must be a whole number of at least 1"),
+        ("env.num_first=-1", "env.num_first is -1; it must be a whole number of at least 0"),
         ("env.query_size=0", "env.query_size is 0; it must be a whole number of at least 1"),
         ("num_envs=5", "num_envs=5 is no multiple of env.group=2, the episodes per task"),
         ("env.budget=40", "env.budget=40, but the pool of data set "),

@@ -118,7 +118,7 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, run, override
 
 
 def test_a_policy_must_be_named(command):
-    assert command(evaluate).error == "error: Missing mandatory value: policy"
+    assert command(evaluate).error == "error: policy is missing; say what it is: policy=..."
 
 
 @pytest.mark.parametrize("knob", ["repeats=64", "jobs=2", "strategies=[margin]", "learner=svc", "oracle=noisy"])

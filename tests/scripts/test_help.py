@@ -38,10 +38,12 @@ def test_help_offers_what_a_command_can_use_and_nothing_else():
         for name in ("train", "evaluate", "benchmark")
     }
     assert found["evaluate"] == {"dataset", "learner", "oracle"}
-    assert found["benchmark"] == {"learner", "oracle", "protocol"}
+    assert found["benchmark"] == {"learner", "oracle", "protocol", "experiment"}
     assert found["train"] == {
         *("dataset", "env", "network", "agent", "logger", "inputs", "learner", "oracle", "experiment"),
     }
+    assert "exercise/digits" not in help_text("train", "p", "")
     page = " ".join(help_text("benchmark", "p", "").split())
+    assert "exercise/digits" in page
     assert "env.pool_size=120 Rows of a pool, at most; null for all rows that are not test rows." in page
     assert "one_shot" not in page

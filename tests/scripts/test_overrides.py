@@ -1,5 +1,6 @@
 """Names and paths on the command line: what people type reaches the config as it was typed."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from hydra.core.override_parser.types import ChoiceSweep
 from omegaconf import OmegaConf
 
 from almeta.data.catalogue import FILES
+from almeta.errors import AlmetaError
 from almeta.scripts import commands
-from almeta.scripts.overrides import literal, read_arguments
+from almeta.scripts.overrides import check_preset, literal, read_arguments
 from tests.small_config import compose_config
 
 ODD = [
@@ -171,3 +173,14 @@ def test_any_name_may_stand_for_a_data_set(given, becomes):
 
 def test_a_preset_may_be_given_with_a_plus():
     assert read_arguments("train", ["+experiment=mine"]) == ["experiment=mine"]
+
+
+@pytest.mark.parametrize(
+    "command, preset, other", [("train", "exercise/digits", "benchmark"), ("benchmark", "pool/quickstart", "train")]
+)
+def test_a_preset_of_another_command_is_told(command, preset, other):
+    wanted = f"experiment={preset} is not for {command}; python scripts/{other}.py experiment={preset}"
+    with pytest.raises(AlmetaError, match=re.escape(wanted)):
+        check_preset(command, ["seed=1", f"experiment={preset}"])
+    check_preset(other, [f"experiment={preset}"])
+    check_preset(command, ["experiment=mine"])  # one of one's own

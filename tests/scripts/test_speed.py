@@ -1,7 +1,13 @@
+import re
+
 import numpy as np
+import pytest
 
 import almeta
-from almeta.scripts import speed_pool, speed_query
+from almeta.errors import AlmetaError
+from almeta.learners.learner import EmbedsWords
+from almeta.scripts import speed_pool, speed_query, speed_strategies
+from almeta.strategies import PoolStrategy
 
 
 def test_the_comparison_prints_a_line_and_agrees_with_scikit_learn(monkeypatch, capsys):
@@ -39,3 +45,48 @@ def test_the_plain_loop_begins_with_the_row_that_margin_picks():
     y = np.full(300, None, dtype=object)
     y[:50] = np.where(X[:50, 0] > 0, "a", "b")
     assert speed_query._plain(X, y)[:3] == almeta.query(X, y, 3, by="margin").tolist()
+
+
+def test_strategies_are_compared_with_scikit_activeml(monkeypatch, capsys):
+    pytest.importorskip("skactiveml")
+    smaller = {"ROWS": (25, 30, 40), "PICKS": 2, "BATCH": 5, "REPEATS": 2, "CLASSES": 3, "POOLS": 4, "POOL_SIZE": 30}
+    for name, small in ({"LARGE_ROWS": 500} | smaller).items():
+        monkeypatch.setattr(speed_strategies, name, small)
+    speed_strategies.digits.cache_clear()  # of other numbers of classes
+    monkeypatch.setattr(speed_strategies, "in_new_process", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(speed_strategies, "strategy_names", lambda: ["core_set", "margin", "look_ahead"])
+    speed_strategies.strategies(1)
+    lines = capsys.readouterr().out.splitlines()
+    ratios = [(line.split()[0], len(re.findall(r"\dx", line))) for line in lines[2:5] + lines[6:8]]
+    assert ratios == [("core_set", 3), ("margin", 3), ("look_ahead", 0), ("core_set", 3), ("margin", 3)]
+    losses = [line for line in lines if "Spearman" in line]
+    assert len(losses) == 2 and all(float(line.split()[-1]) > 0.99 for line in losses)
+    assert "500 rows" in lines[-1]
+    speed_strategies.digits.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["margin", "core_set"])
+def test_both_pick_the_same_digits(name):
+    pytest.importorskip("skactiveml")
+    ours, theirs = (play(name, 200)() for play in (speed_strategies.ours_by_query, speed_strategies.theirs_by_query))
+    assert ours == theirs
+
+
+def test_a_strategy_that_takes_long_is_left_out_for_larger_pools(monkeypatch):
+    monkeypatch.setattr(speed_strategies, "LIMIT", 0.0)
+    assert re.search(
+        r"random +[\d.]+ +[\d.]+x   left out: [\d.]+ s with fewer rows$", speed_strategies.line_of("random", 1)
+    )
+
+
+def test_a_learner_is_found_for_what_a_strategy_needs(monkeypatch):
+    assert speed_strategies.learner_for("margin") == "logistic_regression"
+
+    class Wanting(PoolStrategy):
+        needs = (EmbedsWords,)
+
+    monkeypatch.setattr(speed_strategies, "make_strategy", lambda *_: Wanting())
+    monkeypatch.setattr(speed_strategies, "LEARNERS", ("ridge",))
+    monkeypatch.setattr(Wanting, "name", "wanting", raising=False)
+    with pytest.raises(AlmetaError, match="wanting needs a learner with an embedding of words"):
+        speed_strategies.learner_for("wanting")

@@ -1,17 +1,22 @@
 """One contract for whoever acts: strategies, rules of streams and agents, on pools and on streams."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from almeta.data import load_dataset
+from almeta.envs import TableStreamOptions, TableStreamSimulation
 from almeta.seeding import make_generator
 from almeta.strategies import Outputs, make_strategy, strategy_names
 from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest
+from almeta.strategies.stream_thresholds import make_rule, rule_names
 from almeta.training.rollout import greedy, play
 from tests.agents.kinds import PAIRS, make_actor, make_problem
 from tests.agents.pools import make_pools
 from tests.agents.streams import SLOTS, make_streams
+from tests.strategies.pools import Prototypes
 
 ENVS = 6
 RULES: dict[str, Any] = {
@@ -19,24 +24,40 @@ RULES: dict[str, Any] = {
     "NeverRequest": lambda: NeverRequest(SLOTS),
     "RandomRequest": lambda: RandomRequest(SLOTS, 0.5, make_generator(0, "requests")),
     "NearestLabelled": lambda: NearestLabelled(SLOTS, 0.5, 8),
+    **{name: partial(make_rule, name) for name in rule_names()},
 }
-CASES = [("strategy", name) for name in strategy_names()] + [("rule", name) for name in RULES] + PAIRS
+CASES = [
+    *(("strategy", name) for name in strategy_names()),
+    *(("rule", name) for name in RULES),
+    *(("table rule", name) for name in rule_names()),
+    *PAIRS,
+]
 every_actor = pytest.mark.parametrize("case", CASES, ids="-".join)
 
 
 def make(case: tuple[str, str]) -> tuple[Any, Any]:
     """Return who acts, and a problem for it."""
     if case[0] == "strategy":
-        return make_strategy(case[1]), make_pools(num_envs=ENVS)
+        return make_strategy(case[1]), make_pools(num_envs=ENVS, learner=Prototypes())
     if case[0] == "rule":
         return RULES[case[1]](), make_streams(num_envs=ENVS)
+    if case[0] == "table rule":
+        return make_rule(case[1]), make_rows(num_envs=ENVS)
     return make_actor(*case), make_problem(*case, num_envs=ENVS)
 
 
+def make_rows(num_envs: int) -> TableStreamSimulation:
+    """Return streams of twelve rows."""
+    options = TableStreamOptions(pool_size=20, max_test=20, length=12)
+    return TableStreamSimulation([load_dataset("iris")], options, num_envs, make_generator(0, "env"))
+
+
 def shapes_in(memory):
-    """Shapes of the tensors in a memory: none, a tuple of tensors, or `Examples`."""
-    parts = memory if isinstance(memory, tuple) else vars(memory).values()
-    return [tuple(part.shape) for part in parts if isinstance(part, torch.Tensor)]
+    """Shapes of the tensors in a memory: none, a tensor, tuples of memories, or an object that holds some."""
+    if isinstance(memory, torch.Tensor):
+        return [tuple(memory.shape)]
+    parts = memory if isinstance(memory, tuple) else getattr(memory, "__dict__", {}).values()
+    return [shape for part in parts for shape in shapes_in(part)]
 
 
 @every_actor
@@ -54,9 +75,11 @@ def test_it_begins_with_a_memory_and_steps_from_memory_to_memory(case):
         assert outputs.value is None or (outputs.value.shape == (ENVS,) and outputs.value.dtype == torch.float32)
         shapes.append(shapes_in(memory))
         problem.step(outputs.utilities.masked_fill(~state.action_mask, -torch.inf).argmax(1))
-    assert shapes[0] == shapes[1] and all(shape[0] == ENVS for shape in shapes[0])  # E comes first
+    assert all(shape[0] == ENVS for step in shapes for shape in step)  # E comes first
     if case[0] == "strategy":
-        assert memory == actor.initial(ENVS) == () and outputs.value is None and outputs.view is None
+        assert outputs.value is None and outputs.view is None
+    else:  # a memory of networks does not grow
+        assert shapes[0] == shapes[1]
 
 
 @every_actor

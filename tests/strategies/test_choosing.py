@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from almeta.seeding import make_generator
-from almeta.strategies.choosing import best_action, sample_action
+from almeta.strategies.choosing import best_action, best_actions, draw_row, sample_action
 
 INF = torch.inf
 
@@ -45,6 +45,21 @@ def test_best_action_draws_from_its_generator_alone(generator):
 # --- sampling ---
 
 
+def test_best_actions_by_hand(generator):
+    utilities = torch.tensor([[3.0, 5.0, -INF, 9.0], [1.0, 2.0, 3.0, 4.0]])
+    mask = torch.tensor([[True, True, True, False], [False] * 4])
+    assert best_actions(utilities, mask, 2, generator).tolist() == [[1, 0], [-1, -1]]
+    assert best_actions(utilities, mask, 6, generator).tolist() == [[1, 0, 2, -1, -1, -1], [-1] * 6]
+
+
+def test_best_actions_break_ties_evenly(generator, looks_uniform):
+    utilities, mask = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).expand(3000, -1), torch.ones(3000, 4, dtype=torch.bool)
+    picked = best_actions(utilities, mask, 2, generator)
+    assert (picked != 1).all() and (picked[:, 0] != picked[:, 1]).all()
+    for column in picked.unbind(1):
+        assert looks_uniform(torch.tensor([0, 9, 1, 2])[column], 3)
+
+
 def test_sample_action_draws_from_the_softmax_of_what_is_allowed(generator):
     logits = torch.tensor([1.0, 0.0, 7.0, -1.0]).expand(40_000, -1)
     mask = torch.tensor([True, True, False, True]).expand(40_000, -1)
@@ -69,3 +84,18 @@ def test_sample_action_draws_from_its_generator_alone():
     assert torch.equal(first, sample_action(logits, mask, make_generator(1, "test")))
     assert not torch.equal(first, sample_action(logits, mask, make_generator(2, "test")))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_row_is_drawn_in_proportion_to_its_weight():
+    lots = torch.rand(20_000, generator=make_generator(0, "test"), dtype=torch.float64)
+    weight = torch.tensor([0.0, 1, 0, 5, 2, 0]).double()
+    shares = draw_row(weight.expand(len(lots), -1), lots).bincount(minlength=6) / len(lots)
+    torch.testing.assert_close(shares, (weight / 8).float(), atol=0.01, rtol=0)
+    padded = torch.nn.functional.pad(weight, (0, 3)).expand(len(lots), -1)
+    assert torch.equal(draw_row(padded, lots), draw_row(weight.expand(len(lots), -1), lots))
+
+
+def test_no_row_is_drawn_without_weight():
+    ends = torch.tensor([0.0, 0.0, 1 - 2**-53]).double()
+    weight = torch.tensor([[0.0, 0, 0], [0, 3, 0], [0, 3, 0]]).double()
+    assert draw_row(weight, ends).tolist() == [-1, 1, 1]

@@ -68,7 +68,8 @@ def test_a_learner_that_cannot_do_what_is_needed_is_refused():
     state = make_pools().state
     assert utilities_of(Sampled(), state).isfinite().any()
     learner = Ridge()
-    model = learner.fit(*state.labelled_rows(), 3)
+    x, labels, weight = state.labelled_rows()
+    model = learner.fit(x, labels, weight, 3)
     message = "strategy sampled needs a learner with dropout, which it can leave on; Ridge has none: choose .* mlp"
     with pytest.raises(AlmetaError, match=message):
         utilities_of(Sampled(), replace(state, learner=learner, model=model))

@@ -1,11 +1,13 @@
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from almeta.seeding import make_generator
-from almeta.strategies.uncertainty import Entropy, LeastConfident, Margin, entropy, least_confident, margin
-from tests.strategies.pools import utilities_of, with_probabilities
+from almeta.strategies.uncertainty import Entropy, LeastConfident, Margin, entropy, least_confident, margin, rarity
+from tests.strategies.pools import make_pools, utilities_of, with_probabilities
 
 
 @pytest.fixture
@@ -89,3 +91,57 @@ def test_the_three_strategies_differ_by_more_than_a_name():
     assert utilities_of(LeastConfident(), state).argmax() == 0
     assert utilities_of(Margin(), state).argmax() == 1
     assert utilities_of(Entropy(), state).argmax() == 2
+
+
+# ---- balance
+
+
+def test_rarity_by_hand():
+    """Two labels of class 0, one of class 1, and none of class 2; one row of class 1 waits for its label."""
+    labels = torch.tensor([[0, -1, 1, 0, -1, -1]])
+    predicted = torch.tensor([[0, 1, 1, 0, 2, 0]])
+    none = torch.empty(1, 0, dtype=torch.int64)
+    args = torch.nn.functional.one_hot(predicted, 4).float(), torch.tensor([3])  # the fourth class pads
+    assert rarity(labels, none, *args)[0].tolist() == pytest.approx([2 / 3, 1, 1, 2 / 3, 2, 2 / 3])
+    pending = torch.tensor([[1, -1]])
+    mean = 4 / 3 + 1
+    assert rarity(labels, pending, *args)[0].tolist() == pytest.approx([mean / k for k in (3, 3, 3, 3, 1, 3)])
+    assert torch.equal(rarity(torch.full_like(labels, -1), none, *args), torch.ones(1, 6))
+
+
+def test_rarity_against_scikit_learn():
+    """Their weights of labels in which each class occurs once more."""
+    other = pytest.importorskip("sklearn.utils.class_weight").compute_class_weight
+    pools = make_pools(sizes=(60, 50), labelled=(30, 12))
+    state = pools.pick([int(a.nonzero()[0]) for a in pools.state.available]).state
+    result = rarity(state.labels, state.pending, state.probabilities, state.num_classes)
+    for pool, classes in enumerate(state.num_classes.tolist()):
+        predicted = state.probabilities[pool].argmax(-1)
+        labels, waiting = state.labels[pool], state.picks[pool, -1]
+        known = torch.cat((labels[labels >= 0], predicted[waiting][None], torch.arange(classes))).numpy()
+        theirs = other("balanced", classes=np.arange(classes), y=known)
+        assert result[pool].numpy() == pytest.approx(theirs[predicted.numpy()], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind, function", [(LeastConfident, least_confident), (Margin, margin), (Entropy, entropy)])
+def test_balance_multiplies_by_the_rarity_of_the_predicted_class(kind, function):
+    state = make_pools(labelled=(6, 5)).state
+    probabilities = state.probabilities
+    weight = rarity(state.labels, state.pending, probabilities, state.num_classes)
+    expected = (function(probabilities) + (1 if kind is Margin else 0)) * weight**2
+    torch.testing.assert_close(kind(balance=2).score(state), expected)
+    assert torch.equal(kind(balance=0).score(state), function(probabilities))
+    assert torch.equal(kind().score(state), function(probabilities))
+
+
+@pytest.mark.parametrize("kind", [LeastConfident, Margin, Entropy])
+def test_balance_asks_for_the_class_without_labels(kind):
+    """The second row is a little surer, and of the other class; a pick of that class makes up for the labels."""
+    state = with_probabilities([[0.9, 0.1], [0.6, 0.4], [0.35, 0.65], [0.3, 0.7]])
+    labels, picks = torch.tensor([[0, -1, -1, -1]]), torch.tensor([[0]])
+    state = replace(state, labels=labels, picks=picks, answered=1)
+    assert kind().score(state).argmax() == 1
+    assert kind(balance=1).score(state).argmax() == 2
+    waiting = replace(state, picks=torch.tensor([[0, 2]]), available=torch.tensor([[False, True, False, True]]))
+    assert utilities_of(kind(balance=1), waiting).argmax() == 1
+    assert kind(balance=1).spreads and not kind(balance=0).spreads

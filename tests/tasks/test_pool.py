@@ -76,6 +76,16 @@ def test_every_row_comes_into_the_pool():
     assert abs(counts / 500 - 0.6).max() < 0.1  # 4.5 standard errors
 
 
+def test_rows_are_those_of_the_data_set_whatever_classes_are_drawn():
+    tasks = sampler(table((30, 20, 10)), table((9, 9), name="small"), max_classes=2, scale="none").draw_seeded(
+        range(20)
+    )
+    for e in range(20):
+        np.testing.assert_array_equal(tasks.rows[e][tasks.exists[e]], parts(tasks, e)[0])
+    assert (tasks.rows[~tasks.exists] == -1).all() and not tasks.exists.all()
+    assert tasks.rows.dtype == torch.int64
+
+
 # --- a fixed test set
 
 
@@ -177,6 +187,26 @@ def test_a_class_of_one_row_is_in_pool_or_test():
 
 
 # --- first labels ---
+
+
+@pytest.mark.parametrize("wanted", [["b", "d"], ["d", "b"]], ids=str)
+def test_tasks_of_some_classes_only(wanted):
+    dataset = dataclasses.replace(table((30, 20, 40, 10), classes=4), class_names=("a", "b", "c", "d"))
+    tasks = sampler(dataset, only_classes=wanted, scale="none", pool_size=None).draw_seeded(range(5))
+    assert tasks.x.shape[1] + tasks.test_x.shape[1] == 30 and (tasks.num_classes == 2).all()
+    rows = {tuple(row): label for row, label in zip(dataset.x.tolist(), dataset.y.tolist(), strict=True)}
+    for x, y in zip(tasks.x.tolist(), tasks.y.tolist(), strict=True):
+        assert [rows[tuple(row)] for row in x] == [{0: 1, 1: 3}[label] for label in y]
+
+
+def test_classes_that_digits_name_come_from_a_command_line_as_numbers():
+    digits = load_dataset("digits")
+    tasks = sampler(digits, only_classes=[3, "8", 9]).draw_seeded(range(2))
+    assert (tasks.num_classes == 3).all()
+    with pytest.raises(AlmetaError, match="unknown class of data set digits '10'; did you mean '1'"):
+        sampler(digits, only_classes=[3, 10])
+    with pytest.raises(AlmetaError, match="data set 'digits' has rows of 1 class"):
+        sampler(digits, only_classes=[3])
 
 
 @pytest.mark.parametrize("first", ["per_class", "random"])

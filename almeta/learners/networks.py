@@ -1,0 +1,136 @@
+"""What the learners that are neural networks share: E networks at once, a softmax of linear functions at their end."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from almeta.errors import AlmetaError
+from almeta.learners.learner import Rng
+
+# Numbers of rows that are computed at once: large pools are taken in blocks of rows, so that memory stays bounded.
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """E linear layers, and the softmax of what they return.
+
+    Attributes:
+        weights: `[E, H, C]` float32.
+        bias: `[E, 1, C]` float32.
+        possible: `[E, C]` bool, the classes that were seen in the fit, or all where none was seen.
+    """
+
+    weights: Tensor
+    bias: Tensor
+    possible: Tensor
+
+    def probabilities(self, hidden: Tensor) -> Tensor:
+        """Return class probabilities `[E, M, C]` of hidden units `[E, M, H]`; 0 for classes that are not possible."""
+        logits = torch.baddbmm(self.bias, hidden, self.weights)
+        return logits.masked_fill(~self.possible[:, None], -torch.inf).softmax(-1)
+
+    def sample(self, hidden: Tensor, kept: Tensor) -> Tensor:
+        """Return `[E, S, M, C]`: the same of S networks, whose hidden units are multiplied by `kept` `[E, S, H]`."""
+        weights = self.weights[:, :, None] * kept.mT[..., None]  # [E, H, S, C]: no unit is multiplied once a row
+        logits = (hidden @ weights.flatten(2)).unflatten(2, weights.shape[2:]).transpose(1, 2) + self.bias[:, None]
+        return logits.masked_fill(~self.possible[:, None, None], -torch.inf).softmax(-1)
+
+
+def errors(probabilities: Tensor) -> Iterator[Tensor]:
+    """Yield, for each label, the derivative `[E, M, C]` of the cross-entropy of rows by their logits: p - e_c.
+
+    A class that was not seen has p = 0, and is treated as any other.
+    """
+    for label in range(probabilities.shape[-1]):
+        error = probabilities.clone()
+        error[..., label] -= 1
+        yield error
+
+
+def square(x: Tensor) -> Tensor:
+    """Return the sum of the squares of the last axis."""
+    return x.square().sum(-1)
+
+
+def uniform(shape: Sequence[int], inputs: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw parameters of a layer with so many inputs, uniform as in torch.nn.Linear and torch.nn.Conv2d."""
+    drawn = torch.rand(shape, generator=generator, device=device)
+    return ((2 * drawn - 1) / math.sqrt(inputs)).requires_grad_()
+
+
+def draw_kept(shape: Sequence[int], dropout: float, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw what units are multiplied by in dropout: 0, or what leaves their mean as it is."""
+    return (torch.rand(shape, generator=generator, device=device) >= dropout) / (1 - dropout)
+
+
+def draw_samples(
+    sizes: Sequence[int], num_samples: int, dropout: float, generator: Rng, like: Tensor
+) -> tuple[Tensor, ...]:
+    """Draw the S networks of a `sample` of E networks: `[E, S, H]` for each layer of H units; `like` is `[E, ...]`.
+
+    Raises:
+        AlmetaError: if no unit is ever left out, so that all S networks would be the same.
+    """
+    if not dropout:
+        raise AlmetaError(
+            "the learner has dropout=0, and networks that leave no unit out are all alike; set its dropout above 0, or "
+            "choose a strategy that goes by one network, such as entropy"
+        )
+    generator = generator or torch.Generator(like.device).manual_seed(0)
+    return tuple(draw_kept((len(like), num_samples, size), dropout, generator, like.device) for size in sizes)
+
+
+def train(
+    parameters: Sequence[Tensor],
+    decayed: Sequence[Tensor],
+    batch: Callable[[], tuple[Tensor, Tensor, Tensor]],
+    possible: Tensor,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float,
+) -> list[Tensor]:
+    """Train E networks at once by Adam, and return their parameters, detached.
+
+    Args:
+        parameters: all of them, with a leading axis E.
+        decayed: those whose squares are part of the loss.
+        batch: returns the logits `[E, B, C]`, labels `[E, B]` and shares in the loss `[E, B]` of the rows of a step.
+        possible: `[E, C]` bool, the classes that were seen.
+        steps: of Adam.
+        learning_rate: of Adam.
+        weight_decay: weight of half the squares in the loss.
+    """
+    optimizer = torch.optim.Adam(parameters, learning_rate)
+    with torch.enable_grad():
+        for _ in range(steps):
+            logits, y, share = batch()
+            # The losses are summed over episodes, so that each network has the gradient of its own loss.
+            log_p = logits.masked_fill(~possible[:, None], -1e8).log_softmax(-1)
+            loss = -(log_p.gather(2, y[..., None]).squeeze(2) * share).sum()
+            loss = loss + 0.5 * weight_decay * sum(p.square().sum() for p in decayed)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return [p.detach() for p in parameters]
+
+
+def shares(weight: Tensor) -> Tensor:
+    """Return the rows' shares in the loss, `[E, L]`, of their weights."""
+    return weight / weight.sum(1, keepdim=True).clamp_min(1e-9)
+
+
+def in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, axis: int = 1, cost: int = 1) -> Tensor:
+    """Return what a function returns for rows `[E, M, D]`, block by block of rows, joined along `axis`.
+
+    Args:
+        function: takes rows `[E, B, D]`.
+        x: the rows.
+        axis: of the rows in what it returns.
+        cost: how many numbers it makes of one of x, about.
+    """
+    rows = max(1, _BLOCK // (cost * max(1, len(x) * x.shape[2])))
+    return torch.cat([function(part) for part in x.split(rows, 1)], axis)

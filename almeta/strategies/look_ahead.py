@@ -1,0 +1,246 @@
+"""Look ahead: ask for the row whose label promises the most right predictions in the whole pool, one label ahead.
+
+After Zhu, Lafferty & Ghahramani, "Combining Active Learning and Semi-Supervised Learning Using Gaussian Fields and
+Harmonic Functions" (ICML 2003 workshop), with Gaussian-process regression on one-hot labels in place of the harmonic
+function, as in Kapoor et al., "Active Learning with Gaussian Processes for Object Categorization" (ICCV 2007). A label
+moves the mean of every other row in closed form, so that no learner is refit.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from almeta.checks import Count, Positive, Share, Weight
+from almeta.geometry import Geometry, slices
+from almeta.pool import PoolState
+from almeta.strategies.strategy import PoolStrategy
+from almeta.strategies.uncertainty import margin
+
+# Numbers computed at once: few enough for the cache.
+_BLOCK = 1 << 20
+# A kernel matrix of more numbers (128 MiB) is computed anew for each query, block by block.
+_MATRIX = 1 << 25
+# The mean of a class that a pool does not have: below all others, and finite.
+_NEVER = -1e8
+# No class is believed to be less probable, up to a common factor.
+_LEAST_BELIEF = 1e-3
+
+
+def kernel(first: Tensor, second: Tensor, weight: float, spread: Tensor, length: Tensor) -> Tensor:
+    """Return w exp(-|u - v|^2 / m) + (1 - w) u.v / s for all pairs of rows, `[E, A, B]` float64.
+
+    Args:
+        first: rows u, `[E, A, D]`.
+        second: rows v, `[E, B, D]`.
+        weight: w in [0, 1].
+        spread: m, `[E]` above 0.
+        length: s, `[E]` above 0.
+    """
+    first, second = first.double(), second.double()
+    product = first @ second.mT
+    lengths = first.square().sum(-1)[..., None] + second.square().sum(-1)[:, None]
+    square = (lengths - 2 * product).clamp_min(0)
+    return weight * (-square / spread[:, None, None]).exp_() + (1 - weight) * product / length[:, None, None]
+
+
+def scales(geometry: Geometry) -> tuple[Tensor, ...]:
+    """Return the median squared distance between two rows of a pool, and their mean squared length, `[E]` float64.
+
+    Of a pool with more rows than `geometry.reference`, the median is that of the reference rows. Both are 1 where they
+    would be 0.
+    """
+    x, exists, reference = geometry.x, geometry.exists, geometry.reference
+    length = (x.square().sum(-1, dtype=torch.float64) * exists).sum(1) / exists.sum(1).clamp_min(1)
+    spread = torch.empty_like(length)
+    own = torch.eye(reference.shape[1], dtype=torch.bool, device=x.device)
+    for pools in slices(len(x), _MATRIX // reference.shape[1] ** 2):
+        rows = _rows(x[pools], reference[pools]).double()
+        there = exists[pools].gather(1, reference[pools])
+        square = torch.cdist(rows, rows).square()
+        counted = there[:, :, None] & there[:, None] & ~own
+        spread[pools] = square.masked_fill(~counted, torch.nan).flatten(1).nanmedian(1).values
+    return tuple(part.where(part > 0, 1.0) for part in (spread, length))  # of a single row the median is NaN
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What a Gaussian process knows after the labels of P rows.
+
+    Attributes:
+        known: `[E, P]` bool, rows that count.
+        factor: `[E, P, P]` float64, the lower Cholesky factor of their covariance with noise.
+        innovations: `[E, P, C]` float64, how far each label is from what the rows before it made expected, in units of
+            its standard deviation.
+        prior: `[E, 1, C]` float64, the mean without any neighbour.
+    """
+
+    known: Tensor
+    factor: Tensor
+    innovations: Tensor
+    prior: Tensor
+
+    def at(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what M other rows get, for their prior covariance with the P rows, `[E, P, M]`.
+
+        Returns:
+            Solved covariances V `[E, P, M]` float32: the posterior covariance of two rows is the prior one less V^T V.
+            The posterior mean `[E, M, C]` float32.
+        """
+        solved = torch.linalg.solve_triangular(self.factor, covariance * self.known[..., None], upper=False)
+        return solved.float(), (self.prior + solved.mT @ self.innovations).float()
+
+
+def condition(covariance: Tensor, labels: Tensor, known: Tensor, possible: Tensor, noise: float) -> Posterior:
+    """Condition a Gaussian process on one-hot labels.
+
+    The prior mean of a class is (its labels + 1) / (P + C). A row that waits for its answer is taken to have the label
+    that is expected: it leaves the mean as it is, and lowers the covariance. Such rows stand behind the labelled ones.
+
+    Args:
+        covariance: `[E, P, P]`, prior covariance of the rows.
+        labels: `[E, P]` int64, -1 for rows that wait for their answer.
+        known: `[E, P]` bool, False for rows that do not count.
+        possible: `[E, C]` bool, the classes of each pool.
+        noise: variance of the labels, above 0.
+    """
+    labelled = (known & (labels >= 0))[..., None]
+    target = torch.nn.functional.one_hot(labels.clamp_min(0), possible.shape[1]).double() * labelled
+    count = target.sum(1, keepdim=True) + possible[:, None]
+    prior = count / count.sum(-1, keepdim=True)
+    matrix = covariance.double() * (known[:, :, None] & known[:, None])
+    matrix.diagonal(dim1=1, dim2=2).add_(noise)
+    factor = torch.linalg.cholesky(matrix)
+    innovations = torch.linalg.solve_triangular(factor, (target - prior) * labelled, upper=False) * labelled
+    return Posterior(known, factor, innovations, prior)
+
+
+def expected_accuracy(mean: Tensor, own: Tensor, gain: Tensor, possible: Tensor, classes: int | None = None) -> Tensor:
+    """Return the sum over rows u of the largest mean after the label of row x, expected over that label, `[E, B]`.
+
+    It is sum_y q(y | x) sum_u max_c [f(u, c) + g(u, x) (1[c = y] - f(x, c))]. The belief q is f(x, .), clipped at
+    0.001 from below and normalised. The maximum for each y needs but the two largest of f(u, .) - g(u, x) f(x, .).
+
+    Args:
+        mean: f of rows u, `[E, R, C]`.
+        own: f of candidates x, `[E, B, C]`.
+        gain: g, how much of the surprise at x passes to u, `[E, B, R]`.
+        possible: `[E, C]` bool, the classes of each pool.
+        classes: how many of the likeliest labels of x count; None for all.
+    """
+    barred = ~possible[:, None]
+    mean, belief = mean.masked_fill(barred, _NEVER), own.clamp_min(_LEAST_BELIEF).masked_fill(barred, 0.0)
+    own = own.masked_fill(barred, 0.0)
+    after = torch.addcmul(mean.mT[:, :, None], gain[:, None], own.mT[..., None], value=-1)  # [E, C, B, R]
+    first, second = after[:, 0], torch.full_like(gain, -torch.inf)
+    for one in after.unbind(1)[1:]:
+        torch.maximum(second, torch.minimum(first, one), out=second)
+        first = torch.maximum(first, one)
+    if classes is not None and classes < own.shape[-1]:
+        belief, labels = belief.topk(classes)
+        after = after.gather(1, labels.mT[..., None].expand(-1, -1, -1, gain.shape[-1]))
+    belief = belief / belief.sum(-1, keepdim=True)
+    others = torch.where(after == first[:, None], second[:, None], first[:, None])  # the largest of the other classes
+    largest = torch.maximum(others, after.add_(gain[:, None]), out=others)
+    return (largest.sum(-1) * belief.mT).sum(1)
+
+
+def standardised(scores: Tensor, mask: Tensor) -> Tensor:
+    """Return scores `[E, N]` less their mean, over their standard deviation, both of the rows in `mask` `[E, N]`."""
+    count = mask.sum(1, keepdim=True).clamp_min(1)
+    centred = scores - scores.where(mask, 0.0).sum(1, keepdim=True) / count
+    deviation = (centred.where(mask, 0.0).square().sum(1, keepdim=True) / count).sqrt()
+    return centred / torch.where(deviation > 1e-6, deviation, 1.0)
+
+
+class LookAhead(PoolStrategy):
+    """Ask for the row that raises most the pool's expected accuracy one label ahead, under a Gaussian-process belief.
+
+    The kernel is w exp(-|u - v|^2 / m) + (1 - w) u.v / s, with m the median squared distance of rows and s their mean
+    squared length. In a pool of more than 2048 rows, expected accuracy is that of 2048 of them, drawn at random. Picks
+    that wait for their answer are taken to be labelled as expected, so that a batch spreads out.
+
+    Args:
+        weight: w; with 0 the kernel is linear, with 1 it is that of distances alone.
+        noise: variance of the labels, with 0 and 1 for a class: the larger, the less a single label says.
+        classes: how many of the likeliest labels of each row are looked at; None for all.
+        margin: how much the learner's margin counts beside, both standardised over the rows that may be picked.
+    """
+
+    name = "look_ahead"
+    uses_learner = False
+    spreads = True
+
+    def __init__(
+        self, weight: Share = 0.5, noise: Positive = 1.0, classes: Count | None = None, margin: Weight = 0.0
+    ) -> None:
+        self.weight, self.noise, self.classes, self.margin = weight, noise, classes, margin
+
+    def score(self, state: PoolState) -> Tensor:
+        kernels = state.geometry.keep((LookAhead, self.weight), lambda: _Kernels(state.geometry, self.weight))
+        size = max(1, _BLOCK // (state.probabilities.shape[-1] * kernels.reference.shape[1]))
+        scores = state.x.new_empty(state.exists.shape)
+        for pools in slices(len(scores), size // scores.shape[1]):
+            self._look(state, kernels, pools, size, scores[pools])
+        if not self.margin:
+            return scores
+        both = (standardised(part, state.available) for part in (scores, margin(state.probabilities)))
+        return next(both) + self.margin * next(both)
+
+    def _look(self, state: PoolState, kernels: "_Kernels", pools: slice, size: int, scores: Tensor) -> None:
+        """Write the expected accuracy of some of the pools into `scores`; a block has `size` candidates."""
+        picks = state.picks[pools]
+        rows = picks.clamp_min(0)
+        labels = state.labels[pools].gather(1, rows)
+        waits = torch.arange(rows.shape[1], device=rows.device) >= state.answered
+        known = (picks >= 0) & ((labels >= 0) | waits)
+        possible = torch.arange(state.probabilities.shape[-1], device=rows.device) < state.num_classes[pools, None]
+        posterior = condition(kernels.between(pools, rows, rows), labels, known, possible, self.noise)
+        reference = kernels.reference[pools]
+        solved, mean = posterior.at(kernels.between(pools, rows, reference))
+        there = state.exists[pools].gather(1, reference)[..., None]
+        mean = mean * there  # rows that pad gain nothing, and add 0
+        everyone = torch.arange(scores.shape[1], device=rows.device).expand(len(rows), -1)
+        for block in slices(scores.shape[1], size):
+            own_solved, own = solved[..., block], mean[:, block]
+            if scores.shape[1] > reference.shape[1]:  # else the reference rows are the candidates
+                own_solved, own = posterior.at(kernels.between(pools, rows, everyone[:, block]))
+            variance = kernels.variance[pools, block] - own_solved.square().sum(1)
+            covariance = torch.baddbmm(kernels.to_reference(pools, block), own_solved.mT, solved, alpha=-1)
+            gain = covariance / (variance + self.noise)[..., None]
+            expected = expected_accuracy(mean, own, gain, possible, self.classes)
+            scores[:, block] = expected / there.sum(1).clamp_min(1)
+
+
+class _Kernels:
+    """Prior covariances of the rows of E pools; 0 with rows that pad."""
+
+    def __init__(self, geometry: Geometry, weight: float) -> None:
+        self.x, self.exists, self.reference = geometry.x, geometry.exists, geometry.reference
+        self.weight = weight
+        self.spread, self.length = scales(geometry)
+        linear = self.x.square().sum(-1, dtype=torch.float64) / self.length[:, None]
+        self.variance = (weight + (1 - weight) * linear).float()  # [E, N]
+        self.matrix: Tensor | None = None
+        pools, rows = self.exists.shape
+        if self.exists.numel() * self.reference.shape[1] <= _MATRIX:
+            size = _BLOCK // (rows * self.reference.shape[1])
+            self.matrix = torch.cat([self.to_reference(part, slice(rows)) for part in slices(pools, size)])
+
+    def to_reference(self, pools: slice, block: slice) -> Tensor:
+        """Return the covariances of a block of rows with the reference rows, `[E', B, R]` float32."""
+        if self.matrix is not None:
+            return self.matrix[pools, block]
+        rows = torch.arange(self.x.shape[1], device=self.x.device)[block].expand(len(self.x[pools]), -1)
+        return self.between(pools, rows, self.reference[pools]).float()
+
+    def between(self, pools: slice, first: Tensor, second: Tensor) -> Tensor:
+        """Return the covariances of rows `[E', A]` with rows `[E', B]`, `[E', A, B]` float64."""
+        x, exists = self.x[pools], self.exists[pools]
+        found = kernel(_rows(x, first), _rows(x, second), self.weight, self.spread[pools], self.length[pools])
+        return found.mul_(exists.gather(1, second)[:, None])
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Return the features `[E, A, D]` of rows `[E, A]`."""
+    return x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))

@@ -76,9 +76,17 @@ def command(name: str) -> Callable[[Job], Callable[..., Any]]:
 
 
 def register_resolvers() -> None:
-    """Make known to configs: `${run_folder:resume,folder}` and `${job_folder:overrides}`."""
+    """Make known to configs: `${chosen:group}`, `${run_folder:resume,folder}` and `${job_folder:overrides}`."""
+    OmegaConf.register_new_resolver("chosen", _chosen, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     OmegaConf.register_new_resolver("job_folder", _job_folder, replace=True)
+
+
+def _chosen(group: str, *, _root_: DictConfig) -> str:
+    """What was chosen from a group, in a job and also for the folder of a sweep, which is known before any job is."""
+    hydra = _root_.hydra if "hydra" in _root_ else HydraConfig.get()
+    choice: str = hydra.runtime.choices[group]
+    return choice
 
 
 def _run_folder(resume: str | None, folder: str) -> str:

@@ -36,8 +36,8 @@ def help_text(command: str, program: str, purpose: str) -> str:
     page = [f"{program} KEY=VALUE ...", "", purpose.strip(), "", "Choices (--cfg job shows the keys of those chosen):"]
     sentences = {key.partition("=")[0]: sentence for key, sentence in knobs}
     for group, chosen in groups.items():
-        choices = [choice for choice in _choices(group) if group != "experiment" or is_preset_of(command, choice)]
-        page += _columns(f"{group}={chosen}", f"{sentences.get(group, '')} One of {', '.join(choices)}.".strip(), width)
+        sentence = f"{sentences.get(group, '')} One of {', '.join(choices(group, command))}.".strip()
+        page += _columns(f"{group}={chosen}", sentence, width)
     for key, sentence in [("", "keys"), *knobs]:
         if not key:
             page += ["", f"{sentence[0].upper()}{sentence[1:]}:"]
@@ -56,10 +56,11 @@ def _groups(command: str) -> dict[str, str]:
     return {group: "null" if choice is None else choice for group, choice in pairs if not group.startswith("override")}
 
 
-def _choices(group: str) -> list[str]:
-    return sorted(
-        path.relative_to(_CONF / group).with_suffix("").as_posix() for path in (_CONF / group).rglob("*.yaml")
-    )
+def choices(group: str, command: str) -> list[str]:
+    """Return what a group of configs offers to a command, sorted, such as "one_shot/quickstart" of "experiment"."""
+    folder = _CONF / group
+    found = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return [choice for choice in found if group != "experiment" or is_preset_of(command, choice)]
 
 
 def is_preset_of(command: str, preset: str) -> bool:

@@ -1,28 +1,27 @@
 """Another process that holds a lock."""
 
 import contextlib
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-HOLD = """
-import sys, time
-from pathlib import Path
 from almeta.lock import held
-with held(Path(sys.argv[1]), "it is taken", "wait"):
-    print("held", flush=True)
-    time.sleep(600)
-"""
+from tests.forked import Forked
+
+
+def hold(lock: Path) -> None:
+    with held(lock, "it is taken", "wait"):
+        print("held", flush=True)
+        time.sleep(600)
 
 
 @contextlib.contextmanager
-def holding(lock: Path) -> Iterator[subprocess.Popen[str]]:
+def holding(lock: Path) -> Iterator[Forked]:
     """Let another process hold a lock within the block."""
-    command = [sys.executable, "-c", HOLD, str(lock)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
+    process = Forked(hold, lock)
+    while process.out != "held\n":
+        assert process.poll() is None, process.err
+        time.sleep(0.01)
     yield process
     process.kill()
-    process.wait(60)
+    process.wait()

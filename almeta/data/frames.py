@@ -14,8 +14,10 @@ from almeta.data.dataset import Dataset, Kind, as_float32
 from almeta.errors import AlmetaError, did_you_mean
 
 MANY = 20  # a column with more categories than this, and than half of the rows, identifies rows
+MOST_NUMBERS = 100  # more different numbers than this are amounts to predict rather than classes
 NO_LABEL = ("",)  # the class names of rows whose labels are not looked at
 ENOUGH = 20  # smallest number of rows in which a column cannot repeat the labels or count the rows by chance
+WORDS = 3  # of a cell in the middle, from which a column is text to read rather than identifiers
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ def dataset_of(
 
 
 def table_features(
-    frame: pd.DataFrame, y: np.ndarray, where: str, fitted: np.ndarray, keep: Sequence[str] = ()
+    frame: pd.DataFrame,
+    y: np.ndarray,
+    where: str,
+    fitted: np.ndarray,
+    keep: Sequence[str] = (),
+    as_text: str | None = None,
 ) -> Features:
     """Return each column of a frame as a feature.
 
@@ -100,6 +107,8 @@ def table_features(
         where: name of the frame in messages.
         fitted: of no use here: nothing is learnt from rows.
         keep: columns to keep, whatever they contain.
+        as_text: how the caller learns from one column of text, with {} for its name: a hint where one is left out.
+            None if it cannot.
 
     Raises:
         AlmetaError: for infinite values, an unknown column to keep, and if no column is left.
@@ -109,6 +118,9 @@ def table_features(
     columns, set_aside = _columns(frame, y, where, keep)
     left_out = ", ".join(f"{name!r} ({reason})" for name, reason in set_aside.items())
     told = f"left out: {left_out}; to use a column all the same, name it in keep=[...]" if left_out else ""
+    texts = [name for name in set_aside if as_text and _is_text(frame[name])]
+    if as_text and texts:
+        told += f"; to learn from text alone, give {' or '.join(map(as_text.format, texts))}"
     if not columns:
         nothing = f"{where}: besides the labels there is no column to learn from"
         raise AlmetaError(f"{nothing}; {told}" if told else nothing)
@@ -174,7 +186,8 @@ def _useless(cells: pd.Series, numbers: np.ndarray, names: tuple[str, ...], y: n
     if names:
         if not _tells_rows_apart(cells):
             return None
-        return f"{len(names)} different values in {len(cells)} rows, like an identifier or free text: {names[0]!r}, ..."
+        like = "free text" if _is_text(cells) else "an identifier"
+        return f"{len(names)} different values in {len(cells)} rows, like {like}: {names[0]!r}, ..."
     if (known != np.rint(known)).any() or cells.nunique() < max(cells.count(), len(cells) / 2):
         return None
     if _counts_rows(known, len(cells), str(cells.name).startswith("Unnamed: ")):
@@ -226,6 +239,12 @@ def _tells_rows_apart(cells: pd.Series) -> bool:
     return cells.nunique() > max(MANY, len(cells) / 2)
 
 
+def _is_text(cells: pd.Series) -> bool:
+    """Return whether most cells are texts of several words."""
+    known = cells.dropna().astype(str)
+    return bool(len(known)) and known.str.split().str.len().median() >= WORDS
+
+
 # ---- labels
 
 
@@ -238,20 +257,33 @@ def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.
         shipped: whether the table is one that almeta ships.
 
     Raises:
-        AlmetaError: for labels that look alike, or are no classes.
+        AlmetaError: for labels that look alike, or are no classes: a different one for most rows, or many amounts.
     """
     labels = cells.dropna().astype(str)
-    if _tells_rows_apart(labels):
-        raise AlmetaError(
-            f"{where}: column {cells.name!r} has {labels.nunique()} different values in {len(labels)} rows; these are "
-            f"no classes; choose another column with target=COLUMN, or group the values"
-        )
     names = _in_order(labels.unique().tolist())
+    told = f"{where}: column {cells.name!r} has {len(names)} different"
+    way_out = "choose another column with target=COLUMN, or group the values"
+    if _tells_rows_apart(labels):
+        raise AlmetaError(f"{told} values in {len(labels)} rows; these are no classes; {way_out}")
+    if not shipped and _are_amounts(names):
+        raise AlmetaError(
+            f"{told} numbers, {names[0]} to {names[-1]}, and at most {MOST_NUMBERS} may be classes; these look like "
+            f"amounts; {way_out}; number classes 0, 1, 2, ... without a gap, or call them by words"
+        )
     # Of the tables that almeta ships, vowel has the classes hAd and had.
     check_alike(names, f"{where}: column {cells.name!r}", (value_of,) if shipped else (value_of, look_of))
     numbers = {name: number for number, name in enumerate(names)}
     y = labels.map(numbers).astype(np.int64).reindex(cells.index, fill_value=-1)
     return y.to_numpy(), tuple(names)
+
+
+def _are_amounts(names: Sequence[str]) -> bool:
+    """Return whether labels are more than `MOST_NUMBERS` numbers that do not simply number the classes from 0 or 1."""
+    values = {value_of(name) for name in names}
+    if len(names) <= MOST_NUMBERS or "" in values:
+        return False
+    numbers = {*map(float, values)}
+    return numbers not in ({*range(len(names))}, {*range(1, len(names) + 1)})
 
 
 def _check_labels(cells: pd.Series, y: np.ndarray, names: tuple[str, ...], where: str) -> None:

@@ -75,7 +75,7 @@ def features_maker(text: str | None, keep: Sequence[str], terms: int, embedding:
         return partial(text_features, column=text, terms=terms, embedding=embedding)
     if embedding is not None:
         raise AlmetaError(f"embedding={embedding} is for text; name the column with text=COLUMN")
-    return partial(table_features, keep=keep)
+    return partial(table_features, keep=keep, as_text="text={}")
 
 
 def _split(frame: pd.DataFrame, column: str, where: str) -> tuple[pd.DataFrame, np.ndarray]:

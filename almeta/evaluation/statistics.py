@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 from scipy.stats import friedmanchisquare, rankdata, ttest_rel, wilcoxon
-from statsmodels.stats.multitest import multipletests
 
 
 @dataclass(frozen=True)
@@ -169,10 +168,11 @@ def signed_rank_test(differences: ArrayLike) -> SignedRank | None:
 
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Correct p-values `[m]` for multiple tests (Holm, Scand. J. Statist. 6, 1979); NaN (no test) stays NaN."""
+    # By hand: statsmodels collects Python's garbage in each call, which takes longer than a report.
     adjusted = np.array(p_values, dtype=float)
-    known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    ascending = adjusted.argsort()[: np.count_nonzero(~np.isnan(adjusted))]  # NaN comes last
+    raised = adjusted[ascending] * np.arange(len(ascending), 0, -1)
+    adjusted[ascending] = np.maximum.accumulate(raised).clip(max=1.0)
     return adjusted
 
 

@@ -1,6 +1,6 @@
 """Numbers per candidate and per pool that do not depend on particular features or classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import torch
@@ -29,6 +29,12 @@ class Candidates(PoolInputs):
         known = _Known(state)
         candidates = torch.stack([number(known) for number in CANDIDATE.values()], -1)
         return candidates, torch.stack([number(known) for number in POOL.values()], -1)
+
+
+def candidate_numbers(state: PoolState, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return some of the numbers per candidate of `Candidates`, by their names, each `[E, N]`; others cost nothing."""
+    known = _Known(state)
+    return {name: CANDIDATE[name](known) for name in names}
 
 
 class _Known:

@@ -45,7 +45,7 @@ class LabelConfig(OwnConfig):
             raise AlmetaError("there is nothing to label; name a file or a folder with data=my.csv")
         own = self.read_own(self.data)
         frame = own.frame.drop(columns=own.target or [], errors="ignore")
-        target = own.target or self.target or "label"
+        target = self.target_of(own)
         first = {row: label for row, label in enumerate(own.labels) if label is not None}
         thinker = Thinker(self._maker(own), first, self.chooser, random_share=self.random_share, seed=self.seed)
         with self.open_answers(own, frame) as answers:

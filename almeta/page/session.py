@@ -8,29 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
 from almeta.errors import AlmetaError
 from almeta.page.card import Card
 from almeta.queries import Labelling
-from almeta.queries.reasons import BY_CHANCE
+from almeta.queries.mixing import Question, mixed_questions
 from almeta.queries.stopping import Advice
 from almeta.queries.store import RANDOM, Answers
 
 Labels = Mapping[int, str | None]
 # Makes what is asked for rows, of the labels that they came with, by the numbers of the rows, and the classes.
 Make = Callable[[Labels, Sequence[str]], Labelling]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A row to label, why, and what chose it."""
-
-    row: int
-    why: str
-    chosen_by: str
 
 
 @dataclass(frozen=True)
@@ -75,7 +65,7 @@ class Thinker:
         first: the labels that the rows came with.
         by: the name of what chooses.
         ahead: rows to choose at once: one is shown while the others wait.
-        random_share: the probability with which a row is drawn at random instead.
+        random_share: of the rows that are drawn at random instead.
         seed: of these draws.
     """
 
@@ -108,15 +98,8 @@ class Thinker:
 
     def _ask(self, labelling: Labelling, answers: int) -> list[Question]:
         """Return the next rows; which of them are drawn at random depends on the seed and the number of answers."""
-        rows = labelling.pool.state().available[0].nonzero()[:, 0].numpy()
-        if not len(rows):
-            return []
-        asked = labelling.ask(min(self._ahead, len(rows)))
-        chosen = [Question(row, why, self._by) for row, why in zip(asked.rows.tolist(), asked.reasons, strict=True)]
-        rng = np.random.default_rng((self._seed, answers))
-        drawn = (Question(int(row), BY_CHANCE, RANDOM) for row in rng.permutation(rows))
-        mixed = [next(drawn) if rng.random() < self._random_share else question for question in chosen]
-        return list({question.row: question for question in mixed}.values())  # a drawn row may have been chosen, too
+        n = min(self._ahead, int(labelling.pool.state().available.sum()))
+        return mixed_questions(labelling, n, self._random_share, self._by, (self._seed, answers))
 
 
 class Session:

@@ -5,12 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-from almeta.inputs import Candidates
+from almeta.inputs.candidates import candidate_numbers
 from almeta.pool import PoolState
 
 # From which rank on, 1 being the first of all open rows, a row is called uncertain, far or typical.
 HIGH = 0.8
 MOST = 2  # reasons a row
+NUMBERS = ("rank of density", "rank of distance", "rank of margin", "share of the predicted class among labels")
 BY_CHANCE = "drawn at random: such rows tell the accuracy without bias"
 
 
@@ -22,15 +23,14 @@ def num_seen(state: PoolState) -> int:
 def reasons_for(state: PoolState, rows: Tensor, classes: Sequence[Any]) -> list[str]:
     """Return why each of some rows is worth a label: at most `MOST` reasons each, the strongest first.
 
-    The reasons are of what a policy reads (`Candidates`); they do not look into the policy.
+    The reasons are of numbers that a policy reads (`Candidates`); they do not look into the policy.
 
     Args:
         state: of a single pool.
         rows: `[n]` int64.
         classes: the class values.
     """
-    inputs = Candidates()
-    numbers = dict(zip(inputs.candidate_names, inputs(state).candidates[0, rows].unbind(-1), strict=True))
+    numbers = {name: values[0, rows] for name, values in candidate_numbers(state, NUMBERS).items()}
     top = state.probabilities[0, rows].topk(2, dim=-1)
     seen = num_seen(state)
     found = []

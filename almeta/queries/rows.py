@@ -90,7 +90,8 @@ def _table(X: pd.DataFrame, y: np.ndarray | None, keep: Sequence[str]) -> Datase
         frame[name] = _plain(cells)
         times += [name] if frame[name].dtype != cells.dtype else []
     labels = np.full(len(X), -1) if y is None else y
-    found = table_features(frame.reset_index(drop=True), labels, "X", np.ones(len(X), bool), [*map(str, keep), *times])
+    kept, fitted = [*map(str, keep), *times], np.ones(len(X), bool)
+    found = table_features(frame.reset_index(drop=True), labels, "X", fitted, kept, as_text="X[{!r}]")
     return found.dataset("X", np.zeros(len(X), np.int64), NO_LABEL, "given")
 
 

@@ -20,14 +20,14 @@ from almeta.queries.stopping import Estimate
 RANDOM = "random"  # what chose a row that was drawn at random
 USER = "user"  # what chose a row that nobody else did
 CANNOT_TELL = "?"  # in files that people read and fill in
-FORMAT = 1  # of the file, in its `user_version`
+FORMAT = 2  # of the file, in its `user_version`; 1 did not know the options of a round
 _WHAT, _ELSEWHERE = "file of answers", "choose another file with store=..."
 _ANEW = "move it away and start again; answers=FILE.csv takes the answers of an export or of a copy"
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS answers (place INTEGER PRIMARY KEY, key INTEGER UNIQUE NOT NULL, label TEXT, "
     "chosen_by TEXT NOT NULL, round INTEGER NOT NULL, time TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, labels INTEGER NOT NULL, accuracy REAL, "
-    "low REAL NOT NULL, high REAL NOT NULL)",
+    "low REAL NOT NULL, high REAL NOT NULL, options TEXT NOT NULL DEFAULT '')",
     "CREATE TABLE IF NOT EXISTS columns (name TEXT PRIMARY KEY)",
 )
 
@@ -76,6 +76,7 @@ class Answers:
     Args:
         path: of the file; it is made if it is not there.
         frame: N rows, without the column of the labels.
+        options: what the estimates of this process depend on, beside the labels, as text: other ones make other rounds.
 
     Attributes:
         keys: `[N]` uint64, different, one for each row.
@@ -85,8 +86,9 @@ class Answers:
             later almeta, is damaged, or cannot be written or read; all methods raise it for the last two.
     """
 
-    def __init__(self, path: str | Path, frame: pd.DataFrame) -> None:
+    def __init__(self, path: str | Path, frame: pd.DataFrame, options: str = "") -> None:
         self.path = path = Path(path)
+        self._options = options
         with contextlib.ExitStack() as opened:
             lock = path.with_name(f".{path.name}.lock")
             opened.enter_context(held(lock, f"{path} is in use", f"end that process, or {_ELSEWHERE}", _ELSEWHERE))
@@ -129,6 +131,8 @@ class Answers:
         ask("PRAGMA synchronous = EXTRA")  # an answer outlives a power cut, too
         for table in _TABLES:
             ask(table)
+        if version == 1:
+            ask("ALTER TABLE rounds ADD COLUMN options TEXT NOT NULL DEFAULT ''")
         ask(f"PRAGMA user_version = {FORMAT}")
 
     def __enter__(self) -> "Answers":
@@ -153,7 +157,7 @@ class Answers:
             chosen_by: what chose the rows.
         """
         now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-        number = len(self.rounds())
+        number = self._database.ask("SELECT COUNT(*) FROM rounds")[0][0]
         self._database.tell(
             "INSERT INTO answers (key, label, chosen_by, round, time) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET label = excluded.label, time = excluded.time",
@@ -206,7 +210,8 @@ class Answers:
     def end_round(self, labels: int, estimate: Estimate) -> None:
         """End a round, and keep how good the predictions are after it, which were made from so many labels."""
         self._database.ask(
-            "INSERT INTO rounds (labels, accuracy, low, high) VALUES (?, ?, ?, ?)",
+            "INSERT INTO rounds (options, labels, accuracy, low, high) VALUES (?, ?, ?, ?, ?)",
+            self._options,
             labels,
             estimate.accuracy,
             estimate.low,
@@ -214,10 +219,9 @@ class Answers:
         )
 
     def rounds(self) -> list[Round]:
-        """Return all rounds that have ended, in their order."""
-        return [
-            Round(*one) for one in self._database.ask("SELECT labels, accuracy, low, high FROM rounds ORDER BY round")
-        ]
+        """Return the rounds that have ended, in their order: those whose estimates were made with the same options."""
+        asked = "SELECT labels, accuracy, low, high FROM rounds WHERE options = ? ORDER BY round"
+        return [Round(*one) for one in self._database.ask(asked, self._options)]
 
 
 def beside(table: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:

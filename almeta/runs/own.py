@@ -1,5 +1,6 @@
 """What the commands for rows of one's own share: where the rows and answers are, and who chooses."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from almeta.data.own import Own, read_own
 from almeta.queries import Labelling
 from almeta.queries.store import Answers, labels_path
 from almeta.runs.config import CommandConfig, Group
+
+# What an estimate of the accuracy depends on beside the labels: how rows become features, and what predicts.
+_OF_ESTIMATES = ("text", "embedding", "ignore", "keep", "missing", "encoding", "size", "encoder", "learner")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,12 @@ class OwnConfig(CommandConfig):
     def open_answers(self, own: Own, frame: pd.DataFrame) -> Answers:
         """Open the file of answers to the rows, given without their labels; no other process may hold it."""
         path = labels_path(own.path) if self.store is None else Path(self.store).expanduser()
-        return Answers(path, frame)
+        options = {"target": self.target_of(own), **{key: getattr(self, key) for key in _OF_ESTIMATES}}
+        return Answers(path, frame, json.dumps(options))
+
+    def target_of(self, own: Own) -> str:
+        """Return the name of the label column, which the rows may lack yet."""
+        return own.target or self.target or "label"
 
     def make_labelling(self, own: Own, labels: Sequence[str | None], classes: Sequence[str]) -> Labelling:
         """Return what is asked which rows to label, with the labels of all rows."""

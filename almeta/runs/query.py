@@ -20,7 +20,7 @@ from almeta.files import write_atomically
 from almeta.queries import Labelling
 from almeta.queries.keys import key_names
 from almeta.queries.labelling import at_most
-from almeta.queries.reasons import BY_CHANCE
+from almeta.queries.mixing import Question, mixed_questions
 from almeta.queries.store import CANNOT_TELL, RANDOM, USER, Answers, beside
 from almeta.runs.own import OwnConfig
 
@@ -50,7 +50,7 @@ def query_rows(config: QueryConfig) -> pd.DataFrame:
     if Path(config.out).suffix.lower() != ".csv":
         raise AlmetaError(f"out={config.out} is no CSV file; give it a name that ends in .csv")
     console, own = Console(), config.read_own(config.data)
-    target = own.target or config.target or "label"
+    target = config.target_of(own)
     values = own.frame.drop(columns=own.target or [], errors="ignore")
     with config.open_answers(own, values) as store:
         if config.answers:
@@ -62,7 +62,7 @@ def query_rows(config: QueryConfig) -> pd.DataFrame:
         count = int((labelling.labels >= 0).sum())
         if count not in [one.labels for one in store.rounds()]:
             store.end_round(count, advice.estimate)
-        asked = _ask(config, labelling)
+        asked = pd.DataFrame(_ask(config, labelling), columns=Question._fields)
         rows = asked["row"].to_numpy(int)
         guesses = _guesses(labelling, rows)
         questions = pd.DataFrame({"row": rows + 1, target: "", "guess": guesses})
@@ -204,26 +204,11 @@ def _labelling(config: QueryConfig, own: Own, store: Answers) -> Labelling:
     return labelling
 
 
-def _ask(config: QueryConfig, labelling: Labelling) -> pd.DataFrame:
+def _ask(config: QueryConfig, labelling: Labelling) -> list[Question]:
     """Return rows, their reasons and what chose them; a share of them is drawn at random."""
-    is_open = labelling.pool.state().available[0].numpy().copy()
-    left = int(is_open.sum())
-    number = at_most(config.n, left)
-    rng = np.random.default_rng((config.seed, left))
-    count = int(config.random_share * number + rng.random())  # on average the share, for small numbers, too
-    rows, reasons = np.empty(0, np.int64), tuple[str, ...]()
-    if number > count:
-        chosen = labelling.ask(number - count)
-        rows, reasons = chosen.rows, chosen.reasons
-    is_open[rows] = False
-    drawn = rng.permutation(np.flatnonzero(is_open))[:count]
-    return pd.DataFrame(
-        {
-            "row": [*rows, *drawn],
-            "why": [*reasons, *[BY_CHANCE] * count],
-            "chosen_by": [config.chooser] * len(rows) + [RANDOM] * count,
-        }
-    )
+    left = int(labelling.pool.state().available.sum())
+    seed = (config.seed, left)
+    return mixed_questions(labelling, at_most(config.n, left), config.random_share, config.chooser, seed)
 
 
 def _guesses(labelling: Labelling, rows: np.ndarray) -> list[str]:

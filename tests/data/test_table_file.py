@@ -141,7 +141,7 @@ def test_columns_that_are_left_out(load):
         data = load(table)
     assert data.columns == ("square",)
     assert [str(warning.message).partition(": ")[2] for warning in caught] == [
-        "left out: 'name' (200 different values in 200 rows, like an identifier or free text: 'person 0', ...), "
+        "left out: 'name' (200 different values in 200 rows, like an identifier: 'person 0', ...), "
         "'nothing' (no values), 'number' (counts the rows); to use a column all the same, name it in keep=[...]"
     ]
     with pytest.warns(UserWarning, match="left out: 'nothing' \\(no values\\); to use"):
@@ -220,6 +220,34 @@ def test_a_number_to_predict_is_no_class(load):
     rows = "\n".join(f"{i},{i / 7}" for i in range(100))
     with pytest.raises(AlmetaError, match="column 'target' has 100 different values in 100 rows; these are no classes"):
         load(f"a,target\n{rows}\n")
+
+
+def table_of(labels):
+    return "a,target\n" + "\n".join(f"{place % 7},{label}" for place, label in enumerate(labels)) + "\n"
+
+
+@pytest.mark.parametrize("amounts", [[k / 10 for k in range(101)], range(2, 103), [7 * k for k in range(500)]])
+def test_many_different_numbers_are_amounts_however_many_rows_there_are(load, amounts):
+    says = rf"'target' has {len(amounts)} different numbers, {amounts[0]} to {amounts[-1]}, and at most 100 may be cl"
+    with pytest.raises(AlmetaError, match=says):
+        load(table_of([*amounts] * 8))
+    assert len(load(table_of([*amounts][:100] * 8)).class_names) == 100
+
+
+@pytest.mark.parametrize("classes", [range(300), range(1, 301), [f"class {k}" for k in range(2, 302)]])
+def test_classes_that_are_numbered_or_have_names_may_be_many(load, classes):
+    assert len(load(table_of([*classes] * 4)).class_names) == 300
+
+
+def test_a_column_of_text_that_is_left_out_comes_with_the_option_that_reads_it(load):
+    rows = "\n".join(f"the {i} th film is good,n{i},{'xy'[i % 2]},{i % 9}" for i in range(60))
+    with pytest.warns(UserWarning) as caught:
+        load(f"review,name,target,a\n{rows}\n")
+    assert str(caught[0].message).partition(": ")[2] == (
+        "left out: 'review' (60 different values in 60 rows, like free text: 'the 0 th film is good', ...), 'name' (60 "
+        "different values in 60 rows, like an identifier: 'n0', ...); to use a column all the same, name it in "
+        "keep=[...]; to learn from text alone, give text=review"
+    )
 
 
 def test_only_columns_that_are_left_out(load):

@@ -86,6 +86,13 @@ def test_columns_that_identify_rows_or_repeat_the_labels_are_set_aside():
     assert read_rows(frame, y, keep=["id", "answer"]).shape == (60, 4)
 
 
+def test_a_column_of_text_that_is_left_out_comes_with_how_to_read_it():
+    frame = pd.DataFrame({"a": np.arange(60) % 9, "review": [f"the {k} th film is good" for k in range(60)]})
+    with pytest.warns(UserWarning, match=r"like free text: .*; to learn from text alone, give X\['review'\]$"):
+        read_rows(frame)
+    assert len(read_rows(frame["review"])) == 60
+
+
 def test_texts_are_tf_idf():
     texts = ["good film", "bad film", "good good plot"]
     x = read_rows(texts)

@@ -133,6 +133,32 @@ def test_rounds_are_kept_in_their_order(answers):
         assert again.rounds() == kept
 
 
+def test_rounds_of_other_options_are_kept_apart(answers):
+    answers.close()
+    for _ in range(2):  # also when they are used in turn
+        for options, accuracy in [("ridge", 0.5), ("mlp", 0.75)]:
+            with Answers(answers.path, FRAME, options) as again:
+                again.end_round(10, Estimate(accuracy, 0.25, 0.875, "in words"))
+                assert {one.accuracy for one in again.rounds()} == {accuracy}
+                again.add({4: "cat"}, "user")
+                assert again.labels() == {3: "cat", 0: None, 1: "dog", 4: "cat"}
+    with Answers(answers.path, FRAME) as again:
+        assert again.rounds() == [Round(1, None, 0.0, 1.0)]
+        assert again.answers()[-1].round == 2  # rounds of any options, when it was answered first
+
+
+def test_a_file_of_the_first_format_keeps_its_answers_and_rounds(answers):
+    kept, rounds = answers.answers(), answers.rounds()
+    answers.close()
+    connection = sqlite3.connect(answers.path)
+    connection.executescript("ALTER TABLE rounds DROP COLUMN options; PRAGMA user_version = 1")
+    connection.close()
+    for _ in range(2):
+        with Answers(answers.path, FRAME) as again:
+            assert (again.answers(), again.rounds()) == (kept, rounds)
+            assert again._database.ask("PRAGMA user_version") == [(2,)]
+
+
 # ---- what can go wrong with the file
 
 
@@ -152,7 +178,7 @@ def test_the_second_process_is_told_whose_it_is(path):
     [
         (b"row,label\n1,cat\n" * 99, "is no file of answers; choose another, or remove it"),
         ("CREATE TABLE cells (key TEXT)", "is no file of answers; choose another file with store=..."),
-        ("PRAGMA user_version = 2", r"was written by a later almeta \(format 2\); update almeta"),
+        ("PRAGMA user_version = 3", r"was written by a later almeta \(format 3\); update almeta"),
         ("PRAGMA user_version = 1; CREATE TABLE answers (place INTEGER)", "is no file of answers; choose another"),
     ],
 )

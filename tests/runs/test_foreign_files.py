@@ -3,8 +3,7 @@
 import hashlib
 import io
 import json
-import subprocess
-import sys
+import resource
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from almeta.errors import AlmetaError
 from almeta.policies import load_policy
 from almeta.policies.published import publish
 from almeta.training.checkpoint import load_checkpoint
-
-ROOT = Path(__file__).parents[2]
+from tests.forked import Forked
 
 
 class File:
@@ -204,25 +202,22 @@ def test_every_key_of_the_config_that_rebuilds_it_is_needed(file):
 
 # 10**19 fits no whole number of the machine, 10**10 squared no size of memory.
 SIZES = [10**5, 10**9, 10**10, 10**19, 10**40]
-PEAK = """
-import resource, sys
-from almeta.errors import AlmetaError
-from almeta.policies import load_policy
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    load_policy(sys.argv[1])
-except AlmetaError as error:
-    print(error)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
+
+
+def load_and_tell(path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        load_policy(path)
+    except AlmetaError as error:
+        print(error)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 def peak_of(path):
     """What loading says, and the MiB by which it makes the process grow."""
-    line = [sys.executable, "-c", PEAK, str(path)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
-    *said, grown = done.stdout.splitlines()
+    process = Forked(load_and_tell, path)
+    assert process.wait(60) == 0, process.err
+    *said, grown = process.out.splitlines()
     return said, int(grown)
 
 

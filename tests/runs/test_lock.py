@@ -9,6 +9,7 @@ from almeta.errors import AlmetaError
 from almeta.runs.training import LOCK, train
 from almeta.training.checkpoint import load_checkpoint
 from almeta.training.loggers import read_json_lines
+from tests.forked import Forked
 from tests.holding import holding
 from tests.runs import killed
 from tests.runs.conftest import run_config
@@ -22,22 +23,20 @@ def test_a_second_training_leaves_all_as_it_is(tmp_path, finished):
         assert sorted(os.listdir(tmp_path)) == [LOCK, f"{LOCK}.json"]
 
 
-def test_two_trainings_of_one_folder(tmp_path):
+def test_two_trainings_of_one_folder(tmp_path, quick_figures):
     """In processes of their own: the first goes on as if nothing had been, and can be gone on with after a kill."""
     folder = tmp_path / "run"
-    first = killed.start(folder, "anneal_lr=false", "batches=1000000")
+    first = Forked(killed.run, folder, "anneal_lr=false", "batches=1000000")
     while not (folder / "last.pt").exists():
         assert first.poll() is None
         time.sleep(0.01)
-    second = killed.start(folder, "anneal_lr=false", "batches=1000000")
-    _, errors = second.communicate(timeout=120)
-    assert (second.returncode, errors.count("\n")) == (1, 1), errors
-    assert f"belongs to a run that is going on (process {first.pid} on" in errors
+    second = Forked(killed.run, folder, "anneal_lr=false", "batches=1000000")
+    assert (second.wait(), second.err.count("\n")) == (1, 1), second.err
+    assert f"belongs to a run that is going on (process {first.pid} on" in second.err
     first.kill()
-    first.communicate(timeout=120)
+    first.wait()
     last = load_checkpoint(folder / "last.pt")["batch"] + 3
-    third = killed.start(folder, "anneal_lr=false", f"batches={last}")
-    assert third.communicate(timeout=120) is not None and third.returncode == 0
+    assert Forked(killed.run, folder, "anneal_lr=false", f"batches={last}").wait() == 0
     batches = [line["batch"] for line in read_json_lines(folder / "metrics.jsonl") if line["kind"] == "train"]
     assert batches == list(range(1, last + 1))
     assert not (folder / LOCK).exists()

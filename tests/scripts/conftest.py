@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 
 
@@ -32,6 +33,8 @@ def command(tmp_path, monkeypatch, capsys, tiny_data, quick_figures):
     """Runs a command in this process and in an empty folder: `command(train, "seed=1")`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", ""))  # put back afterwards
+    # Hydra composes each config twice, first to learn whether the config itself asks for a sweep, which none does here.
+    monkeypatch.setattr(Hydra, "get_mode", lambda *args, **kwargs: None)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 

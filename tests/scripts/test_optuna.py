@@ -1,34 +1,23 @@
 """Optuna's sweeper raises the score that the training command returns."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from almeta.scripts import train
+from tests.forked import forked_command
 from tests.small_config import SMALL
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_a_search_names_the_job_of_highest_score(tmp_path):
-    line = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *SMALL, "batches=2", "hydra.sweep.dir=search"]
+def test_a_search_names_the_job_of_highest_score(tmp_path, command):
+    sweep = ["-m", *SMALL, "batches=2", "hydra.sweep.dir=search"]
     search = ["hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.sampler.seed=0"]
     trials = ["hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1", "seed=choice(0,1)"]
     rate = ["learning_rate=tag(log,interval(0.001,0.1))"]
-    done = subprocess.run(
-        [*line, *search, *trials, *rate],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    process = forked_command(train, tmp_path, *sweep, *search, *trials, *rate)
+    assert process.wait(300) == 0, process.err
     results = OmegaConf.load(tmp_path / "search" / "optimization_results.yaml")
     jobs = {}
     for path in (tmp_path / "search").glob("*/summary.json"):

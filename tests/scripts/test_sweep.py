@@ -14,6 +14,7 @@ from almeta.runs import run as runs
 from almeta.scripts import benchmark, evaluate, train
 from almeta.scripts.commands import register_resolvers
 from almeta.training.rollout import play
+from tests.forked import forked_command
 from tests.small_config import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,14 @@ def test_a_job_that_fails_does_not_stop_the_others(command, monkeypatch):
     assert page.count("has no finished summary.json in sweep/") == 4
 
 
+def test_a_sweep_of_runs_without_a_name_is_called_by_the_agent(command):
+    result = command(train, "-m", *SMALL, "batches=1", "env.classes=3,9999", "agent=reinforce")
+    assert "9999" in result.err.splitlines()[-1]
+    assert "HydraConfig" not in result.err
+    assert Path("runs/reinforce/sweep/report.html").exists()
+    assert command(train, "-m").err.startswith("error: nothing says what to train")
+
+
 @pytest.mark.parametrize("module", [train, evaluate])
 def test_a_sweep_of_another_command_ends_so_too(module, command, tmp_path):
     """A policy that is not there fails each of the jobs, whatever the command does."""
@@ -126,15 +135,13 @@ def test_a_job_that_fails_after_an_earlier_sweep_has_finished_it_is_named(comman
     assert command(benchmark, *asked).status == 0
 
 
-def test_the_command_of_a_sweep_exits_with_its_status(tmp_path):
+def test_the_command_of_a_sweep_exits_with_its_status(tmp_path, command):
     """In a process of its own: Hydra turns what its callbacks raise into warnings."""
     asked = ["-m", *SMALL, "batches=1", "hydra.sweep.dir=sweep", "env.classes=3,9999"]
-    line = [sys.executable, str(ROOT / "scripts" / "train.py"), *asked]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr and "warn" not in result.stderr
-    last = result.stderr.splitlines()[-1]
+    process = forked_command(train, tmp_path, *asked)
+    assert process.wait() == 1
+    assert "Traceback" not in process.err and "warn" not in process.err
+    last = process.err.splitlines()[-1]
     assert last.startswith("error: 1 of 2 jobs failed: classes=9999 in sweep/")
     rows = pd.read_csv(tmp_path / "sweep" / "table.csv")
     assert list(rows["policy"][rows["kind"] == "policy"]) == ["q_learning (classes=3)"]

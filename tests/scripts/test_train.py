@@ -76,6 +76,19 @@ def test_published_rows_are_for_the_published_task(command):
     assert "published" not in command(train, *SMALL, "dataset=omniglot", "env.classes=2").out
 
 
+@pytest.mark.parametrize("arguments", [[], ["--config-dir", "my_conf"]])
+def test_without_a_word_on_what_to_train_the_presets_are_named(command, arguments):
+    Path("my_conf").mkdir()
+    result = command(train, *arguments)
+    assert (result.status, result.out) == (1, "")
+    assert result.error == (
+        "error: nothing says what to train; name a preset, such as experiment=one_shot/quickstart, which takes "
+        "minutes; there are one_shot/quickstart, one_shot/supervised, one_shot/woodward_finn, pool/quickstart, "
+        "pool/transfer"
+    )
+    assert not Path("runs").exists()
+
+
 def test_runs_have_folders_of_their_own(command):
     for _ in range(2):
         assert command(train, *SMALL, "batches=1", "name=mine").status == 0

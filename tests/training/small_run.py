@@ -1,11 +1,7 @@
-"""A run of the trainer small enough for tests, in this process or, killed on request, in one of its own.
-
-python -m tests.training.small_run AGENT FOLDER BATCHES [kill-at=BATCH] [kill-in-save=NUMBER]
-"""
+"""A run of the trainer small enough for tests, in this process or, killed on request, in one of its own."""
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +84,10 @@ def kill_in_save(number: int) -> None:
     files.os.fsync, checkpoint.write_atomically = fsync, write_or_death  # type: ignore[assignment]
 
 
-def main(name: str, folder: str, batches: str, *requests: str) -> int:
+def main(name: str, folder: Path, batches: int, *requests: str) -> int:
+    """Train, with kill-at=BATCH or kill-in-save=NUMBER if that is requested; return the exit status."""
     torch.set_num_threads(1)
-    trainer = make_trainer(name, Path(folder), int(batches))
+    trainer = make_trainer(name, folder, batches)
     for request in requests:
         what, _, value = request.partition("=")
         if what == "kill-at":
@@ -103,7 +100,3 @@ def main(name: str, folder: str, batches: str, *requests: str) -> int:
         print(stop)
         return 3
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -1,13 +1,9 @@
 """The training loop: exact resume after a kill, signals, the same seed, and what must not depend on what."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +12,9 @@ from almeta.errors import AlmetaError
 from almeta.training.checkpoint import load_checkpoint
 from almeta.training.loggers import read_json_lines
 from almeta.training.trainer import BEST, LAST, Interrupted, Schedule
+from tests.forked import Forked
+from tests.training import small_run
 from tests.training.small_run import RUNS, make_trainer
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +39,7 @@ def resume(name, folder, batches, checkpoint=LAST, **changes):
 
 
 def command(*arguments):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, "-m", "tests.training.small_run", *map(str, arguments)]
-    return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Forked(small_run.main, *arguments)
 
 
 def same(left, right):
@@ -86,8 +80,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_and_resumed_equals_never_stopped(name, whole, tmp_path):
     process = command(name, tmp_path, 12, "kill-at=11")
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, errors
+    assert process.wait() == -signal.SIGKILL, process.err
     # It had gone beyond its checkpoint, and written so.
     assert load_checkpoint(tmp_path / LAST)["batch"] == 6
     assert [record["batch"] for record in read_json_lines(tmp_path / "metrics.jsonl")] == [3, 4, 4, 6, 8, 8, 9]
@@ -99,8 +92,7 @@ def test_killed_and_resumed_equals_never_stopped(name, whole, tmp_path):
 
 def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
     process = command("QLearning", tmp_path, 12, "kill-in-save=2")
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, errors
+    assert process.wait() == -signal.SIGKILL, process.err
     assert load_checkpoint(tmp_path / LAST)["batch"] == 6
     assert read_json_lines(tmp_path / "metrics.jsonl")[-1]["batch"] == 12
     resume("QLearning", tmp_path, 12)
@@ -115,12 +107,11 @@ def test_asked_to_stop_it_leaves_a_checkpoint(number, tmp_path):
     while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < give_up:
         time.sleep(0.01)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 3, errors
-    assert "Traceback" not in errors
+    assert process.wait() == 3, process.err
+    assert "Traceback" not in process.err
     batch = load_checkpoint(tmp_path / "stopped" / LAST)["batch"]
     assert 3 <= batch < 1_000_000
-    assert f"stopped after batch {batch:,}; the checkpoint is {tmp_path / 'stopped' / LAST}" in output
+    assert f"stopped after batch {batch:,}; the checkpoint is {tmp_path / 'stopped' / LAST}" in process.out
     resume("PPO", tmp_path / "stopped", batch + 5)
     assert_same_run(tmp_path / "stopped", train("PPO", tmp_path / "whole", batch + 5))
 

@@ -274,7 +274,8 @@ def test_many_new_picks_are_as_one_by_one(monkeypatch):
 
 
 def test_what_is_kept_is_made_once_also_for_copies():
-    geometry, made = Geometry(torch.rand(2, 5, 3), torch.ones(2, 5, dtype=torch.bool)), []
+    geometry = Geometry(torch.rand(2, 5, 3), torch.ones(2, 5, dtype=torch.bool))
+    made: list[int] = []
 
     def make():
         made.append(len(made))

@@ -259,8 +259,15 @@ def compare(
     """
     progress = Progress("benchmark", unit="cell")
     found = run_benchmark(datasets, contenders, setting, folder / "cells.sqlite", track=progress, say=print, **running)
-    names = {"measure": setting.env.score, "measures": setting.measures}
-    report = pool_report(found.curves, reference, area=area, **names, seconds=found.seconds, config=config)
+    report = pool_report(
+        found.curves,
+        reference,
+        area=area,
+        measure=setting.env.score,
+        measures=setting.measures,
+        seconds=found.seconds,
+        config=config,
+    )
     return replace(report, tables=[*report.tables, Table("picks", found.picks)])
 
 

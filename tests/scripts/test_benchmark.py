@@ -128,12 +128,12 @@ def test_a_policy_meets_classes_and_columns_that_training_cut_away(command, monk
     mixed_table().to_csv("my.csv", index=False)
     seen = []
 
-    def watch(simulation, actor, generator, tasks):
+    def watch(simulation, actor, generator, tasks, *others):
         seen.append(tasks)
-        return play(simulation, actor, generator, tasks)
+        return play(simulation, actor, generator, tasks, *others)
 
-    play = cells.learning_curves
-    monkeypatch.setattr(cells, "learning_curves", watch)
+    play = cells.record_pools
+    monkeypatch.setattr(cells, "record_pools", watch)
     asked = ["policy=run", "dataset=csv:my.csv", "repeats=2", "hydra.run.dir=out", "strategies=[]"]
     assert command(evaluate, *asked).status == 0
     assert {(tasks.max_classes, tasks.x.shape[-1]) for tasks in seen} == {(3, 5)}

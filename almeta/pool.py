@@ -127,6 +127,7 @@ class Pool:
         self.generator, self.query_size = generator, query_size
         self.model: Any = None
         self._classes = int(num_classes.max())
+        self._pads_classes = bool((num_classes < self._classes).any())
         self._geometry = Geometry(x, exists)
         self._available, self._answered, self._filled = exists, 0, 0
         self._labels = torch.full_like(exists, -1, dtype=torch.int64)
@@ -211,7 +212,17 @@ class Pool:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
         self.model = self.learner.fit(x, y, weight, self._classes, start=self.model, generator=self.generator)
-        return self.model.probabilities(self.x)
+        return self.probabilities(self.x)
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Return the learner's class probabilities `[E, M, C]` float32 of rows `[E, M, D]`; 0 for classes that pad."""
+        found: Tensor = self.model.probabilities(x)
+        if not self._pads_classes:
+            return found
+        # Before the first label the learner finds all C classes likely, also those that pad.
+        own = torch.arange(self._classes, device=x.device) < self.num_classes[:, None, None]
+        unlabelled = (self._labels < 0).all(1)[:, None, None]
+        return torch.where(unlabelled, own / self.num_classes[:, None, None], found)
 
     def copy(self) -> "Pool":
         """Return a pool that goes on from here by itself; rows, and what is known of their distances, are shared."""

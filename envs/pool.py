@@ -197,7 +197,7 @@ class PoolSimulation(Simulation):
     def _scores(self) -> dict[ScoreName, Tensor]:
         """Return the measures of the learner on the test rows, each `[E]`."""
         tasks = self.tasks
-        tested = (self.pool.model.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        tested = (self.pool.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
         return {name: SCORES[name](*tested) for name in self._measures}
 
     def scalars(self, rollout: Any) -> dict[str, Tensor]:

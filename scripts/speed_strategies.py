@@ -156,7 +156,7 @@ def of_seed(rows: int, seed: int) -> tuple[Tensor, ...]:
 
 
 def ours_by_query(name: str, rows: int, batch: int = 1, pools: int = 1) -> Callable[[], list[int]]:
-    """Return what picks `PICKS` rows one by one with a refit after each, or one batch, and gives the first pool's.
+    """Return what picks `PICKS` rows one by one and refits after each, or one batch; it returns the first pool's picks.
 
     Raises:
         AlmetaError: if no learner does what the strategy needs.
@@ -193,7 +193,7 @@ def learner_for(name: str) -> str:
             strategy.check(pool_of(CLASSES**2, learner).state())
             return learner
         except AlmetaError as error:  # the learner lacks an ability, or does not exist
-            reason = str(error)
+            reason = reason or str(error)
     raise AlmetaError(reason)
 
 

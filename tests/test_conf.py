@@ -15,7 +15,7 @@ import almeta.envs
 from almeta import conf
 from almeta.agents import Supervised
 from almeta.build import named_config, read_part
-from almeta.data import dataset_names, folder, table_file
+from almeta.data import dataset_names, folder, sentences, table_file
 from almeta.data.suites import SUITES
 from almeta.errors import AlmetaError, Interrupted
 from almeta.policies import kind_of
@@ -116,7 +116,8 @@ def test_evaluate_changes_options_that_streams_have():
     config = compose_config("policy=x", command="evaluate")
     assert set(config["env"]) <= {*compose_config()["env"], *compose_config("env=pool")["env"]}
     named = compose_config("policy=x", "dataset=named", "dataset.name=csv:a.csv", command="evaluate")["dataset"]
-    options = set().union(*(inspect.signature(module.load).parameters for module in (folder, table_file))) - {"path"}
+    options = set().union(*(inspect.signature(module.load).parameters for module in (folder, table_file, sentences)))
+    options -= {"path", "name"}
     assert named == {"name": "csv:a.csv", **dict.fromkeys(options)}
     assert compose_config(command="benchmark")["options"] == dict.fromkeys(options)
 

@@ -271,3 +271,16 @@ def test_many_new_picks_are_as_one_by_one(monkeypatch):
     for many, one_by_one in zip(*found, strict=True):
         torch.testing.assert_close(many, one_by_one, rtol=1e-5, atol=1e-5)
     assert found[0][0].gather(1, picks.clamp_min(0))[0].eq(0).all()
+
+
+def test_what_is_kept_is_made_once_also_for_copies():
+    geometry = Geometry(torch.rand(2, 5, 3), torch.ones(2, 5, dtype=torch.bool))
+    made: list[int] = []
+
+    def make():
+        made.append(len(made))
+        return made[-1]
+
+    assert [geometry.keep("first", make), geometry.keep("first", make), geometry.keep("second", make)] == [0, 0, 1]
+    assert geometry.copy().keep("first", make) == 0
+    assert Geometry(geometry.x, geometry.exists).keep("first", make) == 2

@@ -215,7 +215,8 @@ def test_without_any_label_all_classes_are_alike():
     none = torch.zeros(2, 0, dtype=torch.int64)
     state = small(picks=none, labels=none, learner=LogisticRegression()).state()
     assert state.picks.shape == (2, 0) and state.budget == 3
-    torch.testing.assert_close(state.probabilities, torch.full((2, 5, 3), 1 / 3))
+    alike = torch.tensor([[0.5, 0.5, 0.0], [1 / 3] * 3])  # the first pool has two classes
+    torch.testing.assert_close(state.probabilities, alike[:, None].expand(2, 5, 3))
 
 
 def test_declined_answers_are_picks_without_a_label():
@@ -304,6 +305,13 @@ def test_no_picks_are_no_rows():
 
 
 # --- told in other ways ---
+
+
+def test_a_pool_without_a_label_beside_one_that_has_some():
+    none = torch.zeros(2, 0, dtype=torch.int64)
+    pool = small(picks=none, labels=none)
+    pool.tell(torch.tensor([-1, 1]), torch.tensor([-1, 1]))
+    assert pool.state().probabilities[:, 0].tolist() == [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]]
 
 
 def test_one_row_is_told_as_a_column_or_by_itself():

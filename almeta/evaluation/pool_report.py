@@ -75,7 +75,7 @@ def pool_report(
         },
         "unit": comparison.unit,
         "reference": reference,
-        "strategies": _plain_rows(summary_table.numbers),
+        "strategies": _plain_rows(comparison.summary()),  # without seconds: equal runs have equal summaries
         "tests": _plain_rows(tests),
         "friedman": comparison.friedman._asdict() if comparison.friedman else None,
         "verdict": sentences,

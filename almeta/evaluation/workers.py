@@ -1,4 +1,4 @@
-"""Playing cells in several processes at once, by joblib."""
+"""Playing cells in several processes at once, here or on a cluster, by joblib."""
 
 import contextlib
 import importlib
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import cloudpickle
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 
 from almeta.errors import AlmetaError
 from almeta.processes import end_with
@@ -18,8 +18,10 @@ from almeta.registry import import_modules, trusted_modules
 
 Result = TypeVar("Result")
 Warned = list[tuple[type[Warning], str]]
-# Packages of backends that joblib does not install.
-_PACKAGES = {"dask": "dask[distributed]", "ray": "ray[default]"}
+# Extras of almeta for backends that joblib does not install.
+_EXTRAS = {"dask": "almeta[dask]", "ray": "almeta[ray]"}
+# What a lost worker was at is done by another one, up to three times; dask does so by itself.
+_PATIENT = {"ray": {"ray_remote_args": {"max_restarts": 3, "max_task_retries": 3}}}
 
 
 def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Parallel:
@@ -31,11 +33,12 @@ def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Par
     try:
         if backend == "ray":  # an optional package, which joblib knows only after this call
             importlib.import_module(f"{backend}.util.joblib").register_ray()
-        workers = Parallel(n_jobs=jobs, backend=backend, **options)
-        unordered = {"return_as": "generator_unordered"} if workers._backend.supports_return_generator else {}
-        return Parallel(n_jobs=jobs, backend=backend, **unordered, **options)
-    except (ImportError, TypeError, ValueError) as error:
-        needs = f"pip install '{_PACKAGES[backend]}'" if backend in _PACKAGES else "install and start what it needs"
+        # The options are those of the backend, which `Parallel(backend=...)` would not pass on to it.
+        with parallel_config(backend or "loky", n_jobs=jobs, **{**_PATIENT.get(backend or "", {}), **options}):
+            unordered = {"return_as": "generator_unordered"} if Parallel()._backend.supports_return_generator else {}
+            return Parallel(**unordered)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        needs = f"pip install '{_EXTRAS[backend]}'" if backend in _EXTRAS else "install and start what it needs"
         raise AlmetaError(f"backend '{backend}' cannot be used here ({error}); choose loky, or {needs}") from error
 
 
@@ -52,23 +55,24 @@ def in_workers(
         calls: the arguments of each call.
     """
     here = os.getpid()
-    if workers.n_jobs == 1:
+    is_child = type(workers._backend).__name__ == "LokyBackend"
+    if workers.n_jobs == 1 and is_child:
         packed = [delayed(_call)(here, function, arguments) for arguments in calls]
     else:
         # The worker watches this process before it unpacks: unpacking imports torch, which takes seconds.
-        is_child = type(workers._backend).__name__ == "LokyBackend"
         unpack = delayed(partial(_unpack_and_call, here, is_child, trusted_modules()))
         packed = [unpack(cloudpickle.dumps((function, arguments))) for arguments in calls]
     # A backend that returns all results at once gets the calls in portions, so that finished cells are kept.
     portion = max(1, len(packed) if workers.return_generator else workers.n_jobs)
     portions = (packed[begin : begin + portion] for begin in range(0, len(packed), portion))
     said: set[str] = set()
-    for result, warned in itertools.chain.from_iterable(map(workers, portions)):
-        for category, text in warned:
-            if text not in said:
-                said.add(text)
-                warnings.warn(text, category, stacklevel=2)
-        yield result
+    with contextlib.nullcontext() if workers.return_generator else workers:  # which keeps them from portion to portion
+        for result, warned in itertools.chain.from_iterable(map(workers, portions)):
+            for category, text in warned:
+                if text not in said:
+                    said.add(text)
+                    warnings.warn(text, category, stacklevel=2)
+            yield result
 
 
 def _unpack_and_call(here: int, is_child: bool, modules: list[str], packed: bytes) -> tuple[Any, Warned]:

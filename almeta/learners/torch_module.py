@@ -83,7 +83,8 @@ class TorchModel:
 
     Args:
         module: a function or class that is called as `module(num_features, num_classes)` and returns an nn.Module; or
-            its dotted name, which must be of a module of one's own that commands or `modules` have named.
+            its dotted name, which must be of a module of one's own that commands or `modules` have named. A benchmark
+            tells learners apart by it: there it stands at the top of a module, and is no lambda.
         steps: of Adam.
         batch_size: rows of a step, drawn by their weights; all rows where there are no more.
         learning_rate: of Adam.

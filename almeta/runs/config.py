@@ -145,7 +145,7 @@ class BenchmarkConfig(CommandConfig):
     area: Literal["mean", "trapezoid"]
     jobs: Count
     backend: str | None
-    backend_options: Group
+    backend_options: Group | None
     threads: Threads
     seed: int
     device: str

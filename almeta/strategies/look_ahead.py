@@ -7,16 +7,19 @@ moves the mean of every other row in closed form, so that no learner is refit.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from almeta.checks import Count, Positive, Share, Weight
+from almeta.checks import Count, Share, Weight, Within
 from almeta.geometry import Geometry, slices
 from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import margin
 
+# Far less, and rows that are alike could not be told from a singular matrix.
+Noise = Annotated[float, Within(1e-4)]
 # Numbers computed at once: few enough for the cache.
 _BLOCK = 1 << 20
 # A kernel matrix of more numbers (128 MiB) is computed anew for each query, block by block.
@@ -172,7 +175,7 @@ class LookAhead(PoolStrategy):
     spreads = True
 
     def __init__(
-        self, weight: Share = 0.5, noise: Positive = 1.0, classes: Count | None = None, margin: Weight = 0.0
+        self, weight: Share = 0.5, noise: Noise = 1.0, classes: Count | None = None, margin: Weight = 0.0
     ) -> None:
         self.weight, self.noise, self.classes, self.margin = weight, noise, classes, margin
 
@@ -197,7 +200,7 @@ class LookAhead(PoolStrategy):
         possible = torch.arange(state.probabilities.shape[-1], device=rows.device) < state.num_classes[pools, None]
         posterior = condition(kernels.between(pools, rows, rows), labels, known, possible, self.noise)
         reference = kernels.reference[pools]
-        solved, mean = posterior.at(kernels.between(pools, rows, reference))
+        solved, mean = posterior.at(kernels.of_picks(pools, rows))
         there = state.exists[pools].gather(1, reference)[..., None]
         mean = mean * there  # rows that pad gain nothing, and add 0
         everyone = torch.arange(scores.shape[1], device=rows.device).expand(len(rows), -1)
@@ -233,6 +236,12 @@ class _Kernels:
             return self.matrix[pools, block]
         rows = torch.arange(self.x.shape[1], device=self.x.device)[block].expand(len(self.x[pools]), -1)
         return self.between(pools, rows, self.reference[pools]).float()
+
+    def of_picks(self, pools: slice, picks: Tensor) -> Tensor:
+        """Return the covariances of picks `[E', P]` with the reference rows, `[E', P, R]`."""
+        if self.matrix is None:
+            return self.between(pools, picks, self.reference[pools])
+        return self.matrix[pools].gather(1, picks[..., None].expand(-1, -1, self.matrix.shape[2]))
 
     def between(self, pools: slice, first: Tensor, second: Tensor) -> Tensor:
         """Return the covariances of rows `[E', A]` with rows `[E', B]`, `[E', A, B]` float64."""

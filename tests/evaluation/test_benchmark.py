@@ -1,8 +1,6 @@
 import importlib
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -29,6 +27,7 @@ from almeta.runs.config import BenchmarkConfig
 from almeta.specs import Spec
 from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
 from tests.data.conftest import published
+from tests.forked import Forked
 from tests.small_config import compose_config
 
 RANDOM, MARGIN = StrategySpec("random"), StrategySpec("margin")
@@ -211,26 +210,22 @@ def test_a_benchmark_that_was_stopped_goes_on_where_it_was(store, tmp_path):
     pd.testing.assert_frame_equal(rest, whole)
 
 
-def test_a_benchmark_that_was_killed_goes_on_where_it_was(store, tmp_path):
-    script = tmp_path / "play.py"
-    script.write_text(
-        "import time\n"
-        "from pathlib import Path\n"
-        "from almeta.evaluation import benchmark\n"
-        "from tests.evaluation.test_benchmark import make_setting\n"
-        "def play(dataset, contender, setting, whole=benchmark.play_cell):\n"
-        "    if dataset == 'wine':\n"
-        "        print('in wine', flush=True)\n"
-        "        time.sleep(300)\n"
-        "    return whole(dataset, contender, setting)\n"
-        "benchmark.play_cell = play\n"
-        "benchmark.run_benchmark(['iris', 'wine'], [benchmark.StrategySpec('random')],\n"
-        f"    make_setting(), Path({str(store)!r}))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "in wine\n"
+def play_until_wine(store):
+    def play(dataset, *rest):
+        if dataset == "wine":
+            print("in wine", flush=True)
+            time.sleep(300)
+        return play_cell(dataset, *rest)
+
+    benchmark.play_cell = play  # in a process of its own
+    run_benchmark(["iris", "wine"], [RANDOM], make_setting(), store)
+
+
+def test_a_benchmark_that_was_killed_goes_on_where_it_was(store):
+    process = Forked(play_until_wine, store)
+    while process.out != "in wine\n":
+        assert process.poll() is None, process.err
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait(60)
     seen: dict = {}

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -167,6 +168,7 @@ def test_equal_results_in_another_order_give_the_same_ranks():
 
 def test_ranks_do_not_depend_on_the_order_of_sets_of_text():
     """Python orders sets of text by chance, in each process anew."""
+    found = hashlib.sha256(png(figures.rank_diagram(compare(random_areas(5, 2, strategies="abcdef"))))).hexdigest()
     code = (
         "from tests.evaluation.test_pool_figures import *\n"
         "comparison = compare(random_areas(5, 2, strategies='abcdef'))  # one bar over all\n"
@@ -182,9 +184,9 @@ def test_ranks_do_not_depend_on_the_order_of_sets_of_text():
             check=True,
             timeout=120,
         ).stdout
-        for seed in (1, 2, 3)
+        for seed in (1, 2)
     ]
-    assert len(digests[0]) > 60 and len(set(digests)) == 1
+    assert digests == [f"{found}\n"] * 2
 
 
 def test_labels_stay_inside_the_figure():

@@ -1,11 +1,11 @@
 """The examples run as they stand."""
 
-import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
+
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 SAYS = {
@@ -15,14 +15,18 @@ SAYS = {
 }
 
 
+def play(path: Path) -> None:
+    runpy.run_path(str(path), run_name="__main__")
+
+
 def test_each_example_has_its_test():
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(SAYS)
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_an_example_runs(name, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ALMETA_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    line = [sys.executable, str(ROOT / "examples" / f"{name}.py")]
-    ran = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    assert SAYS[name] in ran.stdout
+def test_an_example_runs(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALMETA_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    process = Forked(play, ROOT / "examples" / f"{name}.py")
+    assert process.wait(300) == 0, process.err
+    assert SAYS[name] in process.out

@@ -2,7 +2,7 @@ import pytest
 
 from almeta.runs.config import TrainConfig
 from almeta.runs.training import train
-from tests.scripts.conftest import command  # noqa: F401
+from tests.scripts.conftest import command, kept_runs  # noqa: F401
 from tests.small_config import SMALL_POOLS, small_config
 
 # Small runs of each kind, as overrides.

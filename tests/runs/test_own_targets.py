@@ -1,6 +1,7 @@
 """Classes of one's own: a command that trains takes them, a stranger's file that names them is refused."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -42,14 +43,18 @@ def module(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(module, command, tmp_path, monkeypatch):
-    """A run whose config names the module; afterwards nobody trusts it, and it is not imported."""
+def run(module, command, tmp_path, monkeypatch, kept_runs):
+    """A run whose config names the module, which nobody trusts and which is not imported; it is trained once."""
+    kept = kept_runs / "run"
+    if kept.exists():
+        return shutil.copytree(kept, tmp_path / "run")
     parts = (f"agent._target_={NAME}.MyAgent", f"network._target_={NAME}.MyNetwork", "network.hidden_size=4")
     small = ("num_envs=4", "batches=2", "evaluate_episodes=4", "final_episodes=4", "threads=1", "hydra.run.dir=run")
     outcome = command(almeta.scripts.train, *parts, *small)
     assert outcome.status == 0, outcome.err
     assert "MyAgent with MyNetwork" in outcome.out
     forget(module, monkeypatch)
+    shutil.copytree("run", kept)
     return tmp_path / "run"
 
 

@@ -1,13 +1,19 @@
+import hashlib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
+
+import almeta.scripts.train
+from tests.small_config import SMALL
 
 
 @dataclass(frozen=True)
@@ -52,3 +58,24 @@ def command(tmp_path, monkeypatch, capsys, tiny_data, quick_figures):
         return Outcome(status, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def kept_runs(tmp_path_factory):
+    """A folder for runs, which those of equal overrides are copied from."""
+    return tmp_path_factory.mktemp("kept_runs")
+
+
+@pytest.fixture
+def small_run(command, kept_runs):
+    """Makes the folder of a small run of `train`, each only once in a module: `small_run("run", "seed=1")`."""
+
+    def make(folder: str, *overrides: str) -> Path:
+        kept = kept_runs / hashlib.sha256(" ".join(overrides).encode()).hexdigest()
+        if not kept.exists():
+            asked = (*SMALL, *overrides, f"hydra.run.dir={folder}")
+            assert command(almeta.scripts.train, *asked).status == 0
+            shutil.copytree(folder, kept)
+        return Path(shutil.copytree(kept, folder, dirs_exist_ok=True))
+
+    return make

@@ -207,9 +207,9 @@ def test_a_folder_that_cannot_be_written_to(command):
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3, 5, 8, 10])
-def test_a_full_disk(command, monkeypatch, writes):
+def test_a_full_disk(command, small_run, monkeypatch, writes):
     """The disk is full after some of the files; what is there is whole, and the run goes on once there is room."""
-    command(train, *SMALL, "hydra.run.dir=whole")
+    small_run("whole")
     left = writes
     sync = os.fsync
 
@@ -240,9 +240,9 @@ def test_a_full_disk(command, monkeypatch, writes):
 
 
 @pytest.fixture
-def checkpoint(command):
+def checkpoint(small_run):
     """Of a small run; the name of a copy to be spoilt."""
-    command(train, *SMALL, "hydra.run.dir=run")
+    small_run("run")
     Path("other").mkdir()
     return Path("run/last.pt").read_bytes()
 

@@ -6,19 +6,17 @@ from typing import Any
 
 import pytest
 
-from almeta.scripts import evaluate, train
-from tests.small_config import SMALL
+from almeta.scripts import evaluate
 
 FEW = ("episodes=8", "num_envs=8", "threads=1", "hydra.run.dir=out")
 
 
 @pytest.fixture
-def run(command):
+def run(small_run):
     """Trains a small agent on a data set and returns its folder."""
 
     def make(dataset: str = "characters", *overrides: str) -> Path:
-        folder = Path(f"on-{dataset}")
-        assert command(train, *SMALL, f"dataset={dataset}", f"hydra.run.dir={folder}", *overrides).status == 0
+        folder: Path = small_run(f"on-{dataset}", f"dataset={dataset}", *overrides)
         return folder
 
     return make
@@ -42,6 +40,7 @@ def test_the_measures_are_printed_and_written(command, run):
         "summary.json",
         "table.csv",
         "table.md",
+        "table.tex",
         "instances.csv",
         "report.html",
         "accuracy_against_requests.png",

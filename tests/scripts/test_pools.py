@@ -187,7 +187,7 @@ def test_a_sweep_over_folds_ends_in_a_table_and_is_one_policy(command):
         assert float(row["gain"]) == pytest.approx(test["gain"])
         assert float(row["aulc"]) == pytest.approx(test["aulc"])
     assert not Path("sweep/table.csv").exists()
-    assert result.out.rstrip().endswith("wrote pools.csv, table.md, report.html to sweep")
+    assert result.out.rstrip().endswith("wrote pools.csv, table.md, table.tex, report.html to sweep")
     told = Path("sweep/table.md").read_text("utf-8")
     assert "missing: fold=null was judged on no 'test' data in sweep/" in told
     policy = find_policy("sweep")

@@ -44,7 +44,7 @@ def test_a_sweep_ends_in_one_table_and_is_not_done_twice(command):
     assert "tiny (incorrect=-1)" in text
     assert "published: RL (R_inc" in text
     assert "interval over 2 seeds" in text
-    assert text.endswith("wrote table.csv, table.md, report.html to sweep\n")
+    assert text.endswith("wrote table.csv, table.md, table.tex, report.html to sweep\n")
     assert max(map(len, text.splitlines())) <= 80
 
     again = command(train, *asked)

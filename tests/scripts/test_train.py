@@ -21,6 +21,7 @@ LEFT = {
     "summary.json",
     "table.csv",
     "table.md",
+    "table.tex",
     "instances.csv",
     "report.html",
     "accuracy_against_requests.png",
@@ -104,8 +105,8 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(command):
     assert Path("a/metrics.jsonl").read_bytes() != Path("c/metrics.jsonl").read_bytes()
 
 
-def test_main_returns_the_mean_return_on_training_classes(command):
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_main_returns_the_mean_return_on_training_classes(small_run):
+    small_run("run")
     config = OmegaConf.create({"resume": "run", "modules": []})
     hydra = OmegaConf.create(
         {"hydra": {"mode": "RUN", "overrides": {"task": []}, "runtime": {"output_dir": "run"}, "job": {"chdir": None}}}
@@ -124,10 +125,9 @@ def test_main_returns_the_mean_return_on_training_classes(command):
 
 @pytest.mark.parametrize("resume", ["run", "run/last.pt"])
 @pytest.mark.parametrize("network", ["lstm", "episodic"])
-def test_a_run_that_is_resumed_for_longer_is_a_longer_run(command, resume, network):
-    base = (*SMALL, f"network={network}")
-    assert command(train, *base, "batches=8", "hydra.run.dir=whole").status == 0
-    assert command(train, *base, "hydra.run.dir=run").status == 0
+def test_a_run_that_is_resumed_for_longer_is_a_longer_run(command, resume, network, small_run):
+    small_run("whole", f"network={network}", "batches=8")
+    small_run("run", f"network={network}")
     result = command(train, f"resume={resume}", "batches=8")
     assert result.status == 0
     assert f"going on after batch 4 of {Path('run', 'last.pt')}" in result.out
@@ -135,17 +135,17 @@ def test_a_run_that_is_resumed_for_longer_is_a_longer_run(command, resume, netwo
     assert len(list(Path("run/resumed").iterdir())) == 1  # what Hydra notes of the second command
 
 
-def test_a_run_can_be_taken_up_at_its_best_checkpoint(command):
-    command(train, *SMALL, "batches=8", "hydra.run.dir=whole")
-    command(train, *SMALL, "batches=8", "hydra.run.dir=run")
+def test_a_run_can_be_taken_up_at_its_best_checkpoint(command, small_run):
+    small_run("whole", "batches=8")
+    small_run("run", "batches=8")
     best = torch.load("run/best.pt", weights_only=True)["batch"]
     result = command(train, "resume=run/best.pt")
     assert f"going on after batch {best} of run/best.pt" in result.out
     same_run(Path("run"), Path("whole"))
 
 
-def test_what_is_finished_is_not_done_again(command):
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_what_is_finished_is_not_done_again(command, small_run):
+    small_run("run")
     before = {path: path.stat().st_mtime_ns for path in Path("run").iterdir() if path.is_file()}
     for again in (["resume=run"], [*SMALL, "hydra.run.dir=run"]):
         result = command(train, *again)
@@ -153,9 +153,9 @@ def test_what_is_finished_is_not_done_again(command):
     assert before == {path: path.stat().st_mtime_ns for path in Path("run").iterdir() if path.is_file()}
 
 
-def test_a_longer_run_that_is_stopped_again_is_not_taken_for_finished(command, monkeypatch):
-    command(train, *SMALL, "batches=8", "hydra.run.dir=whole")
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_a_longer_run_that_is_stopped_again_is_not_taken_for_finished(command, monkeypatch, small_run):
+    small_run("whole", "batches=8")
+    small_run("run")
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train", interrupt)
         assert command(train, "resume=run", "batches=8").status == 130
@@ -168,8 +168,8 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-def test_more_episodes_at_the_end_judge_again_without_training(command):
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_more_episodes_at_the_end_judge_again_without_training(command, small_run):
+    small_run("run")
     weights = Path("run/best.pt").read_bytes()
     assert command(train, "resume=run", "final_episodes=12").status == 0
     assert json.loads(Path("run/summary.json").read_text())["test"]["episodes"] == 12
@@ -180,8 +180,8 @@ def test_more_episodes_at_the_end_judge_again_without_training(command):
     "override",
     ["seed=1", "agent=ppo", "env.reward.incorrect=-5", "anneal_lr=true", "num_envs=8", "+agent.x=1", "name=other"],
 )
-def test_what_is_learned_does_not_change_on_the_way(command, override):
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_what_is_learned_does_not_change_on_the_way(command, override, small_run):
+    small_run("run")
     result = command(train, "resume=run", override)
     assert result.status == 1
     assert override.lstrip("+").partition("=")[0].partition(".")[0] in result.error
@@ -189,8 +189,8 @@ def test_what_is_learned_does_not_change_on_the_way(command, override):
     assert not Path("run/resumed").exists()
 
 
-def test_a_falling_learning_rate_fixes_the_number_of_batches(command):
-    command(train, *SMALL, "anneal_lr=true", "hydra.run.dir=run")
+def test_a_falling_learning_rate_fixes_the_number_of_batches(command, small_run):
+    small_run("run", "anneal_lr=true")
     result = command(train, "resume=run", "batches=8")
     assert result.error == (
         "error: batches=8 cannot change when a run with anneal_lr=true is resumed: its learning rate falls to zero "
@@ -200,23 +200,23 @@ def test_a_falling_learning_rate_fixes_the_number_of_batches(command):
     assert "error: run holds a run with another batches; choose another folder" in result.error
 
 
-def test_a_run_cannot_be_resumed_to_fewer_batches(command):
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_a_run_cannot_be_resumed_to_fewer_batches(command, small_run):
+    small_run("run")
     result = command(train, "resume=run", "batches=3")
     assert result.error == "error: run/last.pt is of batch 4 already; choose batches=4 or more"
     assert Path("run/summary.json").exists()
 
 
-def test_another_run_does_not_get_into_the_same_folder(command):
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_another_run_does_not_get_into_the_same_folder(command, small_run):
+    small_run("run")
     before = files(Path("run"))
     result = command(train, *SMALL, "seed=1", "agent=ppo", "hydra.run.dir=run")
     assert "error: run holds a run with another agent, name, seed; choose another folder with hydra.run." in result.err
     assert files(Path("run")) == before
 
 
-def test_the_logger_may_change_on_the_way(command):
-    command(train, *SMALL, "hydra.run.dir=run")
+def test_the_logger_may_change_on_the_way(command, small_run):
+    small_run("run")
     assert command(train, "resume=run", "batches=6", "logger=wandb", "logger.mode=disabled").status == 0
     logger = OmegaConf.load("run/config.yaml").logger
     assert (logger.mode, logger.name) == ("disabled", "q_learning-0")
@@ -225,9 +225,9 @@ def test_the_logger_may_change_on_the_way(command):
 
 
 @pytest.mark.parametrize("moment", ["almeta.runs.streams.pretrain_encoder", "almeta.runs.streams.compare"])
-def test_ctrl_c_outside_the_training_loop_says_how_to_go_on(command, monkeypatch, moment):
+def test_ctrl_c_outside_the_training_loop_says_how_to_go_on(command, monkeypatch, moment, small_run):
     base = (*SMALL, "network=episodic")
-    command(train, *base, "hydra.run.dir=whole")
+    small_run("whole", "network=episodic")
     with monkeypatch.context() as patch:
         patch.setattr(moment, interrupt)
         result = command(train, *base, "hydra.run.dir=run")

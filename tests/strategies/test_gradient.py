@@ -102,6 +102,13 @@ def test_distant_gradients_by_hand():
     assert distant_gradients(factors, inputs, available, lots.double())[:, 2].tolist() == [2, 0, 0]
 
 
+def test_equal_gradients_are_not_apart_by_what_is_rounded():
+    factors, inputs = (torch.randn(1, 1, size, generator=make_generator(0, "test")) for size in (7, 300))
+    copies = factors.expand(3, 9, -1), 100 * inputs.expand(3, 9, -1)
+    rows = distant_gradients(*copies, torch.ones(3, 9, dtype=torch.bool), draws(3, 2))
+    assert (rows[:, 0] >= 0).all() and (rows[:, 1] == -1).all()
+
+
 def test_rows_are_drawn_by_the_law_of_k_means_plus_plus():
     """Second and third picks of 40,000 draws, against probabilities by gradients that are written out."""
     pools, state = 40_000, make_pools(sizes=(8,), labelled=(2,), classes=(3,), columns=(2,), seed=4).state

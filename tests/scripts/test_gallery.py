@@ -39,8 +39,10 @@ def test_another_error_of_a_strategy_is_not_taken_for_a_lacking_ability(monkeypa
         raise AlmetaError("the score cannot be")
 
     monkeypatch.setattr(CoreSet, "score", broken)
+    learner = gallery.suitable_learner("core_set")
+    assert learner == "logistic_regression"
     with pytest.raises(AlmetaError, match="the score cannot be"):
-        gallery.look("core_set", gallery.suitable_learner("core_set"), "blobs")
+        gallery.look("core_set", learner, "blobs")
 
 
 def test_all_look_at_the_same_rows_and_labels():

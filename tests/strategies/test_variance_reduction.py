@@ -126,7 +126,12 @@ def test_principal_components_of_more_columns_than_rows(num_components):
 
 def test_no_matrix_is_larger_than_rows_or_columns(monkeypatch):
     sizes, eigh = [], torch.linalg.eigh
-    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: (sizes.append(matrix.shape[-1]), eigh(matrix))[1])
+
+    def count(matrix):
+        sizes.append(matrix.shape[-1])
+        return eigh(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", count)
     for rows, columns in ((9, 40), (40, 9)):
         principal_components(torch.randn(1, rows, columns), torch.ones(1, rows, dtype=torch.bool), 2)
     assert sizes == [9, 9]

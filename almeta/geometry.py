@@ -49,9 +49,9 @@ class Geometry:
         if rows <= self.num_reference:
             return torch.arange(rows, device=self.x.device).expand(len(self.x), -1)
         # The draw is fixed: it is the same for all callers, and changes no random state.
-        lots = torch.rand(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(self.x.device)
-        lots = lots.expand(len(self.x), -1).where(self.exists, 2.0)
-        return lots.topk(self.num_reference, largest=False).indices.sort().values
+        drawn = torch.rand(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(self.x.device)
+        drawn = drawn.expand(len(self.x), -1).where(self.exists, 2.0)
+        return drawn.topk(self.num_reference, largest=False).indices.sort().values
 
     @functools.cached_property
     def neighbours(self) -> tuple[Tensor, Tensor]:
@@ -155,23 +155,24 @@ class Geometry:
 
     def _distances_to_many(self, rows: Tensor) -> Tensor:
         """Return the distances `[E, N, B]` of all rows to B rows `[E, B]` of each pool; undefined for padding."""
-        others = self.x.gather(1, rows.clamp_min(0)[..., None].expand(-1, -1, self.x.shape[2]))
-        return torch.cdist(self.x, others, compute_mode="donot_use_mm_for_euclid_dist")  # equal rows are at 0
+        return torch.cdist(
+            self.x, rows_of(self.x, rows), compute_mode="donot_use_mm_for_euclid_dist"
+        )  # equal rows are at 0
 
     def _distances_to(self, rows: Tensor) -> Tensor:
         """Return the distances `[E, N]` of all rows to one row `[E]` of each pool; undefined for padding."""
         pools, _, columns = self.x.shape
-        row = self.x.gather(1, rows.clamp_min(0)[:, None, None].expand(-1, 1, columns))
+        row = rows_of(self.x, rows[:, None])
         blocks = self.x.split(max(1, _BLOCK // max(1, pools * columns)), 1)
         return torch.cat([torch.linalg.vector_norm(block - row, dim=-1) for block in blocks], 1)
 
     def _blocks(self) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
         """Yield blocks of pools and rows, with writable distances `[E', B, R]` to `reference`; inf for padding."""
-        columns, references = self.x.shape[2], self.reference.shape[1]
+        references = self.reference.shape[1]
         # Blocks hold few pools with many rows each: a product of few rows would read all reference rows for little.
         for pools in slices(len(self.x), _BLOCK // max(1, self.x.shape[1] * references)):
             reference = self.reference[pools]
-            others = self.x[pools].gather(1, reference[..., None].expand(-1, -1, columns)).double()
+            others = rows_of(self.x[pools], reference).double()
             lengths = others.square().sum(-1)[:, None]
             absent = ~self.exists[pools].gather(1, reference)[:, None]
             for rows in slices(self.x.shape[1], _BLOCK // max(1, len(others) * references)):
@@ -180,6 +181,11 @@ class Geometry:
                 squares = torch.baddbmm(both, x, others.mT, alpha=-2)
                 distances = squares.masked_fill_(squares < _NOTHING * both, 0.0).sqrt_().float()
                 yield (pools, rows), distances.masked_fill_(absent, torch.inf)
+
+
+def rows_of(x: Tensor, rows: Tensor) -> Tensor:
+    """Return the columns `[E, P, D]` of rows `[E, P]` of x `[E, N, D]`; those of row 0 for -1."""
+    return x.gather(1, rows.clamp_min(0)[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def slices(length: int, size: int) -> Iterator[slice]:

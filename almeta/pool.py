@@ -72,6 +72,12 @@ class PoolState:
         """How many rows of the present query are left to pick, at least 1."""
         return max(1, self.query_size - self.pending.shape[1])
 
+    @property
+    def counted_picks(self) -> Tensor:
+        """`[E, P]` bool, the picks with a label, and those that wait for it; not those that nobody could answer."""
+        waits = torch.arange(self.picks.shape[1], device=self.picks.device) >= self.answered
+        return (self.picks >= 0) & (waits | (self.labels.gather(1, self.picks.clamp_min(0)) >= 0))
+
     def labelled_rows(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of the picks; weight 0 without a label."""
         return _rows_with_labels(self.x, self.picks, self.labels)

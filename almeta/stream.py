@@ -109,4 +109,8 @@ class Examples:
 
     def slot_distances(self, item: Tensor) -> Tensor:
         """Return the Euclidean distance `[E, S]` from `item` `[E, F]` to each slot's nearest example, inf if none."""
-        return self.distances(item)[..., None].where(self.labels > 0, torch.inf).amin(1)
+        return self.by_slot(self.distances(item))
+
+    def by_slot(self, distances: Tensor) -> Tensor:
+        """Return the least of distances `[E, K]` to the examples of each slot, `[E, S]`; inf for a slot without any."""
+        return distances[..., None].where(self.labels > 0, torch.inf).amin(1)

@@ -5,6 +5,7 @@ Writes a picture for each strategy, NAME.png, and one of all of them, overview.p
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,21 +52,37 @@ class Look:
 
 
 def main() -> None:
-    """Play, draw, write."""
+    """Play, draw, write; what cannot be is told in one line."""
+    try:
+        make_gallery()
+    except AlmetaError as error:
+        sys.exit(f"error: {error}")
+
+
+def make_gallery() -> None:
+    """Read the arguments, play, draw, write.
+
+    Raises:
+        AlmetaError: for an unknown strategy; nothing is drawn then.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strategies", nargs="+", default=strategy_names(), help="names (default all)")
     parser.add_argument("--out", type=Path, default=Path("runs/gallery"), help="folder (default runs/gallery)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    learners = {name: suitable_learner(name) for name in options.strategies}
     options.out.mkdir(parents=True, exist_ok=True)
     seen: dict[str, list[Look]] = {}
-    for name in options.strategies:
-        if (learner := suitable_learner(name)) is None:
+    for name, learner in learners.items():
+        if learner is None:
             print(f"{name}: left out, as none of {', '.join(LEARNERS)} can do what it needs")
             continue
         seen[name] = [look(name, learner, task) for task in TASKS]
         (options.out / f"{name}.png").write_bytes(png(picture(name, learner, seen[name])))
         print(f"{name}, with {learner}", flush=True)
+    if not seen:
+        print("wrote nothing: there is no strategy to draw")
+        return
     (options.out / "overview.png").write_bytes(png(overview(seen)))
     print(f"wrote {len(seen)} pictures and overview.png to {options.out}")
 
@@ -81,11 +98,16 @@ def simulate(task: str, learner: str, query_size: int = 1) -> PoolSimulation:
 
 
 def suitable_learner(strategy: str) -> str | None:
-    """Return the first learner with which a strategy works; None if there is none."""
+    """Return the first learner that can do what a strategy needs; None if there is none, as for strategies of texts.
+
+    Raises:
+        AlmetaError: if there is no such strategy.
+    """
+    made = make_strategy(strategy)
     for learner in LEARNERS:
         state = simulate(TASKS[0], learner).reset()
         try:
-            make_strategy(strategy).step(state, make_strategy(strategy).initial(1))
+            made.check(state)
         except AlmetaError:
             continue
         return learner

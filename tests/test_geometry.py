@@ -4,7 +4,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from almeta import geometry as module
-from almeta.geometry import Geometry
+from almeta.geometry import Geometry, rows_of
 from almeta.seeding import make_generator
 
 INF = torch.inf
@@ -284,3 +284,9 @@ def test_what_is_kept_is_made_once_also_for_copies():
     assert [geometry.keep("first", make), geometry.keep("first", make), geometry.keep("second", make)] == [0, 0, 1]
     assert geometry.copy().keep("first", make) == 0
     assert Geometry(geometry.x, geometry.exists).keep("first", make) == 2
+
+
+def test_rows_by_their_numbers():
+    x = draw(2, 5, 3)
+    made = rows_of(x, torch.tensor([[4, 1, 4], [0, -1, 2]]))
+    assert torch.equal(made, torch.stack((x[0, [4, 1, 4]], x[1, [0, 0, 2]])))

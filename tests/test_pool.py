@@ -257,6 +257,14 @@ def test_picks_wait_for_their_answer():
     assert pool.pending.shape == (2, 0)
 
 
+def test_picks_count_unless_nobody_could_answer():
+    pool = small(budget=4)  # with one label each
+    assert pool.state().counted_picks.tolist() == [[True], [True]]
+    pool.tell(torch.tensor([1, 0]), torch.tensor([-1, 2]))
+    pool.pick(torch.tensor([2, 3]))  # row 3 pads the second pool
+    assert pool.state().counted_picks.tolist() == [[True, False, True], [True, True, False]]
+
+
 def test_a_learner_with_chance_draws_from_the_generator():
     def probabilities(seed):
         pool = small(learner=MLP(steps=5), generator=make_generator(seed, "test"))

@@ -17,10 +17,11 @@ from almeta.strategies.stream_thresholds import RuleMemory, confidence_of, make_
 class AlongStream(PoolStrategy):
     """Pick as a rule of streams asks, so that pool and stream can be compared on the same labels.
 
-    The rows come in the order of the pool, which is random. The next pick is the next row that the rule asks for; rows
-    that it let pass do not come again. The rule's budget is that of the episode as a share of the rows, unless it has
-    one of its own. When as many rows are left as labels, it asks for all of them: everyone who is compared has the same
-    number of labels. The episode must be played from its start, and each pick must be the one of highest utility.
+    The rows come in the order of the pool: at random in an environment, as you gave them in a pool of your own. The
+    next pick is the next row that the rule asks for; rows that it let pass do not come again. The rule's budget is that
+    of the episode as a share of the rows, unless it has one of its own. When as many rows are left as labels,
+    it asks for all of them: everyone who is compared has the same number of labels. The episode must be played from its
+    start, and each pick must be the one of highest utility.
 
     Args:
         rule: by name, or `{name: split, share: 0.2}` with options: see `almeta.strategies.stream_thresholds`.

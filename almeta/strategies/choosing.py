@@ -14,8 +14,8 @@ def best_action(utilities: Tensor, action_mask: Tensor, generator: torch.Generat
     """
     allowed = utilities.masked_fill(~action_mask, -torch.inf)
     is_best = (allowed == allowed.amax(-1, keepdim=True)) & action_mask
-    luck = torch.rand(utilities.shape, generator=generator, device=utilities.device)
-    return luck.masked_fill(~is_best, -1.0).argmax(-1)
+    drawn = torch.rand(utilities.shape, generator=generator, device=utilities.device)
+    return drawn.masked_fill(~is_best, -1.0).argmax(-1)
 
 
 def best_actions(utilities: Tensor, action_mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -23,11 +23,26 @@ def best_actions(utilities: Tensor, action_mask: Tensor, count: int, generator: 
 
     Args are those of `best_action`, but that a row without any True is allowed.
     """
-    luck = torch.rand(utilities.shape, generator=generator, device=utilities.device).argsort(1)
-    allowed = utilities.masked_fill(~action_mask, -torch.inf).gather(1, luck)
-    order = luck.gather(1, allowed.argsort(dim=1, descending=True, stable=True))[:, :count]
+    shuffled = torch.rand(utilities.shape, generator=generator, device=utilities.device).argsort(1)
+    allowed = utilities.masked_fill(~action_mask, -torch.inf).gather(1, shuffled)
+    order = shuffled.gather(1, allowed.argsort(dim=1, descending=True, stable=True))[:, :count]
     order = order.where(action_mask.gather(1, order), -1)
     return torch.nn.functional.pad(order, (0, count - order.shape[1]), value=-1)
+
+
+def z_scores(utilities: Tensor, available: Tensor) -> Tensor:
+    """Return (u - mean) / standard deviation over the available rows of each pool, `[E, N]`; 0 where all are alike.
+
+    Args:
+        utilities: `[E, N]`, finite for available rows.
+        available: `[E, N]` bool.
+    """
+    values = utilities.double().where(available, 0.0)
+    count = available.sum(1, keepdim=True).clamp_min(1)
+    centred = (values - values.sum(1, keepdim=True) / count).where(available, 0.0)
+    deviation = (centred.square().sum(1, keepdim=True) / count).sqrt()
+    alike = deviation <= 1e-9 * values.abs().amax(1, keepdim=True)
+    return torch.where(alike, 0.0, centred / deviation).float()
 
 
 # Finite, so that a masked action has no gradient and no nan: 0 * -1e8 is 0 where 0 * -inf is nan.
@@ -44,16 +59,16 @@ def sample_action(logits: Tensor, action_mask: Tensor, generator: torch.Generato
     return (allowed - (-uniform.clamp_min(1e-20).log()).log()).argmax(-1)
 
 
-def draw_row(weight: Tensor, lots: Tensor) -> Tensor:
+def draw_row(weight: Tensor, uniform: Tensor) -> Tensor:
     """Draw a row with probability proportional to its weight: `[E]` int64, -1 where all weights are 0.
 
     One random number a pool decides, so that rows that pad, of weight 0 at the end, do not change what is drawn.
 
     Args:
         weight: `[E, N]` float64, at least 0.
-        lots: `[E]` float64, random numbers in [0, 1).
+        uniform: `[E]` float64, random numbers in [0, 1).
     """
     sums = weight.cumsum(1)
     total = sums[:, -1]
-    mark = torch.minimum(lots * total, total.nextafter(-total))  # a product may be rounded up to the sum
+    mark = torch.minimum(uniform * total, total.nextafter(-total))  # a product may be rounded up to the sum
     return torch.searchsorted(sums, mark[:, None], right=True)[:, 0].where(total > 0, -1)

@@ -25,7 +25,9 @@ class CoreSet(PoolStrategy):
         return distance.masked_fill(distance.isinf(), 0.0)
 
 
-def cover_with_outliers(distance: np.ndarray, to_pick: np.ndarray, size: int, num_outliers: int) -> list[int]:
+def cover_with_outliers(
+    distance: np.ndarray, to_pick: np.ndarray, size: int, num_outliers: int, radii: np.ndarray | None = None
+) -> list[int]:
     """Choose centres so that all rows but the outliers are near one: Charikar et al., SODA 2001.
 
     The radius within which all rows but `num_outliers` have a centre, or a row picked before, is at most three times
@@ -37,12 +39,13 @@ def cover_with_outliers(distance: np.ndarray, to_pick: np.ndarray, size: int, nu
         to_pick: `[m]`, from each row to the nearest one picked before; inf without any.
         size: centres to choose.
         num_outliers: rows that may be left out.
+        radii: the different values of `distance`, sorted, where they are known.
 
     Returns:
         `size` candidates, or fewer once all rows are covered. Where fewer are enough for the radius, those follow that
         the next smaller radius asks for.
     """
-    radii = np.unique(np.append(distance, to_pick[np.isfinite(to_pick)]))
+    radii = _with(np.unique(distance) if radii is None else radii, to_pick[np.isfinite(to_pick)])
     low, high = 0, len(radii) - 1
     enough, too_few = list[int](), list[int]()
     while low <= high:
@@ -54,6 +57,27 @@ def cover_with_outliers(distance: np.ndarray, to_pick: np.ndarray, size: int, nu
         else:
             too_few, low = chosen, middle + 1
     return list(dict.fromkeys([*enough, *too_few]))[:size]
+
+
+def _with(values: np.ndarray, further: np.ndarray) -> np.ndarray:
+    """Return sorted values, all different, with further ones among them; nothing long is sorted again."""
+    further = np.unique(further)
+    place = np.searchsorted(values, further)
+    is_new = np.append(values, np.inf)[place] != further
+    return np.insert(values, place[is_new], further[is_new])
+
+
+def _radii(pool: OnePool, candidates: np.ndarray) -> np.ndarray:
+    """Return the different distances from the candidates `[m]` bool to the rows of `reference`, sorted.
+
+    Sorting all distances is what takes time. It is done once an episode; then those among other rows are taken out.
+    """
+    distance = distances(pool)
+    radii, count = pool.keep_matrix("radii", lambda: np.unique(distance, return_counts=True))
+    without, less = np.unique(distance[~candidates][:, ~candidates], return_counts=True)
+    left = count.copy()
+    left[np.searchsorted(radii, without)] -= less
+    return radii[left > 0]
 
 
 class RobustCoreSet(PoolByPool):
@@ -76,7 +100,7 @@ class RobustCoreSet(PoolByPool):
 
     def choose(self, pool: OnePool, size: int) -> np.ndarray:
         candidates = pool.available[pool.reference]
-        distance = distances(pool)[candidates]
+        distance, to_pick = distances(pool)[candidates], pool.to_pick[pool.reference]
         left_out = int(self.outliers * len(pool.reference))
-        chosen = cover_with_outliers(distance, pool.to_pick[pool.reference], size, left_out)
+        chosen = cover_with_outliers(distance, to_pick, size, left_out, _radii(pool, candidates))
         return pool.reference[candidates][chosen]

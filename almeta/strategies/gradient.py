@@ -10,6 +10,9 @@ from almeta.pool import PoolState
 from almeta.strategies.choosing import draw_row
 from almeta.strategies.strategy import BatchStrategy, PoolStrategy
 
+# Squared distances below this share of the squared lengths are 0 but for rounding.
+_NOTHING = 1e-13
+
 
 def expected_length(probabilities: Tensor, lengths: Tensor) -> Tensor:
     """Return the sum over classes of p times the gradient's length if the row had that label.
@@ -35,7 +38,7 @@ def gradient_factors(probabilities: Tensor) -> Tensor:
 
 
 def distant_gradients(
-    factors: Tensor, inputs: Tensor, available: Tensor, lots: Tensor, pending: Tensor | None = None
+    factors: Tensor, inputs: Tensor, available: Tensor, uniform: Tensor, pending: Tensor | None = None
 ) -> Tensor:
     """Choose rows by the seeding of k-means++ (Arthur & Vassilvitskii, SODA 2007) among gradients a x h.
 
@@ -48,21 +51,22 @@ def distant_gradients(
         factors: `[E, N, C]` float32, a of each row.
         inputs: `[E, N, H]` float32, h of each row.
         available: `[E, N]` bool, rows that may be chosen.
-        lots: `[E, K]` float64 in [0, 1), random numbers, one for each row to choose.
+        uniform: `[E, K]` float64 in [0, 1), random numbers, one for each row to choose.
         pending: `[E, P]` int64, rows that count as chosen already; -1 for none.
 
     Returns:
         `[E, K]` int64, rows in the order in which they were chosen; -1 where no row with another gradient is left.
     """
-    squares = (factors.square().sum(-1) * inputs.square().sum(-1)).double()
+    factors, inputs = factors.double(), inputs.double()  # else equal gradients would be apart by what is rounded
+    squares = factors.square().sum(-1) * inputs.square().sum(-1)
     nearest = torch.full_like(squares, torch.inf)
     for row in pending.unbind(1) if pending is not None else ():
         nearest = torch.minimum(nearest, _squared_distances(factors, inputs, squares, row))
     chosen = []
-    for lot in lots.unbind(1):
+    for uniform_of_row in uniform.unbind(1):
         longest = squares.where(available, -1.0).amax(1, keepdim=True)
         weight = torch.where(nearest.isinf(), squares.where(squares == longest, 0.0), nearest)
-        row = draw_row(weight.where(available, 0.0), lot)
+        row = draw_row(weight.where(available, 0.0), uniform_of_row)
         available = available.scatter(1, row.clamp_min(0)[:, None], False)
         nearest = torch.minimum(nearest, _squared_distances(factors, inputs, squares, row))
         chosen.append(row)
@@ -73,8 +77,9 @@ def _squared_distances(factors: Tensor, inputs: Tensor, squares: Tensor, row: Te
     """Return the squared distances `[E, N]` of all rows' gradients to that of one row `[E]`; inf where it is -1."""
     pools, one = torch.arange(len(row), device=row.device), row.clamp_min(0)
     products = (factors @ factors[pools, one, :, None]) * (inputs @ inputs[pools, one, :, None])
-    distances = (squares + squares[pools, one][:, None] - 2 * products[..., 0]).clamp_min(0)
-    return distances.masked_fill((row < 0)[:, None], torch.inf)
+    both = squares + squares[pools, one][:, None]
+    distances = both - 2 * products[..., 0]
+    return distances.where(distances > _NOTHING * both, 0.0).masked_fill((row < 0)[:, None], torch.inf)
 
 
 class ExpectedGradientLength(PoolStrategy):
@@ -119,6 +124,6 @@ class Badge(BatchStrategy):
 
     def select(self, state: PoolState, size: int) -> Tensor:
         pools, device = len(state.x), state.x.device
-        lots = torch.rand(pools, size, generator=self.generator, dtype=torch.float64, device=device)
+        uniform = torch.rand(pools, size, generator=self.generator, dtype=torch.float64, device=device)
         factors, inputs = gradient_factors(state.probabilities), cast(Embeds, state.model).embed(state.x)
-        return distant_gradients(factors, inputs, state.available, lots, state.pending)
+        return distant_gradients(factors, inputs, state.available, uniform, state.pending)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Share, Weight, Within
-from almeta.geometry import Geometry, slices
+from almeta.geometry import Geometry, rows_of, slices
 from almeta.pool import PoolState
+from almeta.strategies.choosing import NEVER, z_scores
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import margin
 
@@ -24,8 +25,6 @@ Noise = Annotated[float, Within(1e-4)]
 _BLOCK = 1 << 20
 # A kernel matrix of more numbers (128 MiB) is computed anew for each query, block by block.
 _MATRIX = 1 << 25
-# The mean of a class that a pool does not have: below all others, and finite.
-_NEVER = -1e8
 # No class is believed to be less probable, up to a common factor.
 _LEAST_BELIEF = 1e-3
 
@@ -58,7 +57,7 @@ def scales(geometry: Geometry) -> tuple[Tensor, ...]:
     spread = torch.empty_like(length)
     own = torch.eye(reference.shape[1], dtype=torch.bool, device=x.device)
     for pools in slices(len(x), _MATRIX // reference.shape[1] ** 2):
-        rows = _rows(x[pools], reference[pools]).double()
+        rows = rows_of(x[pools], reference[pools]).double()
         there = exists[pools].gather(1, reference[pools])
         square = torch.cdist(rows, rows).square()
         counted = there[:, :, None] & there[:, None] & ~own
@@ -132,7 +131,7 @@ def expected_accuracy(mean: Tensor, own: Tensor, gain: Tensor, possible: Tensor,
         classes: how many of the likeliest labels of x count; None for all.
     """
     barred = ~possible[:, None]
-    mean, belief = mean.masked_fill(barred, _NEVER), own.clamp_min(_LEAST_BELIEF).masked_fill(barred, 0.0)
+    mean, belief = mean.masked_fill(barred, NEVER), own.clamp_min(_LEAST_BELIEF).masked_fill(barred, 0.0)
     own = own.masked_fill(barred, 0.0)
     after = torch.addcmul(mean.mT[:, :, None], gain[:, None], own.mT[..., None], value=-1)  # [E, C, B, R]
     first, second = after[:, 0], torch.full_like(gain, -torch.inf)
@@ -148,14 +147,6 @@ def expected_accuracy(mean: Tensor, own: Tensor, gain: Tensor, possible: Tensor,
     return (largest.sum(-1) * belief.mT).sum(1)
 
 
-def standardised(scores: Tensor, mask: Tensor) -> Tensor:
-    """Return scores `[E, N]` less their mean, over their standard deviation, both of the rows in `mask` `[E, N]`."""
-    count = mask.sum(1, keepdim=True).clamp_min(1)
-    centred = scores - scores.where(mask, 0.0).sum(1, keepdim=True) / count
-    deviation = (centred.where(mask, 0.0).square().sum(1, keepdim=True) / count).sqrt()
-    return centred / torch.where(deviation > 1e-6, deviation, 1.0)
-
-
 class LookAhead(PoolStrategy):
     """Ask for the row that raises most the pool's expected accuracy one label ahead, under a Gaussian-process belief.
 
@@ -167,7 +158,7 @@ class LookAhead(PoolStrategy):
         weight: w; with 0 the kernel is linear, with 1 it is that of distances alone.
         noise: variance of the labels, with 0 and 1 for a class: the larger, the less a single label says.
         classes: how many of the likeliest labels of each row are looked at; None for all.
-        margin: how much the learner's margin counts beside, both standardised over the rows that may be picked.
+        margin: how much the learner's margin counts beside, both as `z_scores` of the rows that may be picked.
     """
 
     name = "look_ahead"
@@ -187,16 +178,13 @@ class LookAhead(PoolStrategy):
             self._look(state, kernels, pools, size, scores[pools])
         if not self.margin:
             return scores
-        both = (standardised(part, state.available) for part in (scores, margin(state.probabilities)))
-        return next(both) + self.margin * next(both)
+        ahead, near = (z_scores(part, state.available) for part in (scores, margin(state.probabilities)))
+        return ahead + self.margin * near
 
     def _look(self, state: PoolState, kernels: "_Kernels", pools: slice, size: int, scores: Tensor) -> None:
         """Write the expected accuracy of some of the pools into `scores`; a block has `size` candidates."""
-        picks = state.picks[pools]
-        rows = picks.clamp_min(0)
+        rows, known = state.picks[pools].clamp_min(0), state.counted_picks[pools]
         labels = state.labels[pools].gather(1, rows)
-        waits = torch.arange(rows.shape[1], device=rows.device) >= state.answered
-        known = (picks >= 0) & ((labels >= 0) | waits)
         possible = torch.arange(state.probabilities.shape[-1], device=rows.device) < state.num_classes[pools, None]
         posterior = condition(kernels.between(pools, rows, rows), labels, known, possible, self.noise)
         reference = kernels.reference[pools]
@@ -246,10 +234,5 @@ class _Kernels:
     def between(self, pools: slice, first: Tensor, second: Tensor) -> Tensor:
         """Return the covariances of rows `[E', A]` with rows `[E', B]`, `[E', A, B]` float64."""
         x, exists = self.x[pools], self.exists[pools]
-        found = kernel(_rows(x, first), _rows(x, second), self.weight, self.spread[pools], self.length[pools])
+        found = kernel(rows_of(x, first), rows_of(x, second), self.weight, self.spread[pools], self.length[pools])
         return found.mul_(exists.gather(1, second)[:, None])
-
-
-def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """Return the features `[E, A, D]` of rows `[E, A]`."""
-    return x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))

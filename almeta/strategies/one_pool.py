@@ -1,18 +1,24 @@
 """Batches that are chosen in one pool after the other, in NumPy: what goes by clusters or by the cover of a pool."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from almeta.geometry import Geometry
 from almeta.pool import PoolState
 from almeta.strategies.strategy import BatchStrategy
 
 # Of more rows times clusters, k-means is fit to parts of the rows at a time.
 _MANY = 1 << 20
+# Matrices of more numbers (128 MiB for all pools) are computed anew for each query.
+_MATRIX = 1 << 25
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class OnePool:
         informativeness: `[n]` float32 of at least 0; see `PoolByPool`.
         num_classes: C.
         reference: `[m]` int64, sorted: the rows among which distances are taken, all n or 2048 of more.
+        number: which of the pools of `geometry` this is.
+        geometry: keeps what is computed once an episode.
     """
 
     rows: np.ndarray
@@ -40,6 +48,17 @@ class OnePool:
     informativeness: np.ndarray
     num_classes: int
     reference: np.ndarray
+    number: int
+    geometry: Geometry
+
+    def keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """Return what `make()` gave at the first call with this key, for what depends on the rows alone; read-only."""
+        return self.geometry.keep((OnePool, self.number, key), make)
+
+    def keep_matrix(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """Return `make()`, of as many numbers as `distances`; it is kept if those of all pools fit the memory."""
+        numbers = self.geometry.reference.numel() * self.geometry.reference.shape[1]
+        return self.keep(key, make) if numbers <= _MATRIX else make()
 
 
 class PoolByPool(BatchStrategy):
@@ -77,7 +96,8 @@ def pools_of(state: PoolState, informativeness: Tensor) -> Iterator[OnePool]:
         available, was_picked, distance, weight = (column[number].cpu().numpy()[rows] for column in columns)
         compared = np.flatnonzero(np.isin(rows, reference[number].cpu().numpy()))
         classes = int(state.num_classes[number])
-        yield OnePool(rows, x[order], available, was_picked, distance, weight, classes, compared)
+        parts = (available, was_picked, distance, weight, classes, compared, number, state.geometry)
+        yield OnePool(rows, x[order], *parts)
 
 
 def _order(x: np.ndarray) -> np.ndarray:
@@ -105,10 +125,10 @@ def cluster(x: np.ndarray, count: int, weight: np.ndarray | None = None) -> tupl
 
 
 def distances(pool: OnePool) -> np.ndarray:
-    """Return the Euclidean distances between the rows of `reference`, `[m, m]` float32."""
+    """Return the Euclidean distances between the rows of `reference`, `[m, m]` float32, read-only; once an episode."""
     from sklearn.metrics import euclidean_distances
 
-    return euclidean_distances(pool.x[pool.reference])
+    return pool.keep_matrix("distances", lambda: euclidean_distances(pool.x[pool.reference]))
 
 
 def greedy_cover(
@@ -126,10 +146,11 @@ def greedy_cover(
         The candidates, and which rows `[m]` are covered in the end.
     """
     covers = near if covers is None else covers
-    count, covered, chosen = near[:, ~covered].sum(1), covered.copy(), list[int]()
+    ones = near.astype(np.float32)  # a product counts without a copy of columns, and exactly: there are few rows
+    count, covered, chosen = ones @ ~covered, covered.copy(), list[int]()
     while len(chosen) < size and count.max(initial=0) > 0:
         chosen.append(int(count.argmax()))
         new = covers[chosen[-1]] & ~covered
-        count -= near[:, new].sum(1)
+        count -= ones @ new
         covered |= new
     return chosen, covered

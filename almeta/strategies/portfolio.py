@@ -13,7 +13,7 @@ from almeta.pool import PoolState
 from almeta.specs import Spec
 from almeta.strategies import make_strategy
 from almeta.strategies.actor import Memory, Outputs
-from almeta.strategies.choosing import draw_row
+from almeta.strategies.choosing import draw_row, z_scores
 from almeta.strategies.random import Random
 from almeta.strategies.strategy import PoolStrategy
 
@@ -150,21 +150,6 @@ class Blend(_Portfolio):
             utilities, memory = self._ask(number, state, memory)
             total += weight * z_scores(utilities, state.available)
         return Outputs(total.masked_fill(~state.available, -torch.inf)), memory
-
-
-def z_scores(utilities: Tensor, available: Tensor) -> Tensor:
-    """Return (u - mean) / standard deviation over the available rows of each pool, `[E, N]`; 0 where all are alike.
-
-    Args:
-        utilities: `[E, N]`, finite for available rows.
-        available: `[E, N]` bool.
-    """
-    values = utilities.double().where(available, 0.0)
-    count = available.sum(1, keepdim=True).clamp_min(1)
-    centred = (values - values.sum(1, keepdim=True) / count).where(available, 0.0)
-    deviation = (centred.square().sum(1, keepdim=True) / count).sqrt()
-    alike = deviation <= 1e-9 * values.abs().amax(1, keepdim=True)
-    return torch.where(alike, 0.0, centred / deviation).float()
 
 
 class Albl(_Portfolio):

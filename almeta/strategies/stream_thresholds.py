@@ -85,7 +85,7 @@ def slot_probabilities(examples: Examples, item: Tensor, sharpness: float) -> Te
         sharpness: how much the nearest slot is preferred.
     """
     distances = examples.distances(item)
-    known, slots = distances.isfinite(), distances[..., None].where(examples.labels > 0, torch.inf).amin(1)
+    known, slots = distances.isfinite(), examples.by_slot(distances)
     mean = distances.where(known, 0.0).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
     relative = (slots / mean.clamp_min(1e-9)).where(slots.isfinite(), 1.0)
     return (-sharpness * relative).softmax(-1)

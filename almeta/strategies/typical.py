@@ -25,42 +25,42 @@ def typicality(x: np.ndarray, num_neighbours: int = 20) -> np.ndarray:
         return known.sum(1) / distance.sum(1, where=known) if len(x) > 1 else np.zeros(1)
 
 
-def by_turns(cluster: np.ndarray, score: np.ndarray, available: np.ndarray, told: np.ndarray) -> np.ndarray:
+def by_turns(number: np.ndarray, score: np.ndarray, available: np.ndarray, picked: np.ndarray) -> np.ndarray:
     """Return the available rows, the best row of each cluster first, then the second best of each, and so on.
 
     Args:
-        cluster: `[n]` int64, the cluster of each row.
+        number: `[n]` int64, the cluster of each row.
         score: `[n]`, by which the rows of a cluster are ordered, the highest first.
         available: `[n]` bool.
-        told: `[n]` bool. A row that is told is one turn that its cluster has had already. In a turn, the largest
+        picked: `[n]` bool. A row that is picked is one turn that its cluster has had already. In a turn, the largest
             clusters come first.
 
     Returns:
         `[k]` int64, row numbers.
     """
-    size = np.bincount(cluster)
-    turns_had = np.bincount(cluster[told], minlength=len(size))
-    order = np.lexsort((-score, cluster))
+    size = np.bincount(number)
+    turns_had = np.bincount(number[picked], minlength=len(size))
+    order = np.lexsort((-score, number))
     order = order[available[order]]
-    own = cluster[order]
+    own = number[order]
     turn = np.arange(len(order)) - np.searchsorted(own, own)
     return order[np.lexsort((-size[own], turns_had[own] + turn))]
 
 
-def purity_radius(distance: np.ndarray, cluster: np.ndarray, purity: float = 0.95) -> float:
+def purity_radius(distance: np.ndarray, number: np.ndarray, purity: float = 0.95) -> float:
     """Return the largest radius with which a share of at least `purity` of the balls around rows is pure.
 
     A ball is pure if all rows in it are of one cluster: Yehuda et al. 2022.
 
     Args:
         distance: `[n, n]`, between all rows.
-        cluster: `[n]` int64, the cluster of each row.
+        number: `[n]` int64, the cluster of each row.
         purity: their alpha.
 
     Returns:
-        A hair less than a distance between two rows; inf if there is one cluster.
+        A distance between two rows, less a 100,000th of it; inf if there is one cluster.
     """
-    others = np.where(cluster[:, None] == cluster, np.inf, distance).min(1)
+    others = np.where(number[:, None] == number, np.inf, distance).min(1)
     impure = int((1 - purity) * len(others) + 1e-9)  # so many balls may be
     return float(np.sort(others)[min(impure, len(others) - 1)]) * (1 - 1e-5)
 
@@ -108,11 +108,14 @@ class ProbCover(PoolByPool):
         self.delta, self.purity = delta, purity
 
     def choose(self, pool: OnePool, size: int) -> np.ndarray:
-        distance = distances(pool)
-        delta = self.delta
+        distance, delta = distances(pool), self.delta
         if delta is None:
-            clusters, _ = cluster(pool.x, pool.num_classes)
-            delta = purity_radius(distance, clusters[pool.reference], self.purity)
+            delta = pool.keep((ProbCover, self.purity), lambda: self._radius(pool, distance))
         candidates = pool.available[pool.reference]
         chosen, _ = greedy_cover(distance[candidates] <= delta, pool.to_pick[pool.reference] <= delta, size)
         return pool.reference[candidates][chosen]
+
+    def _radius(self, pool: OnePool, distance: np.ndarray) -> float:
+        """Return the radius for the distances `[m, m]` of a pool, which depends on no pick."""
+        number, _ = cluster(pool.x, pool.num_classes)
+        return purity_radius(distance, number[pool.reference], self.purity)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Positive
-from almeta.geometry import slices
+from almeta.geometry import rows_of, slices
 from almeta.learners.learner import Embeds
 from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
@@ -70,20 +70,43 @@ def _by_class(matrix: Tensor, features: Tensor) -> Tensor:
 
 
 def principal_components(x: Tensor, exists: Tensor, num_components: int) -> Tensor:
-    """Return the first principal components of rows `[E, M, H]`, `[E, M, K]` float64; all columns if H <= K.
+    """Return the first principal components of rows `[E, M, H]`, `[E, M, K]` float64.
+
+    There are H columns, those of x centred, if H <= K; and M if M < K and M < H.
 
     Args:
         x: float.
         exists: `[E, M]` bool, the rows that count.
         num_components: K.
     """
-    x, counted = x.double(), exists[..., None]
-    mean = (x * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp_min(1)
-    centred = (x - mean) * counted
-    if x.shape[2] <= num_components:
-        return centred
-    directions = torch.linalg.eigh(centred.mT @ centred).eigenvectors[..., -num_components:]
-    return centred @ directions
+    parts = slices(len(x), _BLOCK // max(1, x.shape[1] * x.shape[2]))
+    return torch.cat([_components(x[pools], exists[pools], num_components) for pools in parts])
+
+
+def _components(x: Tensor, exists: Tensor, num_components: int) -> Tensor:
+    """Return the principal components of a few pools; no copy of all their numbers is made in float64."""
+    pools, rows, columns = x.shape
+    counted = exists[..., None].double()
+    blocks = list(slices(rows, _BLOCK // max(1, pools * columns)))
+    total = torch.stack([(x[:, block].double() * counted[:, block]).sum(1) for block in blocks]).sum(0)
+    mean = (total / counted.sum(1).clamp_min(1))[:, None]
+
+    def centred(block: slice = slice(None), of: slice = slice(None)) -> Tensor:
+        return (x[:, block, of].double() - mean[..., of]) * counted[:, block]
+
+    if columns <= num_components:
+        return centred()
+    if rows < columns:  # the matrix of the rows' products is smaller, and has the same eigenvalues
+        products = counted.new_zeros(pools, rows, rows)
+        for of in slices(columns, _BLOCK // (pools * rows)):
+            products.baddbmm_(part := centred(of=of), part.mT)
+        values, vectors = torch.linalg.eigh(products)
+        return vectors[..., -num_components:] * values[:, None, -num_components:].clamp_min(0).sqrt()
+    products = counted.new_zeros(pools, columns, columns)
+    for block in blocks:
+        products.baddbmm_((part := centred(block)).mT, part)
+    directions = torch.linalg.eigh(products).eigenvectors[..., -num_components:]
+    return torch.cat([centred(block) @ directions for block in blocks], 1)
 
 
 class VarianceReduction(PoolStrategy):
@@ -97,7 +120,8 @@ class VarianceReduction(PoolStrategy):
     Args:
         num_components: the inputs are reduced to so many principal components, if they are more. Memory grows with the
             square of classes times components, the time of a query with the cube.
-        penalty: added to the diagonal of F, as the penalty of logistic regression with C = 1 / penalty is.
+        penalty: added to the whole diagonal of F. For the weights this is the penalty of logistic regression with
+            C = 1 / penalty, which leaves the intercept free; here the intercept has it, too, so that F has an inverse.
     """
 
     name = "variance_reduction"
@@ -108,30 +132,36 @@ class VarianceReduction(PoolStrategy):
         self.num_components, self.penalty = num_components, penalty
 
     def score(self, state: PoolState) -> Tensor:
-        features = principal_components(cast(Embeds, state.model).embed(state.x), state.exists, self.num_components)
-        features = torch.cat((torch.ones_like(features[..., :1]), features), -1)
+        features = self._features(state)
         classes, width = state.probabilities.shape[-1], features.shape[-1]
         scores = torch.empty_like(features[..., 0])
         for pools in slices(len(scores), _BLOCK // (classes * width) ** 2):
             scores[pools] = self._reduction(state, pools, features[pools])
         return scores.float()
 
+    def _features(self, state: PoolState) -> Tensor:
+        """Return the intercept's 1 and the components of what the last layer reads, `[E, N, 1 + K]` float64."""
+        inputs = cast(Embeds, state.model).embed(state.x)
+
+        def make() -> Tensor:
+            components = principal_components(inputs, state.exists, self.num_components)
+            return torch.cat((torch.ones_like(components[..., :1]), components), -1)
+
+        if inputs is not state.x:  # a network reads other inputs after each fit
+            return make()
+        return state.geometry.keep((VarianceReduction, self.num_components), make)
+
     def _reduction(self, state: PoolState, pools: slice, features: Tensor) -> Tensor:
         """Return the scores `[E', N]` of some of the pools."""
-        probabilities, picks = state.probabilities[pools].double(), state.picks[pools].clamp_min(0)
+        probabilities = state.probabilities[pools].double()
         reference = state.geometry.reference[pools]
         there = state.exists[pools].gather(1, reference).double()
-        waits = torch.arange(picks.shape[1], device=picks.device) >= state.answered
-        known = (state.picks[pools] >= 0) & ((state.labels[pools].gather(1, picks) >= 0) | waits)
 
         def information(rows: Tensor, weight: Tensor) -> Tensor:
-            p, f = (
-                part.gather(1, rows[..., None].expand(-1, -1, part.shape[-1])) for part in (probabilities, features)
-            )
-            return fisher_information(p, f, weight)
+            return fisher_information(rows_of(probabilities, rows), rows_of(features, rows), weight)
 
         pool = information(reference, there / there.sum(1, keepdim=True).clamp_min(1))
-        labelled = information(picks, known.double())
+        labelled = information(state.picks[pools], state.counted_picks[pools].double())
         labelled.diagonal(dim1=1, dim2=2).add_(self.penalty)
         inverse = torch.linalg.inv(labelled)
         size = _BLOCK // (len(pool) * probabilities.shape[-1] ** 2 * features.shape[-1])

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 
 from almeta.seeding import make_generator
-from almeta.strategies.choosing import best_action, best_actions, draw_row, sample_action
+from almeta.strategies.choosing import best_action, best_actions, draw_row, sample_action, z_scores
 
 INF = torch.inf
 
@@ -99,3 +101,15 @@ def test_no_row_is_drawn_without_weight():
     ends = torch.tensor([0.0, 0.0, 1 - 2**-53]).double()
     weight = torch.tensor([[0.0, 0, 0], [0, 3, 0], [0, 3, 0]]).double()
     assert draw_row(weight, ends).tolist() == [-1, 1, 1]
+
+
+# --- on one scale ---
+
+
+def test_z_scores_by_hand():
+    utilities = torch.tensor([[1.0, 3.0, 5.0, 7.0, -torch.inf], [2.0, 2.0, -torch.inf, 2.0, 2.0]])
+    scores = z_scores(utilities, utilities.isfinite())
+    # Mean 4, variance (9 + 1 + 1 + 9) / 4 = 5.
+    expected = torch.tensor([-3.0, -1, 1, 3]) / math.sqrt(5)
+    torch.testing.assert_close(scores, torch.stack((torch.cat((expected, torch.zeros(1))), torch.zeros(5))))
+    assert (z_scores(torch.full((1, 3), 0.1), torch.ones(1, 3, dtype=torch.bool)) == 0).all()

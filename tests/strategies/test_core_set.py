@@ -6,7 +6,9 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from almeta.geometry import Geometry
+from almeta.strategies import core_set
 from almeta.strategies.core_set import CoreSet, RobustCoreSet, cover_with_outliers
+from almeta.strategies.one_pool import distances, pools_of
 from tests.strategies.pools import lay_out, make_pools, utilities_of
 
 
@@ -145,3 +147,36 @@ def test_the_program_agrees_with_enumeration():
     distance, to_pick = np.linalg.norm(x[:, None] - x, axis=-1), np.full(9, np.inf)
     best = min(radius_of(distance, to_pick, two, 1) for two in itertools.combinations(range(9), 2))
     assert fits(distance, to_pick, 2, 1, best) and not fits(distance, to_pick, 2, 1, best - 1e-6)
+
+
+def test_the_radii_are_sorted_once_an_episode(monkeypatch):
+    pools = make_pools(sizes=(60,), columns=(4,), classes=(3,), labelled=(4,))
+    unique, sizes = np.unique, []
+
+    def count(values, *args, **kwargs):
+        sizes.append(values.size)
+        return unique(values, *args, **kwargs)
+
+    monkeypatch.setattr(np, "unique", count)
+    for _ in range(3):
+        pools = pools.pick(RobustCoreSet().select(pools.state, 1)[:, 0]).answer()
+    assert sizes.count(60 * 60) == 1 and sorted(sizes)[-2] <= 60
+
+
+def test_radii_are_the_distances_from_candidates():
+    """On a grid, where distances among picks are distances from candidates, too, or are not."""
+    random = np.random.default_rng(0)
+    for count in (0, 1, 5, 20, 30):
+        places = (random.integers(0, 9, 30) ** 2).astype(np.float32)
+        pool = next(pools_of(line(places.tolist(), random.permutation(30)[:count].tolist()).state, torch.zeros(1, 30)))
+        candidates = pool.available[pool.reference]
+        assert np.array_equal(core_set._radii(pool, candidates), np.unique(distances(pool)[candidates]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_known_radii_change_no_choice(seed):
+    random = np.random.default_rng(seed)
+    distance, to_pick = random.integers(0, 40, (9, 12)).astype(float), random.integers(0, 60, 12).astype(float)
+    to_pick[:3] = np.inf
+    chosen = cover_with_outliers(distance, to_pick, 3, 2)
+    assert cover_with_outliers(distance, to_pick, 3, 2, radii=np.unique(distance)) == chosen

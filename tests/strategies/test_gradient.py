@@ -102,6 +102,14 @@ def test_distant_gradients_by_hand():
     assert distant_gradients(factors, inputs, available, lots.double())[:, 2].tolist() == [2, 0, 0]
 
 
+def test_long_gradients_that_differ_little_are_told_apart():
+    """(1000, -0.1) is the longest; the others are at 0.01 and 0.0225 from it, less than float32 shows of a million."""
+    inputs = torch.tensor([[[1000.0, 0.0], [1000.0, 0.05], [1000.0, -0.1]]]).expand(2, -1, -1)
+    uniform = torch.tensor([[0.5, 0.28], [0.5, 0.34]]).double()  # the share of the first is 0.31
+    rows = distant_gradients(torch.ones(2, 3, 1), inputs, torch.ones(2, 3, dtype=torch.bool), uniform)
+    assert rows.tolist() == [[2, 0], [2, 1]]
+
+
 def test_rows_are_drawn_by_the_law_of_k_means_plus_plus():
     """Second and third picks of 40,000 draws, against probabilities by gradients that are written out."""
     pools, state = 40_000, make_pools(sizes=(8,), labelled=(2,), classes=(3,), columns=(2,), seed=4).state

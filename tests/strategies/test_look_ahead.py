@@ -6,7 +6,7 @@ import torch
 
 from almeta.geometry import Geometry
 from almeta.strategies import look_ahead
-from almeta.strategies.look_ahead import LookAhead, condition, expected_accuracy, kernel, scales, standardised
+from almeta.strategies.look_ahead import LookAhead, condition, expected_accuracy, kernel, scales
 from almeta.strategies.uncertainty import margin
 from tests.strategies.pools import lay_out, make_pools
 
@@ -187,11 +187,6 @@ def test_margin_is_added_in_standard_deviations():
         parts = [part[pool][open_rows[pool]] for part in (LookAhead().score(state), margin(state.probabilities))]
         ahead, near = ((part - part.mean()) / part.std(correction=0) for part in parts)
         torch.testing.assert_close(made[pool][open_rows[pool]], ahead + 2 * near, atol=1e-3, rtol=1e-4)
-
-
-def test_standardised_by_hand():
-    scores, mask = torch.tensor([[1.0, 3.0, 100.0], [5.0, 5.0, 5.0]]), torch.tensor([[True, True, False], [True] * 3])
-    assert standardised(scores, mask).tolist() == [[-1, 1, 98], [0, 0, 0]]
 
 
 def test_a_batch_spreads_out():

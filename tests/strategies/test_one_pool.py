@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
+from almeta.strategies import one_pool
 from almeta.strategies.one_pool import PoolByPool, cluster, distances, greedy_cover, pools_of
 from tests.strategies.pools import make_pools
 
@@ -65,6 +66,19 @@ def test_distances_are_between_the_reference_rows():
     pool = next(pools_of(state, torch.zeros(2, 14)))
     expected = np.linalg.norm(pool.x[:, None] - pool.x, axis=-1)
     assert distances(pool) == pytest.approx(expected, abs=1e-5)
+
+
+def test_distances_are_kept_for_the_episode_where_they_fit_the_memory(monkeypatch):
+    pools = make_pools()
+
+    def of_all():
+        return [distances(pool) for pool in pools_of(pools.state, torch.zeros(2, 14))]
+
+    first, second = of_all()
+    pools = pools.pick(pools.state.available.byte().argmax(1)).answer()
+    assert of_all()[0] is first and of_all()[1] is second
+    monkeypatch.setattr(one_pool, "_MATRIX", 2 * 14 * 14 - 1)
+    assert of_all()[0] is not first and np.array_equal(of_all()[0], first)
 
 
 def test_greedy_cover_by_hand():

@@ -19,7 +19,6 @@ from almeta.strategies.portfolio import (
     importance_weighted_accuracy,
     lowest_chance,
     updated,
-    z_scores,
 )
 from almeta.strategies.uncertainty import Margin
 from tests.strategies.pools import make_pools, utilities_of
@@ -90,15 +89,6 @@ def test_stored_results_know_the_code_of_all_parts():
 
 
 # --- blend ---
-
-
-def test_z_scores_by_hand():
-    utilities = torch.tensor([[1.0, 3.0, 5.0, 7.0, -torch.inf], [2.0, 2.0, -torch.inf, 2.0, 2.0]])
-    scores = z_scores(utilities, utilities.isfinite())
-    # Mean 4, variance (9 + 1 + 1 + 9) / 4 = 5.
-    expected = torch.tensor([-3.0, -1, 1, 3]) / math.sqrt(5)
-    torch.testing.assert_close(scores, torch.stack((torch.cat((expected, torch.zeros(1))), torch.zeros(5))))
-    assert (z_scores(torch.full((1, 3), 0.1), torch.ones(1, 3, dtype=torch.bool)) == 0).all()
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 0.25]])

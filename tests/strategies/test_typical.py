@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from almeta.strategies import typical
 from almeta.strategies.one_pool import cluster, pools_of
 from almeta.strategies.typical import ProbCover, TypiClust, by_turns, purity_radius, typicality
 from tests.strategies.pools import lay_out, make_pools
@@ -38,8 +39,8 @@ def test_turns_by_hand():
     score = np.array([1.0, 3.0, 2.0, 5.0, 6.0, 0.0])
     everything, nothing = np.ones(6, bool), np.zeros(6, bool)
     assert by_turns(number, score, everything, nothing).tolist() == [1, 4, 5, 2, 3, 0]
-    told = np.arange(6) == 1  # the large cluster has had its first turn
-    assert by_turns(number, score, ~told, told).tolist() == [4, 5, 2, 3, 0]
+    picked = np.arange(6) == 1  # the large cluster has had its first turn
+    assert by_turns(number, score, ~picked, picked).tolist() == [4, 5, 2, 3, 0]
     assert by_turns(number, score, everything & (number != 1), nothing).tolist() == [1, 5, 2, 0]
 
 
@@ -129,3 +130,20 @@ def test_prob_cover_against_the_algorithm_step_by_step(purity):
             place = pool.rows.tolist().index(row)
             assert gains[place] == max(gains) > 0
             covered |= ball[place]
+
+
+def test_the_radius_is_found_once_an_episode(monkeypatch):
+    pools, asked = make_pools(), []
+
+    def count(x, num_clusters):
+        asked.append(len(x))
+        return cluster(x, num_clusters)
+
+    monkeypatch.setattr(typical, "cluster", count)
+    strategy = ProbCover(purity=0.6)
+    for _ in range(3):
+        strategy.select(pools.state, 1)
+        pools = pools.pick(pools.state.available.byte().argmax(1)).answer()
+    assert asked == [14, 11]
+    ProbCover(purity=0.9).select(pools.state, 1)
+    assert asked == [14, 11] * 2

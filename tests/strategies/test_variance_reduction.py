@@ -114,6 +114,59 @@ def test_principal_components_against_a_singular_value_decomposition():
     torch.testing.assert_close(principal_components(x, exists, 5)[0, :7], centred)
 
 
+@pytest.mark.parametrize("num_components", [2, 30])
+def test_principal_components_of_more_columns_than_rows(num_components):
+    random = torch.Generator().manual_seed(0)
+    x, exists = torch.randn(1, 9, 40, generator=random), torch.arange(9)[None] < 7
+    made = principal_components(x, exists, num_components)
+    wanted = torch.from_numpy(features(x[0, :7].double().numpy(), num_components)[:, 1:])
+    torch.testing.assert_close(made[0, :7] @ made[0, :7].T, wanted @ wanted.T)
+    torch.testing.assert_close(made[0, 7:], torch.zeros_like(made[0, 7:]), atol=1e-6, rtol=0)
+
+
+def test_no_matrix_is_larger_than_rows_or_columns(monkeypatch):
+    sizes, eigh = [], torch.linalg.eigh
+
+    def count(matrix):
+        sizes.append(matrix.shape[-1])
+        return eigh(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", count)
+    for rows, columns in ((9, 40), (40, 9)):
+        principal_components(torch.randn(1, rows, columns), torch.ones(1, rows, dtype=torch.bool), 2)
+    assert sizes == [9, 9]
+
+
+def test_components_of_the_rows_are_found_once_an_episode(monkeypatch):
+    asked = []
+
+    def count(x, exists, num_components):
+        asked.append(num_components)
+        return principal_components(x, exists, num_components)
+
+    monkeypatch.setattr(variance_reduction, "principal_components", count)
+    pools = make_pools()
+    for _ in range(3):
+        VarianceReduction().score(pools.state)
+        pools = pools.pick(pools.state.available.byte().argmax(1)).answer()
+    VarianceReduction(num_components=2).score(pools.state)
+    assert asked == [30, 2]
+    monkeypatch.setattr(type(pools.state.model), "embed", lambda self, x: 2 * x)  # as a network does
+    for _ in range(2):
+        VarianceReduction().score(pools.state)
+    assert asked == [30, 2, 30, 30]
+
+
+@pytest.mark.parametrize("rows, columns", [(9, 40), (40, 9), (9, 2)])
+def test_components_in_blocks(monkeypatch, rows, columns):
+    random = torch.Generator().manual_seed(0)
+    x, exists = torch.randn(2, rows, columns, generator=random), torch.arange(rows) < torch.tensor([[rows], [7]])
+    whole = principal_components(x, exists, 3)
+    monkeypatch.setattr(variance_reduction, "_BLOCK", 50)
+    made = principal_components(x, exists, 3)
+    torch.testing.assert_close(made @ made.mT, whole @ whole.mT)
+
+
 def test_blocks_change_nothing(monkeypatch):
     state = make_pools().state
     whole = VarianceReduction().score(state)

@@ -26,8 +26,8 @@ _PLUGINS = {
     "hydra/launcher/joblib": "almeta[sweep]",
     "hydra/sweeper/optuna": "almeta[optuna]",
     "hydra/launcher/ray": "hydra-ray-launcher",
-    "hydra/launcher/submitit_local": "hydra-submitit-launcher",
-    "hydra/launcher/submitit_slurm": "hydra-submitit-launcher",
+    "hydra/launcher/submitit_local": "almeta[slurm]",
+    "hydra/launcher/submitit_slurm": "almeta[slurm]",
 }
 
 # The keys of the folder that Hydra makes for a job.

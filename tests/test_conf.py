@@ -70,7 +70,7 @@ def judge(*overrides: str, folder: Path) -> dict[str, Any]:
 def test_every_file_and_every_knob_has_a_sentence(path):
     lines = (CONF / path).read_text("utf-8").splitlines()
     assert re.match(r"# (@package _global_|[A-Z].*)", lines[0])
-    if path.startswith(("experiment/", "protocol/")):
+    if path.startswith(("cluster/", "experiment/", "protocol/")):
         assert re.match(r"# [A-Z].*", lines[1])
         return  # what its knobs do stands where they are defined
     inside = ""

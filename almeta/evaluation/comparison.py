@@ -105,8 +105,15 @@ class Comparison:
 
     @cached_property
     def by_dataset(self) -> pd.DataFrame:
-        """The mean AULC over the repeats that a strategy has played, with a row for each data set."""
-        return _by_dataset(self.areas)
+        """The mean AULC over repeats, with a row for each data set.
+
+        A strategy with fewer repeats has random's mean plus its own mean gain over random: what luck there was in its
+        repeats, random had it, too.
+        """
+        means = _by_dataset(self.areas)
+        for name in self.areas.columns[self.areas.isna().any()]:
+            means[name] = means[RANDOM] + _by_dataset(self.areas[name] - self.areas[RANDOM])
+        return means
 
     @property
     def unit(self) -> str:
@@ -115,8 +122,8 @@ class Comparison:
 
     @cached_property
     def units(self) -> pd.DataFrame:
-        """The AULC in the repeats that all strategies have played, with a row for each unit."""
-        return self._units(self.areas.dropna())
+        """The AULC, with a row for each data set, or for each repeat of a single one that all have played."""
+        return self.areas.dropna().droplevel("dataset") if self.unit == "repeat" else self.by_dataset
 
     @cached_property
     def repeats(self) -> pd.Series:
@@ -199,7 +206,7 @@ class Comparison:
             `clear_on`), `p_random` (Holm) and `is_clear_random`. Missing where a strategy would be compared with
             itself, or a unit is alone.
         """
-        units = self._units(self.areas)[self.strategies]
+        units = (self._units(self.areas) if self.unit == "repeat" else self.by_dataset)[self.strategies]
         table = pd.DataFrame({"strategy": self.strategies})
         table["aulc"] = [float(values.mean()) for _, values in units.items()]
         table["aulc_interval"] = half_widths(units)

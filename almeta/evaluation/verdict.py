@@ -78,7 +78,7 @@ def _scope(comparison: Comparison) -> list[str]:
             f"{pairs}, gives {p_text(smallest)} at the smallest."
         )
     if fewer := fewer_repeats(comparison.repeats.to_dict()):
-        sentences.append(f"{fewer} Each is compared with others in these alone, and all ranks are of these.")
+        sentences.append(f"{fewer} Each is compared with others in these alone.")
     return sentences
 
 

@@ -36,7 +36,7 @@ def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Par
         # The options are those of the backend, which `Parallel(backend=...)` would not pass on to it.
         with parallel_config(backend or "loky", n_jobs=jobs, **{**_PATIENT.get(backend or "", {}), **options}):
             unordered = {"return_as": "generator_unordered"} if Parallel()._backend.supports_return_generator else {}
-            return Parallel(**unordered)
+            return Parallel(batch_size=1, **unordered)  # each result comes as soon as it is there
     except (ImportError, OSError, TypeError, ValueError) as error:
         needs = f"pip install '{_EXTRAS[backend]}'" if backend in _EXTRAS else "install and start what it needs"
         raise AlmetaError(f"backend '{backend}' cannot be used here ({error}); choose loky, or {needs}") from error

@@ -171,6 +171,8 @@ def test_a_strategy_with_fewer_repeats_is_compared_in_those_alone():
     cut = compare(areas_of({"margin": gains[:, :2], "slow": gains[:, :2] + 1}))
     assert pair == cut.pair("slow", "margin") and comparison.pair("slow", "random") == cut.pair("slow", "random")
     pd.testing.assert_series_equal(comparison.mean_ranks, cut.mean_ranks)
+    above_random = comparison.by_dataset["slow"] - comparison.by_dataset["random"]
+    assert above_random.tolist() == pytest.approx(cut.gains_over("random")["slow"].tolist())
     assert comparison.friedman == cut.friedman
     assert comparison.clear_on("random")["slow"].tolist() == cut.clear_on("random")["slow"].tolist()
     assert comparison.gains_over("margin")["slow"].tolist() == pytest.approx([0.01] * 8)

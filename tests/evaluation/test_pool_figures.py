@@ -259,4 +259,4 @@ def test_fewer_repeats_are_drawn_and_told():
         assert all(np.isfinite(line).all() for line in drawn)
     expected = 100 * comparison.gains_over("random")["margin"].to_numpy()
     shown = figures.gain_map(comparison).axes[0].images[0].get_array()
-    assert sorted(np.ravel(np.asarray(shown))) == pytest.approx(sorted([expected.mean(), *expected]))
+    assert shown is not None and sorted(np.ravel(shown)) == pytest.approx(sorted([expected.mean(), *expected]))

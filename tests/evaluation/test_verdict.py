@@ -144,7 +144,7 @@ def test_fewer_repeats_are_told():
     areas = areas_of({"margin": np.ones((6, 3)), "slow": np.full((6, 3), 2.0)})
     areas.loc[areas.index.get_level_values("repeat") == 2, "slow"] = np.nan
     sentences = verdict(compare(areas))
-    told = "Fewer repeats than 3: slow (2). Each is compared with others in these alone, and all ranks are of these."
+    told = "Fewer repeats than 3: slow (2). Each is compared with others in these alone."
     assert told in sentences
     assert not [line for line in verdict(compare(areas[["random", "margin"]])) if "Fewer" in line]
 

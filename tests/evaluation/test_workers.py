@@ -38,9 +38,10 @@ def test_what_workers_warn_of_is_said_once(recwarn):
 
 @pytest.mark.parametrize(
     ("backend", "says"),
-    [("lokky", "install and start what it needs"), ("ray", r"pip install 'ray\[default\]'")],
+    [("lokky", "install and start what it needs"), ("ray", r"pip install 'almeta\[ray\]'")],
 )
-def test_a_backend_that_is_not_there_is_named_with_what_it_needs(backend, says):
+def test_a_backend_that_is_not_there_is_named_with_what_it_needs(backend, says, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray.util.joblib", None)
     with pytest.raises(AlmetaError, match=f"backend '{backend}' cannot be used here .*; choose loky, or {says}"):
         make_workers(2, backend, {})
 

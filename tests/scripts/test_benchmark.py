@@ -128,9 +128,9 @@ def test_a_policy_meets_classes_and_columns_that_training_cut_away(command, monk
     mixed_table().to_csv("my.csv", index=False)
     seen = []
 
-    def watch(simulation, actor, generator, tasks, *others, **options):
+    def watch(simulation, actor, generator, tasks, *others):
         seen.append(tasks)
-        return play(simulation, actor, generator, tasks, *others, **options)
+        return play(simulation, actor, generator, tasks, *others)
 
     play = cells.record_pools
     monkeypatch.setattr(cells, "record_pools", watch)

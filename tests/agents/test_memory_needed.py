@@ -42,12 +42,12 @@ Case = tuple[str, str, dict[str, Any], int]
 GROUP = {"GroupReinforce": 4}
 # Who learns, with what memory, and for how many batches: enough to solve it with any of several seeds.
 CASES: list[Case] = [
-    ("QLearning", "LSTMNetwork", {"epsilon": 0.2}, 500),
-    ("Reinforce", "LSTMNetwork", {"ent_coef": 0.2}, 700),
+    ("QLearning", "LSTMNetwork", {"epsilon": 0.2}, 400),
+    ("Reinforce", "LSTMNetwork", {"ent_coef": 0.2}, 500),
     ("ActorCritic", "LSTMNetwork", {"ent_coef": 0.2}, 450),
-    ("PPO", "LSTMNetwork", {"ent_coef": 0.2}, 300),
+    ("PPO", "LSTMNetwork", {"ent_coef": 0.2}, 200),
     ("GroupReinforce", "LSTMNetwork", {"ent_coef": 0.2, "returns": "rewards", "gamma": 0.5}, 700),
-    ("QLearning", "EpisodicNetwork", {"epsilon": 0.2}, 300),
+    ("QLearning", "EpisodicNetwork", {"epsilon": 0.2}, 200),
 ]
 
 

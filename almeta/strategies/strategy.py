@@ -32,9 +32,9 @@ class PoolStrategy:
     """
 
     name: ClassVar[str]
-    lowest: ClassVar[float] = 0.0
     packages: ClassVar[tuple[str, ...]] = ()
     # These may depend on the options: then __init__ sets them.
+    lowest: float = 0.0
     needs: tuple[type, ...] = ()
     uses_learner: bool = True
     spreads: bool = False

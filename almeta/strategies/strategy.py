@@ -26,7 +26,7 @@ class PoolStrategy:
         needs: what the fitted learner must be able to do, such as `almeta.learners.learner.Samples`.
         uses_learner: whether it goes by the learner's opinion, of which there is none before the first labels.
         spreads: whether the picks of a query differ without answers between them, because they take those into account
-            that wait for their answer.
+            that wait for their answer. Who does not spread scores the rows once a query, and picks the best of them.
         lowest: the lowest score it can give, if below 0; see `almeta.strategies.based`.
         packages: distributions that it leaves its choice to; stored results depend on their versions.
     """
@@ -51,6 +51,7 @@ class PoolStrategy:
         return [*own, *(below for one in own for below in one.parts)]
 
     def initial(self, num_envs: int) -> Memory:
+        """Return an empty memory; that of who does not spread holds the scores `[E, N]` of the present query later."""
         return ()
 
     def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
@@ -59,8 +60,13 @@ class PoolStrategy:
         Raises:
             AlmetaError: if the learner cannot do what the strategy needs.
         """
-        self.check(state)
-        return Outputs(self.score(state).masked_fill(~state.available, -torch.inf)), memory
+        if not memory or self.spreads or not state.pending.shape[1]:
+            self.check(state)
+            scores = self.score(state)
+            memory = () if self.spreads else (scores,)
+        else:  # within a query nothing is learnt
+            (scores,) = memory
+        return Outputs(scores.masked_fill(~state.available, -torch.inf)), memory
 
     def check(self, state: PoolState) -> None:
         """Raise AlmetaError if the learner cannot do what the strategy needs."""

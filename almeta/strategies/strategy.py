@@ -85,7 +85,7 @@ class PoolStrategy:
         if self.compares_fits and _draws(state):
             raise AlmetaError(
                 f"strategy {self.name} compares fits of the learner, and those of {type(state.learner).__name__} "
-                "differ by chance: choose a learner that draws nothing, such as logistic_regression or nearest_neighbours"
+                "differ by chance: choose a learner that draws nothing, such as logistic_regression or ridge"
             )
 
     def score(self, state: PoolState) -> Tensor:

@@ -110,7 +110,7 @@ def _draws(state: PoolState) -> bool:
         generator = torch.Generator(x.device).manual_seed(seed)
         model = state.learner.fit(x, labels, weight, state.probabilities.shape[-1], generator=generator)
         said.append(model.probabilities(x))
-    return not torch.allclose(*said, atol=1e-3)
+    return not torch.allclose(said[0], said[1], atol=1e-3)
 
 
 class BatchStrategy(PoolStrategy):

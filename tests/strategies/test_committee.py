@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ MEASURES = {
 EIGHT = [
     VoteEntropy(num_members=8), SoftVoteEntropy(num_members=8), VariationRatio(num_members=8), MeanKL(num_members=8)
 ]  # fmt: skip
-KINDS = ["ridge", "prototype", {"name": "logistic_regression", "C": 0.1}]
+KINDS: list[Any] = ["ridge", "prototype", {"name": "logistic_regression", "C": 0.1}]
 MIXED = [
     VoteEntropy(members=KINDS), SoftVoteEntropy(members=KINDS), VariationRatio(members=KINDS), MeanKL(members=KINDS)
 ]  # fmt: skip

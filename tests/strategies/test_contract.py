@@ -303,7 +303,7 @@ def constant(node):
 
 def options_passed(tree):
     """For each class, function and name: the keywords of its calls, and the keys of its specs, as they are written."""
-    passed = defaultdict(set)
+    passed: dict[str, set[str | None]] = defaultdict(set)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             called, keywords = node.func.id, {keyword.arg for keyword in node.keywords}
@@ -323,7 +323,7 @@ def test_every_public_function_strategy_and_option_has_a_test_of_values(family):
     path = Path(__file__).with_name(f"test_{family}.py")
     passed = options_passed(ast.parse(path.read_text("utf-8")))
     assert {function.__name__ for function in own(module, inspect.isfunction)} <= set(passed)
-    missing = {}
+    missing: dict[str, set[str | None]] = {}
     for kind in own(module, inspect.isclass):
         assert kind.__name__ in passed
         options = set(inspect.signature(kind).parameters) - passed[kind.__name__] - passed[name_of(kind)]

@@ -15,8 +15,8 @@ class BasedStrategy(PoolStrategy):
     """A strategy that weighs rows by what another strategy says of them.
 
     Args:
-        base: the other strategy: a name, `{name: ..., option: ...}`, or a spec. It is asked anew at each pick; a memory
-            of its own is not kept.
+        base: the other strategy: a name, `{name: ..., option: ...}`, or a spec. It is asked anew whenever this
+            strategy scores the rows, and a memory of its own is not kept.
     """
 
     def __init__(self, base: str | Mapping[str, Any] | Spec) -> None:

@@ -156,8 +156,9 @@ class DiscriminativeBatch(BatchStrategy):
     best. A large batch is chosen in parts: all rows of a part are judged by the same fit. In a pool of more than 512
     rows, 512 of them stand for the others.
 
-    While fewer than two classes have a label, any guess fits perfectly: rows that are far from all picks are chosen, at
-    random if there are none.
+    While fewer than two classes have a label, any guess fits perfectly: the row farthest from all picks and from the
+    batch so far is added, as by `core_set`; the first one at random if there are none. A learner that draws is refused:
+    its fits differ by chance.
 
     Args:
         alpha: how much the doubt about the other rows counts.
@@ -166,11 +167,28 @@ class DiscriminativeBatch(BatchStrategy):
     """
 
     name = "discriminative_batch"
+    compares_fits = True
 
     def __init__(self, alpha: Weight = 1.0, candidates: Count = 20, sub_batches: Count = 10) -> None:
         self.alpha, self.candidates, self.sub_batches = alpha, candidates, sub_batches
 
     def select(self, state: PoolState, size: int) -> Tensor:
+        is_blind = seen_classes(*state.labelled_rows()[1:], state.probabilities.shape[-1]).sum(1, keepdim=True) < 2
+        if is_blind.all():
+            return self._far(state, size)
+        chosen = self._fitting(state, size)
+        return self._far(state, size).where(is_blind, chosen) if is_blind.any() else chosen
+
+    def _far(self, state: PoolState, size: int) -> Tensor:
+        """Return rows `[E, size]`, each the farthest from those before it; -1 where none is left."""
+        geometry, picks, available = state.geometry.copy(), state.picks, state.available
+        for _ in range(size):
+            row = best_actions(geometry.nearest_pick(picks), available, 1, self.generator)
+            picks, available = torch.cat((picks, row), 1), available & ~_among(row, available)
+        return picks[:, state.picks.shape[1] :]
+
+    def _fitting(self, state: PoolState, size: int) -> Tensor:
+        """Return rows `[E, size]` by the objective; -1 where none is left."""
         labelled, available, chosen = state.labelled_rows(), state.available, []
         doubt = entropy(state.probabilities)
         for count in _parts(size, self.sub_batches):
@@ -207,9 +225,7 @@ class DiscriminativeBatch(BatchStrategy):
             values[part] = batch_objective(model.probabilities(with_it[0]), *with_it[1:], others, weight, self.alpha)
         values = values.view(shape).masked_fill(classes >= state.num_classes[:, None, None], -torch.inf)
         value, best = values.max(-1)
-        is_blind = seen_classes(*labelled[1:], len(classes)).sum(1, keepdim=True) < 2
-        distance = state.geometry.nearest_pick(state.picks).gather(1, rows.clamp_min(0))
-        return torch.where(is_blind, distance, value), best
+        return value, best
 
 
 def batch_objective(

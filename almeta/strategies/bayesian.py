@@ -58,7 +58,7 @@ def summed_std(probabilities: Tensor) -> Tensor:
 
 
 class _Dropout(PoolStrategy):
-    """Measures how networks disagree that leave out different units; they are drawn anew for each pick.
+    """Measures how networks disagree that leave out different units; they are drawn anew for each query.
 
     Args:
         num_samples: networks S.

@@ -142,7 +142,7 @@ def measure_members(
 
 
 class _Committee(PoolStrategy):
-    """Fits the members anew for each pick, to the labels of the task, and measures their disagreement.
+    """Fits the members anew for each query, to the labels of the task, and measures their disagreement.
 
     Args:
         num_members: learners in a committee, M; a list of members has a number of its own.

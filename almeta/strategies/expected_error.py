@@ -1,7 +1,8 @@
 """What a label would change, found by refitting the task's own learner with every candidate and every label of it.
 
-A candidate of N costs C fits, all of a block of candidates at once. The learner's probabilities say how likely each
-label is; a class that it has not seen has probability 0.
+Each row that may be picked costs C fits, those of a block of rows at once. The learner's probabilities say how likely
+each label is; a class that it has not seen has probability 0. A learner that draws is refused: its refits differ by
+chance more than by what a label changes.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from almeta.geometry import slices
 from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import entropy, least_confident
@@ -33,14 +35,14 @@ def total_variation(first: Tensor, second: Tensor) -> Tensor:
     return 0.5 * (first - second).abs().sum(-1)
 
 
-def repeated(model: Any, times: int) -> Any:
-    """Return a model of E episodes as one of E * times: each episode so many times in a row."""
+def of_episodes(model: Any, episodes: Tensor) -> Any:
+    """Return a model of some of its episodes, `[K]` int64, each as often as it is named."""
     if isinstance(model, Tensor):
-        return model.repeat_interleave(times, 0)
+        return model[episodes]
     if isinstance(model, tuple):
-        return tuple(repeated(part, times) for part in model)
+        return tuple(of_episodes(part, episodes) for part in model)
     if dataclasses.is_dataclass(model) and not isinstance(model, type):
-        parts = {field.name: repeated(getattr(model, field.name), times) for field in dataclasses.fields(model)}
+        parts = {field.name: of_episodes(getattr(model, field.name), episodes) for field in dataclasses.fields(model)}
         return dataclasses.replace(model, **parts)
     return model
 
@@ -48,47 +50,58 @@ def repeated(model: Any, times: int) -> Any:
 class _Refits(PoolStrategy):
     """Scores a row by what the learner would say of the pool with each of its labels, in expectation over the label.
 
-    In a pool of more than 2048 rows, it says it of 2048 of them, drawn at random.
+    In a pool of more than 2048 rows, it says it of 2048 of them, drawn at random. Rows that may not be picked have 0.
 
     Args:
         over: the rows that count, "open" for those that may be picked, "all" for the whole pool.
     """
 
+    compares_fits = True
     over: Over
 
     def score(self, state: PoolState) -> Tensor:
-        reference = state.geometry.reference
+        reference, scores = state.geometry.reference, torch.zeros_like(state.x[..., 0])
         counted = (state.available if self.over == "open" else state.exists).gather(1, reference)
         weight = counted / counted.sum(1, keepdim=True).clamp_min(1)  # [E, R]
-        x = state.x.gather(1, reference[..., None].expand(-1, -1, state.x.shape[-1]))
-        before = state.probabilities.gather(1, reference[..., None].expand(-1, -1, state.probabilities.shape[-1]))
-        rows, known = state.x.shape[1], state.picks.shape[1] + 1
-        pools, classes = len(x), before.shape[-1]
-        each = pools * classes * max(known * max(x.shape[-1], classes), reference.shape[1] * classes)
-        scores = []
-        for block in torch.arange(rows, device=x.device).split(max(1, _BLOCK // each)):
-            after = self._after(state, block, x)  # [E, B, C, R, C]
-            value = (self.value(before[:, None, None], after) * weight[:, None, None]).sum(-1)
-            scores.append((value * state.probabilities[:, block]).sum(-1))
-        return torch.cat(scores, 1)
+        # The rows that may be picked, in as many columns as the pool with most of them needs.
+        tried = state.available.byte().argsort(dim=1, descending=True, stable=True)
+        tried = tried[:, : int(state.available.sum(1).max())]
+        known, classes = state.picks.shape[1] + 1, state.probabilities.shape[-1]
+        each = classes * max(known * max(state.x.shape[-1], classes), reference.shape[1] * classes)
+        for pools in slices(len(scores), _BLOCK // each):
+            own = torch.arange(len(scores), device=scores.device)[pools]
+            x, before = (_rows(part[pools], reference[pools]) for part in (state.x, state.probabilities))
+            for rows in tried[pools].split(max(1, _BLOCK // (each * len(own))), 1):
+                after = self._after(state, own, rows, x)  # [E', B, C, R, C]
+                value = (self.value(before[:, None, None], after) * weight[pools, None, None]).sum(-1)
+                scores[pools].scatter_(1, rows, (value * _rows(state.probabilities[pools], rows)).sum(-1))
+        return scores.masked_fill_(~state.available, 0.0)
 
-    def _after(self, state: PoolState, block: Tensor, x: Tensor) -> Tensor:
-        """Return the probabilities of rows `[E, R, D]` after each label of each row of a block: `[E, B, C, R, C]`."""
-        pools, classes = len(x), state.probabilities.shape[-1]
-        times = len(block) * classes
-        features, labels, weight = (part.repeat_interleave(times, 0) for part in state.labelled_rows())
-        added = state.x[:, block].repeat_interleave(classes, 1).flatten(0, 1)[:, None]
-        label = torch.arange(classes, device=x.device).repeat(pools * len(block))[:, None]
+    def _after(self, state: PoolState, pools: Tensor, tried: Tensor, x: Tensor) -> Tensor:
+        """Return the probabilities of rows `[E', R, D]` after each label of each row tried: `[E', B, C, R, C]`.
+
+        Args:
+            state: of all E pools.
+            pools: `[E']` int64, the pools in question.
+            tried: `[E', B]` int64, rows of theirs.
+            x: the rows whose probabilities are asked for.
+        """
+        classes = state.probabilities.shape[-1]
+        times = tried.shape[1] * classes
+        episodes = pools.repeat_interleave(times)
+        features, labels, weight = (part[episodes] for part in state.labelled_rows())
+        added = _rows(state.x[pools], tried).repeat_interleave(classes, 1).flatten(0, 1)[:, None]
+        label = torch.arange(classes, device=x.device).repeat(tried.numel())[:, None]
         model = state.learner.fit(
             torch.cat((features, added), 1),
             torch.cat((labels, label), 1),
             torch.cat((weight, torch.ones_like(label, dtype=weight.dtype)), 1),
             classes,
-            start=repeated(state.model, times),
+            start=of_episodes(state.model, episodes),
             generator=self.generator,
         )
         rows = x[:, None].expand(-1, times, -1, -1).flatten(0, 1)  # of a single pool a view
-        return model.probabilities(rows).unflatten(0, (pools, len(block), classes))
+        return model.probabilities(rows).unflatten(0, (*tried.shape, classes))
 
     def value(self, before: Tensor, after: Tensor) -> Tensor:
         """Return how good a change of class probabilities `[..., C]` is, `[...]`."""
@@ -133,3 +146,8 @@ class ExpectedModelChange(_Refits):
 
     def value(self, before: Tensor, after: Tensor) -> Tensor:
         return total_variation(before, after)
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Return the numbers `[E, A, K]` of rows `[E, A]` of `x` `[E, N, K]`."""
+    return x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))

@@ -133,7 +133,7 @@ def regressor() -> RandomForestRegressor:
 class Lal(PoolStrategy):
     """Ask for the row whose label is predicted to lower a forest's error most: LAL, Konyushkova et al., NIPS 2017.
 
-    It grows a random forest of its own for each pool and pick, whatever the learner is, and goes by that alone: see
+    It grows a random forest of its own for each pool and query, whatever the learner is, and goes by that alone: see
     `state_features`. This is scikit-learn's, one pool after the other, and takes some hundredths of a second each.
     Columns that are alike in all rows of a pool are left out. A pool without any label has the same score everywhere.
     """

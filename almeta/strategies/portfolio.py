@@ -114,6 +114,7 @@ class Schedule(_Portfolio):
     ) -> None:
         super().__init__((first, then))
         self.first, self.then, self.after = first, then, after
+        self.uses_learner = self._strategies[0 if after else 1].uses_learner  # that of who begins
 
     def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
         self.check(state)
@@ -161,8 +162,10 @@ class Albl(_Portfolio):
     picks so far, and strategy k gains r psi_k(i) / q(i). The rounds T are the budget.
 
     psi is uniform for `random`, and all others ask for their best row; rows that tie share it. Keep `random` among the
-    strategies: only if all rows may be picked is the accuracy estimated without bias. Other than in the paper, rows
-    are never picked twice. Picks without an answer count for nothing.
+    strategies, so that every row may be picked. In the paper a row may be picked again, and each pick estimates the
+    accuracy of a given classifier on the whole pool without bias. Here rows are never picked twice: a pick estimates
+    how many of the rows that were open then are right, over n. That is too low by the share of rows that are right and
+    were picked before. Picks without an answer count for nothing.
 
     Args:
         strategies: names, `{name: ..., option: ...}`, or specs.

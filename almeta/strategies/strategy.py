@@ -12,6 +12,9 @@ from almeta.pool import PoolState
 from almeta.seeding import make_generator
 from almeta.strategies.actor import Memory, Outputs
 
+# Rows with which it is tried whether a learner draws.
+_TRIED = 32
+
 
 class PoolStrategy:
     """A score for every row, and `-inf` where it may not be picked.
@@ -26,15 +29,18 @@ class PoolStrategy:
         needs: what the fitted learner must be able to do, such as `almeta.learners.learner.Samples`.
         uses_learner: whether it goes by the learner's opinion, of which there is none before the first labels.
         spreads: whether the picks of a query differ without answers between them, because they take those into account
-            that wait for their answer.
+            that wait for their answer. Who does not spread scores the rows once a query, and picks the best of them.
         lowest: the lowest score it can give, if below 0; see `almeta.strategies.based`.
+        compares_fits: whether it compares fits of the learner to one row more each. With a learner that draws, such as
+            mlp or random_forest, chance would decide between the rows: it is refused.
         packages: distributions that it leaves its choice to; stored results depend on their versions.
     """
 
     name: ClassVar[str]
-    lowest: ClassVar[float] = 0.0
     packages: ClassVar[tuple[str, ...]] = ()
+    compares_fits: ClassVar[bool] = False
     # These may depend on the options: then __init__ sets them.
+    lowest: float = 0.0
     needs: tuple[type, ...] = ()
     uses_learner: bool = True
     spreads: bool = False
@@ -51,25 +57,36 @@ class PoolStrategy:
         return [*own, *(below for one in own for below in one.parts)]
 
     def initial(self, num_envs: int) -> Memory:
+        """Return an empty memory; that of who does not spread holds the scores `[E, N]` of the present query later."""
         return ()
 
     def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
         """Return utilities `[E, N]` float32: higher is better, `-inf` for rows that are not available.
 
         Raises:
-            AlmetaError: if the learner cannot do what the strategy needs.
+            AlmetaError: as `check`.
         """
-        self.check(state)
-        return Outputs(self.score(state).masked_fill(~state.available, -torch.inf)), memory
+        if not memory or self.spreads or not state.pending.shape[1]:
+            self.check(state)
+            scores = self.score(state)
+            memory = () if self.spreads else (scores,)
+        else:  # within a query nothing is learnt
+            (scores,) = memory
+        return Outputs(scores.masked_fill(~state.available, -torch.inf)), memory
 
     def check(self, state: PoolState) -> None:
-        """Raise AlmetaError if the learner cannot do what the strategy needs."""
+        """Raise AlmetaError if the learner cannot do what the strategy needs, or draws where fits are compared."""
         for ability in self.needs:
             if not isinstance(state.model, ability):
                 raise AlmetaError(
                     f"strategy {self.name} needs a learner with {ABILITIES[ability]}; {type(state.learner).__name__} "
                     f"has none: choose another learner, such as {_EXAMPLES[ability.__name__]}"
                 )
+        if self.compares_fits and _draws(state):
+            raise AlmetaError(
+                f"strategy {self.name} compares fits of the learner, and those of {type(state.learner).__name__} "
+                "differ by chance: choose a learner that draws nothing, such as logistic_regression or ridge"
+            )
 
     def score(self, state: PoolState) -> Tensor:
         """Return finite scores of all rows, `[E, N]` float32; those of rows that are not available are ignored."""
@@ -82,6 +99,18 @@ _EXAMPLES = {
     "HasGradients": "logistic_regression or mlp",
     "EmbedsWords": "text",
 }
+
+
+def _draws(state: PoolState) -> bool:
+    """Return whether two fits of the learner to the same rows differ, tried with a few rows and two labels."""
+    x, weight = state.x[:1, :_TRIED], state.exists[:1, :_TRIED].float()
+    labels = (torch.arange(x.shape[1], device=x.device) % min(2, state.probabilities.shape[-1]))[None]
+    said = []
+    for seed in range(2):
+        generator = torch.Generator(x.device).manual_seed(seed)
+        model = state.learner.fit(x, labels, weight, state.probabilities.shape[-1], generator=generator)
+        said.append(model.probabilities(x))
+    return not torch.allclose(said[0], said[1], atol=1e-3)
 
 
 class BatchStrategy(PoolStrategy):
@@ -97,9 +126,9 @@ class BatchStrategy(PoolStrategy):
         return (torch.empty(num_envs, 0, dtype=torch.int64),)
 
     def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
-        self.check(state)
         (chosen,) = memory
         if not state.pending.shape[1] or not chosen.shape[1]:
+            self.check(state)
             chosen = self.select(state, state.num_to_pick)
         places = torch.arange(chosen.shape[1], 0, -1, dtype=torch.float32, device=chosen.device)
         utilities = torch.zeros(state.exists.shape, device=chosen.device)

@@ -9,8 +9,6 @@ Each strategy can prefer rows of classes that are rare among the labels (`balanc
 "Class-Balanced Active Learning for Image Classification", WACV 2022.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -75,17 +73,17 @@ class _Uncertainty(PoolStrategy):
             also differ without answers between them.
     """
 
-    lowest: ClassVar[float] = 0.0
-
     def __init__(self, balance: Weight = 0.0) -> None:
         self.balance, self.spreads = balance, balance > 0
+        if balance > 0:
+            self.lowest = 0.0  # `score` has moved the lowest uncertainty there
 
     def score(self, state: PoolState) -> Tensor:
         uncertainty = self.uncertainty(state.probabilities)
         if self.balance == 0:
             return uncertainty
         rare = rarity(state.labels, state.pending, state.probabilities, state.num_classes)
-        return (uncertainty - self.lowest) * rare**self.balance
+        return (uncertainty - type(self).lowest) * rare**self.balance
 
     def uncertainty(self, probabilities: Tensor) -> Tensor:
         """Return the uncertainty `[E, N]` of class probabilities `[E, N, C]`."""

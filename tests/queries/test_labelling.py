@@ -100,6 +100,9 @@ def test_no_label_at_all_gives_the_middle_of_each_cluster():
         assert np.linalg.norm(X[rows] - centres[rows // 25], axis=1).max() < 0.5
     # A strategy that needs no learner's opinion goes its own way.
     assert sorted(row // 25 for row in almeta.query(X, None, n=4, by="core_set").tolist()) == [0, 1, 2, 3]
+    begins = {"name": "schedule", "first": "core_set", "then": "margin", "after": 10}
+    scheduled = almeta.query(X, None, n=4, by=begins)
+    assert np.array_equal(scheduled, almeta.query(X, None, n=4, by="core_set"))
     assert len(set(almeta.query(X, None, n=100).tolist())) == 100
 
 

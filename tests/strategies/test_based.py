@@ -9,7 +9,7 @@ from almeta.learners.learner import Samples
 from almeta.seeding import make_generator
 from almeta.strategies import PoolStrategy, make_strategy, register_strategy
 from almeta.strategies.based import BasedStrategy
-from almeta.strategies.uncertainty import entropy, margin
+from almeta.strategies.uncertainty import Margin, entropy, margin
 from tests.strategies.pools import make_pools
 
 
@@ -34,6 +34,13 @@ def test_scores_of_at_least_0():
     assert torch.equal(plain, entropy(state.probabilities).where(state.available, zero))
     shifted = BasedStrategy("margin").informativeness(state)
     assert torch.equal(shifted, (1 + margin(state.probabilities)).where(state.available, zero))
+
+
+def test_a_balanced_margin_counts_from_0_already():
+    state = make_pools().state
+    expected = Margin(balance=1).score(state).where(state.available, torch.zeros(()))
+    found = BasedStrategy({"name": "margin", "balance": 1}).informativeness(state)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.usefixtures("fresh_table")

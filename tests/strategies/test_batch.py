@@ -197,9 +197,33 @@ def test_a_large_batch_is_chosen_in_parts():
     assert DiscriminativeBatch(sub_batches=9).select(state, 9)[0].tolist()[6:] == [-1] * 3
 
 
-def test_before_two_classes_have_labels_the_row_farthest_from_picks_is_chosen():
-    state = make_pools(labelled=(0, 2), classes=(3, 1)).state
-    rows = DiscriminativeBatch().select(state, 2)
-    farthest = state.geometry.nearest_pick(state.picks)[1].where(state.available[1], 0.0).topk(2).indices
-    assert torch.equal(rows[1], farthest)
-    assert len(set(rows[0].tolist())) == 2
+class Unfit(LogisticRegression):
+    """A learner that must not be fit."""
+
+    def fit(self, *args, **options):
+        raise AssertionError("a fit that tells nothing")
+
+
+def test_before_two_classes_have_labels_rows_far_from_all_picks_are_chosen():
+    """Of all 200 rows, each the farthest from those before it, as in NumPy; nothing is fit for it."""
+    pools = make_pools(sizes=(200, 150), labelled=(0, 2), classes=(3, 1))
+    state = replace(pools.state, learner=Unfit())
+    rows = DiscriminativeBatch().select(state, 12)
+    for pool, size in enumerate((200, 150)):
+        x = state.x[pool, :size].double().numpy()
+        picked = state.picks[pool][state.picks[pool] >= 0].tolist() or [int(rows[pool, 0])]
+        for row in rows[pool, (pool == 0) :].tolist():
+            distance = np.linalg.norm(x[:, None] - x[picked], axis=-1).min(1)
+            assert distance[row] == pytest.approx(distance.max(), abs=1e-5)
+            picked.append(row)
+    # The distances of the state are left as they were.
+    later = pools.pick(state.available.float().argmax(1)).state
+    expected = torch.cdist(later.x[0], later.x[0, later.picks[0, -1:]])[:, 0]
+    torch.testing.assert_close(state.geometry.nearest_pick(later.picks)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_pool_without_two_classes_does_not_change_another():
+    both = make_pools(sizes=(60, 60), labelled=(9, 2), classes=(3, 1))
+    rows = DiscriminativeBatch().select(both.state, 4)
+    assert torch.equal(rows[:1], DiscriminativeBatch().select(both.alone(0).state, 4))
+    assert torch.equal(rows[1:], DiscriminativeBatch().select(both.alone(1).state, 4))

@@ -9,17 +9,19 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression as Reference
 from torch import Tensor
 
+from almeta.errors import AlmetaError
 from almeta.geometry import Geometry
-from almeta.learners import LogisticRegression
+from almeta.learners import LogisticRegression, make_learner
 from almeta.strategies import expected_error
+from almeta.strategies.batch import DiscriminativeBatch
 from almeta.strategies.expected_error import (
     ExpectedErrorReduction,
     ExpectedModelChange,
     expected_loss,
-    repeated,
+    of_episodes,
     total_variation,
 )
-from tests.strategies.pools import Prototypes, lay_out, make_pools, refit
+from tests.strategies.pools import Prototypes, lay_out, make_pools, refit, utilities_of
 
 THREE = [
     ExpectedErrorReduction(loss="error", over="all"),
@@ -52,11 +54,11 @@ def test_by_hand():
     y = torch.tensor([[0, 0, 1, 0, 0]])
     pools = lay_out(torch.zeros(1, 5, 1), y, exists, torch.tensor([2]), torch.tensor([[0, 1, 2]]), 2)
     state = refit(replace(pools.state, learner=Shares()))
-    assert ExpectedErrorReduction(loss="error").score(state)[0].tolist() == pytest.approx([-1 / 3] * 5)
-    assert ExpectedModelChange().score(state)[0].tolist() == pytest.approx([1 / 9] * 5)
+    assert ExpectedErrorReduction(loss="error").score(state)[0].tolist() == pytest.approx([0, 0, 0, -1 / 3, -1 / 3])
+    assert ExpectedModelChange().score(state)[0].tolist() == pytest.approx([0, 0, 0, 1 / 9, 1 / 9])
     entropies = [-sum(p * math.log(p) for p in shares) for shares in ((0.75, 0.25), (0.5, 0.5))]
     wanted = -(2 / 3 * entropies[0] + 1 / 3 * entropies[1])
-    assert ExpectedErrorReduction().score(state)[0].tolist() == pytest.approx([wanted] * 5)
+    assert ExpectedErrorReduction().score(state)[0].tolist() == pytest.approx([0, 0, 0, wanted, wanted])
 
 
 def test_expected_loss_and_total_variation_by_hand():
@@ -95,8 +97,9 @@ def test_values_against_refits_by_scikit_learn(strategy):
     pools = make_pools((12,), (3,), (3,), (6,), seed=3)
     state = refit(replace(pools.state, learner=LogisticRegression(tol=1e-6)))
     assert (state.probabilities > 0).all()  # all classes were seen
-    scores = strategy.score(state)[0].numpy()
-    assert scores == pytest.approx(direct(strategy, state, refit_by_scikit), abs=1e-5)
+    left = state.available[0].numpy()
+    scores = strategy.score(state)[0].numpy()[left]
+    assert scores == pytest.approx(direct(strategy, state, refit_by_scikit)[left], abs=1e-5)
     assert scores.std() > 1e-3
 
 
@@ -113,7 +116,8 @@ def test_values_with_padding_and_picks_that_wait(strategy):
 
     alone = pools.pick(rows).state
     alone = replace(alone, **{name: getattr(alone, name)[:1, :9] for name in ("x", "exists", "labels", "available")})
-    assert together[0, :9].numpy() == pytest.approx(direct(strategy, alone, fit), abs=1e-5)
+    left = alone.available[0].numpy()
+    assert together[0, :9].numpy()[left] == pytest.approx(direct(strategy, alone, fit)[left], abs=1e-5)
 
 
 @pytest.mark.parametrize("method, loss", [("misclassification_loss", "error"), ("log_loss", "log_loss")])
@@ -135,16 +139,56 @@ def test_values_against_scikit_activeml(method, loss):
 def test_blocks_change_nothing(strategy, monkeypatch):
     state = make_pools().state
     whole = strategy.score(state)
-    monkeypatch.setattr(expected_error, "_BLOCK", 1000)
-    torch.testing.assert_close(strategy.score(state), whole, atol=1e-6, rtol=1e-5)
+    for size in (1000, 1):  # of candidates, and of pools
+        monkeypatch.setattr(expected_error, "_BLOCK", size)
+        torch.testing.assert_close(strategy.score(state), whole, atol=1e-6, rtol=1e-5)
+
+
+@dataclass
+class Sizes(Prototypes):
+    """Remembers how many classifiers it has fit at a time, and to how many rows."""
+
+    fits: list[tuple[int, ...]] = field(default_factory=list)
+
+    def fit(self, x, y, weight, num_classes, start=None, generator=None):
+        self.fits.append(tuple(y.shape))
+        return super().fit(x, y, weight, num_classes)
+
+
+def test_rows_that_may_be_picked_are_refit_and_no_others(monkeypatch):
+    pools = make_pools((14, 11), labelled=(9, 8), classes=(3, 3))
+    for block, fits in ((expected_error._BLOCK, [(2 * 5 * 3, 10)]), (1, [(3, 10)] * 10)):
+        learner = Sizes()
+        monkeypatch.setattr(expected_error, "_BLOCK", block)
+        ExpectedErrorReduction().score(replace(pools.state, learner=learner))
+        assert learner.fits == fits
+
+
+@pytest.mark.parametrize("name", ["mlp", {"name": "random_forest", "n_estimators": 5}])
+@pytest.mark.parametrize("strategy", [*THREE, DiscriminativeBatch()], ids=[*IDS, "batch"])
+def test_a_learner_that_draws_is_refused(strategy, name):
+    state = replace(make_pools().state, learner=make_learner(name))
+    with pytest.raises(
+        AlmetaError, match=f"{strategy.name} compares fits of the learner, and those of .* differ by ch"
+    ):
+        utilities_of(strategy, state)
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "ridge", "prototype", "nearest_neighbours", "svc"])
+def test_a_learner_without_chance_is_not_refused(name):
+    for strategy in (ExpectedModelChange(), DiscriminativeBatch()):
+        strategy.check(replace(make_pools().state, learner=make_learner(name)))
 
 
 def test_of_a_large_pool_some_rows_count():
     state = make_pools((40,), (3,), (3,), (5,)).state
     geometry = Geometry(state.x, state.exists, reference=15)
     among = torch.zeros(1, 40, dtype=torch.bool).index_fill(1, geometry.reference[0], True)
-    wanted = ExpectedErrorReduction().score(replace(state, available=state.available & among))
-    torch.testing.assert_close(ExpectedErrorReduction().score(replace(state, geometry=geometry)), wanted)
+    both = state.available & among
+    wanted = ExpectedErrorReduction().score(replace(state, available=both))[both]
+    scores = ExpectedErrorReduction().score(replace(state, geometry=geometry))
+    torch.testing.assert_close(scores[both], wanted)
+    assert (scores[state.available] < 0).all()
 
 
 def test_refits_begin_at_the_present_model():
@@ -160,13 +204,13 @@ def test_refits_begin_at_the_present_model():
     ExpectedErrorReduction().score(state)
     assert starts[0] is None
     model: Any = state.model
-    torch.testing.assert_close(starts[1].weights, model.weights.repeat_interleave(18, 0))
-    torch.testing.assert_close(starts[1].state.bias, model.state.bias.repeat_interleave(18, 0))
+    torch.testing.assert_close(starts[1].weights, model.weights.repeat_interleave(12, 0))
+    torch.testing.assert_close(starts[1].state.bias, model.state.bias.repeat_interleave(12, 0))
 
 
-def test_a_model_is_repeated_as_a_whole():
+def test_some_episodes_of_a_model():
     model = (torch.tensor([[1.0], [2.0]]), "name", Shares(torch.tensor([[0.1], [0.2]])))
-    pair, name, shares = repeated(model, 2)
-    assert pair.flatten().tolist() == [1, 1, 2, 2]
+    pair, name, shares = of_episodes(model, torch.tensor([1, 1, 0]))
+    assert pair.flatten().tolist() == [2, 2, 1]
     assert name == "name"
-    assert shares.shares.flatten().tolist() == pytest.approx([0.1, 0.1, 0.2, 0.2])
+    assert shares.shares.flatten().tolist() == pytest.approx([0.2, 0.2, 0.1])

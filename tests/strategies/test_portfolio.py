@@ -73,7 +73,10 @@ def test_what_is_needed_later_is_missed_at_once():
 
 def test_what_the_parts_do_is_said_of_the_whole():
     assert not Schedule(first="core_set", then="random").uses_learner
-    assert Schedule(first="core_set", then="margin").uses_learner
+    assert not Schedule(first="core_set", then="margin").uses_learner  # it begins without an opinion of the learner
+    assert Schedule(first="margin", then="core_set").uses_learner
+    assert Schedule(first="core_set", then="margin", after=0).uses_learner
+    assert Blend(strategies=["core_set", "margin"]).uses_learner
     assert Schedule(first="margin", then="core_set").spreads
     assert not Blend(strategies=["margin", "entropy"]).spreads
     assert Albl(strategies=["margin", "entropy"]).spreads
@@ -141,6 +144,16 @@ def test_the_estimated_accuracy_by_hand_and_without_bias():
     rows = q.expand(20_000, -1).multinomial(3, replacement=True, generator=make_generator(0, "test"))
     estimates = importance_weighted_accuracy(right[rows], 1 / q[rows], torch.tensor([4]), 3)
     assert float(estimates.mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_without_a_second_pick_of_a_row_the_estimate_is_low_by_what_was_picked():
+    """Rows are drawn from those that are left, and all predictions are right: (4 + 3 + 2) / 4 / 3, and not 1."""
+    q = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+    rows = q.expand(20_000, -1).multinomial(3, replacement=False, generator=make_generator(0, "test"))
+    picked = q[rows]
+    chance = picked / (1 - picked.cumsum(1) + picked)
+    estimates = importance_weighted_accuracy(torch.ones_like(rows, dtype=torch.bool), 1 / chance, torch.tensor([4]), 3)
+    assert float(estimates.mean()) == pytest.approx(0.75, abs=0.02)
 
 
 def paper(pool, log, budget, names, delta, sizes):

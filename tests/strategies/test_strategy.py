@@ -100,6 +100,66 @@ def test_a_batch_is_chosen_once_and_picked_in_its_order():
     assert (later.utilities[pools.state.available] <= 3).all() and not torch.equal(memory[0], expected)
 
 
+class Counted(PoolStrategy):
+    """One that draws, and counts how often it scores."""
+
+    name = "counted"
+
+    def __init__(self, spreads: bool = False) -> None:
+        self.spreads, self.times = spreads, 0
+
+    def score(self, state):
+        self.times += 1
+        return torch.rand(state.exists.shape, generator=self.generator)
+
+
+def query(strategy, pools, size):
+    """Pick the best row of each pool, `size` times, and return the utilities of all picks, the memory and the pools."""
+    memory, said = strategy.initial(2), []
+    for _ in range(size):
+        outputs, memory = strategy.step(pools.state, memory)
+        said.append(outputs.utilities)
+        pools = pools.pick(outputs.utilities.argmax(1))
+    return said, memory, pools
+
+
+def test_rows_are_scored_once_a_query():
+    strategy = Counted()
+    said, memory, pools = query(strategy, make_pools(), 4)
+    assert strategy.times == 1
+    assert torch.equal(pools.state.pending, said[0].topk(4).indices)
+    strategy.step(pools.answer().state, memory)
+    assert strategy.times == 2
+    utilities_of(strategy, pools.state)  # who comes to a query that has begun scores the rows, too
+    assert strategy.times == 3
+
+
+def test_who_takes_pending_picks_into_account_scores_at_each_pick():
+    strategy = Counted(spreads=True)
+    _, memory, _ = query(strategy, make_pools(), 4)
+    assert strategy.times == 4 and memory == ()
+
+
+def test_a_committee_and_networks_with_dropout_are_drawn_once_a_query():
+    for name in ("bald", "mean_kl", {"name": "information_density", "base": "bald"}):
+        first, *others = query(make_strategy(name), make_pools(labelled=(6, 6), seed=1), 4)[0]
+        for later in others:
+            assert torch.equal(later, first.where(later.isfinite(), -torch.inf))
+
+
+class Doubled(Margin):
+    """One that goes on from the step of another."""
+
+    def step(self, state, memory):
+        outputs, memory = super().step(state, memory)
+        return outputs._replace(utilities=2 * outputs.utilities), memory
+
+
+def test_a_step_of_ones_own_may_go_on_from_that_of_another():
+    doubled, plain = (query(strategy, make_pools(), 3)[0] for strategy in (Doubled(), Margin()))
+    torch.testing.assert_close(doubled, [2 * one for one in plain])
+
+
 # --- made from specs ---
 
 

@@ -194,11 +194,17 @@ def test_rules_with_chance_are_the_papers_given_the_same_draws(seed):
 # ---- every rule
 
 
-@every_rule
-def test_the_budget_is_kept(name):
+NARROW = [
+    RandomWithinBudget(window=50), FixedUncertainty(window=50), VariableUncertainty(window=50),
+    RandomisedUncertainty(window=50), Split(window=50),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", NARROW, ids=lambda rule: rule.rule)
+def test_the_budget_is_kept(rule):
     """The sum of late requests is below w * B before one, and at each row it loses a share 1 / w."""
     for seen in (confidences(600, 20), torch.full((600, 20), 0.34)):
-        asked = decisions(make_rule(name, window=50), seen, 0.2).float()
+        asked = decisions(rule, seen, 0.2).float()
         assert (asked.sum(0) <= (600 / 50 + 1) * (0.2 * 50 + 1)).all()
 
 
@@ -235,20 +241,38 @@ def test_in_the_stream_of_rows_the_environment_sets_the_budget(name):
 # ---- in the one-shot stream
 
 
-@every_rule
-def test_a_rule_predicts_the_nearest_slot_and_begins_anew(name):
-    rule = make_rule(name, budget=0.0, sharpness=5.0, capacity=3)
+IDLE = [
+    RandomWithinBudget(budget=0.0, sharpness=5.0, capacity=3), FixedUncertainty(budget=0.0, sharpness=5.0, capacity=3),
+    VariableUncertainty(budget=0.0, sharpness=5.0, capacity=3),
+    RandomisedUncertainty(budget=0.0, sharpness=5.0, capacity=3), Split(budget=0.0, sharpness=5.0, capacity=3),
+]  # fmt: skip
+
+
+def step_along(rule):
+    """What a rule says of the third image, after the labels of the first two, and its memory."""
     memory = None
     for item, label, start in ((1.0, None, True), (5.0, 0, None), (4.5, 1, None)):
         now = state([item], [label], start=None if start is None else [start])
         outputs, memory = rule.step(now, memory)
         assert outputs.utilities[0, -1] == -INF  # no budget
+    return outputs, memory
+
+
+@pytest.mark.parametrize("rule", IDLE, ids=lambda rule: rule.rule)
+def test_a_rule_predicts_the_nearest_slot_and_begins_anew(rule):
+    outputs, memory = step_along(rule)
     mean = (3.5 + 0.5) / 2
     logits = torch.tensor([-5 * 3.5 / mean, -5 * 0.5 / mean])
     torch.testing.assert_close(outputs.utilities[0, :2], logits.softmax(0))
     outputs, memory = rule.step(state([4.5], start=[True]), memory)
     assert outputs.utilities[0, :2].tolist() == [0.5, 0.5]
     assert memory.spent.tolist() == [0.0] and memory.threshold.tolist() == [1.0]
+
+
+def test_images_beyond_the_capacity_are_forgotten():
+    """Of the first two images the second is left, as far as all examples are on average: both slots are as near."""
+    outputs, _ = step_along(FixedUncertainty(budget=0.0, sharpness=5.0, capacity=1))
+    assert outputs.utilities[0, :2].tolist() == [0.5, 0.5]
 
 
 def test_a_start_in_mid_run_resets_its_own_stream():
@@ -305,6 +329,12 @@ def test_names_and_mistakes():
             make_rule(name, **dict(options))
     with pytest.raises(AlmetaError, match="stream rule fixed_uncertainty.threshold is 3"):
         FixedUncertainty(threshold=3)
+
+
+def test_a_rule_is_made_with_options():
+    made = make_rule("split", share=0.25, change=0.5)
+    assert isinstance(made, Split) and (made.share, made.change, made.window) == (0.25, 0.5, 100)
+    assert {rule.rule for rule in NARROW} == {rule.rule for rule in IDLE} == set(NAMES)
 
 
 def test_everything_lies_on_the_device_of_the_state():

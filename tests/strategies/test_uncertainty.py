@@ -123,15 +123,18 @@ def test_rarity_against_scikit_learn():
         assert result[pool].numpy() == pytest.approx(theirs[predicted.numpy()], rel=1e-6)
 
 
-@pytest.mark.parametrize("kind, function", [(LeastConfident, least_confident), (Margin, margin), (Entropy, entropy)])
-def test_balance_multiplies_by_the_rarity_of_the_predicted_class(kind, function):
+@pytest.mark.parametrize(
+    "strategy, function",
+    [(LeastConfident(balance=2), least_confident), (Margin(balance=2), margin), (Entropy(balance=2), entropy)],
+)
+def test_balance_multiplies_by_the_rarity_of_the_predicted_class(strategy, function):
     state = make_pools(labelled=(6, 5)).state
     probabilities = state.probabilities
     weight = rarity(state.labels, state.pending, probabilities, state.num_classes)
-    expected = (function(probabilities) + (1 if kind is Margin else 0)) * weight**2
-    torch.testing.assert_close(kind(balance=2).score(state), expected)
-    assert torch.equal(kind(balance=0).score(state), function(probabilities))
-    assert torch.equal(kind().score(state), function(probabilities))
+    expected = (function(probabilities) + (1 if function is margin else 0)) * weight**2
+    torch.testing.assert_close(strategy.score(state), expected)
+    assert torch.equal(type(strategy)(balance=0).score(state), function(probabilities))
+    assert torch.equal(type(strategy)().score(state), function(probabilities))
 
 
 @pytest.mark.parametrize("kind", [LeastConfident, Margin, Entropy])

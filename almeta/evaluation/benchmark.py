@@ -4,6 +4,7 @@ A cell is one contender on one data set, with all repeats. Repeat r of a data se
 oracle's answers for every contender, however many repeats there are.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 def _try_out(dataset: Dataset, setting: Setting) -> PoolSimulation:
     """Return a simulation that has begun one task, which raises early if the data set or the learner does not fit."""
+    learner: Any = setting.learner
+    if dataclasses.is_dataclass(learner) and hasattr(learner, "steps"):  # of its training: one tells what does not fit
+        setting = dataclasses.replace(setting, learner=dataclasses.replace(learner, steps=1))
     simulation = setting.simulation(dataset, 1, "trial")
     simulation.reset(simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
     return simulation

@@ -171,6 +171,8 @@ def test_what_nobody_vouched_for_is_not_imported(own):
     [
         {"learner": {"_target_": "almeta.learners.TorchModel", "module": f"{NAME}.make"}},
         {"learner": None, "learners": ["svc", {"name": "torch", "module": f"{NAME}.make"}]},
+        {"strategies": ["random", {"name": "margin", "learner": {"name": "torch", "module": f"{NAME}.make"}}]},
+        {"strategies": [{"name": "mean_kl", "members": ["ridge", {"name": "torch", "module": f"{NAME}.make"}]}]},
     ],
 )
 def test_a_command_vouches_for_what_it_names(config, own):
@@ -179,6 +181,16 @@ def test_a_command_vouches_for_what_it_names(config, own):
     model, x = fit(learner)
     assert isinstance(learner, TorchModel) and own.exists()
     assert model.embed(x).shape == (2, 20, 8)
+
+
+def test_a_name_without_a_module_is_refused_and_trusts_nothing(own):
+    trust_targets({"learner": {"_target_": "TorchModel", "module": NAME}})
+    assert not registry._trusted
+    with pytest.raises(AlmetaError, match=f"learner.module is '{NAME}'; it must be .* such as {NAME}.make"):
+        make_learner({"name": "torch", "module": NAME})
+    with pytest.raises(AlmetaError, match="write its module before it, as almeta.learners.TorchModel"):
+        build({"_target_": "TorchModel"}, "learner")
+    assert not own.exists()
 
 
 @pytest.mark.parametrize(

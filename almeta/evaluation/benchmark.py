@@ -81,8 +81,8 @@ class Results(NamedTuple):
 
     Attributes:
         curves: columns `dataset, strategy, repeat, queries, score`, and one for each further measure.
-        picks: columns `dataset, strategy, repeat, query, row`: the rows of the data set, counted from 0, in the order
-            in which they were picked; the first labels have query 0.
+        picks: columns `dataset, strategy, repeat, query, row`: the rows of the data set or of its file, counted from 0
+            below the header, in the order in which they were picked; the first labels have query 0.
         seconds: columns `dataset, strategy, seconds_a_pick, seconds_a_query`: means of what the contender took to
             choose, without the learner's refit.
     """
@@ -121,7 +121,7 @@ def run_benchmark(
             cannot be loaded or does not fit the setting, or a learner cannot do what a strategy needs; later, if a cell
             fails (finished cells are kept).
     """
-    keys, players = _open(datasets, contenders, setting, say)
+    keys, players, numbers = _open(datasets, contenders, setting, say)
     workers = make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
         if damaged := sum(map(cells.is_damaged, keys.values())):
@@ -132,15 +132,19 @@ def run_benchmark(
         read = {cell: cells.read(key) for cell, key in keys.items()}
     return Results(
         pd.concat([_curves(*cell, played, setting) for cell, played in read.items()]),
-        pd.concat([_picks(*cell, played) for cell, played in read.items()]),
+        pd.concat([_picks(*cell, played, numbers[cell[0]]) for cell, played in read.items()]),
         pd.DataFrame([_seconds(*cell, played, setting) for cell, played in read.items()]),
     )
 
 
 def _open(
     datasets: Sequence[str], contenders: Sequence[Contender], setting: Setting, say: Callable[[str], None]
-) -> tuple[dict[Cell, str], dict[Cell, Contender]]:
-    """Check all that can be checked before a cell is played; return the key and the contender of each cell."""
+) -> tuple[dict[Cell, str], dict[Cell, Contender], dict[str, np.ndarray | None]]:
+    """Check all that can be checked before a cell is played.
+
+    Returns:
+        The key and the contender of each cell, and `Dataset.numbers` of each data set.
+    """
     _check_names(datasets, contenders)
     for contender in contenders:
         for dataset in datasets:
@@ -148,18 +152,20 @@ def _open(
     check_options(datasets, setting.options)
     keys: dict[Cell, str] = {}
     players: dict[Cell, Contender] = {}
+    numbers: dict[str, np.ndarray | None] = {}
     cut: list[str] = []
     for name in datasets:
         loaded = load_dataset(name, **setting.options_of(name))
         if _check_learners(contenders, loaded, setting):
             cut.append(f"{name} ({len(loaded.x):,} rows)")
+        numbers[name] = loaded.numbers
         for contender in contenders:
             cell = (name, str(contender))
             players[cell] = contender.on(loaded)
             keys[cell] = setting.key(name, loaded.content, players[cell])
     if cut:
         say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
-    return keys, players
+    return keys, players, numbers
 
 
 def _play_named(cell: Cell, contender: Contender, setting: Setting) -> tuple[Cell, Played]:
@@ -192,13 +198,14 @@ def _curves(dataset: str, strategy: str, played: Played, setting: Setting) -> pd
     )
 
 
-def _picks(dataset: str, strategy: str, played: Played) -> pd.DataFrame:
-    """Return the rows of a cell in the table of picks."""
+def _picks(dataset: str, strategy: str, played: Played, numbers: np.ndarray | None) -> pd.DataFrame:
+    """Return the rows of a cell in the table of picks; `numbers` are those of the data set's rows in its file."""
     repeats, places = np.indices(played.picks.shape).reshape(2, -1)
     first = played.picks.shape[1] - (played.scores.shape[1] - 1)
     columns = {"repeat": repeats, "query": np.maximum(places - first + 1, 0), "row": played.picks.ravel()}
     table = pd.DataFrame({"dataset": dataset, "strategy": strategy, **columns})
-    return table[table["row"] >= 0]
+    table = table[table["row"] >= 0]
+    return table if numbers is None else table.assign(row=numbers[table["row"]])
 
 
 def _seconds(dataset: str, strategy: str, played: Played, setting: Setting) -> dict[str, Any]:

@@ -295,6 +295,19 @@ def test_picks_are_rows_of_the_data_set_in_order(store):
             assert curve[queries] == pytest.approx(score, abs=1e-6)
 
 
+def test_picks_are_rows_of_the_file_where_rows_are_set_aside(store, tmp_path):
+    """The first rows have no label, or are neither for training nor for testing; odd rows are the others' neighbours."""
+    file = tmp_path / "gaps.csv"
+    rows = [f"{i},{'' if i < 5 else 'ab'[i % 2]},{'train' if i > 9 or i < 5 else 'none'}\n" for i in range(0, 80)]
+    file.write_text("size,label,part\n" + "".join(rows) + "3,a,test\n4,b,test\n")
+    setting = make_setting("env.pool_size=null", "env.num_first=1", target="label", split="part", keep=["size"])
+    with pytest.warns(UserWarning, match="set aside"):
+        results = run_benchmark([f"csv:{file}"], [RANDOM], setting, store)
+    first = results.picks[results.picks["query"] == 0].groupby("repeat")["row"].agg(sorted)
+    assert all(sorted(row % 2 for row in rows) == [0, 1] for rows in first)  # a label of each class
+    assert results.picks["row"].min() > 9 and 40 < results.picks["row"].max() < 80
+
+
 def test_a_rerun_has_the_same_picks_and_seconds(store):
     first = run_benchmark(["iris", "wine"], [RANDOM, MARGIN], make_setting(), store)
     for one, other in zip(first, run_benchmark(["iris", "wine"], [RANDOM, MARGIN], make_setting(), store), strict=True):

@@ -7,6 +7,7 @@ oracle's answers for every contender, however many repeats there are.
 import dataclasses
 import logging
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +24,8 @@ from almeta.evaluation.cells import CellStore, Played
 from almeta.evaluation.contenders import Contender, Entrant, StrategySpec
 from almeta.evaluation.playing import Setting, play_cell, task_seed
 from almeta.evaluation.workers import in_workers, make_workers
-from almeta.learners.learner import Samples
+from almeta.learners import TorchModel
+from almeta.learners.learner import EmbedsWords, Samples
 from almeta.pool import PoolState
 from almeta.strategies import PoolStrategy, make_strategy
 
@@ -63,10 +65,26 @@ def _check_learners(contenders: Sequence[Contender], dataset: Dataset, setting: 
         name = joblib.hash(own.learner)
         if name not in simulations:
             simulations[name] = _try_out(dataset, own)
+            _warn_of_tokens(dataset, own, simulations[name].state())
         strategy = contender.contender if isinstance(contender, Entrant) else contender
         if isinstance(strategy, StrategySpec):
             _check_strategy(make_strategy(strategy), simulations[name].state())
     return any(map(_leaves_out_rows, simulations.values()))
+
+
+def _warn_of_tokens(dataset: Dataset, setting: Setting, state: PoolState) -> None:
+    """Warn if a learner takes the numbers of words for amounts; what a network of one's own does, nobody knows."""
+    if (
+        dataset.kind == "tokens"
+        and not isinstance(state.model, EmbedsWords)
+        and not isinstance(setting.learner, TorchModel)
+    ):
+        name = type(setting.learner).__name__
+        warnings.warn(
+            f"{name} reads the word numbers of a text (form=tokens) as amounts, which mean nothing; choose "
+            "learner=text, or leave form out",
+            stacklevel=2,
+        )
 
 
 def _check_strategy(strategy: PoolStrategy, state: PoolState) -> None:

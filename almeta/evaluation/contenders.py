@@ -72,7 +72,9 @@ class Entrant:
     Attributes:
         contender: who acts.
         learner: what it plays with; None for the setting's.
-        repeats: how many of the setting's repeats it plays at most, the first ones; None for all.
+        repeats: how many of the setting's repeats it plays at most, the first ones; None for all. The tasks and the
+            oracle's answers are those of all; a learner with chance in it draws for all repeats at once, and has other
+            random numbers for fewer of them.
     """
 
     contender: Contender

@@ -166,7 +166,13 @@ class TorchModel:
 
 def _logits(module: nn.Module, x: Tensor, classes: int) -> Tensor:
     """Return what a module returns for rows `[M, D]`, if it is logits `[M, C]`."""
-    logits = module(x)
+    try:
+        logits = module(x)
+    except (ValueError, RuntimeError) as error:  # such as nn.BatchNorm1d, which cannot be trained on a single row
+        batch = "; it is trained on a single row where batch_size=1" * (module.training and len(x) == 1)
+        raise AlmetaError(
+            f"learner torch: {type(module).__name__} cannot read {len(x)} rows of {x.shape[1]} features: {error}{batch}"
+        ) from error
     if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
         returned = f"a tensor {[*logits.shape]}" if isinstance(logits, Tensor) else type(logits).__name__
         raise AlmetaError(

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from almeta.build import build
-from almeta.data import load_dataset
+from almeta.data import Dataset, load_dataset
 from almeta.errors import AlmetaError
 from almeta.evaluation import benchmark, playing
 from almeta.evaluation.benchmark import Entrant, Setting, StrategySpec, play_cell, run_benchmark, task_seed
@@ -296,9 +296,9 @@ def test_picks_are_rows_of_the_data_set_in_order(store):
 
 
 def test_picks_are_rows_of_the_file_where_rows_are_set_aside(store, tmp_path):
-    """The first rows have no label, or are neither for training nor for testing; odd rows are the others' neighbours."""
+    """The first rows have no label, or are neither for training nor for testing; each second one is of one class."""
     file = tmp_path / "gaps.csv"
-    rows = [f"{i},{'' if i < 5 else 'ab'[i % 2]},{'train' if i > 9 or i < 5 else 'none'}\n" for i in range(0, 80)]
+    rows = [f"{i},{'' if i < 5 else 'ab'[i % 2]},{'train' if i > 9 or i < 5 else 'none'}\n" for i in range(80)]
     file.write_text("size,label,part\n" + "".join(rows) + "3,a,test\n4,b,test\n")
     setting = make_setting("env.pool_size=null", "env.num_first=1", target="label", split="part", keep=["size"])
     with pytest.warns(UserWarning, match="set aside"):
@@ -419,6 +419,31 @@ def test_a_network_without_dropout_is_told_before_anything_is_played(store):
         with pytest.raises(AlmetaError, match=r"the learner has dropout=0|has no dropout layer"):
             run_benchmark(["iris"], [RANDOM, contender], replace(make_setting(), learner=learner), store)
     assert not store.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["scores=[]"], r"scores=\[\] names no measure; name one, as scores=\[accuracy\]"),
+        (
+            ["env.score=macro_f1", "scores=[accuracy,macro_f1]"],
+            r"env.score=macro_f1, but scores=\[accuracy,macro_f1\] begins with another .*; leave env.score out, or put",
+        ),
+    ],
+)
+def test_measures_that_contradict_each_other_are_told(tmp_path, asked, says):
+    config = BenchmarkConfig.read(compose_config("datasets=[iris]", *asked, command="benchmark"))
+    with pytest.raises(AlmetaError, match=says):
+        runs.benchmark(config, tmp_path)
+
+
+def test_word_numbers_that_are_read_as_amounts_are_told():
+    x = np.random.default_rng(0).integers(1, 9, (60, 4)).astype(np.float32)
+    words = Dataset("words", x, np.arange(60) % 2, ("a", "b"), "random numbers", kind="tokens")
+    contenders = [RANDOM, Entrant(RANDOM, Spec("ridge")), Entrant(RANDOM, Spec("text")), Entrant(RANDOM, Spec("ridge"))]
+    with pytest.warns(UserWarning, match="reads the word numbers of a text") as told:
+        benchmark._check_learners(contenders, words, make_setting())
+    assert [str(one.message).split()[0] for one in told] == ["LogisticRegression", "Ridge"]
 
 
 def test_strategies_are_read_with_learners_and_repeats():
@@ -577,7 +602,14 @@ def changed(tmp_path, monkeypatch):
 
 
 OF_ALL = (
-    *("almeta.evaluation.playing", "almeta.data.preparation", "almeta.envs.pool", "almeta.envs.scores", "almeta.geometry", "almeta.oracles"),
+    *(
+        "almeta.evaluation.playing",
+        "almeta.data.preparation",
+        "almeta.envs.pool",
+        "almeta.envs.scores",
+        "almeta.geometry",
+        "almeta.oracles",
+    ),
     *("almeta.pool", "almeta.seeding", "almeta.strategies.choosing", "almeta.tasks.pool", "almeta.training.rollout"),
 )
 

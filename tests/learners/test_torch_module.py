@@ -129,6 +129,11 @@ def no_linear(num_features, num_classes):
             lambda: fit(TorchModel(lambda d, _: nn.Linear(d, 5))),
             r"Linear returned a tensor \[20, 5\] for 20 rows and 2",
         ),
+        (
+            lambda: fit(TorchModel(lambda d, c: nn.Sequential(nn.BatchNorm1d(d), nn.Linear(d, c)), batch_size=1)),
+            "Sequential cannot read 1 rows of 6 features: Expected more than 1 value .*; it is trained on a single row",
+        ),
+        (lambda: fit(TorchModel(lambda *_: nn.Linear(5, 2))), "Linear cannot read 20 rows of 6 features: .*shapes"),
         (lambda: fit(TorchModel(lambda *_: nn.LSTM(6, 2))), "LSTM returned tuple for 20 rows"),
         (lambda: sample(TorchModel(no_linear)), "Sequential has no dropout layer that can stay on; give it an nn.Drop"),
         (lambda: embed(TorchModel(no_linear)), "Sequential does not return what an nn.Linear returns, so that it"),

@@ -39,7 +39,8 @@ _log = logging.getLogger(__name__)
 def _try_out(dataset: Dataset, setting: Setting) -> PoolSimulation:
     """Return a simulation that has begun one task, which raises early if the data set or the learner does not fit."""
     learner: Any = setting.learner
-    if dataclasses.is_dataclass(learner) and hasattr(learner, "steps"):  # of its training: one tells what does not fit
+    is_ours = type(learner).__module__.startswith("almeta.")
+    if is_ours and hasattr(learner, "steps"):  # of its training: one tells what does not fit
         setting = dataclasses.replace(setting, learner=dataclasses.replace(learner, steps=1))
     simulation = setting.simulation(dataset, 1, "trial")
     simulation.reset(simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))

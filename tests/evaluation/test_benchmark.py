@@ -18,7 +18,7 @@ from almeta.build import build
 from almeta.data import Dataset, load_dataset
 from almeta.errors import AlmetaError
 from almeta.evaluation import benchmark, playing
-from almeta.evaluation.benchmark import Entrant, Setting, StrategySpec, play_cell, run_benchmark, task_seed
+from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, play_cell, run_benchmark, task_seed
 from almeta.evaluation.cells import CellStore, Played
 from almeta.learners import TorchModel, register_learner
 from almeta.learners.learner import Samples
@@ -440,7 +440,7 @@ def test_measures_that_contradict_each_other_are_told(tmp_path, asked, says):
 def test_word_numbers_that_are_read_as_amounts_are_told():
     x = np.random.default_rng(0).integers(1, 9, (60, 4)).astype(np.float32)
     words = Dataset("words", x, np.arange(60) % 2, ("a", "b"), "random numbers", kind="tokens")
-    contenders = [RANDOM, Entrant(RANDOM, Spec("ridge")), Entrant(RANDOM, Spec("text")), Entrant(RANDOM, Spec("ridge"))]
+    contenders: list[Contender] = [RANDOM, *(Entrant(RANDOM, Spec(name)) for name in ("ridge", "text", "ridge"))]
     with pytest.warns(UserWarning, match="reads the word numbers of a text") as told:
         benchmark._check_learners(contenders, words, make_setting())
     assert [str(one.message).split()[0] for one in told] == ["LogisticRegression", "Ridge"]

@@ -159,7 +159,6 @@ class _Committee(PoolStrategy):
         members: Literal["bagging", "dropout"] | Sequence[str | Mapping[str, Any] | Spec] = "bagging",
     ) -> None:
         self.num_members, self.members = num_members, members
-        self._learners: list[Learner] = []
         if members == "dropout":
             self.needs = (Samples,)
         elif not isinstance(members, str):
@@ -169,7 +168,7 @@ class _Committee(PoolStrategy):
 
     @property
     def depends_on(self) -> tuple[Learner, ...]:
-        return tuple(self._learners)
+        return () if isinstance(self.members, str) else tuple(self._learners)
 
     def score(self, state: PoolState) -> Tensor:
         if self.members == "dropout":

@@ -5,7 +5,7 @@ import functools
 import inspect
 import pkgutil
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ def find_target(target: str, name: str) -> Any:
     """
     room = _ROOMS[name]
     if not (target.startswith("almeta.") or is_trusted(target.rpartition(".")[0])):
+        if "." not in target:
+            raise AlmetaError(f"{name}._target_ is '{target}'; write its module before it, as {room}.{target}")
         call = f", or almeta.{_REGISTER[name]}" if name in _REGISTER else ""
         raise AlmetaError(
             f"{name}._target_ is '{target}'; it must be a class or function that {room} defines, or of a module of "
@@ -96,14 +98,19 @@ def as_config(thing: Any) -> Config:
 
 
 def trust_targets(config: Mapping[str, Any]) -> None:
-    """Trust the modules that a config names, because the person who runs the command wrote the config."""
-    parts = [config.get(part) for part in _ROOMS]
-    named = [part.get("_target_") for part in parts if isinstance(part, Mapping)]
-    for learner in (config.get("learner"), *(config.get("learners") or [])):  # of TorchModel: a function of one's own
-        named += [learner.get("module")] if isinstance(learner, Mapping) else []
-    for target in named:
+    """Trust the modules that a config names at any depth, because the person who runs the command wrote the config."""
+    for target in _targets(config):
         if isinstance(target, str) and not target.startswith("almeta."):
             trust(target.rpartition(".")[0])
+
+
+def _targets(part: Any) -> Iterator[Any]:
+    """Yield the targets of a config, and the modules of learners: of TorchModel, a function of one's own."""
+    if isinstance(part, Mapping):
+        yield from (part.get(key) for key in ("_target_", "module"))
+    below = part.values() if isinstance(part, Mapping) else part if isinstance(part, list | tuple) else ()
+    for one in below:
+        yield from _targets(one)
 
 
 def config_names(group: str) -> list[str]:

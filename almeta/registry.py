@@ -73,8 +73,9 @@ _trusted: set[str] = set()
 
 
 def trust(module: str) -> None:
-    """Let configs, checkpoints and cards name what a module defines."""
-    _trusted.add(module)
+    """Let configs, checkpoints and cards name what a module defines; a name without a module is no module."""
+    if module:
+        _trusted.add(module)
 
 
 def is_trusted(module: str) -> bool:
@@ -115,6 +116,10 @@ def find_trusted(target: str, key: str) -> Any:
         AlmetaError: if it does not exist, or a module that is not trusted defines it.
     """
     module = target.rpartition(".")[0]
+    if not module:
+        raise AlmetaError(
+            f"{key} is '{target}'; it must be a function or class with its module before it, such as {target}.make"
+        )
     if not is_trusted(module):
         raise AlmetaError(
             f"{key} is '{target}', of a module that nobody has vouched for; if it is your own, name it to the command: "

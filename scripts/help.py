@@ -10,6 +10,7 @@ import yaml
 from almeta import conf
 
 _CONF = Path(str(conf.__file__)).parent
+_NOT_TRAINED = ("table_stream",)  # kinds of problems that are environments alone
 _LEFT = 30  # columns of keys and their values
 _FLAGS = {
     "-m": "Run a sweep: one job for each value of KEY=VALUE,VALUE,... and for each combination of several.",
@@ -60,6 +61,8 @@ def choices(group: str, command: str) -> list[str]:
     """Return what a group of configs offers to a command, sorted, such as "one_shot/quickstart" of "experiment"."""
     folder = _CONF / group
     found = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    if group == "env":
+        return [choice for choice in found if choice not in _NOT_TRAINED]
     return [choice for choice in found if group != "experiment" or is_preset_of(command, choice)]
 
 

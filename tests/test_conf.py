@@ -17,6 +17,7 @@ from almeta.agents import Supervised
 from almeta.build import named_config, read_part
 from almeta.data import dataset_names, folder, sentences, table_file
 from almeta.data.suites import SUITES
+from almeta.envs.scores import SCORES
 from almeta.errors import AlmetaError, Interrupted
 from almeta.policies import kind_of
 from almeta.runs import find_run
@@ -80,6 +81,12 @@ def test_every_file_and_every_knob_has_a_sentence(path):
         knob = re.match(r"(\s*)(\w+): +\S", line)  # a key with a value; one without opens a group
         if knob and inside not in ("defaults", "hydra") and not knob[2].startswith("_"):
             assert re.match(rf"{knob[1]}# \S", above), f"{path}: no sentence above {line!r}"
+
+
+@pytest.mark.parametrize("env", ["pool", "table_stream"])
+def test_all_measures_are_named_where_one_is_chosen(env):
+    above = (CONF / "env" / f"{env}.yaml").read_text("utf-8").partition("\nscore:")[0].rpartition("\n# The score")[2]
+    assert set(re.findall(r'"(\w+)"', above)) == set(SCORES)
 
 
 def test_presets_are_found():

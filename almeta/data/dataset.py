@@ -33,6 +33,7 @@ class Dataset:
         missing: whether values may be missing; x is NaN for a missing value.
         kind: of the rows; "image" if there is an `image_shape`, and for flattened pixels without one.
         test_rows: `[M]` int64, the rows of a fixed test set, in order; None where each task draws its own test rows.
+        numbers: `[n]` int64, from 0, which rows of a file these are, if rows of it were set aside; None if none was.
 
     Raises:
         AlmetaError: if shapes, types or values do not fit the above.
@@ -49,6 +50,7 @@ class Dataset:
     missing: bool = field(default=False, repr=False)
     kind: Kind = field(default="table", repr=False)
     test_rows: np.ndarray | None = field(default=None, repr=False)
+    numbers: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.image_shape is not None:
@@ -86,9 +88,11 @@ class Dataset:
             known = bool(len(rows)) and 0 <= rows[0] and rows[-1] < len(x) and bool((np.diff(rows) > 0).all())
             yield known, f"test_rows must be different numbers of rows, 0 to {len(x) - 1}, in order"
             yield len(rows) < len(x), "all rows are test rows; leave some for the pool"
+        if (numbers := self.numbers) is not None:
+            yield numbers.shape == y.shape and numbers.dtype == np.int64, f"numbers must be {y.shape} int64"
         yield self.kind != "text" or bool((x >= 0).all()), "the counts of a text are at least 0"
-        numbers = self.kind != "tokens" or bool(((x >= 0) & (x == np.round(x))).all())
-        yield numbers, "the tokens of a text are whole numbers of at least 0"
+        whole = self.kind != "tokens" or bool(((x >= 0) & (x == np.round(x))).all())
+        yield whole, "the tokens of a text are whole numbers of at least 0"
 
     def __len__(self) -> int:
         return len(self.y)

@@ -4,7 +4,7 @@ import itertools
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -63,7 +63,7 @@ def dataset_of(
     Rows without a label are set aside with a warning. Classes are sorted, by value if all names are numbers.
 
     Args:
-        frame: of one row for each row of the data set.
+        frame: of one row for each row of the data set; its index holds their numbers in the file.
         target: the label column, as text.
         name: of the data set.
         source: of the data set.
@@ -78,6 +78,7 @@ def dataset_of(
     y, class_names = classes_of(frame[target], where, shipped=":" not in name)
     labelled = y >= 0
     _check_labels(frame[target], y, class_names, where)
+    numbers = frame.index.to_numpy(np.int64)[labelled]
     frame, y = frame[labelled].reset_index(drop=True), y[labelled]
     test_rows = None if is_test is None else np.flatnonzero(is_test[labelled])
     fitted = np.ones(len(y), bool)
@@ -85,7 +86,8 @@ def dataset_of(
         fitted[test_rows] = False
         _check_test_set(y, fitted, class_names, where)
     found = (make or table_features)(frame.drop(columns=target), y, where, fitted)
-    return found.dataset(name, y, class_names, source, test_rows)
+    made = found.dataset(name, y, class_names, source, test_rows)
+    return made if np.array_equal(numbers, np.arange(len(y))) else replace(made, numbers=numbers)
 
 
 def table_features(

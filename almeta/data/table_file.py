@@ -99,4 +99,4 @@ def _split(frame: pd.DataFrame, column: str, where: str) -> tuple[pd.DataFrame, 
             f"aside",
             stacklevel=3,
         )
-    return frame[used].drop(columns=column).reset_index(drop=True), (parts[used] == "test").to_numpy()
+    return frame[used].drop(columns=column), (parts[used] == "test").to_numpy()

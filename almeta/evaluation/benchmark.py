@@ -4,294 +4,44 @@ A cell is one contender on one data set, with all repeats. Repeat r of a data se
 oracle's answers for every contender, however many repeats there are.
 """
 
-import hashlib
-import importlib.metadata
-import json
+import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, cast
 
 import joblib
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn.utils.rnn import pad_sequence
 
-from almeta.checks import Within, check_value
 from almeta.data import Dataset, load_dataset, takes_option
-from almeta.data.catalogue import path_of
-from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.envs.scores import ScoreName
+from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.cells import CellStore, Played
+from almeta.evaluation.contenders import Contender, Entrant, StrategySpec
+from almeta.evaluation.playing import Setting, play_cell, task_seed
 from almeta.evaluation.workers import in_workers, make_workers
-from almeta.learners import Learner, make_learner
-from almeta.oracles import Oracle
+from almeta.learners import TorchModel
+from almeta.learners.learner import EmbedsWords, Samples
 from almeta.pool import PoolState
-from almeta.seeding import make_generator
-from almeta.sources import closure_digest, source_digest
-from almeta.specs import Spec
-from almeta.strategies import Actor, PoolStrategy, make_strategy
-from almeta.tasks import PoolTasks
-from almeta.training.compute import set_compute, set_matmul_precision
-from almeta.training.rollout import PoolRecord, record_pools
+from almeta.strategies import PoolStrategy, make_strategy
 
-# Most numbers in the features of one batch of pools and test rows (1 GiB). More repeats are split into batches.
-_BATCH = 1 << 28
+__all__ = ["Contender", "Entrant", "Results", "Setting", "StrategySpec", "play_cell", "run_benchmark", "task_seed"]
 
 Track = Callable[[range], Iterable[int]]
 Cell = tuple[str, str]  # the names of a data set and of a contender
 _log = logging.getLogger(__name__)
 
 
-class Contender(Protocol):
-    """A strategy or a policy; its text is its name in tables."""
-
-    @property
-    def digest(self) -> str:
-        """A text that is equal for contenders that act alike."""
-
-    def check(self, dataset: str) -> None:
-        """Raise an AlmetaError if it was trained on a data set of that name."""
-
-    def on(self, dataset: Dataset) -> "Contender":
-        """Return the contender for a data set; raise an AlmetaError if it was trained on the data set's rows."""
-
-    def make(self, generator: torch.Generator) -> Actor[PoolState]:
-        """Return the actor; `generator`, on the device of the pools, draws its random numbers."""
-
-
-@dataclass(frozen=True)
-class StrategySpec(Spec):
-    """A strategy with options as a contender."""
-
-    def __post_init__(self) -> None:
-        make_strategy(self)  # raises at once if it is unknown
-
-    @classmethod
-    def read(cls, given: "str | Mapping[str, Any] | Spec", kind: str = "strategy") -> "StrategySpec":
-        """Return the contender of a name or a mapping; see `Spec.read`."""
-        spec = Spec.read(given, kind)
-        return cls(spec.name, spec.options)
-
-    @property
-    def digest(self) -> str:
-        made = make_strategy(self)
-        kinds = [type(one) for one in (made, *made.parts)]
-        packages = dict.fromkeys(package for kind in kinds for package in kind.packages)
-        versions = (f"{package} {importlib.metadata.version(package)}" for package in packages)
-        return " ".join(("strategy", str(self), closure_digest(*(kind.__module__ for kind in kinds)), *versions))
-
-    def check(self, dataset: str) -> None:
-        return
-
-    def on(self, dataset: Dataset) -> "StrategySpec":
-        return self
-
-    def make(self, generator: torch.Generator) -> Actor[PoolState]:
-        return make_strategy(self, generator)
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A contender with a learner or a number of repeats of its own.
-
-    Attributes:
-        contender: who acts.
-        learner: what it plays with; None for the setting's.
-        repeats: how many of the setting's repeats it plays at most, the first ones; None for all.
-    """
-
-    contender: Contender
-    learner: Spec | None = None
-    repeats: int | None = None
-
-    def __post_init__(self) -> None:
-        check_value(f"repeats of strategy {self.contender}", self.repeats, Annotated[int, Within(2)] | None)
-        if self.learner is not None:
-            make_learner(self.learner)  # raises at once if it is unknown
-
-    def __str__(self) -> str:
-        return f"{self.contender} with {self.learner}" if self.learner else str(self.contender)
-
-    @property
-    def digest(self) -> str:
-        return self.contender.digest
-
-    def check(self, dataset: str) -> None:
-        self.contender.check(dataset)
-
-    def on(self, dataset: Dataset) -> "Entrant":
-        return replace(self, contender=self.contender.on(dataset))
-
-    def make(self, generator: torch.Generator) -> Actor[PoolState]:
-        return self.contender.make(generator)
-
-
-# Modules that, beside the learner, turn picks into curves. A change to one of them makes old cells invalid.
-_CORE = (
-    "almeta.data.preparation",
-    "almeta.envs.pool",
-    "almeta.envs.scores",
-    "almeta.envs.simulation",
-    "almeta.geometry",
-    "almeta.oracles",
-    "almeta.pool",
-    "almeta.seeding",
-    "almeta.strategies.choosing",
-    "almeta.tasks.pool",
-    "almeta.training.rollout",
-)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all cells of a benchmark share.
-
-    Attributes:
-        env: options of the environment; `synthetic` and `group` have no effect.
-        repeats: number of tasks drawn from each data set.
-        seed: of the tasks.
-        device: of the pools.
-        options: of `load_dataset`; each data set gets those that its loader takes.
-        threads: CPU threads of a cell.
-        measures: measures of the learner beside `env.score`.
-    """
-
-    env: PoolOptions
-    learner: Learner
-    oracle: Oracle
-    repeats: int
-    seed: int = 0
-    device: str = "cpu"
-    matmul_precision: str = "highest"
-    options: dict[str, Any] = field(default_factory=dict)
-    threads: int = 1
-    measures: tuple[ScoreName, ...] = ()
-
-    @property
-    def scores(self) -> tuple[ScoreName, ...]:
-        """The names of all measures, that of `env` first."""
-        return (self.env.score, *self.measures)
-
-    def of(self, contender: Contender) -> "Setting":
-        """Return the setting with what a contender brings: its learner and its number of repeats."""
-        if not isinstance(contender, Entrant):
-            return self
-        learner = self.learner if contender.learner is None else make_learner(contender.learner)
-        return replace(self, learner=learner, repeats=min(self.repeats, contender.repeats or self.repeats))
-
-    def options_of(self, dataset: str) -> dict[str, Any]:
-        """Return the options that a data set's loader takes."""
-        return {key: value for key, value in self.options.items() if takes_option(dataset, key)}
-
-    def key(self, dataset: str, content: str, contender: Contender) -> str:
-        """Return a digest of all that a cell's curves depend on; `content` is the digest of the data set's rows."""
-        own = self.of(contender)
-        facts = [
-            source_digest(*_CORE),
-            closure_digest(type(own.learner).__module__),
-            asdict(self.env),
-            self.measures,
-            joblib.hash(own.learner),
-            repr(self.oracle),
-            [own.repeats, self.seed, self.device, self.matmul_precision, self.options_of(dataset)],
-            _known(dataset, content),
-            content,
-            str(contender),
-            contender.digest,
-        ]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-    def simulation(self, dataset: Dataset, num_envs: int, purpose: str) -> PoolSimulation:
-        """Return a simulation of one data set; `purpose` names the random numbers of oracle and learner."""
-        generator = make_generator(self.seed, purpose, self.device)
-        options = replace(self.env, synthetic=0.0, group=1)
-        return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle, self.measures)
-
-    def known_as(self, dataset: Dataset) -> str:
-        """Return what names the random numbers of a data set: the name, or a file's content, at whatever path."""
-        return _known(dataset.name, dataset.content)
-
-    def seeds(self, dataset: Dataset) -> list[int]:
-        """Return the seed of each repeat's task."""
-        return [task_seed(self.seed, self.known_as(dataset), repeat) for repeat in range(self.repeats)]
-
-
-def play_cell(dataset: str, contender: Contender, setting: Setting) -> Played:
-    """Return what a cell brings; equal cells give equal curves and picks.
-
-    Raises:
-        AlmetaError: if the data set cannot be loaded, or does not fit the setting.
-    """
-    with _computing(setting):
-        return _play(dataset, contender, setting.of(contender))
-
-
-@contextmanager
-def _computing(setting: Setting) -> Iterator[None]:
-    """Use the setting's threads and precision within the block, and restore the old ones after it."""
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    try:
-        set_compute(setting.threads, setting.device, setting.matmul_precision)
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        set_matmul_precision(precision)
-
-
-def _play(dataset: str, contender: Contender, setting: Setting) -> Played:
-    loaded = load_dataset(dataset, **setting.options_of(dataset))
-    generator = make_generator(setting.seed, f"{contender} on {setting.known_as(loaded)}", setting.device)
-    actor = contender.make(generator)
-    return _joined(
-        [
-            record_pools(simulation, actor, generator, tasks, oracles, setting.scores)
-            for simulation, tasks, oracles in _batches(loaded, setting)
-        ]
-    )
-
-
-def _joined(records: Sequence[PoolRecord]) -> Played:
-    """Return the batches of a cell as one.
-
-    A budget of None empties the smallest pool of a batch, and a class may be in the pools of some batches only: batches
-    may have different lengths and numbers of first labels.
-    """
-    steps = min(record.scores.shape[1] for record in records)
-    scores = torch.cat([record.scores[:, :steps] for record in records], 2)
-    first = pad_sequence([row for record in records for row in record.first], batch_first=True, padding_value=-1)
-    picks = torch.cat([record.picks[:, : steps - 1] for record in records])
-    seconds = sum(record.seconds for record in records)
-    return Played(scores.cpu().numpy(), torch.cat([first, picks], 1).cpu().numpy(), seconds)
-
-
-Batch = tuple[PoolSimulation, PoolTasks, list[torch.Generator]]
-
-
-def _batches(dataset: Dataset, setting: Setting) -> Iterator[Batch]:
-    """Yield the repeats of a data set in batches of bounded memory.
-
-    A batch is a simulation, the tasks to play in it, and for each task the generator of the oracle's answers.
-    """
-    seeds, name = setting.seeds(dataset), setting.known_as(dataset)
-    one = setting.simulation(dataset, 1, "size").sampler.draw_seeded(seeds[:1])
-    size = max(1, _BATCH // (one.x.numel() + one.test_x.numel()))
-    for begin in range(0, len(seeds), size):
-        batch = seeds[begin : begin + size]
-        # The random numbers of oracle and learner are named without the contender: they are the same for all.
-        simulation = setting.simulation(dataset, len(batch), f"benchmark on {name} from repeat {begin}")
-        repeats = range(begin, begin + len(batch))
-        oracles = [make_generator(setting.seed, f"oracle on {name} in repeat {r}", setting.device) for r in repeats]
-        yield simulation, simulation.sampler.draw_seeded(batch), oracles
-
-
 def _try_out(dataset: Dataset, setting: Setting) -> PoolSimulation:
     """Return a simulation that has begun one task, which raises early if the data set or the learner does not fit."""
+    learner: Any = setting.learner
+    is_ours = type(learner).__module__.startswith("almeta.")
+    if is_ours and hasattr(learner, "steps"):  # of its training: one tells what does not fit
+        setting = dataclasses.replace(setting, learner=dataclasses.replace(learner, steps=1))
     simulation = setting.simulation(dataset, 1, "trial")
     simulation.reset(simulation.sampler.draw_seeded(setting.seeds(dataset)[:1]))
     return simulation
@@ -304,29 +54,45 @@ def _leaves_out_rows(simulation: PoolSimulation) -> bool:
     return pool == simulation.options.pool_size and pool + tests < len(dataset.x)
 
 
-def _check_learners(contenders: Sequence[Contender], dataset: Dataset, setting: Setting) -> None:
-    """Raise an AlmetaError if a strategy needs what its learner cannot do; each learner is fit once."""
-    states: dict[str, PoolState] = {}
+def _check_learners(contenders: Sequence[Contender], dataset: Dataset, setting: Setting) -> bool:
+    """Fit each learner to the first labels of one task, and return whether the pools leave out rows of the data set.
+
+    Raises:
+        AlmetaError: if the data set does not fit, a learner cannot be fit to it, or cannot do what a strategy needs.
+    """
+    simulations: dict[str, PoolSimulation] = {}
     for contender in contenders:
+        own = setting.of(contender)
+        name = joblib.hash(own.learner)
+        if name not in simulations:
+            simulations[name] = _try_out(dataset, own)
+            _warn_of_tokens(dataset, own, simulations[name].state())
         strategy = contender.contender if isinstance(contender, Entrant) else contender
-        actor = make_strategy(strategy) if isinstance(strategy, StrategySpec) else None
-        if isinstance(actor, PoolStrategy):
-            own = setting.of(contender)
-            name = joblib.hash(own.learner)
-            if name not in states:
-                states[name] = _try_out(dataset, own).state()
-            actor.check(states[name])
+        if isinstance(strategy, StrategySpec):
+            _check_strategy(make_strategy(strategy), simulations[name].state())
+    return any(map(_leaves_out_rows, simulations.values()))
 
 
-def _known(dataset: str, content: str) -> str:
-    """Return what tells a data set from others: a file is known by its content, wherever it lies."""
-    return content if path_of(dataset) else dataset
+def _warn_of_tokens(dataset: Dataset, setting: Setting, state: PoolState) -> None:
+    """Warn if a learner takes the numbers of words for amounts; what a network of one's own does, nobody knows."""
+    if (
+        dataset.kind == "tokens"
+        and not isinstance(state.model, EmbedsWords)
+        and not isinstance(setting.learner, TorchModel)
+    ):
+        name = type(setting.learner).__name__
+        warnings.warn(
+            f"{name} reads the word numbers of a text (form=tokens) as amounts, which mean nothing; choose "
+            "learner=text, or leave form out",
+            stacklevel=2,
+        )
 
 
-def task_seed(seed: int, dataset: str, repeat: int) -> int:
-    """Return the seed of the task of one repeat."""
-    digest = hashlib.sha256(f"{seed}/{dataset}/{repeat}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
+def _check_strategy(strategy: PoolStrategy, state: PoolState) -> None:
+    for one in (strategy, *strategy.parts):
+        one.check(state)
+        if Samples in one.needs:  # a network that can sample may have nothing to leave out
+            cast(Samples, state.model).sample(state.x[:, :1], 1)
 
 
 class Results(NamedTuple):
@@ -334,8 +100,8 @@ class Results(NamedTuple):
 
     Attributes:
         curves: columns `dataset, strategy, repeat, queries, score`, and one for each further measure.
-        picks: columns `dataset, strategy, repeat, query, row`: the rows of the data set, counted from 0, in the order
-            in which they were picked; the first labels have query 0.
+        picks: columns `dataset, strategy, repeat, query, row`: the rows of the data set or of its file, counted from 0
+            below the header, in the order in which they were picked; the first labels have query 0.
         seconds: columns `dataset, strategy, seconds_a_pick, seconds_a_query`: means of what the contender took to
             choose, without the learner's refit.
     """
@@ -374,7 +140,7 @@ def run_benchmark(
             cannot be loaded or does not fit the setting, or a learner cannot do what a strategy needs; later, if a cell
             fails (finished cells are kept).
     """
-    keys, players = _open(datasets, contenders, setting, say)
+    keys, players, numbers = _open(datasets, contenders, setting, say)
     workers = make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
         if damaged := sum(map(cells.is_damaged, keys.values())):
@@ -385,15 +151,19 @@ def run_benchmark(
         read = {cell: cells.read(key) for cell, key in keys.items()}
     return Results(
         pd.concat([_curves(*cell, played, setting) for cell, played in read.items()]),
-        pd.concat([_picks(*cell, played) for cell, played in read.items()]),
+        pd.concat([_picks(*cell, played, numbers[cell[0]]) for cell, played in read.items()]),
         pd.DataFrame([_seconds(*cell, played, setting) for cell, played in read.items()]),
     )
 
 
 def _open(
     datasets: Sequence[str], contenders: Sequence[Contender], setting: Setting, say: Callable[[str], None]
-) -> tuple[dict[Cell, str], dict[Cell, Contender]]:
-    """Check all that can be checked before a cell is played; return the key and the contender of each cell."""
+) -> tuple[dict[Cell, str], dict[Cell, Contender], dict[str, np.ndarray | None]]:
+    """Check all that can be checked before a cell is played.
+
+    Returns:
+        The key and the contender of each cell, and `Dataset.numbers` of each data set.
+    """
     _check_names(datasets, contenders)
     for contender in contenders:
         for dataset in datasets:
@@ -401,20 +171,20 @@ def _open(
     check_options(datasets, setting.options)
     keys: dict[Cell, str] = {}
     players: dict[Cell, Contender] = {}
+    numbers: dict[str, np.ndarray | None] = {}
     cut: list[str] = []
     for name in datasets:
         loaded = load_dataset(name, **setting.options_of(name))
-        if _leaves_out_rows(_try_out(loaded, setting)):
+        if _check_learners(contenders, loaded, setting):
             cut.append(f"{name} ({len(loaded.x):,} rows)")
-        if name == datasets[0]:
-            _check_learners(contenders, loaded, setting)
+        numbers[name] = loaded.numbers
         for contender in contenders:
             cell = (name, str(contender))
             players[cell] = contender.on(loaded)
             keys[cell] = setting.key(name, loaded.content, players[cell])
     if cut:
         say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
-    return keys, players
+    return keys, players, numbers
 
 
 def _play_named(cell: Cell, contender: Contender, setting: Setting) -> tuple[Cell, Played]:
@@ -447,13 +217,14 @@ def _curves(dataset: str, strategy: str, played: Played, setting: Setting) -> pd
     )
 
 
-def _picks(dataset: str, strategy: str, played: Played) -> pd.DataFrame:
-    """Return the rows of a cell in the table of picks."""
+def _picks(dataset: str, strategy: str, played: Played, numbers: np.ndarray | None) -> pd.DataFrame:
+    """Return the rows of a cell in the table of picks; `numbers` are those of the data set's rows in its file."""
     repeats, places = np.indices(played.picks.shape).reshape(2, -1)
     first = played.picks.shape[1] - (played.scores.shape[1] - 1)
     columns = {"repeat": repeats, "query": np.maximum(places - first + 1, 0), "row": played.picks.ravel()}
     table = pd.DataFrame({"dataset": dataset, "strategy": strategy, **columns})
-    return table[table["row"] >= 0]
+    table = table[table["row"] >= 0]
+    return table if numbers is None else table.assign(row=numbers[table["row"]])
 
 
 def _seconds(dataset: str, strategy: str, played: Played, setting: Setting) -> dict[str, Any]:

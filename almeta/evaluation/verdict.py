@@ -78,7 +78,10 @@ def _scope(comparison: Comparison) -> list[str]:
             f"{pairs}, gives {p_text(smallest)} at the smallest."
         )
     if fewer := fewer_repeats(comparison.repeats.to_dict()):
-        sentences.append(f"{fewer} Each is compared with others in these alone.")
+        sentences.append(
+            f"{fewer} Each is compared with others in these alone; a learner with chance in it, such as mlp, has other "
+            "random numbers there."
+        )
     return sentences
 
 
@@ -221,7 +224,7 @@ class Question:
 
 
 def _gain(comparison: Comparison, first: str, second: str) -> str:
-    """Return "margin over random 1.20 points (0.30 to 2.10, clear)", the interval over repeats."""
+    """Return "margin over random 1.20 points (0.30 to 2.10, interval above 0)", the interval over repeats."""
     # Data sets are averaged in each repeat: the interval is about these data sets and speaks of no others.
     gains = (comparison.areas[first] - comparison.areas[second]).dropna().groupby("repeat").mean()
     estimate = mean_interval(gains.tolist())
@@ -232,4 +235,5 @@ def _gain(comparison: Comparison, first: str, second: str) -> str:
     if half is None:
         return f"{said} (a single repeat has no interval)"
     low, high = mean - half, mean + half
-    return f"{said} ({points(low)} to {points(high)}, {'clear' if low > 0 or high < 0 else 'not clear'})"
+    where = "above 0" if low > 0 else "below 0" if high < 0 else "holds 0"
+    return f"{said} ({points(low)} to {points(high)}, interval {where})"

@@ -15,7 +15,7 @@ from almeta.errors import AlmetaError
 from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
 from almeta.learners.networks import draw_kept, in_blocks
 from almeta.registry import find_trusted
-from almeta.sources import source_digest
+from almeta.sources import closure_digest
 
 _ELEMENTS, _CHANNELS = nn.Dropout, (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # what they leave out
 
@@ -99,11 +99,12 @@ class TorchModel:
     batch_size: Count = 64
     learning_rate: Positive = 0.005
     weight_decay: Weight = 1e-3
-    # Part of the learner's identity: results that are kept must not outlive a change of the function.
+    # Part of the learner's identity: results that are kept must not outlive a change of the function, or of what its
+    # module imports of one's own.
     source: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "source", source_digest(unwrapped(self._function()).__module__))
+        object.__setattr__(self, "source", closure_digest(unwrapped(self._function()).__module__))
 
     def fit(
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
@@ -165,7 +166,13 @@ class TorchModel:
 
 def _logits(module: nn.Module, x: Tensor, classes: int) -> Tensor:
     """Return what a module returns for rows `[M, D]`, if it is logits `[M, C]`."""
-    logits = module(x)
+    try:
+        logits = module(x)
+    except (ValueError, RuntimeError) as error:  # such as nn.BatchNorm1d, which cannot be trained on a single row
+        batch = "; it is trained on a single row where batch_size=1" * (module.training and len(x) == 1)
+        raise AlmetaError(
+            f"learner torch: {type(module).__name__} cannot read {len(x)} rows of {x.shape[1]} features: {error}{batch}"
+        ) from error
     if not isinstance(logits, Tensor) or logits.shape != (len(x), classes):
         returned = f"a tensor {[*logits.shape]}" if isinstance(logits, Tensor) else type(logits).__name__
         raise AlmetaError(

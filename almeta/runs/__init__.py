@@ -20,10 +20,15 @@ def find_run(kind: str) -> type[Run]:
 
 
 def run_of(config: TrainConfig) -> type[Run]:
-    """Return the class of a config's runs, by the kind of its environment; an unknown kind is an AlmetaError."""
+    """Return the class of a config's runs, by the kind of its environment; one without training is an AlmetaError."""
     kind = getattr(read_part(config.env, "env")[0], "kind", None)
     if not isinstance(kind, str):
         raise AlmetaError(f"env._target_ is '{config.env['_target_']}', which has no kind; give it a `kind`")
+    if kind not in _kinds():
+        raise AlmetaError(
+            f"problems of kind '{kind}' have no training yet, only those of kind {', '.join(_kinds().names)}; choose "
+            "another env, or register a training of your own with almeta.register_kind"
+        )
     return find_run(kind)
 
 

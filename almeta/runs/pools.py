@@ -345,10 +345,20 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
 
 def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[ScoreName]:
     """Return the measures of a benchmark, each once, the one that its verdict is about first."""
+    if config.scores == []:
+        raise AlmetaError(
+            "scores=[] names no measure; name one, as scores=[accuracy], or scores=null for env.score alone"
+        )
     known = {str(name): name for name in SCORES}
     if unknown := [name for name in config.scores or [] if name not in known]:
         raise AlmetaError(did_you_mean(unknown[0], known, "measure"))
-    return [known[name] for name in dict.fromkeys(config.scores or [env.score])]
+    names = list(dict.fromkeys(config.scores or [env.score]))
+    if env.score not in (PoolOptions.score, names[0]):
+        raise AlmetaError(
+            f"env.score={env.score}, but scores=[{','.join(names)}] begins with another measure, and the first one is "
+            f"what the verdict is about; leave env.score out, or put {env.score} first"
+        )
+    return [known[name] for name in names]
 
 
 def chosen_policies(paths: Sequence[str], taken: Collection[str] = ()) -> list[TrainedPolicy]:

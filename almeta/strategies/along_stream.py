@@ -34,6 +34,10 @@ class AlongStream(PoolStrategy):
         self.rule = rule
         self._rule = make_rule(rule)
 
+    @property
+    def depends_on(self) -> tuple[Any, ...]:
+        return (type(self._rule),)
+
     def initial(self, num_envs: int) -> Memory:
         return None
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from almeta.checks import Within
 from almeta.errors import AlmetaError
 from almeta.learners import make_learner
-from almeta.learners.learner import Samples, seen_classes
+from almeta.learners.learner import Learner, Samples, seen_classes
 from almeta.pool import PoolState
 from almeta.specs import Spec
 from almeta.strategies.strategy import PoolStrategy
@@ -165,6 +165,10 @@ class _Committee(PoolStrategy):
             self.num_members, self._learners = len(members), [make_learner(member) for member in members]
             if len(members) < 2:
                 raise AlmetaError(f"a committee needs at least 2 members; strategy {self.name} has {list(members)}")
+
+    @property
+    def depends_on(self) -> tuple[Learner, ...]:
+        return () if isinstance(self.members, str) else tuple(self._learners)
 
     def score(self, state: PoolState) -> Tensor:
         if self.members == "dropout":

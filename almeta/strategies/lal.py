@@ -19,7 +19,7 @@ from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
 
 PAIRS = Path(__file__).with_name("lal.npz")
-# Tasks in this file. Stored results of a strategy are known by its source: whoever makes the file anew says so here.
+# Tasks in this file.
 NUM_TASKS = 320
 # Of the paper's code: trees of a forest; rows of a synthetic pool, test rows for each, and labelled rows at most;
 # candidates that are tried in a task.
@@ -140,6 +140,10 @@ class Lal(PoolStrategy):
 
     name = "lal"
     packages = ("scikit-learn",)
+
+    @property
+    def depends_on(self) -> tuple[Path]:
+        return (PAIRS,)
 
     def score(self, state: PoolState) -> Tensor:
         seeds = torch.randint(2**31 - 1, (len(state.x),), generator=self.generator, device=state.x.device).tolist()

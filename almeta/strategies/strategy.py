@@ -1,7 +1,7 @@
 """The base classes of hand-made strategies for pools."""
 
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -55,6 +55,14 @@ class PoolStrategy:
         """The strategies that it is built on, and those that these are built on."""
         own = [value for value in vars(self).values() if isinstance(value, PoolStrategy)]
         return [*own, *(below for one in own for below in one.parts)]
+
+    @property
+    def depends_on(self) -> tuple[Any, ...]:
+        """What its choice depends on beside options and code, such as learners; a path stands for what a file holds.
+
+        Stored results that came from another state of these are not used again.
+        """
+        return ()
 
     def initial(self, num_envs: int) -> Memory:
         """Return an empty memory; that of who does not spread holds the scores `[E, N]` of the present query later."""

@@ -15,17 +15,18 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from almeta.build import build
-from almeta.data import load_dataset
+from almeta.data import Dataset, load_dataset
 from almeta.errors import AlmetaError
-from almeta.evaluation import benchmark
-from almeta.evaluation.benchmark import Entrant, Setting, StrategySpec, play_cell, run_benchmark, task_seed
+from almeta.evaluation import benchmark, playing
+from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, play_cell, run_benchmark, task_seed
 from almeta.evaluation.cells import CellStore, Played
+from almeta.learners import TorchModel, register_learner
 from almeta.learners.learner import Samples
-from almeta.registry import Table
+from almeta.registry import Table, trust
 from almeta.runs import pools as runs
 from almeta.runs.config import BenchmarkConfig
 from almeta.specs import Spec
-from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
+from almeta.strategies import PoolStrategy, lal, make_strategy, strategy_class, strategy_names
 from tests.data.conftest import published
 from tests.forked import Forked
 from tests.small_config import compose_config
@@ -130,7 +131,7 @@ def test_the_first_point_is_shared_and_the_numbers_are_the_learners():
 def test_large_data_sets_are_played_in_batches(monkeypatch):
     setting = make_setting(repeats=5)
     whole = curves_of("iris", RANDOM, setting)
-    monkeypatch.setattr(benchmark, "_BATCH", 2 * (20 + 60) * 4)  # two tasks
+    monkeypatch.setattr(playing, "_BATCH", 2 * (20 + 60) * 4)  # two tasks
     parted = curves_of("iris", RANDOM, setting)
     assert parted.shape == whole.shape
     assert (parted[0] == whole[0]).all()  # the tasks; how ties are broken may differ
@@ -141,7 +142,7 @@ def test_batches_of_which_one_has_a_label_less_fit_together(monkeypatch, tmp_pat
     rows = [f"{i % 11},{i % 7},{'rare' if i == 0 else 'ab'[i % 2]}" for i in range(30)]
     path = tmp_path / "rare.csv"
     path.write_text("\n".join(["one,two,label", *rows]))
-    monkeypatch.setattr(benchmark, "_BATCH", 1)
+    monkeypatch.setattr(playing, "_BATCH", 1)
     played = play_cell(f"csv:{path}", RANDOM, make_setting("budget=null", "env.pool_size=null", repeats=6))
     assert played.scores.shape == (1, 18 - 3 + 1, 6)
     assert played.picks.shape == (6, 3 + 18 - 3)  # a first label of each class, where the rare one is in the pool
@@ -248,7 +249,7 @@ def test_a_cell_computes_as_it_was_asked_to_and_leaves_all_as_it_was(monkeypatch
     def look(*args):
         seen.append((torch.get_float32_matmul_precision(), torch.get_num_threads()))
 
-    monkeypatch.setattr("almeta.evaluation.benchmark._play", look)
+    monkeypatch.setattr("almeta.evaluation.playing._play", look)
     torch.set_num_threads(2)
     play_cell("iris", RANDOM, make_setting("matmul_precision=medium", repeats=2))
     assert seen == [("medium", 1)]
@@ -292,6 +293,19 @@ def test_picks_are_rows_of_the_data_set_in_order(store):
             model = LogisticRegression(max_iter=10_000, tol=1e-8).fit(iris.x[rows], iris.y[rows])
             score = model.score(tasks.test_x[repeat].numpy(), tasks.test_y[repeat].numpy())
             assert curve[queries] == pytest.approx(score, abs=1e-6)
+
+
+def test_picks_are_rows_of_the_file_where_rows_are_set_aside(store, tmp_path):
+    """The first rows have no label, or are neither for training nor for testing; each second one is of one class."""
+    file = tmp_path / "gaps.csv"
+    rows = [f"{i},{'' if i < 5 else 'ab'[i % 2]},{'train' if i > 9 or i < 5 else 'none'}\n" for i in range(80)]
+    file.write_text("size,label,part\n" + "".join(rows) + "3,a,test\n4,b,test\n")
+    setting = make_setting("env.pool_size=null", "env.num_first=1", target="label", split="part", keep=["size"])
+    with pytest.warns(UserWarning, match="set aside"):
+        results = run_benchmark([f"csv:{file}"], [RANDOM], setting, store)
+    first = results.picks[results.picks["query"] == 0].groupby("repeat")["row"].agg(sorted)
+    assert all(sorted(row % 2 for row in rows) == [0, 1] for rows in first)  # a label of each class
+    assert results.picks["row"].min() > 9 and 40 < results.picks["row"].max() < 80
 
 
 def test_a_rerun_has_the_same_picks_and_seconds(store):
@@ -359,7 +373,7 @@ def test_the_oracle_answers_the_same_in_a_repeat_however_many_there_are():
     answers = []
     for repeats in (2, 5):
         setting = make_setting("oracle=noisy", repeats=repeats)
-        ((simulation, tasks, oracles),) = benchmark._batches(load_dataset("iris"), setting)
+        ((simulation, tasks, oracles),) = playing._batches(load_dataset("iris"), setting)
         simulation.reset(tasks, oracles)
         answers.append(simulation._answers)
     assert torch.equal(answers[0], answers[1][:2])
@@ -385,6 +399,51 @@ def test_a_learner_that_cannot_do_what_a_strategy_needs_is_told_before_anything_
     with pytest.raises(AlmetaError, match="Ridge has none"):
         run_benchmark(["iris"], [RANDOM, Entrant(StrategySpec("needs_dropout"), Spec("ridge"))], make_setting(), store)
     assert not store.exists()
+
+
+def test_a_learner_that_does_not_fit_a_later_data_set_is_told_before_anything_is_played(store):
+    with pytest.raises(AlmetaError, match="learner cnn"):
+        run_benchmark(["digits", "wine"], [RANDOM, Entrant(RANDOM, Spec("cnn"))], make_setting(), store)
+    assert not store.exists()
+
+
+def no_dropout(num_features, num_classes):
+    return torch.nn.Linear(num_features, num_classes)
+
+
+def test_a_network_without_dropout_is_told_before_anything_is_played(store):
+    bald = StrategySpec("bald")
+    schedule = StrategySpec.read({"name": "schedule", "first": "margin", "then": "bald", "after": 2})
+    learner, entrant = TorchModel(no_dropout, steps=1), Entrant(bald, Spec("mlp", (("dropout", 0.0),)))
+    for contender in (entrant, schedule):
+        with pytest.raises(AlmetaError, match=r"the learner has dropout=0|has no dropout layer"):
+            run_benchmark(["iris"], [RANDOM, contender], replace(make_setting(), learner=learner), store)
+    assert not store.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["scores=[]"], r"scores=\[\] names no measure; name one, as scores=\[accuracy\]"),
+        (
+            ["env.score=macro_f1", "scores=[accuracy,macro_f1]"],
+            r"env.score=macro_f1, but scores=\[accuracy,macro_f1\] begins with another .*; leave env.score out, or put",
+        ),
+    ],
+)
+def test_measures_that_contradict_each_other_are_told(tmp_path, asked, says):
+    config = BenchmarkConfig.read(compose_config("datasets=[iris]", *asked, command="benchmark"))
+    with pytest.raises(AlmetaError, match=says):
+        runs.benchmark(config, tmp_path)
+
+
+def test_word_numbers_that_are_read_as_amounts_are_told():
+    x = np.random.default_rng(0).integers(1, 9, (60, 4)).astype(np.float32)
+    words = Dataset("words", x, np.arange(60) % 2, ("a", "b"), "random numbers", kind="tokens")
+    contenders: list[Contender] = [RANDOM, *(Entrant(RANDOM, Spec(name)) for name in ("ridge", "text", "ridge"))]
+    with pytest.warns(UserWarning, match="reads the word numbers of a text") as told:
+        benchmark._check_learners(contenders, words, make_setting())
+    assert [str(one.message).split()[0] for one in told] == ["LogisticRegression", "Ridge"]
 
 
 def test_strategies_are_read_with_learners_and_repeats():
@@ -543,7 +602,14 @@ def changed(tmp_path, monkeypatch):
 
 
 OF_ALL = (
-    *("almeta.data.preparation", "almeta.envs.pool", "almeta.envs.scores", "almeta.geometry", "almeta.oracles"),
+    *(
+        "almeta.evaluation.playing",
+        "almeta.data.preparation",
+        "almeta.envs.pool",
+        "almeta.envs.scores",
+        "almeta.geometry",
+        "almeta.oracles",
+    ),
     *("almeta.pool", "almeta.seeding", "almeta.strategies.choosing", "almeta.tasks.pool", "almeta.training.rollout"),
 )
 
@@ -615,6 +681,60 @@ def test_a_new_strategy_changes_no_key(tmp_path, monkeypatch):
     (tmp_path / "newest_of_tests.py").write_text(Path(str(module.__file__)).read_text() + "# changed\n")
     assert key_of(StrategySpec.read({"name": "newest_of_tests", "power": 1})) not in own
     assert {name: key_of(StrategySpec(name)) for name in STRATEGIES} == before
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes a module that Python can import: `written("name", source)`; sources of its own are not left behind."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("almeta.registry._trusted", set())
+    monkeypatch.setattr("almeta.learners._REGISTERED", Table("learner"))
+    names = []
+
+    def write(name, source):
+        names.append(name)
+        (tmp_path / f"{name}.py").write_text(source)
+        importlib.invalidate_caches()
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_a_change_of_what_a_learner_of_ones_own_imports_changes_the_key(written):
+    make = "from sizes_of_tests import SIZE\nfrom torch import nn\ndef make(d, c):\n    return nn.Linear(d, c)\n"
+    written("sizes_of_tests", "SIZE = 3\n")
+    written("networks_of_tests", make)
+    trust("networks_of_tests")
+    own = {"name": "torch", "module": "networks_of_tests.make"}
+    committee = StrategySpec.read({"name": "mean_kl", "members": [own, "ridge"]})
+    contenders = [Entrant(RANDOM, Spec.read(own)), committee, RANDOM]
+    for name, source in (("networks_of_tests", make), ("sizes_of_tests", "SIZE = 3\n")):
+        before = [key_of(contender) for contender in contenders]
+        assert [key_of(contender) for contender in contenders] == before
+        written(name, f"{source}# changed\n")
+        assert [key_of(one) == key for one, key in zip(contenders, before, strict=True)] == [False, False, True]
+
+
+def test_a_change_of_a_registered_learner_changes_the_keys_of_committees(written):
+    source = "from almeta.learners import Ridge\nclass Mine(Ridge):\n    pass\n"
+    written("ridge_of_tests", source)
+    register_learner("mine_of_tests", importlib.import_module("ridge_of_tests").Mine)
+    committees = [
+        StrategySpec.read({"name": "vote_entropy", "members": members})
+        for members in (["mine_of_tests", "ridge"], ["prototype", "ridge"])
+    ]
+    before = [key_of(one) for one in committees]
+    written("ridge_of_tests", f"{source}# changed\n")
+    assert [key_of(one) == key for one, key in zip(committees, before, strict=True)] == [False, True]
+
+
+def test_a_change_of_the_file_of_lal_changes_its_key(tmp_path, monkeypatch):
+    before = [key_of(StrategySpec.read(one)) for one in ("lal", {"name": "information_density", "base": "lal"})]
+    (tmp_path / "lal.npz").write_bytes(lal.PAIRS.read_bytes() + b"more")
+    monkeypatch.setattr(lal, "PAIRS", tmp_path / "lal.npz")
+    after = [key_of(StrategySpec.read(one)) for one in ("lal", {"name": "information_density", "base": "lal"})]
+    assert not set(after) & set(before)
 
 
 def own_table():

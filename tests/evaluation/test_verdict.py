@@ -144,7 +144,10 @@ def test_fewer_repeats_are_told():
     areas = areas_of({"margin": np.ones((6, 3)), "slow": np.full((6, 3), 2.0)})
     areas.loc[areas.index.get_level_values("repeat") == 2, "slow"] = np.nan
     sentences = verdict(compare(areas))
-    told = "Fewer repeats than 3: slow (2). Each is compared with others in these alone."
+    told = (
+        "Fewer repeats than 3: slow (2). Each is compared with others in these alone; a learner with chance in it, "
+        "such as mlp, has other random numbers there."
+    )
     assert told in sentences
     assert not [line for line in verdict(compare(areas[["random", "margin"]])) if "Fewer" in line]
 
@@ -162,15 +165,17 @@ def test_a_question_is_answered_over_the_repeats_of_its_data_sets():
     comparison = compared(random=[0.5] * 6, margin=[0.51, 0.52, 0.53, 0.53, 0.54, 0.55])
     # Gains of the repeats, averaged over both data sets: 2, 3 and 4 points; 4.303 / sqrt(3) = 2.48.
     question = Question("Does it help?", [["margin", "random"]])
-    assert question.answer(comparison) == "Does it help? margin over random 3.00 points (0.52 to 5.48, clear)."
+    assert (
+        question.answer(comparison) == "Does it help? margin over random 3.00 points (0.52 to 5.48, interval above 0)."
+    )
 
 
 def test_several_pairs_are_one_line():
     comparison = compared(random=[0.5] * 6, margin=[0.5, 0.6, 0.4] * 2, entropy=[0.45] * 6)
     question = Question("Which?", [["margin", "random"], ["entropy", "random"]])
     assert question.answer(comparison) == (
-        "Which? margin over random 0.00 points (-24.84 to 24.84, not clear); "
-        "entropy over random -5.00 points (-5.00 to -5.00, clear)."
+        "Which? margin over random 0.00 points (-24.84 to 24.84, interval holds 0); "
+        "entropy over random -5.00 points (-5.00 to -5.00, interval below 0)."
     )
 
 

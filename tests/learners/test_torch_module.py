@@ -129,6 +129,11 @@ def no_linear(num_features, num_classes):
             lambda: fit(TorchModel(lambda d, _: nn.Linear(d, 5))),
             r"Linear returned a tensor \[20, 5\] for 20 rows and 2",
         ),
+        (
+            lambda: fit(TorchModel(lambda d, c: nn.Sequential(nn.BatchNorm1d(d), nn.Linear(d, c)), batch_size=1)),
+            "Sequential cannot read 1 rows of 6 features: Expected more than 1 value .*; it is trained on a single row",
+        ),
+        (lambda: fit(TorchModel(lambda *_: nn.Linear(5, 2))), "Linear cannot read 20 rows of 6 features: .*shapes"),
         (lambda: fit(TorchModel(lambda *_: nn.LSTM(6, 2))), "LSTM returned tuple for 20 rows"),
         (lambda: sample(TorchModel(no_linear)), "Sequential has no dropout layer that can stay on; give it an nn.Drop"),
         (lambda: embed(TorchModel(no_linear)), "Sequential does not return what an nn.Linear returns, so that it"),
@@ -171,6 +176,8 @@ def test_what_nobody_vouched_for_is_not_imported(own):
     [
         {"learner": {"_target_": "almeta.learners.TorchModel", "module": f"{NAME}.make"}},
         {"learner": None, "learners": ["svc", {"name": "torch", "module": f"{NAME}.make"}]},
+        {"strategies": ["random", {"name": "margin", "learner": {"name": "torch", "module": f"{NAME}.make"}}]},
+        {"strategies": [{"name": "mean_kl", "members": ["ridge", {"name": "torch", "module": f"{NAME}.make"}]}]},
     ],
 )
 def test_a_command_vouches_for_what_it_names(config, own):
@@ -179,6 +186,16 @@ def test_a_command_vouches_for_what_it_names(config, own):
     model, x = fit(learner)
     assert isinstance(learner, TorchModel) and own.exists()
     assert model.embed(x).shape == (2, 20, 8)
+
+
+def test_a_name_without_a_module_is_refused_and_trusts_nothing(own):
+    trust_targets({"learner": {"_target_": "TorchModel", "module": NAME}})
+    assert not registry._trusted
+    with pytest.raises(AlmetaError, match=f"learner.module is '{NAME}'; it must be .* such as {NAME}.make"):
+        make_learner({"name": "torch", "module": NAME})
+    with pytest.raises(AlmetaError, match="write its module before it, as almeta.learners.TorchModel"):
+        build({"_target_": "TorchModel"}, "learner")
+    assert not own.exists()
 
 
 @pytest.mark.parametrize(

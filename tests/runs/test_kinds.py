@@ -20,10 +20,11 @@ from almeta.runs.config import TrainConfig
 from almeta.runs.pools import PoolRun
 from almeta.runs.streams import StreamRun
 from almeta.runs.training import train
+from almeta.scripts.help import choices
 from almeta.training.checkpoint import load_checkpoint
 from almeta.training.loggers import read_json_lines
 from tests.runs.conftest import run_config
-from tests.small_config import small_config
+from tests.small_config import compose_config, small_config
 
 CONF = Path(__file__).parent / "conf"
 TRAIN: ModuleType = almeta.scripts.train
@@ -52,6 +53,12 @@ def test_a_card_carries_it(finished, tmp_path):
 def test_an_unknown_kind_is_told_in_a_sentence():
     with pytest.raises(AlmetaError, match="unknown kind of problem 'pol'; did you mean 'pool'"):
         find_run("pol")
+
+
+def test_an_environment_without_training_is_told_and_not_offered():
+    with pytest.raises(AlmetaError, match="of kind 'table_stream' have no training yet, only those of kind .*stream"):
+        run_of(TrainConfig.read(compose_config("env=table_stream")))
+    assert choices("env", "train") == ["one_shot", "pool"]
 
 
 def test_an_environment_without_a_kind_is_told():

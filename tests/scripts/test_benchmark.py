@@ -12,6 +12,7 @@ import torch
 
 from almeta.build import build
 from almeta.evaluation import benchmark as cells
+from almeta.evaluation import playing
 from almeta.learners.scikit import Scikit
 from almeta.runs import training
 from almeta.runs.config import TrainConfig
@@ -132,8 +133,8 @@ def test_a_policy_meets_classes_and_columns_that_training_cut_away(command, monk
         seen.append(tasks)
         return play(simulation, actor, generator, tasks, *others)
 
-    play = cells.record_pools
-    monkeypatch.setattr(cells, "record_pools", watch)
+    play = playing.record_pools
+    monkeypatch.setattr(playing, "record_pools", watch)
     asked = ["policy=run", "dataset=csv:my.csv", "repeats=2", "hydra.run.dir=out", "strategies=[]"]
     assert command(evaluate, *asked).status == 0
     assert {(tasks.max_classes, tasks.x.shape[-1]) for tasks in seen} == {(3, 5)}

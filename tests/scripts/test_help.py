@@ -40,7 +40,7 @@ def test_help_offers_what_a_command_can_use_and_nothing_else():
     assert found["evaluate"] == {"dataset", "learner", "oracle"}
     assert found["benchmark"] == {"learner", "oracle", "protocol", "experiment"}
     assert found["train"] == {
-        *("dataset", "env", "network", "agent", "logger", "inputs", "learner", "oracle", "experiment"),
+        *("dataset", "env", "network", "agent", "logger", "inputs", "learner", "oracle", "experiment", "cluster"),
     }
     assert "exercise/digits" not in help_text("train", "p", "")
     page = " ".join(help_text("benchmark", "p", "").split())

@@ -184,3 +184,4 @@ def test_a_preset_of_another_command_is_told(command, preset, other):
         check_preset(command, ["seed=1", f"experiment={preset}"])
     check_preset(other, [f"experiment={preset}"])
     check_preset(command, ["experiment=mine"])  # one of one's own
+    check_preset(command, [f"strategies=[{','.join(['margin'] * 60)}]"])  # longer than the name of a file may be

@@ -155,9 +155,8 @@ class Geometry:
 
     def _distances_to_many(self, rows: Tensor) -> Tensor:
         """Return the distances `[E, N, B]` of all rows to B rows `[E, B]` of each pool; undefined for padding."""
-        return torch.cdist(
-            self.x, rows_of(self.x, rows), compute_mode="donot_use_mm_for_euclid_dist"
-        )  # equal rows are at 0
+        others = rows_of(self.x, rows)
+        return torch.cdist(self.x, others, compute_mode="donot_use_mm_for_euclid_dist")  # equal rows are at 0
 
     def _distances_to(self, rows: Tensor) -> Tensor:
         """Return the distances `[E, N]` of all rows to one row `[E]` of each pool; undefined for padding."""

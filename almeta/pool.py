@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from almeta.errors import AlmetaError
-from almeta.geometry import Geometry
+from almeta.geometry import Geometry, rows_of
 from almeta.learners.learner import Learner, Model
 
 
@@ -287,10 +287,8 @@ def _columns(told: Tensor) -> Tensor:
 
 def _rows_with_labels(x: Tensor, picks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of picks `[E, P]`; weight 0 without a label."""
-    rows = picks.clamp_min(0)
-    features = x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))
-    told = labels.gather(1, rows)
-    return features, told.clamp_min(0), ((picks >= 0) & (told >= 0)).float()
+    told = labels.gather(1, picks.clamp_min(0))
+    return rows_of(x, picks), told.clamp_min(0), ((picks >= 0) & (told >= 0)).float()
 
 
 def _mark(mask: Tensor, rows: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from almeta.envs.scores import SCORES, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.envs.stream import StreamOutcome, StreamRewards
 from almeta.errors import AlmetaError
+from almeta.geometry import rows_of
 from almeta.learners import Learner, LogisticRegression, make_learner
 from almeta.stream import TableStreamState
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
@@ -210,9 +211,9 @@ class TableStreamSimulation(Simulation):
         """
         tasks, start = self.tasks, self._model if torch.equal(which, self._fitted) else None
         known = self._known[which, : int((self._firsts + self._requests)[which].max())]
-        x, rows = tasks.x[which], known.clamp_min(0)
-        labelled = x.gather(1, rows[..., None].expand(-1, -1, x.shape[2]))
-        told, weight = tasks.y[which].gather(1, rows), (known >= 0).float()
+        x = tasks.x[which]
+        told, weight = tasks.y[which].gather(1, known.clamp_min(0)), (known >= 0).float()
+        labelled = rows_of(x, known)
         model = self.learner.fit(labelled, told, weight, tasks.max_classes, start=start, generator=self.generator)
         # Without any label the learner thinks all C classes likely, also those that pad.
         is_class = torch.arange(tasks.max_classes, device=x.device) < tasks.num_classes[which, None, None]

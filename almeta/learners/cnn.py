@@ -193,8 +193,7 @@ class CNN:
 
         trained = train(parameters, parameters[::2], batch, possible, self.steps, self.learning_rate, self.weight_decay)
         layers, (last, last_bias) = _assemble(shape, trained)
-        labelled = seen.any(1)[:, None, None]  # without a label all classes are alike
-        return CNNModel(layers, LastLayer(last * labelled, last_bias * labelled, possible), self.dropout)
+        return CNNModel(layers, LastLayer.after(last, last_bias, seen), self.dropout)
 
     def _draw(self, x: Tensor, y: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return the rows of a step, their labels and their shares in the loss."""

@@ -108,9 +108,7 @@ class MLP:
 
         trained = train(parameters, parameters[::2], batch, possible, self.steps, self.learning_rate, self.weight_decay)
         first, first_bias, second, second_bias = trained
-        labelled = seen.any(1)[:, None, None]  # without a label all classes are alike
-        last = LastLayer(second * labelled, second_bias * labelled, possible)
-        return MLPModel(first, first_bias, last, self.dropout)
+        return MLPModel(first, first_bias, LastLayer.after(second, second_bias, seen), self.dropout)
 
     def _initial(self, x: Tensor, num_classes: int, generator: torch.Generator) -> list[Tensor]:
         """Draw new weights and biases of both layers."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from almeta.errors import AlmetaError
-from almeta.learners.learner import Rng
+from almeta.learners.learner import Rng, possible_classes
 
 # Numbers of rows that are computed at once: large pools are taken in blocks of rows, so that memory stays bounded.
 _BLOCK = 1 << 20
@@ -27,6 +27,12 @@ class LastLayer:
     weights: Tensor
     bias: Tensor
     possible: Tensor
+
+    @classmethod
+    def after(cls, weights: Tensor, bias: Tensor, seen: Tensor) -> "LastLayer":
+        """Return the layer after a fit to the classes `seen` `[E, C]`; without a label all classes are alike."""
+        labelled = seen.any(1)[:, None, None]
+        return cls(weights * labelled, bias * labelled, possible_classes(seen))
 
     def probabilities(self, hidden: Tensor) -> Tensor:
         """Return class probabilities `[E, M, C]` of hidden units `[E, M, H]`; 0 for classes that are not possible."""

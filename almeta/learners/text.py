@@ -128,9 +128,7 @@ class EmbeddingAverage:
 
         decayed = (embeddings, last)
         trained = train((*decayed, bias), decayed, batch, possible, self.steps, self.learning_rate, self.weight_decay)
-        labelled = seen.any(1)[:, None, None]  # without a label all classes are alike
-        after = LastLayer(trained[1] * labelled, trained[2] * labelled, possible)
-        return EmbeddingAverageModel(words, trained[0], after, self.dropout)
+        return EmbeddingAverageModel(words, trained[0], LastLayer.after(trained[1], trained[2], seen), self.dropout)
 
 
 def _places(words: Tensor, x: Tensor) -> Tensor:

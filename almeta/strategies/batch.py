@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Weight
-from almeta.geometry import Geometry
+from almeta.geometry import Geometry, rows_of
 from almeta.learners import LogisticRegression
 from almeta.learners.learner import Model, seen_classes
 from almeta.pool import PoolState
@@ -144,7 +144,7 @@ def tell_picks_apart(state: PoolState, picks: Tensor, start: Model | None = None
     rows = torch.cat((reference, picks.clamp_min(0)), 1)
     y = torch.cat((torch.ones_like(reference), torch.zeros_like(picks)), 1)
     weight = torch.cat((left, picks >= 0), 1).float()
-    return LogisticRegression().fit(_rows(state.x, rows), y, weight, 2, start=start)
+    return LogisticRegression().fit(rows_of(state.x, rows), y, weight, 2, start=start)
 
 
 class DiscriminativeBatch(BatchStrategy):
@@ -198,7 +198,7 @@ class DiscriminativeBatch(BatchStrategy):
             best = rows.gather(1, place.clamp_min(0)).where(place >= 0, -1)
             label = label.gather(1, place.clamp_min(0))
             available = available & ~_among(best, available)
-            labelled = _add(labelled, _rows(state.x, best), label, best >= 0)
+            labelled = _add(labelled, rows_of(state.x, best), label, best >= 0)
             chosen.append(best)
         return torch.cat(chosen, 1)
 
@@ -258,11 +258,6 @@ def _sample(state: PoolState) -> Tensor:
 def _among(rows: Tensor, mask: Tensor) -> Tensor:
     """Return which rows of a mask `[E, N]` are among rows `[E, P]`, where -1 is none: `[E, N]` bool."""
     return torch.zeros_like(mask).scatter_reduce_(1, rows.clamp_min(0), rows >= 0, "amax")
-
-
-def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """Return the features `[E, P, D]` of rows `[E, P]`; those of row 0 for -1."""
-    return x.gather(1, rows.clamp_min(0)[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def _add(labelled: Any, x: Tensor, label: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:

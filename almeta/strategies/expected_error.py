@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from almeta.geometry import slices
+from almeta.geometry import rows_of, slices
 from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import entropy, least_confident
@@ -70,11 +70,11 @@ class _Refits(PoolStrategy):
         each = classes * max(known * max(state.x.shape[-1], classes), reference.shape[1] * classes)
         for pools in slices(len(scores), _BLOCK // each):
             own = torch.arange(len(scores), device=scores.device)[pools]
-            x, before = (_rows(part[pools], reference[pools]) for part in (state.x, state.probabilities))
+            x, before = (rows_of(part[pools], reference[pools]) for part in (state.x, state.probabilities))
             for rows in tried[pools].split(max(1, _BLOCK // (each * len(own))), 1):
                 after = self._after(state, own, rows, x)  # [E', B, C, R, C]
                 value = (self.value(before[:, None, None], after) * weight[pools, None, None]).sum(-1)
-                scores[pools].scatter_(1, rows, (value * _rows(state.probabilities[pools], rows)).sum(-1))
+                scores[pools].scatter_(1, rows, (value * rows_of(state.probabilities[pools], rows)).sum(-1))
         return scores.masked_fill_(~state.available, 0.0)
 
     def _after(self, state: PoolState, pools: Tensor, tried: Tensor, x: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class _Refits(PoolStrategy):
         times = tried.shape[1] * classes
         episodes = pools.repeat_interleave(times)
         features, labels, weight = (part[episodes] for part in state.labelled_rows())
-        added = _rows(state.x[pools], tried).repeat_interleave(classes, 1).flatten(0, 1)[:, None]
+        added = rows_of(state.x[pools], tried).repeat_interleave(classes, 1).flatten(0, 1)[:, None]
         label = torch.arange(classes, device=x.device).repeat(tried.numel())[:, None]
         model = state.learner.fit(
             torch.cat((features, added), 1),
@@ -146,8 +146,3 @@ class ExpectedModelChange(_Refits):
 
     def value(self, before: Tensor, after: Tensor) -> Tensor:
         return total_variation(before, after)
-
-
-def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """Return the numbers `[E, A, K]` of rows `[E, A]` of `x` `[E, N, K]`."""
-    return x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))

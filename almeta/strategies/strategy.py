@@ -90,7 +90,7 @@ class PoolStrategy:
                     f"strategy {self.name} needs a learner with {ABILITIES[ability]}; {type(state.learner).__name__} "
                     f"has none: choose another learner, such as {_EXAMPLES[ability.__name__]}"
                 )
-        if self.compares_fits and _draws(state):
+        if self.compares_fits and _draws_once_tried(state):
             raise AlmetaError(
                 f"strategy {self.name} compares fits of the learner, and those of {type(state.learner).__name__} "
                 "differ by chance: choose a learner that draws nothing, such as logistic_regression or ridge"
@@ -107,6 +107,13 @@ _EXAMPLES = {
     "HasGradients": "logistic_regression or mlp",
     "EmbedsWords": "text",
 }
+
+
+def _draws_once_tried(state: PoolState) -> bool:
+    """Return what `_draws` does; the pools remember it, as their rows and learner stay from query to query."""
+    learner = state.learner
+    # It is kept beside the answer, so that no other learner gets its id meanwhile.
+    return state.geometry.keep(("draws", id(learner)), lambda: (learner, _draws(state)))[1]
 
 
 def _draws(state: PoolState) -> bool:

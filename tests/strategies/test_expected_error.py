@@ -13,6 +13,7 @@ from almeta.errors import AlmetaError
 from almeta.geometry import Geometry
 from almeta.learners import LogisticRegression, make_learner
 from almeta.strategies import expected_error
+from almeta.strategies import strategy as strategy_module
 from almeta.strategies.batch import DiscriminativeBatch
 from almeta.strategies.expected_error import (
     ExpectedErrorReduction,
@@ -214,3 +215,13 @@ def test_some_episodes_of_a_model():
     assert pair.flatten().tolist() == [2, 2, 1]
     assert name == "name"
     assert shares.shares.flatten().tolist() == pytest.approx([0.2, 0.2, 0.1])
+
+
+def test_it_is_tried_once_for_the_same_pools_whether_the_learner_draws(monkeypatch):
+    tried: list[Any] = []
+    monkeypatch.setattr(strategy_module, "_draws", lambda state: tried.append(state.learner))
+    state, strategy = make_pools().state, ExpectedErrorReduction()
+    other = replace(state, learner=Prototypes())
+    for one in (state, state, other, other, state):
+        strategy.check(one)
+    assert tried == [state.learner, other.learner]

@@ -45,8 +45,8 @@ from almeta.training.trainer import LAST, Evaluate
 # Strategies that a policy is compared with after its training, and the one that its gain is measured over.
 STRATEGIES = ("random", "margin", "entropy", "information_density", "core_set")
 REFERENCE = "margin"
-# Training may use a few classes and columns of a data set; evaluation uses all.
-WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None}
+# Training may use a few classes and columns of a data set, and a reward up to a goal; evaluation uses all, and curves.
+WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None, "reward_target": None}
 
 
 @dataclass(frozen=True)

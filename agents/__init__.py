@@ -6,10 +6,12 @@ if __name__ == "agents":
 from torch import nn
 
 from almeta.agents.agent import Agent, Rollout
+from almeta.agents.double_q_learning import DoubleQLearning
 from almeta.agents.networks import EpisodicNetwork, LSTMNetwork
 from almeta.agents.policy_gradient import PPO, ActorCritic, GroupReinforce, Reinforce
 from almeta.agents.q_learning import QLearning
 from almeta.agents.scorers import PoolScorer, RecurrentPoolScorer
+from almeta.agents.state_action import StateActionNetwork
 from almeta.agents.supervised import Supervised
 from almeta.errors import AlmetaError
 from almeta.registry import trust
@@ -18,6 +20,7 @@ __all__ = [
     "PPO",
     "ActorCritic",
     "Agent",
+    "DoubleQLearning",
     "EpisodicNetwork",
     "GroupReinforce",
     "LSTMNetwork",
@@ -26,6 +29,7 @@ __all__ = [
     "RecurrentPoolScorer",
     "Reinforce",
     "Rollout",
+    "StateActionNetwork",
     "Supervised",
     "register_agent",
     "register_network",

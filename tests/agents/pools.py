@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import almeta.agents.scorers
+import almeta.agents
 from almeta.agents.agent import MakeNetwork
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
@@ -19,7 +19,7 @@ from tests.agents.streams import AGENTS, public_classes
 
 # Every network of pools: a new one is tested as soon as it is there.
 SCORERS: dict[str, Any] = {
-    k: v for k, v in public_classes(almeta.agents.scorers, nn.Module).items() if getattr(v, "kind", None) == "pool"
+    k: v for k, v in public_classes(almeta.agents, nn.Module).items() if getattr(v, "kind", None) == "pool"
 }
 TABLES = ("iris", "wine")
 

@@ -97,7 +97,7 @@ def learn(name, network, seed=0):
 
 
 def test_all_scorers_are_here():
-    assert set(SCORERS) == {"PoolScorer", "RecurrentPoolScorer"}
+    assert set(SCORERS) == {"PoolScorer", "RecurrentPoolScorer", "StateActionNetwork"}
 
 
 @pytest.mark.slow

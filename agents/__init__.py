@@ -6,6 +6,7 @@ if __name__ == "agents":
 from torch import nn
 
 from almeta.agents.agent import Agent, Rollout
+from almeta.agents.meta_scorer import MetaScorer
 from almeta.agents.networks import EpisodicNetwork, LSTMNetwork
 from almeta.agents.policy_gradient import PPO, ActorCritic, GroupReinforce, Reinforce
 from almeta.agents.q_learning import QLearning
@@ -21,6 +22,7 @@ __all__ = [
     "EpisodicNetwork",
     "GroupReinforce",
     "LSTMNetwork",
+    "MetaScorer",
     "PoolScorer",
     "QLearning",
     "RecurrentPoolScorer",

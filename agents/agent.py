@@ -30,8 +30,8 @@ class Rollout:
         outcomes: T outcomes of the simulation, for its own measures.
         targets: `[T, E]` int64, the right actions; None where there are none.
         group: episodes per task; they are neighbours.
-        views: what the agent read at each step, for `replay`; None if the agent learns in one epoch.
-        images: `[T, E, P]`, for `replay` to encode again; None where there are none, or in one epoch.
+        views: what the agent read at each step, if its learning reads it again (`Agent.rereads`); else None.
+        images: `[T, E, P]`, for `replay` to encode again; None where there are none, or without `views`.
         behaviour: the rollout as it was played; None if this is it.
     """
 
@@ -57,7 +57,8 @@ class Rollout:
 class Network(nn.Module):
     """Utilities of the actions, and a memory; subclasses add `initial` and `step`.
 
-    A subclass is a dataclass: its options are fields with a type, bounds and a default.
+    A subclass is a dataclass: its options are fields with a type, bounds and a default. It may have a method
+    `auxiliary_loss(view)`, a scalar of what it read at one step, which every agent adds to its loss.
 
     Args:
         inputs: what it reads.
@@ -117,6 +118,11 @@ class Agent(nn.Module):
     def epochs(self) -> int:
         """The number of passes over each batch."""
         return 1
+
+    @property
+    def rereads(self) -> bool:
+        """Whether learning needs what was read: for later epochs, or for the network's auxiliary loss."""
+        return self.epochs > 1 or hasattr(self.network, "auxiliary_loss")
 
     @property
     def encoder_version(self) -> int | None:
@@ -193,3 +199,11 @@ class Agent(nn.Module):
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, a scalar with its graph, and further scalars to log."""
         raise NotImplementedError
+
+    def total_loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what `loss` does, with the mean over all steps of the network's auxiliary loss, if it has one."""
+        loss, scalars = self.loss(rollout)
+        if not hasattr(self.network, "auxiliary_loss"):
+            return loss, scalars
+        auxiliary = torch.stack([self.network.auxiliary_loss(view) for view in rollout.views or ()]).mean()
+        return loss + auxiliary, scalars | {"auxiliary_loss": auxiliary.detach()}

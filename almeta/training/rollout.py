@@ -82,7 +82,6 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
 
     targets: list[Tensor | None] = []
     steps = list(play(simulation, agent, choose))
-    again = agent.epochs > 1
     return Rollout(
         utilities=torch.stack([step.outputs.utilities for step in steps]),
         values=_stacked([step.outputs.value for step in steps]),
@@ -92,8 +91,8 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
         outcomes=[step.outcome for step in steps],
         targets=_stacked(targets),
         group=simulation.group,
-        views=[step.outputs.view for step in steps] if again else None,
-        images=simulation.images if again else None,
+        views=[step.outputs.view for step in steps] if agent.rereads else None,
+        images=simulation.images if agent.rereads else None,
     )
 
 

@@ -106,7 +106,7 @@ class Trainer:
             for _ in self.track(range(self.batch, self.schedule.batches)):
                 rollout = explore(self.simulation, self.agent, self.generator)
                 for epoch in range(self.agent.epochs):
-                    loss, scalars = self.agent.loss(rollout if epoch == 0 else replay(rollout, self.agent))
+                    loss, scalars = self.agent.total_loss(rollout if epoch == 0 else replay(rollout, self.agent))
                     self._descend(loss)
                 self.batch += 1
                 self._count(rollout, {"loss": loss.detach(), **scalars})

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tests.agents.pools import SCORERS, make_pool_agent, make_pools, scramble, small_scorer
+from tests.agents.pools import POOL_NETWORKS, READS, make_pool_agent, make_pools, scramble, small_scorer
 from tests.agents.streams import AGENTS, NETWORKS, make_agent, make_streams, small_network
 
-KIND = {name: network.kind for name, network in (NETWORKS | SCORERS).items()}
+KIND = {name: network.kind for name, network in (NETWORKS | POOL_NETWORKS).items()}
 # Each agent with each network, and each agent with one network of each kind.
 PAIRS = [
     (name, network) for name in AGENTS for network in KIND if KIND[network] in (AGENTS[name].kinds or KIND.values())
@@ -26,4 +26,4 @@ def make_actor(name: str, network: str, seed: int = 0, **options: Any) -> Any:
     """Return an agent with a small network; no weight of it is zero."""
     if KIND[network] == "stream":
         return make_agent(name, small_network(network), seed, **options)
-    return scramble(make_pool_agent(name, small_scorer(network), seed, **options), seed)
+    return scramble(make_pool_agent(name, small_scorer(network), seed, READS.get(network), **options), seed)

@@ -7,20 +7,27 @@ from typing import Any
 import torch
 from torch import nn
 
+import almeta.agents
 import almeta.agents.scorers
 from almeta.agents.agent import MakeNetwork
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.inputs import Candidates, PoolInputs
+from almeta.inputs import Candidates, Columns, PoolInputs
 from almeta.learners import Learner
 from almeta.seeding import make_generator, seeded_weights
 from tests.agents.streams import AGENTS, public_classes
 
-# Every network of pools: a new one is tested as soon as it is there.
-SCORERS: dict[str, Any] = {
-    k: v for k, v in public_classes(almeta.agents.scorers, nn.Module).items() if getattr(v, "kind", None) == "pool"
-}
+
+def of_pools(module: Any) -> dict[str, Any]:
+    """The networks of pools that a module offers."""
+    return {k: v for k, v in public_classes(module, nn.Module).items() if getattr(v, "kind", None) == "pool"}
+
+
+# Every network of pools, and those that read numbers about candidates: a new one is tested as soon as it is there.
+POOL_NETWORKS, SCORERS = of_pools(almeta.agents), of_pools(almeta.agents.scorers)
+# What a network reads in place of `Candidates`.
+READS: dict[str, PoolInputs] = {"MetaScorer": Columns()}
 TABLES = ("iris", "wine")
 
 
@@ -39,7 +46,7 @@ def make_pools(
 
 def small_scorer(name: str = "PoolScorer", **options: Any) -> MakeNetwork:
     """Return what makes a small network of the named class."""
-    return functools.partial(SCORERS[name], **({"hidden_size": 8} | options))
+    return functools.partial(POOL_NETWORKS[name], **({"hidden_size": 8} | options))
 
 
 def make_pool_agent(

@@ -7,6 +7,7 @@ from torch import nn
 
 from almeta.agents.agent import Agent, Rollout
 from almeta.agents.double_q_learning import DoubleQLearning
+from almeta.agents.meta_scorer import MetaScorer
 from almeta.agents.networks import EpisodicNetwork, LSTMNetwork
 from almeta.agents.policy_gradient import PPO, ActorCritic, GroupReinforce, Reinforce
 from almeta.agents.q_learning import QLearning
@@ -24,6 +25,7 @@ __all__ = [
     "EpisodicNetwork",
     "GroupReinforce",
     "LSTMNetwork",
+    "MetaScorer",
     "PoolScorer",
     "QLearning",
     "RecurrentPoolScorer",

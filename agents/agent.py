@@ -32,7 +32,7 @@ class Rollout:
         group: episodes per task; they are neighbours.
         ended: `[T, E]` bool, whether later steps are worth nothing; True from the end on. An episode whose last step is
             False was cut there. None where the kind of problem does not say.
-        views: what the agent read at each step, for `replay`; None unless the agent `keeps_views`.
+        views: what the agent read at each step; None unless the agent `keeps_views`.
         images: `[T, E, P]`, for `replay` to encode again; None where there are none, or without views.
         behaviour: the rollout as it was played; None if this is it.
         target_utilities: `[T, E, A]` float32, those of a target network; None where there is none.
@@ -62,7 +62,8 @@ class Rollout:
 class Network(nn.Module):
     """Utilities of the actions, and a memory; subclasses add `initial` and `step`.
 
-    A subclass is a dataclass: its options are fields with a type, bounds and a default.
+    A subclass is a dataclass: its options are fields with a type, bounds and a default. It may have a method
+    `auxiliary_loss(view)`, a scalar of what it read at one step, which every agent adds to its loss.
 
     Args:
         inputs: what it reads.
@@ -127,8 +128,8 @@ class Agent(nn.Module):
 
     @property
     def keeps_views(self) -> bool:
-        """Whether a rollout must hold what was read at each step."""
-        return self.epochs > 1
+        """Whether a rollout must hold what was read at each step: for later epochs, or a network's auxiliary loss."""
+        return self.epochs > 1 or hasattr(self.network, "auxiliary_loss")
 
     @property
     def encoder_version(self) -> int | None:
@@ -224,6 +225,14 @@ class Agent(nn.Module):
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, a scalar with its graph, and further scalars to log."""
         raise NotImplementedError
+
+    def total_loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what `loss` does, with the mean over all steps of the network's auxiliary loss, if it has one."""
+        loss, scalars = self.loss(rollout)
+        if not hasattr(self.network, "auxiliary_loss"):
+            return loss, scalars
+        auxiliary = torch.stack([self.network.auxiliary_loss(view) for view in rollout.views or ()]).mean()
+        return loss + auxiliary, scalars | {"auxiliary_loss": auxiliary.detach()}
 
 
 def replay(rollout: Rollout, agent: Agent) -> Rollout:

@@ -13,7 +13,7 @@ from almeta.agents.losses import double_q_errors, ended_before, steps_with_targe
 from almeta.agents.q_learning import epsilon_greedy
 from almeta.checks import Count, Share, Weight, Within
 from almeta.errors import AlmetaError
-from almeta.inputs import PoolView
+from almeta.inputs import Columns, PoolView
 from almeta.strategies.choosing import best_action
 
 
@@ -96,7 +96,7 @@ class DoubleQLearning(Agent):
         target_rate: share of the way to the network that the target network goes after each minibatch.
 
     Raises:
-        AlmetaError: for a network with memory, which single steps do not teach.
+        AlmetaError: for a network with memory, which single steps do not teach, and for inputs of varying width.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("pool",)
@@ -113,6 +113,11 @@ class DoubleQLearning(Agent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.inputs, Columns):
+            raise AlmetaError(
+                f"inputs=columns are as wide as each table, and {type(self).__name__} keeps steps of all tables "
+                "side by side; choose inputs=candidates or inputs=lal_rl, and a network that reads them"
+            )
         if self.network.initial(1):
             raise AlmetaError(
                 f"network is {type(self.network).__name__}, which has a memory, and {type(self).__name__} learns from "

@@ -81,7 +81,6 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
 
     targets: list[Tensor | None] = []
     steps = list(play(simulation, agent, choose))
-    again = agent.keeps_views
     return Rollout(
         utilities=torch.stack([step.outputs.utilities for step in steps]),
         values=stacked([step.outputs.value for step in steps]),
@@ -92,8 +91,8 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
         targets=stacked(targets),
         group=simulation.group,
         ended=stacked([getattr(step.outcome, "ended", None) for step in steps]),
-        views=[step.outputs.view for step in steps] if again else None,
-        images=simulation.images if again else None,
+        views=[step.outputs.view for step in steps] if agent.keeps_views else None,
+        images=simulation.images if agent.keeps_views else None,
     )
 
 

@@ -106,7 +106,7 @@ class Trainer:
             for _ in self.track(range(self.batch, self.schedule.batches)):
                 rollout = explore(self.simulation, self.agent, self.generator)
                 for lesson in self.agent.lessons(rollout, self.generator):
-                    loss, scalars = self.agent.loss(lesson)
+                    loss, scalars = self.agent.total_loss(lesson)
                     self._descend(loss)
                 self.batch += 1
                 self._count(rollout, {"loss": loss.detach(), **scalars})

@@ -21,7 +21,7 @@ from almeta.inputs import Candidates, Images
 from almeta.seeding import make_generator
 from almeta.training.rollout import greedy
 from tests.agents.kinds import KIND, PAIRS, make_actor, make_any, make_problem
-from tests.agents.pools import SCORERS, make_pool_agent
+from tests.agents.pools import POOL_NETWORKS, make_pool_agent
 from tests.agents.streams import (
     AGENTS,
     NETWORKS,
@@ -70,7 +70,7 @@ def test_all_are_found():
         AGENTS
     )
     assert "LSTMNetwork" in NETWORKS
-    assert {"PoolScorer", "RecurrentPoolScorer", "StateActionNetwork"} <= set(SCORERS)
+    assert {"MetaScorer", "PoolScorer", "RecurrentPoolScorer", "StateActionNetwork"} <= set(POOL_NETWORKS)
     assert ("GroupReinforce", "LSTMNetwork") in PAIRS and ("PPO", "RecurrentPoolScorer") in PAIRS
     assert not any(name == "Supervised" and KIND[network] == "pool" for name, network in PAIRS)
 
@@ -84,7 +84,7 @@ def test_options_are_stored(name):
         assert getattr(agent, {"update_epochs": "epochs"}.get(key, key)) == value
 
 
-@pytest.mark.parametrize("group, kinds", [("agent", AGENTS), ("network", NETWORKS | SCORERS)])
+@pytest.mark.parametrize("group, kinds", [("agent", AGENTS), ("network", NETWORKS | POOL_NETWORKS)])
 def test_every_option_has_a_test_and_a_line_in_a_config(group, kinds):
     tests = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     configs = [OmegaConf.load(path) for path in (ROOT / "conf" / group).glob("*.yaml")]
@@ -110,7 +110,7 @@ def test_utilities_are_as_many_as_actions_and_the_value_stands_apart(name, netwo
 def test_loss_is_finite_and_reaches_every_weight(name, network):
     agent = make_actor(name, network)
     rollout = play_exploring(make_problem(name, network, num_envs=16), agent)
-    loss, scalars = agent.loss(rollout)
+    loss, scalars = agent.total_loss(rollout)
     assert loss.shape == () and loss.isfinite()
     for value in scalars.values():
         assert value.shape == () and value.isfinite() and not value.requires_grad

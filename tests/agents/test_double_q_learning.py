@@ -10,7 +10,7 @@ from almeta.agents.double_q_learning import Experience
 from almeta.agents.losses import double_q_errors, steps_with_target
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
-from tests.agents.pools import make_pool_agent, make_pools, scramble, small_scorer
+from tests.agents.pools import READS, make_pool_agent, make_pools, scramble, small_scorer
 from tests.agents.streams import play_exploring
 
 
@@ -220,6 +220,11 @@ def test_it_goes_on_exactly_from_its_weights_and_its_learning_state():
 def test_a_network_with_memory_is_refused():
     with pytest.raises(AlmetaError, match="RecurrentPoolScorer, which has a memory.*such as network=scorer"):
         make_pool_agent("DoubleQLearning", small_scorer("RecurrentPoolScorer"))
+
+
+def test_inputs_of_varying_width_are_refused():
+    with pytest.raises(AlmetaError, match="inputs=columns are as wide as each table.*choose inputs=candidates"):
+        make_pool_agent("DoubleQLearning", small_scorer("MetaScorer"), 0, READS["MetaScorer"])
 
 
 def test_more_steps_than_are_kept_and_none_to_learn_from_are_told():

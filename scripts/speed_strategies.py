@@ -216,7 +216,7 @@ def theirs_by_query(name: str, rows: int, batch: int = 1) -> Callable[[], list[i
         helpers = {key: value for key, value in helpers.items() if key in asked}
         picks: list[int] = []
         for _ in range(PICKS if batch == 1 else 1):
-            picks += strategy.query(x, labels, **helpers, batch_size=batch).tolist()
+            picks += map(int, strategy.query(x, labels, **helpers, batch_size=batch))
             labels[picks] = y[picks]
             if not helpers:  # the others refit it themselves
                 learner.fit(x, labels)

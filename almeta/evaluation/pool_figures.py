@@ -156,7 +156,9 @@ def _rank_list(comparison: Comparison) -> Figure:
     axis.set_yticks(range(len(names)), labels, fontsize=FONT)
     axis.set(xlim=(1, len(names)), ylim=(len(names) - 0.5, -0.5), xlabel="mean rank")
     axis.set_title(
-        f"{_rank_title(comparison)}\nHollow: clearly worse than {labels[0]} by a paired test.", fontsize=FONT, loc="left"
+        f"{_rank_title(comparison)}\nHollow: clearly worse than {labels[0]} by a paired test.",
+        fontsize=FONT,
+        loc="left",
     )
     dress(axis)
     left = 0.3 + max(map(_inches, labels))

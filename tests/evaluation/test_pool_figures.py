@@ -145,7 +145,7 @@ def test_many_ranks_are_a_list_in_which_the_clearly_worse_are_hollow():
     hollow = [line.get_fillstyle() == "none" for line in markers]
     assert hollow == [comparison.is_clear("s17", name) for name in comparison.strategies]
     assert 0 < sum(hollow) < len(hollow) - 1
-    assert [text.get_text() for text in axis.texts][0] == f"{comparison.mean_ranks['s17']:.2f}"
+    assert next(text.get_text() for text in axis.texts) == f"{comparison.mean_ranks['s17']:.2f}"
     assert axis.get_title(loc="left").endswith("Hollow: clearly worse than s17 by a paired test.")
 
 

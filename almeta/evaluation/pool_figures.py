@@ -26,6 +26,7 @@ from almeta.evaluation.style import BLACK, dress, looks
 from almeta.evaluation.verdict import count_text, fewer_repeats, shorten
 
 PANELS_A_PAGE = 20
+MOST_ON_A_LINE = 16  # strategies of a rank diagram
 CHARACTER = 0.072  # inches, the mean width of one at FONT points
 FONT = 9
 MARKER = 3.5
@@ -85,7 +86,8 @@ def rank_diagram(comparison: Comparison) -> Figure:
     """Draw the mean ranks on a line, with bars over strategies that the tests do not tell apart.
 
     This is the critical-difference diagram of Demšar (JMLR 7, 2006), with Holm-corrected Wilcoxon tests of each pair
-    instead of one critical difference. Markers that would cover each other stand side by side.
+    instead of one critical difference. Markers that would cover each other stand side by side. Many strategies are
+    drawn as a list, in which only those that are clearly worse than the best are told from the others.
 
     Raises:
         ValueError: if there is a single strategy.
@@ -93,6 +95,8 @@ def rank_diagram(comparison: Comparison) -> Figure:
     names = comparison.strategies
     if len(names) < 2:
         raise ValueError("a rank diagram needs at least two strategies")
+    if len(names) > MOST_ON_A_LINE:
+        return _rank_list(comparison)
     labels, styles, ranks = list(_labels(names).values()), looks(comparison.areas), comparison.mean_ranks.to_numpy()
     width = max(3.0, 0.7 * (len(names) - 1))
     a_rank = width / (len(names) - 1)  # inches
@@ -130,13 +134,40 @@ def rank_diagram(comparison: Comparison) -> Figure:
     figure.text(
         (left + width / 2) / figure.get_figwidth(),
         1 - 0.1 / figure.get_figheight(),
-        f"Mean rank over {count_text(len(comparison.units), comparison.unit)}, 1 is best.\n"
-        "Bars join strategies that no paired test tells apart.",
+        f"{_rank_title(comparison)}\nBars join strategies that no paired test tells apart.",
         ha="center",
         va="top",
         fontsize=FONT,
     )
     return figure
+
+
+def _rank_list(comparison: Comparison) -> Figure:
+    """Draw the mean ranks as a list, the best first; strategies that are clearly worse than the best are hollow."""
+    names, ranks = comparison.strategies, comparison.mean_ranks.to_numpy()
+    labels = list(_labels(names).values())
+    figure = Figure()
+    axis = figure.add_subplot()
+    for row, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+        axis.plot([ranks[0], rank], [row, row], color="0.85", linewidth=1, zorder=1)
+        axis.plot(rank, row, "o", color=BLACK, fillstyle="none" if comparison.is_clear(names[0], name) else "full")
+        axis.annotate(f"{rank:.2f}", (rank, row), (7, 0), textcoords="offset points", va="center", fontsize=FONT)
+    axis.axvline(ranks[0], color="0.85", linewidth=1, zorder=1)
+    axis.set_yticks(range(len(names)), labels, fontsize=FONT)
+    axis.set(xlim=(1, len(names)), ylim=(len(names) - 0.5, -0.5), xlabel="mean rank")
+    axis.set_title(
+        f"{_rank_title(comparison)}\nHollow: clearly worse than {labels[0]} by a paired test.",
+        fontsize=FONT,
+        loc="left",
+    )
+    dress(axis)
+    left = 0.3 + max(map(_inches, labels))
+    _place(figure, axis, (6.0, 0.2 * len(names)), (left, 0.5, 0.5, 0.5))
+    return figure
+
+
+def _rank_title(comparison: Comparison) -> str:
+    return f"Mean rank over {count_text(len(comparison.units), comparison.unit)}, 1 is best."
 
 
 def _side_by_side(ranks: np.ndarray, gap: float) -> np.ndarray:

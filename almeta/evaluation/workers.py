@@ -30,6 +30,8 @@ def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Par
     Raises:
         AlmetaError: if the backend is not installed or does not take the options.
     """
+    # loky renews a worker whose memory has grown; nothing is lost.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     try:
         if backend == "ray":  # an optional package, which joblib knows only after this call
             importlib.import_module(f"{backend}.util.joblib").register_ray()

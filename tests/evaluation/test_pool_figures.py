@@ -132,6 +132,23 @@ def test_rank_diagram_joins_what_is_not_told_apart():
     assert {text.get_text().split()[0] for text in axis.texts} >= {"margin", "entropy"}
 
 
+def test_many_ranks_are_a_list_in_which_the_clearly_worse_are_hollow():
+    rng = np.random.default_rng(0)
+    others = {f"s{number:02}": number / 20 + rng.normal(0, 0.1, (40, 1)) for number in range(1, 18)}
+    comparison = compare(areas_of(others))
+    figure = figures.rank_diagram(comparison)
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == comparison.strategies
+    assert comparison.strategies[0] == "s17" and comparison.strategies[-1] == "random"
+    markers = [line for line in axis.get_lines() if line.get_marker() == "o"]
+    assert [x_of(line)[0] for line in markers] == pytest.approx(comparison.mean_ranks.tolist())
+    hollow = [line.get_fillstyle() == "none" for line in markers]
+    assert hollow == [comparison.is_clear("s17", name) for name in comparison.strategies]
+    assert 0 < sum(hollow) < len(hollow) - 1
+    assert next(text.get_text() for text in axis.texts) == f"{comparison.mean_ranks['s17']:.2f}"
+    assert axis.get_title(loc="left").endswith("Hollow: clearly worse than s17 by a paired test.")
+
+
 def ties(order=("margin", "entropy", "core_set", "random")):
     """Margin, entropy and core set are equal on all data sets."""
     gains = np.full((8, 3), 2.0)

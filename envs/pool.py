@@ -76,6 +76,14 @@ class PoolOptions(PoolTaskOptions):
     group: Count = 1
     discount: Share = 0.9
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget is not None and self.query_size > self.budget:
+            raise AlmetaError(
+                f"env.query_size={self.query_size} is more than env.budget={self.budget}, all that may be asked for; "
+                "choose a larger budget or a smaller query"
+            )
+
 
 class PoolSimulation(Simulation):
     """E pools at once, on tensors: a `Pool`, an oracle, a score and a price.

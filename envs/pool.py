@@ -85,6 +85,11 @@ class PoolOptions(PoolTaskOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.budget is not None and self.query_size > self.budget:
+            raise AlmetaError(
+                f"env.query_size={self.query_size} is more than env.budget={self.budget}, all that may be asked for; "
+                "choose a larger budget or a smaller query"
+            )
         if self.reward_target is not None and self.reward_measure == "neg_log_loss":
             raise AlmetaError(
                 "env.reward_target is a share of a score, and neg_log_loss is below 0; choose another env.reward_score"

@@ -17,13 +17,14 @@ from almeta.tasks import PoolSampler, PoolTasks
 
 # Options that say how many tasks a batch has and what is learnt from them: the same in all batches.
 _FIXED = ("group", "discount", "score", "reward_score", "reward_target")
+_OPTIONS = tuple(field.name for field in fields(PoolOptions) if field.name not in _FIXED)
 
 
 class VariedPoolSimulation(PoolSimulation):
     """Pool selection whose options are drawn anew at each reset without tasks.
 
     With more or longer pools than the options have, a batch has fewer episodes, so that it takes about the same time. A
-    budget that is larger than a pool ends when the smallest pool is empty.
+    budget that is larger than a pool ends when the smallest pool is empty, and a query is no larger than the budget.
 
     Args:
         datasets: as for `PoolSimulation`, and so are the others.
@@ -54,21 +55,25 @@ class VariedPoolSimulation(PoolSimulation):
         self._base, self._most = options, num_envs
         self._vary = {name: _read(name, values) for name, values in vary.items()}
         for name, values in self._vary.items():
-            for value in values:
-                self._set({name: value})
+            for value in values if name in _OPTIONS else ():
+                alone: dict[str, Any] = {"budget": None, "query_size": 1, name: value}
+                PoolSampler(datasets, replace(options, **alone), generator.device)
 
     def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> PoolState:
         if tasks is None:
-            self._set({name: values[self._draw(len(values))] for name, values in self._vary.items()})
+            self._change({name: values[self._draw(len(values))] for name, values in self._vary.items()})
         return super().reset(tasks, generators)
 
     def _draw(self, count: int) -> int:
         return int(torch.randint(count, (), generator=self.generator, device=self.generator.device))
 
-    def _set(self, drawn: dict[str, Any]) -> None:
+    def _change(self, drawn: dict[str, Any]) -> None:
         """Set what was drawn, and as many episodes as take about the time of a batch without it."""
-        self.learner, self.oracle = drawn.pop("learner", self.learner), drawn.pop("oracle", self.oracle)
-        self.options = replace(self._base, **drawn)
+        self.learner, self.oracle = drawn.get("learner", self.learner), drawn.get("oracle", self.oracle)
+        changes = {name: value for name, value in drawn.items() if name in _OPTIONS}
+        budget, query_size = (changes.get(name, getattr(self._base, name)) for name in ("budget", "query_size"))
+        changes["query_size"] = query_size if budget is None else min(query_size, budget)
+        self.options = replace(self._base, **changes)
         self.sampler = PoolSampler(self.sampler.datasets, self.options, self.generator.device)
         share = min(1.0, _work(self._base) / _work(self.options))
         self.num_envs = self.group * max(1, int(share * self._most) // self.group)
@@ -79,9 +84,8 @@ class VariedPoolSimulation(PoolSimulation):
 
 def _read(name: str, values: Any) -> list[Any]:
     """Return the values of an option that varies."""
-    known = [field.name for field in fields(PoolOptions) if field.name not in _FIXED]
-    if name not in (*known, "learner", "oracle"):
-        raise AlmetaError(did_you_mean(name, [*known, "learner", "oracle"], "option to vary"))
+    if name not in (*_OPTIONS, "learner", "oracle"):
+        raise AlmetaError(did_you_mean(name, [*_OPTIONS, "learner", "oracle"], "option to vary"))
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise AlmetaError(f"vary.{name} is {values!r}; give a list of values, such as vary.{name}=[...]")
     if name == "learner":

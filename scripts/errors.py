@@ -59,6 +59,8 @@ def one_line(error: Exception) -> str | None:
         return f"{error.full_key} is missing; say what it is: {error.full_key}=..."
     if isinstance(error, OmegaConfBaseException):
         line = str(error).strip().splitlines()[0]
+        if size := re.search(r"Interpolation key 'sizes\.([^.']*)", line):
+            return did_you_mean(size[1], ("quick", "paper"), "scale")
         if isinstance(error, InterpolationKeyError | UnsupportedInterpolationType):
             if str(error.full_key) in _FOLDERS:  # Hydra resolves the name of a folder twice, so no backslash helps
                 return (

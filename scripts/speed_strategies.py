@@ -3,6 +3,7 @@
 import functools
 import inspect
 import time
+import warnings
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 from sklearn.ensemble import BaggingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -52,6 +54,7 @@ THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
 def strategies(repeats: int) -> None:
     """Seconds a query, with its refit; expected error reduction; look-ahead; batches of core-set."""
     threads = torch.get_num_threads()
+    warnings.filterwarnings("ignore", category=ConvergenceWarning)  # of scikit-activeml's learner, as its users have it
     # Memory comes first: a process begins with the peak of the one that started it.
     peak, seconds = in_new_process(large_look_ahead, LARGE_ROWS, threads)
     with threadpool_limits(threads):

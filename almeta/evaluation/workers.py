@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import cloudpickle
 from joblib import Parallel, delayed, parallel_config
+from joblib.parallel import BACKENDS
 
-from almeta.errors import AlmetaError
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.processes import end_with
 from almeta.registry import import_modules, trusted_modules
 
@@ -28,8 +29,12 @@ def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Par
     """Return joblib's pool of workers, which yields results in the order they finish if the backend can do that.
 
     Raises:
-        AlmetaError: if the backend is not installed or does not take the options.
+        AlmetaError: if the backend is unknown, not installed, does not answer, or does not take the options.
     """
+    if backend is not None and backend not in (known := {*BACKENDS, *_EXTRAS}):
+        raise AlmetaError(did_you_mean(backend, known, "backend"))
+    if backend == "dask" and "scheduler_host" not in options:
+        raise AlmetaError("backend=dask needs its scheduler: backend_options={scheduler_host:'tcp://HOST:8786'}")
     # loky renews a worker whose memory has grown; nothing is lost.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     try:
@@ -40,8 +45,11 @@ def make_workers(jobs: int, backend: str | None, options: dict[str, Any]) -> Par
             unordered = {"return_as": "generator_unordered"} if Parallel()._backend.supports_return_generator else {}
             return Parallel(batch_size=1, **unordered)  # each result comes as soon as it is there
     except (ImportError, OSError, TypeError, ValueError) as error:
-        needs = f"pip install '{_EXTRAS[backend]}'" if backend in _EXTRAS else "install and start what it needs"
-        raise AlmetaError(f"backend '{backend}' cannot be used here ({error}); choose loky, or {needs}") from error
+        if isinstance(error, ImportError) and backend in _EXTRAS:
+            way = f"pip install '{_EXTRAS[backend]}'"
+        else:
+            way = "look whether it runs where backend_options say, and whether it takes them"
+        raise AlmetaError(f"backend '{backend}' cannot be used here ({error}); choose loky, or {way}") from error
 
 
 def in_workers(

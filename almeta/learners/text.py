@@ -110,8 +110,8 @@ class EmbeddingAverage:
         x = x.where(weight[..., None] > 0, 0.0)
         if bool(((x < 0) | (x != x.round())).any()):
             raise AlmetaError(
-                "learner text reads texts as word numbers, and these features are none; load a text set with "
-                "form=tokens (options.form=tokens, dataset.form=tokens), or choose another learner, such as mlp"
+                "learner text reads texts as word numbers, and these features are no word numbers; give it text sets "
+                "alone, with form=tokens (options.form=tokens, dataset.form=tokens), or choose another learner: mlp"
             )
         y, share = counted_labels(y, weight), shares(weight)
         seen = seen_classes(y, weight, num_classes)

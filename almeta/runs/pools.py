@@ -30,13 +30,13 @@ from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.inputs import Candidates, PoolInputs
 from almeta.learners import make_learner
-from almeta.policies import TrainedPolicy, find_policy
+from almeta.policies import TrainedPolicy, find_policy, policy_names
 from almeta.pool import PoolState
 from almeta.runs.config import BenchmarkConfig, EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
 from almeta.specs import Spec
-from almeta.strategies import Actor, make_strategy
+from almeta.strategies import Actor, is_strategy, make_strategy
 from almeta.tasks import PoolTasks
 from almeta.training.compute import set_compute
 from almeta.training.loggers import METRICS, read_json_lines
@@ -312,6 +312,8 @@ def read_strategies(given: Sequence[Any]) -> list[Contender]:
 
 def _read_strategy(given: Any) -> Contender:
     own = {key: given[key] for key in ("learner", "repeats") if key in given} if isinstance(given, Mapping) else {}
+    if isinstance(given, str) and given in policy_names() and not is_strategy(given):
+        raise AlmetaError(f"'{given}' is a policy, not a strategy; name it as policies=[{given}]")
     if not own:
         return StrategySpec.read(given)
     strategy = StrategySpec.read({key: value for key, value in given.items() if key not in own})

@@ -43,6 +43,9 @@ def strategy_class(name: str) -> type[PoolStrategy]:
     Raises:
         AlmetaError: if the name is unknown, or of a library that is not installed.
     """
+    if "(" in name:  # as tables show it
+        start = name.partition("(")[0]
+        raise AlmetaError(f"unknown strategy {name!r}; give options as {{name: {start}, OPTION: VALUE}}")
     library, dot, theirs = name.partition(".")
     if dot and library in _LIBRARIES:
         found: type[PoolStrategy] = importlib.import_module(_LIBRARIES[library]).theirs_by_name(theirs)

@@ -72,15 +72,25 @@ class PoolStrategy:
         """Return utilities `[E, N]` float32: higher is better, `-inf` for rows that are not available.
 
         Raises:
-            AlmetaError: as `check`.
+            AlmetaError: as `check`, and for scores of another shape or that are not finite.
         """
         if not memory or self.spreads or not state.pending.shape[1]:
             self.check(state)
-            scores = self.score(state)
+            scores = self._checked(self.score(state), state)
             memory = () if self.spreads else (scores,)
         else:  # within a query nothing is learnt
             (scores,) = memory
         return Outputs(scores.masked_fill(~state.available, -torch.inf)), memory
+
+    def _checked(self, scores: Tensor, state: PoolState) -> Tensor:
+        """Return the scores; those of another shape, or not finite where a row may be picked, are an AlmetaError."""
+        shape = list(state.available.shape)
+        if not isinstance(scores, Tensor) or list(scores.shape) != shape:
+            given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise AlmetaError(f"strategy {self.name} returned scores {given}; they must be a tensor [E, N] = {shape}")
+        if not (scores.isfinite() | ~state.available).all():
+            raise AlmetaError(f"strategy {self.name} returned scores that are NaN or infinite; return finite ones")
+        return scores
 
     def check(self, state: PoolState) -> None:
         """Raise AlmetaError if the learner cannot do what the strategy needs, or draws where fits are compared."""
@@ -105,7 +115,7 @@ _EXAMPLES = {
     "Samples": "mlp or cnn",
     "Embeds": "logistic_regression or mlp",
     "HasGradients": "logistic_regression or mlp",
-    "EmbedsWords": "text",
+    "EmbedsWords": "text, on texts as tokens alone (datasets=[trec] options.form=tokens)",
 }
 
 

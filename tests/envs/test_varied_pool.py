@@ -36,6 +36,15 @@ def test_options_differ_from_batch_to_batch():
     assert min(episodes) == 2
 
 
+def test_a_query_is_no_larger_than_the_budget():
+    simulation = varied({"budget": [2, 20], "query_size": [1, 12]}, num_envs=2)
+    drawn_sizes = set()
+    for _ in range(40):
+        simulation.reset()
+        drawn_sizes.add((simulation.options.budget, simulation.options.query_size))
+    assert drawn_sizes == {(2, 1), (2, 2), (20, 1), (20, 12)}
+
+
 def test_the_generator_draws_the_options():
     first, second = varied(seed=1), varied(seed=1)
     assert [drawn(first) for _ in range(10)] == [drawn(second) for _ in range(10)]

@@ -36,13 +36,23 @@ def test_what_workers_warn_of_is_said_once(recwarn):
     assert told == [("RuntimeWarning", "of 0"), ("RuntimeWarning", "of 1"), ("UserWarning", "the same words")]
 
 
+def test_a_backend_that_is_not_installed_is_named_with_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray.util.joblib", None)
+    with pytest.raises(
+        AlmetaError, match=r"backend 'ray' cannot be used here .*; choose loky, or pip install 'almeta\[ray"
+    ):
+        make_workers(2, "ray", {})
+
+
 @pytest.mark.parametrize(
     ("backend", "says"),
-    [("lokky", "install and start what it needs"), ("ray", r"pip install 'almeta\[ray\]'")],
+    [
+        ("rya", "unknown backend 'rya'; did you mean 'ray'. Known: dask, "),
+        ("dask", "backend=dask needs its scheduler: backend_options={scheduler_host:"),
+    ],
 )
-def test_a_backend_that_is_not_there_is_named_with_what_it_needs(backend, says, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray.util.joblib", None)
-    with pytest.raises(AlmetaError, match=f"backend '{backend}' cannot be used here .*; choose loky, or {says}"):
+def test_a_backend_that_cannot_be_used_is_told_with_the_way_out(backend, says):
+    with pytest.raises(AlmetaError, match=says):
         make_workers(2, backend, {})
 
 

@@ -292,7 +292,17 @@ def test_the_protocol_runs_until_the_pool_is_empty(command):
         ("datasets=[iris] repeats=1", "repeats is 1; it must be a whole number of at least 2"),
         ("datasets=[iris] area=median", "area is 'median'; it must be 'mean' or 'trapezoid'"),
         ("datasets=[iris] jobs=0", "jobs is 0; it must be a whole number of at least 1"),
-        ("datasets=[iris] backend=lokky", "backend 'lokky' cannot be used here (Invalid backend: lokky"),
+        ("datasets=[iris] backend=lokky", "unknown backend 'lokky'; did you mean 'loky'? Known: dask, "),
+        ("datasets=[iris] jobs=2 backend=dask", "backend=dask needs its scheduler: backend_options={scheduler_host:"),
+        (
+            "datasets=[iris] strategies=[transfer]",
+            "'transfer' is a policy, not a strategy; name it as policies=[transfer]",
+        ),
+        ("datasets=[iris] strategies=['mean_kl(num_members=3)']", "give options as {name: mean_kl, OPTION: VALUE}"),
+        (
+            "datasets=[iris] budget=5 env.query_size=6",
+            "env.query_size=6 is more than env.budget=5, all that may be asked",
+        ),
         ("datasets=[iris] learner=svm", "unknown learner 'svm'; did you mean 'svc'? Known: "),
         ("datasets=[iris] protocol=rebench", "unknown protocol 'rebench'; did you mean 'rebenchmark'? Known: "),
         ("datasets=[iris] env.num_first=-1", "env.num_first is -1; it must be a whole number of at least 0"),
@@ -322,6 +332,12 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, overrides, sa
 
 
 @pytest.mark.filterwarnings("ignore:A network error occurred")
+def test_an_unknown_scale_of_an_exercise_is_told(command):
+    result = command(benchmark, "experiment=exercise/digits", "scale=papr", "out=out")
+    assert result.status == 1
+    assert result.error.startswith("error: unknown scale 'papr'; did you mean 'paper'?")
+
+
 @pytest.mark.parametrize("name", ["openml:61", "sonar", "openml:iris"])
 def test_no_network_and_no_cache(command, no_network, name):
     result = command(benchmark, *TINY, f"datasets=[iris,'{name}']")

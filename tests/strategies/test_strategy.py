@@ -18,6 +18,42 @@ from almeta.strategies.uncertainty import Margin
 from tests.strategies.pools import make_pools, utilities_of
 
 
+class Wrong(PoolStrategy):
+    """A strategy with a mistake."""
+
+    name = "wrong"
+
+    def __init__(self, scores) -> None:
+        self.scores = scores
+
+    def score(self, state):
+        return self.scores(state)
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        (
+            lambda state: state.probabilities,
+            r"strategy wrong returned scores \[2, 14, 3\]; .* a tensor \[E, N\] = \[2, 14\]",
+        ),
+        (lambda state: state.prices.numpy(), r"strategy wrong returned scores ndarray; they must be a tensor"),
+        (lambda state: state.prices / 0, "strategy wrong returned scores that are NaN or infinite"),
+        (lambda state: state.prices + torch.inf, "strategy wrong returned scores that are NaN or infinite"),
+    ],
+)
+def test_scores_that_cannot_be_ranked_are_refused(scores, says):
+    state = make_pools().state
+    with pytest.raises(AlmetaError, match=says):
+        Wrong(scores).step(state, ())
+
+
+def test_scores_of_rows_that_may_not_be_picked_do_not_matter():
+    state = make_pools().state
+    hidden = torch.zeros_like(state.prices).masked_fill(~state.available, torch.nan)
+    assert torch.equal(Wrong(lambda _: hidden).step(state, ())[0].utilities == 0, state.available)
+
+
 class Cheapest(PoolStrategy):
     """A strategy of one's own."""
 

@@ -75,6 +75,6 @@ def test_lengths_of_gradients_by_words_by_hand():
 def test_what_is_no_word_number_is_told(wrong):
     x, y = torch.tensor(wrong), torch.zeros(1, 1, dtype=torch.int64)
     with pytest.raises(
-        AlmetaError, match="learner text reads texts as word numbers, .*; load a text set with form=tok"
+        AlmetaError, match="learner text reads texts as word numbers, .*; give it text sets alone, with form=tok"
     ):
         EmbeddingAverage().fit(x, y, torch.ones(1, 1), 2)

@@ -331,13 +331,13 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, overrides, sa
     assert not Path("out").exists()
 
 
-@pytest.mark.filterwarnings("ignore:A network error occurred")
 def test_an_unknown_scale_of_an_exercise_is_told(command):
     result = command(benchmark, "experiment=exercise/digits", "scale=papr", "out=out")
     assert result.status == 1
     assert result.error.startswith("error: unknown scale 'papr'; did you mean 'paper'?")
 
 
+@pytest.mark.filterwarnings("ignore:A network error occurred")
 @pytest.mark.parametrize("name", ["openml:61", "sonar", "openml:iris"])
 def test_no_network_and_no_cache(command, no_network, name):
     result = command(benchmark, *TINY, f"datasets=[iris,'{name}']")

@@ -12,7 +12,7 @@ import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from almeta.agents import Agent, PoolScorer
+from almeta.agents import Agent, MetaScorer, PoolScorer
 from almeta.agents.agent import replay
 from almeta.agents.losses import discounted_returns
 from almeta.build import build
@@ -103,7 +103,7 @@ def test_utilities_are_as_many_as_actions_and_the_value_stands_apart(name, netwo
     step = play_greedily(problem, agent)[0]
     assert step.outputs.utilities.shape == step.state.action_mask.shape
     shape = None if step.outputs.value is None else tuple(step.outputs.value.shape)
-    assert shape == (None if agent.num_values == 0 and not isinstance(agent.network, PoolScorer) else (8,))
+    assert shape == (None if agent.num_values == 0 and not isinstance(agent.network, PoolScorer | MetaScorer) else (8,))
 
 
 @every_pair

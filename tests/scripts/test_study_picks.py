@@ -10,6 +10,7 @@ from almeta.learners import make_learner
 from almeta.oracles import Oracle
 from almeta.scripts import study_picks
 from almeta.scripts.study_picks import AHEAD, MEASURES, draw, picks
+from tests.evaluation.drawn import y_of
 
 UNCERTAIN, DENSE, FAR, RARE = MEASURES
 
@@ -41,7 +42,7 @@ def test_rows_are_by_pick_and_drawn_by_measure():
     assert isinstance(figure, Figure)
     assert [axis.get_title() for axis in figure.axes] == ["uncertain", "dense", "far", "rare", "telling"]
     (line, _) = figure.axes[0].get_lines()
-    assert line.get_ydata().tolist() == pytest.approx(rows[rows.contender == "margin"][UNCERTAIN].tolist())
+    assert list(y_of(line)) == pytest.approx(rows[rows.contender == "margin"][UNCERTAIN].tolist())
 
 
 def test_the_command_writes_numbers_and_a_picture(tmp_path, monkeypatch):

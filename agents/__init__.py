@@ -6,10 +6,13 @@ if __name__ == "agents":
 from torch import nn
 
 from almeta.agents.agent import Agent, Rollout
+from almeta.agents.double_q_learning import DoubleQLearning
+from almeta.agents.meta_scorer import MetaScorer
 from almeta.agents.networks import EpisodicNetwork, LSTMNetwork
 from almeta.agents.policy_gradient import PPO, ActorCritic, GroupReinforce, Reinforce
 from almeta.agents.q_learning import QLearning
 from almeta.agents.scorers import PoolScorer, RecurrentPoolScorer
+from almeta.agents.state_action import StateActionNetwork
 from almeta.agents.supervised import Supervised
 from almeta.errors import AlmetaError
 from almeta.registry import trust
@@ -18,14 +21,17 @@ __all__ = [
     "PPO",
     "ActorCritic",
     "Agent",
+    "DoubleQLearning",
     "EpisodicNetwork",
     "GroupReinforce",
     "LSTMNetwork",
+    "MetaScorer",
     "PoolScorer",
     "QLearning",
     "RecurrentPoolScorer",
     "Reinforce",
     "Rollout",
+    "StateActionNetwork",
     "Supervised",
     "register_agent",
     "register_network",

@@ -1,6 +1,6 @@
 """What all agents share: a network, the inputs it reads, and a loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -30,9 +30,12 @@ class Rollout:
         outcomes: T outcomes of the simulation, for its own measures.
         targets: `[T, E]` int64, the right actions; None where there are none.
         group: episodes per task; they are neighbours.
-        views: what the agent read at each step, for `replay`; None if the agent learns in one epoch.
-        images: `[T, E, P]`, for `replay` to encode again; None where there are none, or in one epoch.
+        ended: `[T, E]` bool, whether later steps are worth nothing; True from the end on. An episode whose last step is
+            False was cut there. None where the kind of problem does not say.
+        views: what the agent read at each step; None unless the agent `keeps_views`.
+        images: `[T, E, P]`, for `replay` to encode again; None where there are none, or without views.
         behaviour: the rollout as it was played; None if this is it.
+        target_utilities: `[T, E, A]` float32, those of a target network; None where there is none.
     """
 
     utilities: Tensor
@@ -43,9 +46,11 @@ class Rollout:
     outcomes: list[Any]
     targets: Tensor | None = None
     group: int = 1
+    ended: Tensor | None = None
     views: list[Any] | None = None
     images: Tensor | None = None
     behaviour: "Rollout | None" = None
+    target_utilities: Tensor | None = None
 
     def with_outputs(self, utilities: Tensor, values: Tensor | None) -> "Rollout":
         """Return the same episodes and actions with the outputs of the present weights."""
@@ -57,7 +62,8 @@ class Rollout:
 class Network(nn.Module):
     """Utilities of the actions, and a memory; subclasses add `initial` and `step`.
 
-    A subclass is a dataclass: its options are fields with a type, bounds and a default.
+    A subclass is a dataclass: its options are fields with a type, bounds and a default. It may have a method
+    `auxiliary_loss(view)`, a scalar of what it read at one step, which every agent adds to its loss.
 
     Args:
         inputs: what it reads.
@@ -83,6 +89,8 @@ class Network(nn.Module):
 @dataclass(eq=False, repr=False)
 class Agent(nn.Module):
     """A policy and the rule by which it learns; subclasses add `explore` and `loss`.
+
+    What an agent needs to go on learning beside its weights is its `learning_state`; checkpoints keep it.
 
     A subclass is a dataclass: its options are fields with a type, bounds and a default.
 
@@ -117,6 +125,11 @@ class Agent(nn.Module):
     def epochs(self) -> int:
         """The number of passes over each batch."""
         return 1
+
+    @property
+    def keeps_views(self) -> bool:
+        """Whether a rollout must hold what was read at each step: for later epochs, or a network's auxiliary loss."""
+        return self.epochs > 1 or hasattr(self.network, "auxiliary_loss")
 
     @property
     def encoder_version(self) -> int | None:
@@ -190,6 +203,55 @@ class Agent(nn.Module):
         """
         raise NotImplementedError
 
+    def lessons(self, rollout: Rollout, generator: torch.Generator) -> Iterator[Rollout]:
+        """Yield what the loss of each step of the optimiser is taken of; the next one is asked for after the step.
+
+        Args:
+            rollout: the batch just played.
+            generator: draws, where lessons are drawn.
+        """
+        yield rollout
+        for _ in range(self.epochs - 1):
+            yield replay(rollout, self)
+
+    def learning_state(self) -> dict[str, Any]:
+        """Return tensors and plain values that learning goes on from, beside the weights."""
+        return {}
+
+    def load_learning_state(self, state: dict[str, Any]) -> None:
+        """Take over what `learning_state` returned; what is missing or of another size is a KeyError or ValueError."""
+        return
+
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, a scalar with its graph, and further scalars to log."""
         raise NotImplementedError
+
+    def total_loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what `loss` does, with the mean over all steps of the network's auxiliary loss, if it has one."""
+        loss, scalars = self.loss(rollout)
+        if not hasattr(self.network, "auxiliary_loss"):
+            return loss, scalars
+        auxiliary = torch.stack([self.network.auxiliary_loss(view) for view in rollout.views or ()]).mean()
+        return loss + auxiliary, scalars | {"auxiliary_loss": auxiliary.detach()}
+
+
+def replay(rollout: Rollout, agent: Agent) -> Rollout:
+    """Return a rollout with the outputs of the agent's present weights for what it read then."""
+    views = rollout.views or []
+    if rollout.images is not None and agent.encoder_version is None:
+        items = agent.encode(rollout.images).unbind()
+        views = [replace(view, item=item) for view, item in zip(views, items, strict=True)]
+    memory = agent.initial(rollout.actions.shape[1])
+    outputs = []
+    for view in views:
+        output, memory = agent.act(view, memory)
+        outputs.append(output)
+    return rollout.with_outputs(
+        torch.stack([output.utilities for output in outputs]), stacked([output.value for output in outputs])
+    )
+
+
+def stacked(parts: list[Tensor | None]) -> Tensor | None:
+    """Return tensors on top of each other, time first; None if there are none."""
+    known = [part for part in parts if part is not None]
+    return torch.stack(known) if known else None

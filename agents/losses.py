@@ -35,6 +35,55 @@ def td_errors(
     return errors
 
 
+def steps_with_target(ended: Tensor) -> Tensor:
+    """Return which steps `[T, E]` of episodes have something to learn from: those up to the end.
+
+    The last step of an episode that was cut has not: what follows is not known.
+
+    Args:
+        ended: `[T, E]` bool, True from the step on that ends an episode.
+    """
+    counted = ~ended_before(ended)
+    counted[-1] &= ended[-1]
+    return counted
+
+
+def ended_before(ended: Tensor) -> Tensor:
+    """Return whether an episode had ended before the step, `[T, E]` bool."""
+    return torch.cat((torch.zeros_like(ended[:1]), ended[:-1]))
+
+
+def double_q_errors(
+    utilities: Tensor,
+    target_utilities: Tensor,
+    masks: Tensor,
+    actions: Tensor,
+    rewards: Tensor,
+    ended: Tensor,
+    gamma: float,
+) -> Tensor:
+    """Return the errors of double Q-learning with a target network Q' (van Hasselt et al. 2016, equation 4), `[T, E]`.
+
+    These are Q(s_t, a_t) - (r_t + gamma Q'(s_{t+1}, argmax_a Q(s_{t+1}, a))); at the end Q' counts 0. They are 0 for
+    steps that are not among `steps_with_target`. No gradient flows through the target.
+
+    Args:
+        utilities: `[T, E, A]`, Q.
+        target_utilities: `[T, E, A]`, Q'.
+        masks: `[T, E, A]` bool, the allowed actions.
+        actions: `[T, E]` int64.
+        rewards: `[T, E]`.
+        ended: `[T, E]` bool, True from the step on that ends an episode.
+        gamma: discount.
+    """
+    values = utilities.gather(-1, actions[..., None]).squeeze(-1)
+    best = utilities.masked_fill(~masks, -torch.inf).argmax(-1, keepdim=True)
+    following = target_utilities.gather(-1, best).squeeze(-1)
+    following = following.masked_fill(ended_before(ended), 0.0)
+    errors = td_errors(values, following, rewards, gamma, through_target=False, terminal=True)
+    return errors.where(steps_with_target(ended), 0.0)
+
+
 def discounted_returns(rewards: Tensor, gamma: float) -> Tensor:
     """Return the discounted sum of rewards from each step on, `[T, E]` -> `[T, E]`."""
     returns = torch.empty_like(rewards)

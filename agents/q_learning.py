@@ -50,9 +50,7 @@ class QLearning(Agent):
             other = _balanced_action(target, utilities.shape[-1] - 1, generator)
         else:
             other = best_action(torch.zeros_like(utilities), action_mask, generator)
-        explores = torch.rand(len(other), generator=generator, device=other.device) < self.epsilon
-        explores &= action_mask.gather(-1, other[:, None]).squeeze(-1)
-        return torch.where(explores, other, best_action(utilities, action_mask, generator))
+        return epsilon_greedy(utilities, action_mask, other, self.epsilon, generator)
 
     def loss(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         if self.last_step == "skipped" and len(rollout.actions) < 2:
@@ -61,6 +59,23 @@ class QLearning(Agent):
         best = rollout.utilities.masked_fill(~rollout.masks, -torch.inf).amax(-1)
         errors = td_errors(values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal")
         return errors.square().sum(0).mean(), {}
+
+
+def epsilon_greedy(
+    utilities: Tensor, action_mask: Tensor, other: Tensor, epsilon: float, generator: torch.Generator
+) -> Tensor:
+    """Return the best allowed action or, with probability `epsilon`, another one where it is allowed, `[E]` int64.
+
+    Args:
+        utilities: `[E, A]`.
+        action_mask: `[E, A]` bool.
+        other: `[E]` int64, the action of an exploring step.
+        epsilon: in [0, 1].
+        generator: draws.
+    """
+    explores = torch.rand(len(other), generator=generator, device=other.device) < epsilon
+    explores &= action_mask.gather(-1, other[:, None]).squeeze(-1)
+    return torch.where(explores, other, best_action(utilities, action_mask, generator))
 
 
 def _balanced_action(targets: Tensor, num_slots: int, generator: torch.Generator) -> Tensor:

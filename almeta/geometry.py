@@ -48,9 +48,7 @@ class Geometry:
         rows = self.x.shape[1]
         if rows <= self.num_reference:
             return torch.arange(rows, device=self.x.device).expand(len(self.x), -1)
-        # The draw is fixed: it is the same for all callers, and changes no random state.
-        drawn = torch.rand(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(self.x.device)
-        drawn = drawn.expand(len(self.x), -1).where(self.exists, 2.0)
+        drawn = fixed_draw(rows, self.x.device).where(self.exists, 2.0)
         return drawn.topk(self.num_reference, largest=False).indices.sort().values
 
     @functools.cached_property
@@ -180,6 +178,11 @@ class Geometry:
                 squares = torch.baddbmm(both, x, others.mT, alpha=-2)
                 distances = squares.masked_fill_(squares < _NOTHING * both, 0.0).sqrt_().float()
                 yield (pools, rows), distances.masked_fill_(absent, torch.inf)
+
+
+def fixed_draw(rows: int, device: torch.device) -> Tensor:
+    """Return numbers in [0, 1) `[N]` float64: the same for all callers, whatever rows pad, and of no random state."""
+    return torch.rand(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(device)
 
 
 def rows_of(x: Tensor, rows: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Pool selection: which row of a pool should be labelled next?
 
-The reward is the gain in the learner's score on test rows.
+The reward is the gain in the learner's score on test rows, or -1 for each query up to a goal.
 """
 
 import functools
@@ -38,11 +38,13 @@ class PoolOutcome:
     """What one pick brought: all tensors are `[E]`.
 
     Attributes:
-        reward: float32, the gain in the score less the price.
+        reward: float32, the gain in the score, or what `reward_target` says, less the price.
         score: float32, the learner's on the test rows.
         price: float32, what was paid.
         declined: bool, whether the oracle gave no label.
         invalid: bool, whether the row could not be picked; the pick was spent and brought nothing.
+        ended: bool, whether later picks are worth nothing: this was the last one or, where there is a `reward_target`,
+            that was reached; an episode that does not reach it is cut.
     """
 
     reward: Tensor
@@ -50,6 +52,7 @@ class PoolOutcome:
     price: Tensor
     declined: Tensor
     invalid: Tensor
+    ended: Tensor
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class PoolOptions(PoolTaskOptions):
         score: the measure on the test rows, one of `almeta.envs.scores`.
         reward_score: the measure whose gain is the reward; None for `score`. "true_probability" does not move in
             steps, but raising it is not the same as raising accuracy.
+        reward_target: the reward is -1 for each pick, in place of the gain, until the learner has reached this share of
+            what it scores with all labels of the pool, by the measure of the reward; after that it is 0. None for the
+            gain. The first pick counts in any case.
         group: episodes per task; they are neighbours, and share its first labels and its oracle's answers.
         discount: how much the next step's reward counts now, for agents that learn here.
     """
@@ -73,6 +79,7 @@ class PoolOptions(PoolTaskOptions):
     query_size: Count = 1
     score: ScoreName = "accuracy"
     reward_score: ScoreName | None = None
+    reward_target: Share | None = None
     group: Count = 1
     discount: Share = 0.9
 
@@ -83,6 +90,15 @@ class PoolOptions(PoolTaskOptions):
                 f"env.query_size={self.query_size} is more than env.budget={self.budget}, all that may be asked for; "
                 "choose a larger budget or a smaller query"
             )
+        if self.reward_target is not None and self.reward_measure == "neg_log_loss":
+            raise AlmetaError(
+                "env.reward_target is a share of a score, and neg_log_loss is below 0; choose another env.reward_score"
+            )
+
+    @property
+    def reward_measure(self) -> ScoreName:
+        """The measure that the reward is made of."""
+        return self.reward_score or self.score
 
 
 class PoolSimulation(Simulation):
@@ -124,7 +140,7 @@ class PoolSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
-        self._worth = options.reward_score or options.score
+        self._worth = options.reward_measure
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
         self.scores: dict[ScoreName, Tensor]
         self.tasks: PoolTasks
@@ -160,13 +176,24 @@ class PoolSimulation(Simulation):
         answers = [self.oracle.answer(*part) for part in zip(*parts, generators, strict=True)]
         self._answers = torch.cat([part.labels for part in answers]).repeat_interleave(self.group, 0)
         prices = torch.cat([part.prices for part in answers]).repeat_interleave(self.group, 0)
+        self._target = self._reward_target(tasks)
         self.tasks = tasks = tasks.repeat(self.group)
+        self._ended = torch.zeros(self.num_envs, dtype=torch.bool, device=tasks.y.device)
         first = tasks.y.gather(1, tasks.first.clamp_min(0))  # what is known at the start is known for sure
         known = (tasks.x, tasks.exists, tasks.first, first, tasks.num_classes)
         given: dict[str, Any] = {"prices": prices, "budget": self.length, "query_size": self.options.query_size}
         self.pool = Pool(*known, self.learner, generator=self.generator, **given)
         self.scores = self._scores()
         return self.state()
+
+    def _reward_target(self, tasks: PoolTasks) -> Tensor | None:
+        """Return the score to be reached `[E]`, for which the learner is fit to all labels; None without one."""
+        if self.options.reward_target is None:
+            return None
+        rows = torch.arange(tasks.y.shape[1], device=tasks.y.device).where(tasks.exists, -1)
+        full = Pool(tasks.x, tasks.exists, rows, tasks.y, tasks.num_classes, self.learner, generator=self.generator)
+        score = SCORES[self._worth](full.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        return self.options.reward_target * score.repeat_interleave(self.group)
 
     def _checked_budget(self, tasks: PoolTasks) -> int:
         most, budget = tasks.max_budget, self.options.budget
@@ -199,8 +226,20 @@ class PoolSimulation(Simulation):
             self.scores = {name: now.where(heard, before[name]) for name, now in self._scores().items()}
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
         declined = valid & (self._answers.gather(1, rows[:, None]).squeeze(1) < 0)
-        gain = self.scores[self._worth] - before[self._worth]
-        return PoolOutcome(gain - price, self.score, price, declined, ~valid)
+        gain, ended = self._gain(before[self._worth])
+        return PoolOutcome(gain - price, self.score, price, declined, ~valid, ended)
+
+    def _gain(self, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the pick is worth, and whether later ones are worth nothing, both `[E]`.
+
+        `before` `[E]` is the score before the pick.
+        """
+        score = self.scores[self._worth]
+        if self._target is None:
+            return score - before, torch.full_like(self._ended, self.finished)
+        worth = torch.where(self._ended, 0.0, -1.0)
+        self._ended = self._ended | (score >= self._target)
+        return worth, self._ended
 
     def _scores(self) -> dict[ScoreName, Tensor]:
         """Return the measures of the learner on the test rows, each `[E]`."""

@@ -33,6 +33,7 @@ SMALL_POOLS = (
     "env.budget=3",
 )
 _SMALL_NETWORK = {"hidden_size": 4, "code_size": 3, "channels": 2}
+_SMALL_AGENT = {"updates": 3, "replay_size": 40}
 
 
 def compose_config(*overrides: str, command: str = "train") -> dict[str, Any]:
@@ -51,5 +52,6 @@ def compose_config(*overrides: str, command: str = "train") -> dict[str, Any]:
 def small_config(*overrides: str) -> dict[str, Any]:
     """Return the config of a small run of `train`."""
     config = compose_config(*SMALL, *overrides)
-    config["network"] |= {key: value for key, value in _SMALL_NETWORK.items() if key in config["network"]}
+    for part, small in (("network", _SMALL_NETWORK), ("agent", _SMALL_AGENT)):
+        config[part] |= {key: value for key, value in small.items() if key in config[part]}
     return config

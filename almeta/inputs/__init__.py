@@ -1,7 +1,9 @@
 """What policies read of a state: one file for each set of inputs."""
 
 from almeta.inputs.candidates import Candidates
+from almeta.inputs.columns import Columns, ColumnsView
 from almeta.inputs.images import Images
 from almeta.inputs.inputs import Inputs, PoolInputs, PoolView
+from almeta.inputs.lal_rl import LalRL
 
-__all__ = ["Candidates", "Images", "Inputs", "PoolInputs", "PoolView"]
+__all__ = ["Candidates", "Columns", "ColumnsView", "Images", "Inputs", "LalRL", "PoolInputs", "PoolView"]

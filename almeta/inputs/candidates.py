@@ -158,12 +158,12 @@ CANDIDATE: dict[str, Callable[[_Known], Tensor]] = {
     ),
     "open mass around": lambda known: known.open_mass,
     "picked mass around": lambda known: known.mass.log1p(),
-    "rank of margin": lambda known: _ranks(known.margin, known.open),
-    "rank of distance": lambda known: _ranks(known.distance, known.open),
-    "rank of density": lambda known: _ranks(known.density, known.open),
+    "rank of margin": lambda known: ranks(known.margin, known.open),
+    "rank of distance": lambda known: ranks(known.distance, known.open),
+    "rank of density": lambda known: ranks(known.density, known.open),
     "price": lambda known: known.state.prices,
     "unexplained share": lambda known: _centred(known.unexplained, known.open),
-    "rank of unexplained share": lambda known: _ranks(known.unexplained, known.open),
+    "rank of unexplained share": lambda known: ranks(known.unexplained, known.open),
 }
 POOL: dict[str, Callable[[_Known], Tensor]] = {
     "progress": lambda known: torch.full_like(known.state.prices[:, 0], known.state.spent / max(1, known.state.budget)),
@@ -196,7 +196,7 @@ def _shares(labels: Tensor, where: Tensor, classes: int) -> Tensor:
     return counts / counts.sum(1, keepdim=True).clamp_min(1.0)
 
 
-def _ranks(values: Tensor, where: Tensor) -> Tensor:
+def ranks(values: Tensor, where: Tensor) -> Tensor:
     """Return the rank of each value among some rows, `[E, N]` from 0 for the lowest to 1; equal values share a rank."""
     ordered = values.masked_fill(~where, torch.inf).sort(1).values
     below = torch.searchsorted(ordered, values)

@@ -92,6 +92,7 @@ class TrainConfig(CommandConfig):
     resume: str | None
     pretraining: Group
     dataset: Group | None = None
+    vary: Group | None = None
 
     def __post_init__(self) -> None:
         given = ("encoder", "sampler", "generator", "track")

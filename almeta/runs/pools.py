@@ -1,8 +1,9 @@
 """Runs on pools, and benchmarks of strategies and policies."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.envs.scores import SCORES, ScoreName
+from almeta.envs.varied_pool import VariedPoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
 from almeta.evaluation.curves import Area
@@ -45,8 +47,8 @@ from almeta.training.trainer import LAST, Evaluate
 # Strategies that a policy is compared with after its training, and the one that its gain is measured over.
 STRATEGIES = ("random", "margin", "entropy", "information_density", "core_set")
 REFERENCE = "margin"
-# Training may use a few classes and columns of a data set; evaluation uses all.
-WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None}
+# Training may use a few classes and columns of a data set, and a reward up to a goal; evaluation uses all, and curves.
+WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None, "reward_target": None}
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class PoolRun(Run):
 
     kind = "pool"
     score = "gain"
+    simulation: PoolSimulation
     not_judged_by = ("classes", "episodes", "num_envs")
 
     @classmethod
@@ -97,7 +100,8 @@ class PoolRun(Run):
         self.names = SplitSuite.read(config.dataset).split()
         self.options: PoolOptions = build(config.env, "env")
         parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
-        self.simulation: PoolSimulation = self._simulation(parts["train"], self.options, config.num_envs, "env")
+        varied = partial(VariedPoolSimulation, vary=config.vary) if config.vary else PoolSimulation
+        self.simulation = self._simulation(parts["train"], self.options, config.num_envs, "env", varied)
         self.evaluations = {
             part: self._measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
         }
@@ -114,12 +118,17 @@ class PoolRun(Run):
         )
 
     def _simulation(
-        self, datasets: Sequence[Dataset], options: PoolOptions, num_envs: int, purpose: str
+        self,
+        datasets: Sequence[Dataset],
+        options: PoolOptions,
+        num_envs: int,
+        purpose: str,
+        make: Callable[..., PoolSimulation] = PoolSimulation,
     ) -> PoolSimulation:
         generator = make_generator(self.config.seed, purpose, self.config.device)
         parts = {"learner": self.config.learner, "oracle": self.config.oracle}
         learner, oracle = (build(config, name) if config else None for name, config in parts.items())
-        return PoolSimulation(datasets, options, num_envs, generator, learner, oracle)
+        return make(datasets, options, num_envs, generator, learner, oracle)
 
     def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
         """Return a function that measures an agent beside the reference, on the same tasks at each call."""

@@ -66,7 +66,7 @@ class Run(ABC):
     def describe(self) -> str:
         """Return a sentence about the agent, the length of its training, and the data."""
         config, agent = self.config, self.agent
-        weights = sum(weight.numel() for weight in agent.parameters())
+        weights = sum(weight.numel() for weight in agent.network.parameters())
         return (
             f"training {config.name}: {type(agent).__name__} with {type(agent.network).__name__} ({weights:,} weights) "
             f"for {config.batches:,} batches of {config.num_envs} episodes, on {self.described_data()}"

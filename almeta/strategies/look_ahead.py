@@ -185,7 +185,8 @@ class LookAhead(PoolStrategy):
         """Write the expected accuracy of some of the pools into `scores`; a block has `size` candidates."""
         rows, known = state.picks[pools].clamp_min(0), state.counted_picks[pools]
         labels = state.labels[pools].gather(1, rows)
-        possible = torch.arange(state.probabilities.shape[-1], device=rows.device) < state.num_classes[pools, None]
+        classes = int(state.num_classes[pools].max())  # other pools of the batch may have more
+        possible = torch.arange(classes, device=rows.device) < state.num_classes[pools, None]
         posterior = condition(kernels.between(pools, rows, rows), labels, known, possible, self.noise)
         reference = kernels.reference[pools]
         solved, mean = posterior.at(kernels.of_picks(pools, rows))

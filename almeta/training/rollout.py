@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from almeta.agents.agent import Agent, Rollout
+from almeta.agents.agent import Agent, Rollout, stacked
 from almeta.envs.pool import PoolSimulation
 from almeta.envs.scores import ScoreName
 from almeta.envs.simulation import Simulation
@@ -82,34 +81,18 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
 
     targets: list[Tensor | None] = []
     steps = list(play(simulation, agent, choose))
-    again = agent.epochs > 1
     return Rollout(
         utilities=torch.stack([step.outputs.utilities for step in steps]),
-        values=_stacked([step.outputs.value for step in steps]),
+        values=stacked([step.outputs.value for step in steps]),
         masks=torch.stack([step.state.action_mask for step in steps]),
         actions=torch.stack([step.actions for step in steps]),
         rewards=torch.stack([step.outcome.reward for step in steps]),
         outcomes=[step.outcome for step in steps],
-        targets=_stacked(targets),
+        targets=stacked(targets),
         group=simulation.group,
-        views=[step.outputs.view for step in steps] if again else None,
-        images=simulation.images if again else None,
-    )
-
-
-def replay(rollout: Rollout, agent: Agent) -> Rollout:
-    """Return a rollout with the outputs of the agent's present weights for what it read then."""
-    views = rollout.views or []
-    if rollout.images is not None and agent.encoder_version is None:
-        items = agent.encode(rollout.images).unbind()
-        views = [replace(view, item=item) for view, item in zip(views, items, strict=True)]
-    memory = agent.initial(rollout.actions.shape[1])
-    outputs = []
-    for view in views:
-        output, memory = agent.act(view, memory)
-        outputs.append(output)
-    return rollout.with_outputs(
-        torch.stack([output.utilities for output in outputs]), _stacked([output.value for output in outputs])
+        ended=stacked([getattr(step.outcome, "ended", None) for step in steps]),
+        views=[step.outputs.view for step in steps] if agent.keeps_views else None,
+        images=simulation.images if agent.keeps_views else None,
     )
 
 
@@ -179,8 +162,3 @@ def learning_curves(
 ) -> Tensor:
     """Return the scores `[T + 1, E]` of one batch of pools; arguments as `record_pools`."""
     return record_pools(simulation, actor, generator, tasks).scores[0]
-
-
-def _stacked(parts: list[Tensor | None]) -> Tensor | None:
-    known = [part for part in parts if part is not None]
-    return torch.stack(known) if known else None

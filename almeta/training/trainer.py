@@ -19,7 +19,7 @@ from almeta.errors import AlmetaError, Interrupted
 from almeta.training.agents import load_weights
 from almeta.training.checkpoint import check_data, save_checkpoint
 from almeta.training.loggers import METRICS, JsonLines, Logger
-from almeta.training.rollout import explore, replay
+from almeta.training.rollout import explore
 
 # Measures an agent greedily on fresh episodes, with random numbers of its own.
 Evaluate = Callable[[Agent], dict[str, Any]]
@@ -105,8 +105,8 @@ class Trainer:
                 self._conclude_batch(stop)
             for _ in self.track(range(self.batch, self.schedule.batches)):
                 rollout = explore(self.simulation, self.agent, self.generator)
-                for epoch in range(self.agent.epochs):
-                    loss, scalars = self.agent.loss(rollout if epoch == 0 else replay(rollout, self.agent))
+                for lesson in self.agent.lessons(rollout, self.generator):
+                    loss, scalars = self.agent.total_loss(lesson)
                     self._descend(loss)
                 self.batch += 1
                 self._count(rollout, {"loss": loss.detach(), **scalars})
@@ -116,7 +116,7 @@ class Trainer:
                 self._conclude_batch(stop)
 
     def save(self, name: str) -> None:
-        """Write a checkpoint: networks, optimiser, counters, random states, running sums and the config."""
+        """Write a checkpoint: weights, the agent's learning state, optimiser, counters, random states, sums, config."""
         if not all(weights.isfinite().all() for weights in self.agent.parameters()):
             raise self._diverged("the weights are no longer finite")
         content = {
@@ -128,6 +128,7 @@ class Trainer:
             "inputs": as_config(self.agent.inputs),
             "names": list(self.agent.inputs.names),
             "agent": self.agent.state_dict(),
+            "learning": self.agent.learning_state(),
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self._generators().items()},
             "sums": self._sums,
@@ -148,6 +149,7 @@ class Trainer:
         try:
             self.optimizer.load_state_dict(content["optimizer"])
             self._sums = {name: value.to(device) for name, value in content["sums"].items()}
+            self.agent.load_learning_state(content.get("learning", {}))
             states = {name: content["generators"][name] for name in self._generators()}
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise AlmetaError(f"the checkpoint is damaged ({error}); use another one, such as {BEST}") from error

@@ -7,20 +7,22 @@ from typing import Any
 import torch
 from torch import nn
 
-import almeta.agents.scorers
+import almeta.agents
 from almeta.agents.agent import MakeNetwork
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.inputs import Candidates, PoolInputs
+from almeta.inputs import Candidates, Columns, PoolInputs
 from almeta.learners import Learner
 from almeta.seeding import make_generator, seeded_weights
 from tests.agents.streams import AGENTS, public_classes
 
 # Every network of pools: a new one is tested as soon as it is there.
-SCORERS: dict[str, Any] = {
-    k: v for k, v in public_classes(almeta.agents.scorers, nn.Module).items() if getattr(v, "kind", None) == "pool"
+POOL_NETWORKS: dict[str, Any] = {
+    k: v for k, v in public_classes(almeta.agents, nn.Module).items() if getattr(v, "kind", None) == "pool"
 }
+# What a network reads in place of `Candidates`.
+READS: dict[str, PoolInputs] = {"MetaScorer": Columns()}
 TABLES = ("iris", "wine")
 
 
@@ -39,7 +41,7 @@ def make_pools(
 
 def small_scorer(name: str = "PoolScorer", **options: Any) -> MakeNetwork:
     """Return what makes a small network of the named class."""
-    return functools.partial(SCORERS[name], **({"hidden_size": 8} | options))
+    return functools.partial(POOL_NETWORKS[name], **({"hidden_size": 8} | options))
 
 
 def make_pool_agent(

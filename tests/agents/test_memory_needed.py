@@ -15,7 +15,6 @@ import torch
 
 from almeta.evaluation.streams import evaluate
 from almeta.seeding import make_generator
-from almeta.training.rollout import replay
 from tests.agents.streams import (
     AGENTS,
     NETWORKS,
@@ -62,8 +61,8 @@ def learn(case, make=small_network, seed=0):
     generator = make_generator(seed, "policy")
     for _ in range(batches):
         rollout = play_exploring(simulation, agent, generator)
-        for epoch in range(agent.epochs):
-            loss, _ = agent.loss(rollout if epoch == 0 else replay(rollout, agent))
+        for lesson in agent.lessons(rollout, generator):
+            loss, _ = agent.loss(lesson)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(agent.parameters(), 1.0)
@@ -132,7 +131,7 @@ def test_the_bounds():
 
 
 def test_every_agent_is_here():
-    assert {name for name, *_ in CASES} | {"Supervised"} == set(AGENTS)
+    assert {name for name, *_ in CASES} | {"Supervised", "DoubleQLearning"} == set(AGENTS)
     assert {network for _, network, *_ in CASES} == set(NETWORKS)
 
 

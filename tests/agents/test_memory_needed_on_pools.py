@@ -14,7 +14,7 @@ from almeta.envs.simulation import Simulation
 from almeta.inputs import PoolInputs, PoolView
 from almeta.seeding import make_generator
 from tests.agents.kinds import AGENTS_OF_KINDS
-from tests.agents.pools import SCORERS, make_pool_agent, small_scorer
+from tests.agents.pools import POOL_NETWORKS, make_pool_agent, small_scorer
 from tests.agents.streams import AGENTS, play_greedily
 from tests.agents.test_pool_learning import descend
 
@@ -96,8 +96,8 @@ def learn(name, network, seed=0):
     return returns.mean().item(), 2 * returns.std().item() / EPISODES**0.5
 
 
-def test_all_scorers_are_here():
-    assert set(SCORERS) == {"PoolScorer", "RecurrentPoolScorer"}
+def test_all_networks_are_here():
+    assert set(POOL_NETWORKS) == {"MetaScorer", "PoolScorer", "RecurrentPoolScorer", "StateActionNetwork"}
 
 
 @pytest.mark.slow

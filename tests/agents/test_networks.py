@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from almeta.agents import EpisodicNetwork, LSTMNetwork, PoolScorer, RecurrentPoolScorer
+from almeta.agents.agent import replay
 from almeta.errors import AlmetaError
 from almeta.inputs import Candidates, Images
 from almeta.seeding import make_generator, seeded_weights
 from almeta.stream import ENCODED_AT_ONCE, StreamState
-from almeta.training.rollout import greedy, play, replay
+from almeta.training.rollout import greedy, play
 from tests.agents.streams import NETWORKS, PIXELS, glyphs, make_agent, make_streams, play_exploring, small_network
 
 

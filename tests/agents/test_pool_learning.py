@@ -13,7 +13,7 @@ from almeta.data import load_dataset
 from almeta.inputs import Candidates, PoolView
 from almeta.seeding import make_generator
 from almeta.strategies import make_strategy
-from almeta.training.rollout import learning_curves, replay
+from almeta.training.rollout import learning_curves
 from tests.agents.pools import make_pool_agent, make_pools, small_scorer
 from tests.agents.streams import play_exploring
 
@@ -33,8 +33,8 @@ def descend(agent, simulation, batches, learning_rate=4e-3, seed=0):
     for _ in range(batches):
         rollout = play_exploring(simulation, agent, generator)
         returns.append(rollout.rewards.sum(0).mean())
-        for epoch in range(agent.epochs):
-            loss, _ = agent.loss(rollout if epoch == 0 else replay(rollout, agent))
+        for lesson in agent.lessons(rollout, generator):
+            loss, _ = agent.loss(lesson)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(agent.parameters(), 1.0)

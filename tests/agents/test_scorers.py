@@ -6,15 +6,16 @@ import functools
 import pytest
 import torch
 
-from almeta.agents import GroupReinforce
+from almeta.agents import GroupReinforce, PoolScorer
 from almeta.inputs import Candidates, PoolView
 from almeta.strategies import make_strategy
-from tests.agents.pools import SCORERS, scramble, small_scorer
+from tests.agents.pools import POOL_NETWORKS, scramble, small_scorer
 from tests.strategies.pools import make_pools, utilities_of
 
 INPUTS = Candidates()
 F, G = len(INPUTS.candidate_names), len(INPUTS.pool_names)
 
+SCORERS = {name: network for name, network in POOL_NETWORKS.items() if issubclass(network, PoolScorer)}
 every_scorer = pytest.mark.parametrize("name", SCORERS)
 
 

@@ -102,6 +102,47 @@ def test_probabilities_are_those_of_a_plain_loop():
             )
 
 
+# --- a reward up to a goal ---
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_a_reward_up_to_a_goal_is_that_of_a_plain_loop(group):
+    simulation, rng = simulate(budget=6, reward_target=0.97, group=group), np.random.default_rng(0)
+    simulation.reset()
+    tasks = simulation.tasks
+    everything = [{row: int(tasks.y[e, row]) for row in range(30) if tasks.exists[e, row]} for e in range(6)]
+    goals = [0.97 * plain_scores(tasks, e, everything[e], "accuracy") for e in range(6)]
+    ended, length = [False] * 6, [0] * 6
+    for _ in range(6):
+        outcome = simulation.step(random_rows(simulation, rng))
+        for e in range(6):
+            assert outcome.reward[e] == (0.0 if ended[e] else -1.0)
+            ended[e] |= outcome.score[e].item() >= goals[e] - 1e-6
+            length[e] += not ended[e]
+        assert outcome.ended.tolist() == ended
+    assert 0 < sum(ended) < 6 and max(length) > 2  # the goal is neither near nor out of reach
+
+
+def test_without_a_goal_an_episode_ends_with_its_last_pick():
+    simulation, rng = simulate(budget=3), np.random.default_rng(0)
+    simulation.reset()
+    ended = [simulation.step(random_rows(simulation, rng)).ended.tolist() for _ in range(3)]
+    assert ended == [[False] * 6, [False] * 6, [True] * 6]
+
+
+def test_a_goal_is_of_the_measure_of_the_reward_and_changes_no_score():
+    plain, rng = simulate(budget=4), np.random.default_rng(0)
+    goal = simulate(budget=4, reward_target=0.0, reward_score="macro_f1")
+    assert torch.equal(plain.reset().probabilities, goal.reset().probabilities)
+    for time in range(4):
+        rows = random_rows(plain, rng)
+        here, there = plain.step(rows), goal.step(rows)
+        assert torch.equal(here.score, there.score)
+        assert there.reward.tolist() == [-1.0 if time == 0 else 0.0] * 6  # the first pick is paid in any case
+    with pytest.raises(AlmetaError, match=r"env\.reward_target is a share .* choose another env\.reward_score"):
+        PoolOptions(reward_target=0.9, reward_score="neg_log_loss")
+
+
 # --- what is known ---
 
 

@@ -198,6 +198,22 @@ def test_a_folder_without_a_run_is_told(tmp_path):
             use(tmp_path)
 
 
+def test_the_policy_of_pang_et_al_trains_on_small_tables_and_then_acts_anywhere(tmp_path):
+    folder, card = tmp_path / "run", tmp_path / "mine.json"
+    folder.mkdir()
+    train(TrainConfig.read(small_config("experiment=pool/pang", *TINY, "dataset.fold=null")), folder)
+    publish(folder / "last.pt", card, {})
+    agent = load_policy(folder)
+    assert find_policy(folder).name == "pang"
+    for name in ("iris", "breast_cancer"):  # 4 and 30 columns, 3 and 2 classes
+        found = utilities(agent, name)
+        assert found[found.isfinite()].std() > 0
+        torch.testing.assert_close(utilities(load_policy(card), name), found, rtol=0, atol=0)
+    data = load_dataset("breast_cancer")
+    rows = almeta.query(data.x[:40], [0, 1, *[None] * 38], n=3, by=str(folder))
+    assert len(set(rows)) == 3 and min(rows) >= 2
+
+
 # ---- published ones
 
 

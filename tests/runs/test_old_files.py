@@ -37,7 +37,7 @@ def old_config(config: dict) -> dict:
 
 def old_checkpoint(content: dict) -> dict:
     """A checkpoint as version 0.1 wrote it."""
-    new = ("format", "kind", "datasets", "digest", "inputs", "names", "judged", "rows", "config")
+    new = ("format", "kind", "datasets", "digest", "inputs", "names", "judged", "rows", "learning", "config")
     kept = {key: value for key, value in content.items() if key not in new}
     if content["kind"] == "stream":
         inputs = content["inputs"]

@@ -231,7 +231,8 @@ class Agent(nn.Module):
         loss, scalars = self.loss(rollout)
         if not hasattr(self.network, "auxiliary_loss"):
             return loss, scalars
-        auxiliary = torch.stack([self.network.auxiliary_loss(view) for view in rollout.views or ()]).mean()
+        assert rollout.views is not None  # kept, as the network has such a loss
+        auxiliary = torch.stack([self.network.auxiliary_loss(view) for view in rollout.views]).mean()
         return loss + auxiliary, scalars | {"auxiliary_loss": auxiliary.detach()}
 
 

@@ -62,8 +62,11 @@ class Experience:
             # An episode's steps lie one after the other, so that the next state is in the next row. The last step of an
             # episode needs none, and so the row before the place that is written next never does.
             flat = part.transpose(0, 1).flatten(0, 1)[chosen]
-            kept = self.kept.setdefault(name, flat.new_zeros(self.size, *flat.shape[1:]))
-            kept[rows] = flat
+            if name not in self.kept:
+                self.kept[name] = flat.new_zeros(self.size, *flat.shape[1:])
+            if name in ("candidates", "masks"):
+                self.kept[name], flat = _of_equal_pools(self.kept[name], flat)
+            self.kept[name][rows] = flat
         self.place = (self.place + steps) % self.size
 
     def draw(self, count: int, exponent: float, generator: torch.Generator) -> Tensor:
@@ -76,6 +79,20 @@ class Experience:
         """Return what is kept of steps `[B]` and of those that follow, `[2, B, ...]` by name."""
         both = torch.stack((rows, (rows + 1) % self.size))
         return {name: part[both] for name, part in self.kept.items()}
+
+
+# What is kept of each step.
+_KEPT = ("candidates", "pool", "masks", "actions", "rewards", "ended", "priority")
+
+
+def _of_equal_pools(*parts: Tensor) -> list[Tensor]:
+    """Return tensors `[S, N, ...]` with rows of 0 added to the smaller pools; rows that are masked cannot be chosen."""
+    most = max(part.shape[1] for part in parts)
+    padded = []
+    for part in parts:
+        missing = part.new_zeros(len(part), most - part.shape[1], *part.shape[2:])
+        padded.append(torch.cat((part, missing), 1) if missing.shape[1] else part)
+    return padded
 
 
 @dataclass(eq=False, repr=False)
@@ -167,6 +184,7 @@ class DoubleQLearning(Agent):
             rewards=kept["rewards"],
             outcomes=[],
             ended=ended,
+            views=[view],
             target_utilities=target_utilities.unflatten(0, (2, -1)),
         )
 
@@ -192,5 +210,7 @@ class DoubleQLearning(Agent):
         device = next(self.parameters()).device
         if any(len(part) != self.replay_size for part in state["kept"].values()):
             raise ValueError("it has not as many steps as agent.replay_size says")
+        if set(state["kept"]) not in (set(), set(_KEPT)) or not 0 <= state["place"] < self.replay_size:
+            raise ValueError("it lacks a part of the steps, or the place of the next one")
         self.batches, self.experience.place = state["batches"], state["place"]
         self.experience.kept = {name: part.to(device) for name, part in state["kept"].items()}

@@ -1,5 +1,6 @@
 """Pool selection whose options differ from batch to batch, so that one policy learns to serve many settings."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from almeta.build import choose
 from almeta.data.dataset import Dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
+from almeta.envs.simulation import check_memory
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners import Learner, make_learner
 from almeta.oracles import Oracle
@@ -17,6 +19,8 @@ from almeta.tasks import PoolSampler, PoolTasks
 
 # Options that say how many tasks a batch has and what is learnt from them: the same in all batches.
 _FIXED = ("group", "discount", "score", "reward_score", "reward_target")
+# Those that say nothing of the tasks.
+_PICKS = ("budget", "query_size")
 _OPTIONS = tuple(field.name for field in fields(PoolOptions) if field.name not in _FIXED)
 
 
@@ -52,33 +56,59 @@ class VariedPoolSimulation(PoolSimulation):
         vary: Mapping[str, Sequence[Any]],
     ) -> None:
         super().__init__(datasets, options, num_envs, generator, learner, oracle)
-        self._base, self._most = options, num_envs
+        self._base, self._most, self._first = options, num_envs, self.sampler
         self._vary = {name: _read(name, values) for name, values in vary.items()}
-        for name, values in self._vary.items():
-            for value in values if name in _OPTIONS else ():
-                alone: dict[str, Any] = {"budget": None, "query_size": 1, name: value}
-                PoolSampler(datasets, replace(options, **alone), generator.device)
+        # Each combination is checked before the first batch, and keeps what it knows of the data sets.
+        self._tasks = [name for name in self._vary if name in _OPTIONS and name not in _PICKS]
+        self._samplers = {
+            places: PoolSampler(datasets, self._changed(dict(zip(self._tasks, places, strict=True))), generator.device)
+            for places in itertools.product(*(range(len(self._vary[name])) for name in self._tasks))
+        }
+        for name in _PICKS:
+            for place in range(len(self._vary.get(name, ()))):
+                self._changed({name: place})
+        for sampler in self._samplers.values():
+            check_memory(self._episodes(sampler, 1), sampler.bytes_per_task, generator.device)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self._first.identity
 
     def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> PoolState:
         if tasks is None:
-            self._change({name: values[self._draw(len(values))] for name, values in self._vary.items()})
+            self._change({name: self._draw(len(values)) for name, values in self._vary.items()})
         return super().reset(tasks, generators)
 
     def _draw(self, count: int) -> int:
         return int(torch.randint(count, (), generator=self.generator, device=self.generator.device))
 
-    def _change(self, drawn: dict[str, Any]) -> None:
+    def _change(self, places: dict[str, int]) -> None:
         """Set what was drawn, and as many episodes as take about the time of a batch without it."""
+        drawn = {name: self._vary[name][place] for name, place in places.items()}
         self.learner, self.oracle = drawn.get("learner", self.learner), drawn.get("oracle", self.oracle)
-        changes = {name: value for name, value in drawn.items() if name in _OPTIONS}
-        budget, query_size = (changes.get(name, getattr(self._base, name)) for name in ("budget", "query_size"))
-        changes["query_size"] = query_size if budget is None else min(query_size, budget)
-        self.options = replace(self._base, **changes)
-        self.sampler = PoolSampler(self.sampler.datasets, self.options, self.generator.device)
-        share = min(1.0, _work(self._base) / _work(self.options))
-        self.num_envs = self.group * max(1, int(share * self._most) // self.group)
+        self.options = self._changed(places)
+        self.sampler = self._samplers[tuple(places[name] for name in self._tasks)]
+        self.num_envs = self._episodes(self.sampler, self.options.budget)
+
+    def _changed(self, places: dict[str, int]) -> PoolOptions:
+        """Return the options with some of the values; a query is no larger than the budget."""
+        changes = {name: self._vary[name][place] for name, place in places.items() if name in _OPTIONS}
+        options = replace(self._base, **{"query_size": 1, **changes, "budget": None})  # checks all but the budget
+        budget = changes.get("budget", self._base.budget)
+        query_size = changes.get("query_size", self._base.query_size)
+        if budget is None:
+            return replace(options, query_size=query_size)
+        options = replace(options, query_size=1, budget=budget)  # checks the budget
+        return replace(options, query_size=min(query_size, budget))
+
+    def _episodes(self, sampler: PoolSampler, budget: int | None) -> int:
+        """Return how many episodes of a number of picks take about the time of a batch of the base options."""
+        share = min(1.0, _work(self._first, self._base.budget) / _work(sampler, budget))
+        return self.group * max(1, int(share * self._most) // self.group)
 
     def _checked_budget(self, tasks: PoolTasks) -> int:
+        if tasks.max_budget < 1:
+            return super()._checked_budget(tasks)  # raises
         return min(self.options.budget or tasks.max_budget, tasks.max_budget)
 
 
@@ -93,6 +123,7 @@ def _read(name: str, values: Any) -> list[Any]:
     return [choose(value, "oracle", Oracle) for value in values] if name == "oracle" else list(values)
 
 
-def _work(options: PoolOptions) -> int:
-    """Return what the time of an episode grows with; pools without a limit count as 1,000 rows."""
-    return (options.budget or 1000) * (options.pool_size or 1000)
+def _work(sampler: PoolSampler, budget: int | None) -> int:
+    """Return what the time of an episode grows with: picks times rows."""
+    rows = sampler.num_rows
+    return min(budget or rows, rows) * rows

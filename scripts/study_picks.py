@@ -54,10 +54,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/picks"), help="folder (default runs/picks)")
     options = parser.parse_args()
     setting = Setting(PoolOptions(budget=options.budget), make_learner(options.learner), Oracle(), options.repeats)
-    names = options.contenders.split(",")
-    pairs = [(contender, dataset) for contender in names for dataset in suite(options.suite)]
+    contenders = [find(name) for name in options.contenders.split(",")]
+    pairs = [(contender, dataset) for contender in contenders for dataset in suite(options.suite)]
     turns = Progress("picks", unit="cell")(range(len(pairs)))
-    rows = pd.concat([picks(find(pairs[turn][0]), pairs[turn][1], setting) for turn in turns])
+    rows = pd.concat([picks(*pairs[turn], setting) for turn in turns])
     options.out.mkdir(parents=True, exist_ok=True)
     rows.to_csv(options.out / "picks.csv", index=False)
     (options.out / "picks.png").write_bytes(png(draw(rows)))

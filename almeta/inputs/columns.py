@@ -1,6 +1,6 @@
 """The rows themselves, and what the values of each column tell, for policies that serve any number of columns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from almeta.errors import AlmetaError
+from almeta.geometry import slices
 from almeta.inputs.inputs import PoolInputs, PoolView
 from almeta.pool import PoolState
 
 BINS = 10
+# Numbers computed at once.
+_BLOCK = 1 << 22
 _NOT_FIXED = (
     "inputs=columns are whole rows, as wide as each table: network=meta_scorer reads them, in training and benchmarks; "
     "for other networks, and to observe a Gymnasium environment, choose inputs=candidates"
@@ -73,20 +76,38 @@ class Columns(PoolInputs):
 
 def _histograms(state: PoolState) -> Tensor:
     """Return the numbers about each column, `[E, D, 120]` float32; 0 for columns of one value."""
-    x, there = state.x, state.exists[..., None]
-    low = x.masked_fill(~there, torch.inf).amin(1, keepdim=True)
-    width = x.masked_fill(~there, -torch.inf).amax(1, keepdim=True) - low
-    value = ((x - low) / width * BINS).nan_to_num(0.0).clamp(0, BINS - 1).long()  # [E, N, D]
+    bins, varies = state.geometry.keep(Columns, lambda: _bins(state.x, state.exists))
     output = (_output(state) * BINS).long().clamp_max(BINS - 1)
     known = (state.labels >= 0).long()
-    # One count of all rows, by whether they have a label, by value and by output.
-    place = ((known * BINS)[..., None] + value) * BINS + output[..., None]
-    counts = x.new_zeros(len(x), x.shape[2], 2 * BINS * BINS)
-    counts.scatter_add_(2, place.mT, there.mT.float().expand_as(place.mT))
+    counts = state.x.new_zeros(len(bins), bins.shape[2], 2 * BINS * BINS)
+    for rows in _blocks(state.x):
+        # One count of all rows, by whether they have a label, by value and by output.
+        place = ((known[:, rows] * BINS)[..., None] + bins[:, rows].long()) * BINS + output[:, rows, None]
+        there = state.exists[:, None, rows].float()
+        counts.scatter_add_(2, place.mT, there.expand_as(place.mT))
     unlabelled, labelled = counts.unflatten(2, (2, BINS, BINS)).unbind(2)
     parts = (unlabelled.sum(-1), labelled.sum(-1), (unlabelled + labelled).flatten(2))
     shares = [part * part.shape[-1] / part.sum(-1, keepdim=True).clamp_min(1) for part in parts]
-    return torch.cat(shares, -1).sqrt() * (width > 0).mT
+    return torch.cat(shares, -1).sqrt() * varies.mT
+
+
+def _bins(x: Tensor, exists: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the bin of each value, `[E, N, D]` uint8, and which columns have several values, `[E, 1, D]` bool."""
+    low, high = x.new_full((len(x), 1, x.shape[2]), torch.inf), x.new_full((len(x), 1, x.shape[2]), -torch.inf)
+    for rows in _blocks(x):
+        absent = ~exists[:, rows, None]
+        low = torch.minimum(low, x[:, rows].masked_fill(absent, torch.inf).amin(1, keepdim=True))
+        high = torch.maximum(high, x[:, rows].masked_fill(absent, -torch.inf).amax(1, keepdim=True))
+    bins = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    for rows in _blocks(x):
+        value = (x[:, rows] - low) / (high - low) * BINS
+        bins[:, rows] = value.nan_to_num(0.0).clamp(0, BINS - 1).to(torch.uint8)
+    return bins, high > low
+
+
+def _blocks(x: Tensor) -> Iterator[slice]:
+    """Yield blocks of rows that bound the memory."""
+    return slices(x.shape[1], _BLOCK // max(1, len(x) * x.shape[2]))
 
 
 def _output(state: PoolState) -> Tensor:

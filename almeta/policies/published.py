@@ -46,7 +46,11 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         "rows": content.get("rows", {}),
         "batches": content["batch"],
         **facts,
-        "config": {key: content["config"][key] for key in CONFIG_KEYS},
+        "config": {
+            key: content["config"][key]
+            for key in (*CONFIG_KEYS, "vary")
+            if content["config"].get("vary") or key != "vary"
+        },
     }
     write_atomically(card.with_suffix(".safetensors"), weights)
     write_atomically(card, json.dumps(entries, indent=2) + "\n")

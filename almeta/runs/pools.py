@@ -29,7 +29,8 @@ from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.inputs import Candidates, PoolInputs
-from almeta.learners import make_learner
+from almeta.learners import Learner, LogisticRegression, make_learner
+from almeta.oracles import Oracle
 from almeta.policies import TrainedPolicy, find_policy, policy_names
 from almeta.pool import PoolState
 from almeta.runs.config import BenchmarkConfig, EvaluateConfig, SplitConfig, TrainConfig
@@ -126,9 +127,14 @@ class PoolRun(Run):
         make: Callable[..., PoolSimulation] = PoolSimulation,
     ) -> PoolSimulation:
         generator = make_generator(self.config.seed, purpose, self.config.device)
-        parts = {"learner": self.config.learner, "oracle": self.config.oracle}
-        learner, oracle = (build(config, name) if config else None for name, config in parts.items())
-        return make(datasets, options, num_envs, generator, learner, oracle)
+        return make(datasets, options, num_envs, generator, *self._learner_and_oracle())
+
+    def _learner_and_oracle(self) -> tuple[Learner, Oracle]:
+        """Return those of the config, which evaluations and benchmarks have; batches may have others (`vary`)."""
+        learner, oracle = self.config.learner, self.config.oracle
+        return build(learner, "learner") if learner else LogisticRegression(), build(
+            oracle, "oracle"
+        ) if oracle else Oracle()
 
     def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
         """Return a function that measures an agent beside the reference, on the same tasks at each call."""
@@ -166,10 +172,11 @@ class PoolRun(Run):
             return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
         policy = find_policy(folder / LAST, config.name)
+        learner, oracle = self._learner_and_oracle()
         setting = Setting(
             env=replace(self.options, **WHOLE),
-            learner=self.simulation.learner,
-            oracle=self.simulation.oracle,
+            learner=learner,
+            oracle=oracle,
             repeats=repeats,
             **_computing(config),
         )

@@ -64,7 +64,7 @@ class StreamRun(Run):
     """Training on streams of some classes, judged on streams of others."""
 
     kind = "stream"
-    without = ("inputs", "learner", "oracle")
+    without = ("inputs", "learner", "oracle", "vary")
     not_judged_by = ("strategies", "learner", "oracle", "repeats", "jobs")
 
     @classmethod

@@ -214,6 +214,25 @@ def test_it_goes_on_exactly_from_its_weights_and_its_learning_state():
         make(replay_size=77).load_learning_state(state)
 
 
+def test_steps_of_pools_of_different_sizes_lie_side_by_side():
+    agent, generator = make(replay_size=200), make_generator(0, "lessons")
+    for size in (20, 40, 30):
+        problem = make_pools(num_envs=4, pool_size=size, budget=4)
+        list(agent.lessons(play_exploring(problem, agent), generator))
+    assert agent.experience.kept["candidates"].shape[:2] == (200, 40)
+    assert not agent.experience.kept["masks"][:16, 20:].any() and not agent.experience.kept["masks"][32:48, 30:].any()
+    lesson = agent._lesson(torch.arange(8))
+    assert agent.loss(lesson)[0].isfinite()
+    assert lesson.views and lesson.views[0].candidates.shape[:2] == (16, 40)
+
+
+@pytest.mark.parametrize("change", [{"place": 99}, {"kept": {"priority": torch.zeros(50)}}])
+def test_a_damaged_learning_state_is_refused(change):
+    agent = make(replay_size=50)
+    with pytest.raises(ValueError, match="it lacks a part of the steps"):
+        agent.load_learning_state(agent.learning_state() | change)
+
+
 # ---- bad input
 
 

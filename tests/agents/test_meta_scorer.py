@@ -8,6 +8,7 @@ import torch
 
 from almeta.agents import GroupReinforce, MetaScorer
 from almeta.errors import AlmetaError
+from almeta.geometry import Geometry
 from almeta.inputs import Candidates, Columns, ColumnsView
 from tests.agents.kinds import make_actor
 from tests.agents.pools import make_pool_agent, make_pools, scramble
@@ -69,7 +70,8 @@ def test_the_auxiliary_loss_is_the_error_of_rebuilt_candidates():
 def test_the_order_of_columns_does_not_matter_and_that_of_rows_is_followed():
     network, state = make(), pools.make_pools()
     scores, value, _ = network.step(COLUMNS(state.state), ())
-    turned = COLUMNS(dataclasses.replace(state.state, x=state.state.x.flip(2)))
+    x = state.state.x.flip(2)
+    turned = COLUMNS(dataclasses.replace(state.state, x=x, geometry=Geometry(x, state.state.exists)))
     torch.testing.assert_close(network.step(turned, ())[:2], (scores, value))
     torch.testing.assert_close(network.auxiliary_loss(turned), network.auxiliary_loss(COLUMNS(state.state)))
     order = torch.randperm(14, generator=torch.Generator().manual_seed(0))

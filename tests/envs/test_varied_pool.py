@@ -45,6 +45,20 @@ def test_a_query_is_no_larger_than_the_budget():
     assert drawn_sizes == {(2, 1), (2, 2), (20, 1), (20, 12)}
 
 
+def test_pools_without_an_open_row_are_told():
+    simulation = varied({"num_first": [100]})
+    with pytest.raises(AlmetaError, match="none|0 of them without a label"):
+        simulation.reset()
+
+
+def test_as_many_episodes_as_take_about_the_same_time():
+    # 51 of 150 rows are left to pick from, about as many picks from as many rows as the base has of 10 from 50
+    simulation = varied({"budget": [None], "test_share": [0.9]})
+    simulation.reset()
+    assert simulation.tasks.x.shape[1] == simulation.length + 3 == 15
+    assert simulation.num_envs == 20
+
+
 def test_the_generator_draws_the_options():
     first, second = varied(seed=1), varied(seed=1)
     assert [drawn(first) for _ in range(10)] == [drawn(second) for _ in range(10)]
@@ -75,6 +89,7 @@ def test_given_tasks_are_played_as_they_are():
         ({"budget": [5, 0]}, "budget"),
         ({"learner": ["svm"]}, "learner 'svm'"),
         ({"oracle": ["nosy"]}, "noisy"),
+        ({"first": ["per_class", "random"], "num_first": [1, 60], "pool_size": [20, 120]}, "the pool needs 60"),
     ],
 )
 def test_a_wrong_variation_is_refused_before_any_batch(vary, message):

@@ -10,6 +10,7 @@ from almeta.agents import GroupReinforce, PoolScorer
 from almeta.build import as_config, build, choose
 from almeta.envs import PoolSelectionEnv, PoolSelectionVectorEnv
 from almeta.errors import AlmetaError
+from almeta.geometry import Geometry
 from almeta.inputs import Columns
 from tests.strategies.pools import make_pools, with_probabilities
 
@@ -80,7 +81,8 @@ def test_reordering_rows_changes_nothing_and_columns_follow_theirs():
     whole = COLUMNS(pools.state).columns
     order = torch.randperm(14, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(COLUMNS(pools.rearranged(order).state).columns, whole)
-    turned = dataclasses.replace(pools.state, x=pools.state.x.flip(2))
+    x = pools.state.x.flip(2)
+    turned = dataclasses.replace(pools.state, x=x, geometry=Geometry(x, pools.state.exists))
     torch.testing.assert_close(COLUMNS(turned).columns, whole.flip(1))
 
 
@@ -88,6 +90,12 @@ def test_the_order_of_classes_changes_nothing():
     state = make_pools(classes=(3, 3)).state
     turned = dataclasses.replace(state, probabilities=state.probabilities.flip(2))
     torch.testing.assert_close(COLUMNS(turned).columns, COLUMNS(state).columns)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    whole = COLUMNS(make_pools().state).columns
+    monkeypatch.setattr("almeta.inputs.columns._BLOCK", 1)
+    assert torch.equal(COLUMNS(make_pools().state).columns, whole)
 
 
 @pytest.mark.parametrize("more", [(5, 0, 0), (0, 3, 0), (0, 0, 4), (6, 2, 3)])

@@ -98,6 +98,7 @@ def test_a_plug_in_that_is_not_here_is_told_by_the_command(command):
     [
         (["num_envs=10000000000"], "num_envs=10000000000 episodes need more than "),
         (["device=mps"], "device=mps cannot be used here ("),
+        (["vary={budget:[1,2]}"], "vary is set, but problems of kind stream have none; leave it out, or vary=null"),
         (["network=scorer"], "network._target_ is 'almeta.agents.PoolScorer', which is for problems of kind pool, but"),
         (
             ["experiment=pool/quickstart", "network=lstm"],

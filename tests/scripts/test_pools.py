@@ -10,6 +10,9 @@ import torch
 from almeta.data import load_dataset
 from almeta.data.suites import group_of, suite
 from almeta.errors import AlmetaError
+from almeta.evaluation.benchmark import StrategySpec
+from almeta.evaluation.report import Report
+from almeta.learners import LogisticRegression, Prototype
 from almeta.policies import find_policy
 from almeta.runs import run_of, training
 from almeta.runs.config import TrainConfig
@@ -66,6 +69,26 @@ def test_without_a_fold_all_are_for_training_and_with_one_fold_all_for_judging()
         split_suite({**chosen, "fold": 1})
     with pytest.raises(AlmetaError, match="unknown suite 'tabels'; did you mean 'tables'"):
         split_suite({**chosen, "suite": "tabels"})
+
+
+def test_batches_vary_and_evaluations_do_not(tmp_path, monkeypatch):
+    """The learner and the options of the last batch are not those that a policy is judged with."""
+    run = pool_run("vary={learner:[prototype],budget:[2],num_first:[2]}")
+    run.simulation.reset()
+    assert type(run.simulation.learner) is Prototype and run.simulation.options.num_first == 2
+    settings = []
+    monkeypatch.setattr("almeta.runs.pools.find_policy", lambda *_: StrategySpec("margin"))
+
+    def compare(names, contenders, setting, *_, **__):
+        settings.append(setting)
+        return Report("none")
+
+    monkeypatch.setattr("almeta.runs.pools.compare", compare)
+    (tmp_path / "metrics.jsonl").touch()
+    run.evaluations["test"] = lambda _: {}
+    run.conclude(tmp_path)
+    assert type(settings[0].learner) is LogisticRegression
+    assert settings[0].env.num_first == 1 and settings[0].env.budget == run.options.budget
 
 
 @pytest.mark.parametrize(

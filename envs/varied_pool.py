@@ -67,8 +67,9 @@ class VariedPoolSimulation(PoolSimulation):
         for name in _PICKS:
             for place in range(len(self._vary.get(name, ()))):
                 self._changed({name: place})
+        least = min((budget for budget in self._vary.get("budget", [options.budget]) if budget), default=None)
         for sampler in self._samplers.values():
-            check_memory(self._episodes(sampler, 1), sampler.bytes_per_task, generator.device)
+            check_memory(self._episodes(sampler, least), sampler.bytes_per_task, generator.device)
 
     @property
     def identity(self) -> dict[str, Any]:

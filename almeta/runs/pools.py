@@ -131,10 +131,10 @@ class PoolRun(Run):
 
     def _learner_and_oracle(self) -> tuple[Learner, Oracle]:
         """Return those of the config, which evaluations and benchmarks have; batches may have others (`vary`)."""
-        learner, oracle = self.config.learner, self.config.oracle
-        return build(learner, "learner") if learner else LogisticRegression(), build(
-            oracle, "oracle"
-        ) if oracle else Oracle()
+        config = self.config
+        learner: Learner = build(config.learner, "learner") if config.learner else LogisticRegression()
+        oracle: Oracle = build(config.oracle, "oracle") if config.oracle else Oracle()
+        return learner, oracle
 
     def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
         """Return a function that measures an agent beside the reference, on the same tasks at each call."""

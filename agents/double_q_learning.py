@@ -16,6 +16,9 @@ from almeta.errors import AlmetaError
 from almeta.inputs import Columns, PoolView
 from almeta.strategies.choosing import best_action
 
+# What is kept of each step.
+_KEPT = ("candidates", "pool", "masks", "actions", "rewards", "ended", "priority")
+
 
 class Experience:
     """The latest steps of episodes on pools, from which single steps are drawn by how wrong their values were.
@@ -79,10 +82,6 @@ class Experience:
         """Return what is kept of steps `[B]` and of those that follow, `[2, B, ...]` by name."""
         both = torch.stack((rows, (rows + 1) % self.size))
         return {name: part[both] for name, part in self.kept.items()}
-
-
-# What is kept of each step.
-_KEPT = ("candidates", "pool", "masks", "actions", "rewards", "ended", "priority")
 
 
 def _of_equal_pools(*parts: Tensor) -> list[Tensor]:

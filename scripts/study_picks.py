@@ -35,7 +35,7 @@ MEASURES = {
     "uncertain: rank of how small the learner's margin is": "margin",
     "dense: rank of the density": "density",
     "far: rank of the distance to the nearest pick": "distance to the nearest pick",
-    "rare: rank of how rare the predicted class is among labels": ("share of the predicted class among labels"),
+    "rare: rank of how rare the predicted class is among labels": "share of the predicted class among labels",
 }
 REVERSED = {"margin", "share of the predicted class among labels"}
 AHEAD = "telling: rank of the accuracy expected one label ahead"

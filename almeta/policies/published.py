@@ -35,6 +35,7 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         AlmetaError: if the checkpoint cannot be read, or a file cannot be written.
     """
     content = load_checkpoint(checkpoint)
+    config = content["config"]
     weights = save({name: value.contiguous() for name, value in content["agent"].items()})
     entries = {
         "format": FORMAT,
@@ -46,11 +47,7 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         "rows": content.get("rows", {}),
         "batches": content["batch"],
         **facts,
-        "config": {
-            key: content["config"][key]
-            for key in (*CONFIG_KEYS, "vary")
-            if content["config"].get("vary") or key != "vary"
-        },
+        "config": {key: config[key] for key in CONFIG_KEYS} | ({"vary": config["vary"]} if config.get("vary") else {}),
     }
     write_atomically(card.with_suffix(".safetensors"), weights)
     write_atomically(card, json.dumps(entries, indent=2) + "\n")

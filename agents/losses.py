@@ -126,25 +126,29 @@ def normalised(advantages: Tensor) -> Tensor:
     return (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
 
 
-def group_advantages(returns: Tensor, before: Tensor, group: int) -> Tensor:
+def group_advantages(worth: Tensor, before: Tensor, group: int, gamma: float, gae_lambda: float = 1.0) -> Tensor:
     """Return advantages over the other episodes of the same task, scaled to unit variance.
 
     There are two baselines. The first is the mean over the `group` neighbouring episodes of the task. The second is a
-    control variate: an episode that has gained more before an action stays ahead after it. Its weight at each step is
-    the least-squares slope over all other tasks, so that no return is part of its own baseline.
+    value: an episode that has gained more before an action stays ahead after it. How far is at each step the
+    least-squares slope over all other tasks, so that no return is part of its own baseline. With `gae_lambda` below 1
+    these values also stand in for what lies further ahead, as in `gae_advantages`.
 
     Args:
-        returns: `[T, E]` float32.
+        worth: `[T, E]` float32, what each step adds to the discounted returns.
         before: `[T, E]` float32, the sum of rewards before each action.
         group: episodes per task.
+        gamma: discount.
+        gae_lambda: 1 for whole returns; the lower, the less of what later actions did counts.
 
     Returns:
         `[T, E]` float32.
     """
-    centred, level = _centred(returns, group), _centred(before, group)
-    along, square = (centred * level).sum(-1), level.square().sum(-1)  # [T, E / group]
+    returns, level = (_centred(values, group) for values in (discounted_returns(worth, gamma), before))
+    along, square = (returns * level).sum(-1), level.square().sum(-1)  # [T, E / group]
     slope = (along.sum(1, keepdim=True) - along) / (square.sum(1, keepdim=True) - square).clamp_min(1e-8)
-    advantages = (centred - slope[..., None] * level).flatten(1)
+    values = slope[..., None] * level
+    advantages = gae_advantages(_centred(worth, group), values, gamma, gae_lambda).flatten(1)
     return advantages / (advantages.std(correction=0) + 1e-8)
 
 

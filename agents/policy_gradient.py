@@ -54,6 +54,8 @@ class GroupReinforce(PolicyGradient):
     Args:
         returns: what an action is to raise: "curve", every later point of the curve of summed rewards (on pools, the
             learning curve); or "rewards", the sum of later rewards.
+        gae_lambda: how far returns look ahead before they rely on what such an episode gains as a rule, lambda of
+            `group_advantages`.
     """
 
     min_group: ClassVar[int] = 2
@@ -61,12 +63,13 @@ class GroupReinforce(PolicyGradient):
     gamma: Share = 0.9
     ent_coef: Weight = 0.003
     returns: Literal["curve", "rewards"] = "curve"
+    gae_lambda: Share = 1.0
 
     def loss(self, rollout: Rollout) -> Loss:
         log_probs, entropy = self.read(rollout)
         curve = rollout.rewards.cumsum(0)
-        returns = discounted_returns(curve if self.returns == "curve" else rollout.rewards, self.gamma)
-        advantages = group_advantages(returns, curve - rollout.rewards, rollout.group)
+        worth = curve if self.returns == "curve" else rollout.rewards
+        advantages = group_advantages(worth, curve - rollout.rewards, rollout.group, self.gamma, self.gae_lambda)
         loss = -(log_probs * advantages).mean() - self.ent_coef * entropy.mean()
         return loss, {"entropy": entropy.mean().detach()}
 

@@ -13,8 +13,13 @@ from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs, PoolView
 from almeta.strategies.actor import Memory
 
-# The candidate input, and its sign, of each heuristic to start from.
-PRIORS = {"margin": ("margin", -1.0), "entropy": ("entropy", 1.0)}
+# The candidate input, and its sign, of each rule to start from.
+PRIORS = {
+    "margin": ("margin", -1.0),
+    "entropy": ("entropy", 1.0),
+    "look_ahead": ("look-ahead", 1.0),
+    "look_ahead_and_margin": ("look-ahead and margin", 1.0),
+}
 
 
 @dataclass(eq=False, repr=False)
@@ -26,7 +31,7 @@ class PoolScorer(Network):
 
     Args:
         hidden_size: units H of each layer.
-        prior: the heuristic to start from, "margin", "entropy" or "none".
+        prior: the rule to start from, "margin", "entropy", "look_ahead", "look_ahead_and_margin" or "none".
         prior_weight: factor of the prior; the higher, the sharper is a softmax over it.
 
     Raises:
@@ -37,7 +42,7 @@ class PoolScorer(Network):
 
     inputs: PoolInputs
     hidden_size: Count = 64
-    prior: Literal["margin", "entropy", "none"] = "margin"
+    prior: Literal["margin", "entropy", "look_ahead", "look_ahead_and_margin", "none"] = "margin"
     prior_weight: Weight = 30.0
 
     def __post_init__(self) -> None:

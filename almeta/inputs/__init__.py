@@ -1,9 +1,20 @@
 """What policies read of a state: one file for each set of inputs."""
 
+from almeta.inputs.ahead import LookAheadCandidates
 from almeta.inputs.candidates import Candidates
 from almeta.inputs.columns import Columns, ColumnsView
 from almeta.inputs.images import Images
 from almeta.inputs.inputs import Inputs, PoolInputs, PoolView
 from almeta.inputs.lal_rl import LalRL
 
-__all__ = ["Candidates", "Columns", "ColumnsView", "Images", "Inputs", "LalRL", "PoolInputs", "PoolView"]
+__all__ = [
+    "Candidates",
+    "Columns",
+    "ColumnsView",
+    "Images",
+    "Inputs",
+    "LalRL",
+    "LookAheadCandidates",
+    "PoolInputs",
+    "PoolView",
+]

@@ -26,18 +26,18 @@ class Candidates(PoolInputs):
         return tuple(POOL)
 
     def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
-        known = _Known(state)
+        known = Known(state)
         candidates = torch.stack([number(known) for number in CANDIDATE.values()], -1)
         return candidates, torch.stack([number(known) for number in POOL.values()], -1)
 
 
 def candidate_numbers(state: PoolState, names: Iterable[str]) -> dict[str, Tensor]:
     """Return some of the numbers per candidate of `Candidates`, by their names, each `[E, N]`; others cost nothing."""
-    known = _Known(state)
+    known = Known(state)
     return {name: CANDIDATE[name](known) for name in names}
 
 
-class _Known:
+class Known:
     """The quantities that several numbers are computed from, each once, when it is first used."""
 
     def __init__(self, state: PoolState) -> None:
@@ -69,7 +69,7 @@ class _Known:
     @cached_property
     def by_label(self) -> Tensor:
         """`[E, C]`, the share of each class among the labels."""
-        return _shares(self.labels.clamp_min(0), self.labels >= 0, self.classes)
+        return shares_of(self.labels.clamp_min(0), self.labels >= 0, self.classes)
 
     @cached_property
     def unexplained(self) -> Tensor:
@@ -135,14 +135,14 @@ class _Known:
         return (weight * self.around(self.open.float())).sum(-1) / self.reached_count
 
 
-CANDIDATE: dict[str, Callable[[_Known], Tensor]] = {
+CANDIDATE: dict[str, Callable[[Known], Tensor]] = {
     "entropy": lambda known: known.entropy,
     "margin": lambda known: known.margin,
     "top probability": lambda known: known.top[0],
-    "distance to the nearest pick": lambda known: _centred(known.distance, known.open),
-    "density": lambda known: _centred(known.density, known.open).clamp(-4.0, 4.0),
+    "distance to the nearest pick": lambda known: centred(known.distance, known.open),
+    "density": lambda known: centred(known.density, known.open).clamp(-4.0, 4.0),
     "share of the predicted class among labels": lambda known: known.by_label.gather(1, known.predicted),
-    "share of the predicted class among predictions": lambda known: _shares(
+    "share of the predicted class among predictions": lambda known: shares_of(
         known.predicted, known.state.exists, known.classes
     ).gather(1, known.predicted),
     "top share of the neighbour vote": lambda known: known.vote.amax(-1),
@@ -162,34 +162,34 @@ CANDIDATE: dict[str, Callable[[_Known], Tensor]] = {
     "rank of distance": lambda known: ranks(known.distance, known.open),
     "rank of density": lambda known: ranks(known.density, known.open),
     "price": lambda known: known.state.prices,
-    "unexplained share": lambda known: _centred(known.unexplained, known.open),
+    "unexplained share": lambda known: centred(known.unexplained, known.open),
     "rank of unexplained share": lambda known: ranks(known.unexplained, known.open),
 }
-POOL: dict[str, Callable[[_Known], Tensor]] = {
+POOL: dict[str, Callable[[Known], Tensor]] = {
     "progress": lambda known: torch.full_like(known.state.prices[:, 0], known.state.spent / max(1, known.state.budget)),
     "labels": lambda known: (known.labels >= 0).sum(1).float().log1p() / 3,
     "classes": lambda known: known.state.num_classes.float().log(),
     "classes seen": lambda known: (known.by_label > 0).sum(1) / known.state.num_classes,
-    "mean entropy": lambda known: _mean(known.entropy, known.open),
-    "mean margin": lambda known: _mean(known.margin, known.open),
-    "mean distance": lambda known: _mean(known.distance, known.open),
-    "mean vote against learner": lambda known: _mean(known.against, known.open),
+    "mean entropy": lambda known: mean_of(known.entropy, known.open),
+    "mean margin": lambda known: mean_of(known.margin, known.open),
+    "mean distance": lambda known: mean_of(known.distance, known.open),
+    "mean vote against learner": lambda known: mean_of(known.against, known.open),
     "rows left": lambda known: known.open.sum(1).float().log1p() / 5,
-    "mean unexplained share": lambda known: _mean(known.unexplained, known.open),
+    "mean unexplained share": lambda known: mean_of(known.unexplained, known.open),
 }
 
 
-def _centred(values: Tensor, where: Tensor) -> Tensor:
+def centred(values: Tensor, where: Tensor) -> Tensor:
     """Subtract from `[E, N]` values their mean over some rows."""
-    return values - _mean(values, where)[:, None]
+    return values - mean_of(values, where)[:, None]
 
 
-def _mean(values: Tensor, where: Tensor) -> Tensor:
+def mean_of(values: Tensor, where: Tensor) -> Tensor:
     """Return the mean of `[E, N]` values over some rows, `[E]`."""
     return values.where(where, 0.0).sum(1) / where.sum(1).clamp_min(1)
 
 
-def _shares(labels: Tensor, where: Tensor, classes: int) -> Tensor:
+def shares_of(labels: Tensor, where: Tensor, classes: int) -> Tensor:
     """Return the share of each class among some rows of `[E, N]` labels, `[E, C]`."""
     counts = torch.zeros(len(labels), classes, device=labels.device)
     counts.scatter_add_(1, labels, where.float())

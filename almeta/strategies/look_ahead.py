@@ -15,14 +15,14 @@ from torch import Tensor
 from almeta.checks import Count, Share, Weight, Within
 from almeta.geometry import Geometry, rows_of, slices
 from almeta.pool import PoolState
-from almeta.strategies.choosing import NEVER, z_scores
+from almeta.strategies.choosing import z_scores
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import margin
 
 # Far less, and rows that are alike could not be told from a singular matrix.
 Noise = Annotated[float, Within(1e-4)]
-# Numbers computed at once: few enough for the cache.
-_BLOCK = 1 << 20
+# Pairs of rows at once: few enough for the cache.
+_BLOCK = 1 << 18
 # A kernel matrix of more numbers (128 MiB) is computed anew for each query, block by block.
 _MATRIX = 1 << 25
 # No class is believed to be less probable, up to a common factor.
@@ -92,8 +92,21 @@ class Posterior:
         solved = torch.linalg.solve_triangular(self.factor, covariance * self.known[..., None], upper=False)
         return solved.float(), (self.prior + solved.mT @ self.innovations).float()
 
+    def left_out(self, labels: Tensor) -> Tensor:
+        """Return the share of the labels `[E, P]` that the others would predict, `[E]` float32; 0 without labels.
 
-def condition(covariance: Tensor, labels: Tensor, known: Tensor, possible: Tensor, noise: float) -> Posterior:
+        What a Gaussian process expects of a label that is left out is that label less its weight over the diagonal of
+        the inverse covariance (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, equation 5.12).
+        """
+        counted = self.known & (labels >= 0)
+        weights = torch.linalg.solve_triangular(self.factor.mT, self.innovations, upper=True)
+        precision = torch.cholesky_inverse(self.factor).diagonal(dim1=1, dim2=2)[..., None]
+        target = torch.nn.functional.one_hot(labels.clamp_min(0), self.prior.shape[-1])
+        right = (target - weights / precision).argmax(-1) == labels
+        return ((right & counted).sum(1) / counted.sum(1).clamp_min(1)).float()
+
+
+def condition(covariance: Tensor, labels: Tensor, known: Tensor, classes: int, noise: float) -> Posterior:
     """Condition a Gaussian process on one-hot labels.
 
     The prior mean of a class is (its labels + 1) / (P + C). A row that waits for its answer is taken to have the label
@@ -103,12 +116,12 @@ def condition(covariance: Tensor, labels: Tensor, known: Tensor, possible: Tenso
         covariance: `[E, P, P]`, prior covariance of the rows.
         labels: `[E, P]` int64, -1 for rows that wait for their answer.
         known: `[E, P]` bool, False for rows that do not count.
-        possible: `[E, C]` bool, the classes of each pool.
+        classes: C.
         noise: variance of the labels, above 0.
     """
     labelled = (known & (labels >= 0))[..., None]
-    target = torch.nn.functional.one_hot(labels.clamp_min(0), possible.shape[1]).double() * labelled
-    count = target.sum(1, keepdim=True) + possible[:, None]
+    target = torch.nn.functional.one_hot(labels.clamp_min(0), classes).double() * labelled
+    count = target.sum(1, keepdim=True) + 1
     prior = count / count.sum(-1, keepdim=True)
     matrix = covariance.double() * (known[:, :, None] & known[:, None])
     matrix.diagonal(dim1=1, dim2=2).add_(noise)
@@ -117,7 +130,7 @@ def condition(covariance: Tensor, labels: Tensor, known: Tensor, possible: Tenso
     return Posterior(known, factor, innovations, prior)
 
 
-def expected_accuracy(mean: Tensor, own: Tensor, gain: Tensor, possible: Tensor, classes: int | None = None) -> Tensor:
+def expected_accuracy(mean: Tensor, own: Tensor, gain: Tensor, classes: int | None = None) -> Tensor:
     """Return the sum over rows u of the largest mean after the label of row x, expected over that label, `[E, B]`.
 
     It is sum_y q(y | x) sum_u max_c [f(u, c) + g(u, x) (1[c = y] - f(x, c))]. The belief q is f(x, .), clipped at
@@ -127,24 +140,70 @@ def expected_accuracy(mean: Tensor, own: Tensor, gain: Tensor, possible: Tensor,
         mean: f of rows u, `[E, R, C]`.
         own: f of candidates x, `[E, B, C]`.
         gain: g, how much of the surprise at x passes to u, `[E, B, R]`.
-        possible: `[E, C]` bool, the classes of each pool.
         classes: how many of the likeliest labels of x count; None for all.
     """
-    barred = ~possible[:, None]
-    mean, belief = mean.masked_fill(barred, NEVER), own.clamp_min(_LEAST_BELIEF).masked_fill(barred, 0.0)
-    own = own.masked_fill(barred, 0.0)
-    after = torch.addcmul(mean.mT[:, :, None], gain[:, None], own.mT[..., None], value=-1)  # [E, C, B, R]
-    first, second = after[:, 0], torch.full_like(gain, -torch.inf)
-    for one in after.unbind(1)[1:]:
-        torch.maximum(second, torch.minimum(first, one), out=second)
-        first = torch.maximum(first, one)
+    belief = own.clamp_min(_LEAST_BELIEF)
     if classes is not None and classes < own.shape[-1]:
-        belief, labels = belief.topk(classes)
-        after = after.gather(1, labels.mT[..., None].expand(-1, -1, -1, gain.shape[-1]))
+        likeliest = belief.topk(classes)
+        belief = torch.zeros_like(belief).scatter_(-1, likeliest.indices, likeliest.values)
     belief = belief / belief.sum(-1, keepdim=True)
-    others = torch.where(after == first[:, None], second[:, None], first[:, None])  # the largest of the other classes
-    largest = torch.maximum(others, after.add_(gain[:, None]), out=others)
-    return (largest.sum(-1) * belief.mT).sum(1)
+    if mean.shape[-1] == 2:
+        return _expected_of_two(mean, own, gain, belief)
+    # Class by class, and twice, so that what is computed at once stays in the cache.
+    after, lower = torch.empty_like(gain), torch.empty_like(gain)
+    first, second = torch.full_like(gain, -torch.inf), torch.full_like(gain, -torch.inf)
+    for one in range(mean.shape[-1]):
+        _surprised(mean, own, gain, one, out=after)
+        torch.maximum(second, torch.minimum(first, after, out=lower), out=second)
+        torch.maximum(first, after, out=first)
+    expected = torch.zeros_like(own[..., 0])
+    for one in range(mean.shape[-1]):
+        _surprised(mean, own, gain, one, out=after)
+        others = torch.where(after == first, second, first)  # the largest of the other classes
+        largest = torch.maximum(others, after.add_(gain), out=others)
+        expected += belief[..., one] * largest.sum(-1)
+    return expected
+
+
+def _surprised(mean: Tensor, own: Tensor, gain: Tensor, one: int, out: Tensor) -> None:
+    """Write the mean of a class after any other label, f(u, c) - g(u, x) f(x, c), `[E, B, R]`."""
+    torch.addcmul(mean[:, None, :, one], gain, own[..., one, None], value=-1, out=out)
+
+
+def _expected_of_two(mean: Tensor, own: Tensor, gain: Tensor, belief: Tensor) -> Tensor:
+    """Return `expected_accuracy` for two classes: the larger of two means is half of their sum and their distance.
+
+    A label moves the distance f(u, 1) - f(u, 0) to either side, and leaves the sum as it is, which is 1.
+    """
+    apart = (mean[..., 1] - mean[..., 0])[:, None]
+    settled = torch.addcmul(apart, gain, (own[..., 1] - own[..., 0])[..., None], value=-1)  # [E, B, R]
+    second = (settled + gain).abs_().sum(-1)
+    first = settled.sub_(gain).abs_().sum(-1)
+    return 0.5 * (mean.sum((1, 2))[:, None] + belief[..., 0] * first + belief[..., 1] * second)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a Gaussian process believes of the rows of E pools, and what it expects of one more label.
+
+    Attributes:
+        expected: `[E, N]` float32, the pool's expected accuracy after the label of each row; 0 for rows that pad.
+        mean: `[E, N, C]` float32, the posterior mean of each class.
+        variance: `[E, N]` float32, the posterior variance.
+        left_out: `[E]` float32, the share of the labels that the process would predict from the others.
+    """
+
+    expected: Tensor
+    mean: Tensor
+    variance: Tensor
+    left_out: Tensor
+
+
+def shares(mean: Tensor, num_classes: Tensor) -> Tensor:
+    """Return means `[E, N, C]` as probabilities of the classes of each pool: at least 0.001 each, then normalised."""
+    possible = torch.arange(mean.shape[-1], device=mean.device) < num_classes[:, None, None]
+    belief = mean.clamp_min(_LEAST_BELIEF) * possible
+    return belief / belief.sum(-1, keepdim=True)
 
 
 class LookAhead(PoolStrategy):
@@ -171,37 +230,51 @@ class LookAhead(PoolStrategy):
         self.weight, self.noise, self.classes, self.margin = weight, noise, classes, margin
 
     def score(self, state: PoolState) -> Tensor:
-        kernels = state.geometry.keep((LookAhead, self.weight), lambda: _Kernels(state.geometry, self.weight))
-        size = max(1, _BLOCK // (state.probabilities.shape[-1] * kernels.reference.shape[1]))
-        scores = state.x.new_empty(state.exists.shape)
-        for pools in slices(len(scores), size // scores.shape[1]):
-            self._look(state, kernels, pools, size, scores[pools])
+        scores = self.look(state).expected
         if not self.margin:
             return scores
         ahead, near = (z_scores(part, state.available) for part in (scores, margin(state.probabilities)))
         return ahead + self.margin * near
 
-    def _look(self, state: PoolState, kernels: "_Kernels", pools: slice, size: int, scores: Tensor) -> None:
-        """Write the expected accuracy of some of the pools into `scores`; a block has `size` candidates."""
+    def look(self, state: PoolState) -> Outlook:
+        """Return what the Gaussian process believes of all rows, and expects of the label of each."""
+        kernels = state.geometry.keep((LookAhead, self.weight), lambda: _Kernels(state.geometry, self.weight))
+        numbers = torch.zeros_like(state.prices)
+        outlook = Outlook(
+            numbers, torch.zeros_like(state.probabilities), torch.zeros_like(numbers), numbers.new_zeros(len(numbers))
+        )
+        for classes in state.num_classes.unique().tolist():
+            alike = (state.num_classes == classes).nonzero().squeeze(1)
+            size = max(1, _BLOCK // kernels.reference.shape[1])  # candidates of a block
+            for pools in alike.split(max(1, size // numbers.shape[1])):
+                self._look(state, kernels, pools, classes, size, outlook)
+        return outlook
+
+    def _look(
+        self, state: PoolState, kernels: "_Kernels", pools: Tensor, classes: int, size: int, outlook: Outlook
+    ) -> None:
+        """Write what is believed of some of the pools, all of C classes, into `outlook`; `size` candidates at once."""
         rows, known = state.picks[pools].clamp_min(0), state.counted_picks[pools]
         labels = state.labels[pools].gather(1, rows)
-        classes = int(state.num_classes[pools].max())  # other pools of the batch may have more
-        possible = torch.arange(classes, device=rows.device) < state.num_classes[pools, None]
-        posterior = condition(kernels.between(pools, rows, rows), labels, known, possible, self.noise)
+        posterior = condition(kernels.between(pools, rows, rows), labels, known, classes, self.noise)
+        outlook.left_out[pools] = posterior.left_out(labels)
         reference = kernels.reference[pools]
         solved, mean = posterior.at(kernels.of_picks(pools, rows))
         there = state.exists[pools].gather(1, reference)[..., None]
         mean = mean * there  # rows that pad gain nothing, and add 0
-        everyone = torch.arange(scores.shape[1], device=rows.device).expand(len(rows), -1)
-        for block in slices(scores.shape[1], size):
+        number = state.exists.shape[1]
+        everyone = torch.arange(number, device=rows.device).expand(len(rows), -1)
+        for block in slices(number, size):
             own_solved, own = solved[..., block], mean[:, block]
-            if scores.shape[1] > reference.shape[1]:  # else the reference rows are the candidates
+            if number > reference.shape[1]:  # else the reference rows are the candidates
                 own_solved, own = posterior.at(kernels.between(pools, rows, everyone[:, block]))
             variance = kernels.variance[pools, block] - own_solved.square().sum(1)
             covariance = torch.baddbmm(kernels.to_reference(pools, block), own_solved.mT, solved, alpha=-1)
             gain = covariance / (variance + self.noise)[..., None]
-            expected = expected_accuracy(mean, own, gain, possible, self.classes)
-            scores[:, block] = expected / there.sum(1).clamp_min(1)
+            expected = expected_accuracy(mean, own, gain, self.classes) / there.sum(1).clamp_min(1)
+            outlook.expected[pools, block] = expected.where(state.exists[pools, block], 0.0)
+            outlook.mean[pools, block, :classes] = own
+            outlook.variance[pools, block] = variance
 
 
 class _Kernels:
@@ -219,20 +292,21 @@ class _Kernels:
             size = _BLOCK // (rows * self.reference.shape[1])
             self.matrix = torch.cat([self.to_reference(part, slice(rows)) for part in slices(pools, size)])
 
-    def to_reference(self, pools: slice, block: slice) -> Tensor:
+    def to_reference(self, pools: slice | Tensor, block: slice) -> Tensor:
         """Return the covariances of a block of rows with the reference rows, `[E', B, R]` float32."""
         if self.matrix is not None:
             return self.matrix[pools, block]
-        rows = torch.arange(self.x.shape[1], device=self.x.device)[block].expand(len(self.x[pools]), -1)
-        return self.between(pools, rows, self.reference[pools]).float()
+        reference = self.reference[pools]
+        rows = torch.arange(self.x.shape[1], device=self.x.device)[block].expand(len(reference), -1)
+        return self.between(pools, rows, reference).float()
 
-    def of_picks(self, pools: slice, picks: Tensor) -> Tensor:
+    def of_picks(self, pools: Tensor, picks: Tensor) -> Tensor:
         """Return the covariances of picks `[E', P]` with the reference rows, `[E', P, R]`."""
         if self.matrix is None:
             return self.between(pools, picks, self.reference[pools])
         return self.matrix[pools].gather(1, picks[..., None].expand(-1, -1, self.matrix.shape[2]))
 
-    def between(self, pools: slice, first: Tensor, second: Tensor) -> Tensor:
+    def between(self, pools: slice | Tensor, first: Tensor, second: Tensor) -> Tensor:
         """Return the covariances of rows `[E', A]` with rows `[E', B]`, `[E', A, B]` float64."""
         x, exists = self.x[pools], self.exists[pools]
         found = kernel(rows_of(x, first), rows_of(x, second), self.weight, self.spread[pools], self.length[pools])

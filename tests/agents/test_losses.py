@@ -134,17 +134,17 @@ def test_entropy_of_equal_logits_is_the_log_of_how_many_are_allowed():
 
 
 def test_group_advantages_by_hand():
-    returns = torch.tensor([[1.0, 3.0, 10.0, 20.0], [0.0, 0.0, 7.0, 7.0]])
-    advantages = group_advantages(returns, torch.zeros(2, 4), 2)
+    worth = torch.tensor([[1.0, 3.0, 6.5, 16.5], [0.0, 0.0, 7.0, 7.0]])
+    advantages = group_advantages(worth, torch.zeros(2, 4), 2, gamma=0.5)
     centred = np.array([[-1, 1, -5, 5], [0, 0, 0, 0]])
     np.testing.assert_allclose(advantages, centred / centred.std(), rtol=1e-6)
-    assert (group_advantages(torch.rand(4, 3), torch.rand(4, 3), 1) == 0).all()
+    assert (group_advantages(torch.rand(4, 3), torch.rand(4, 3), 1, 0.9) == 0).all()
 
 
 def test_the_level_before_a_pick_is_taken_out_as_the_other_tasks_have_it():
     before = torch.tensor([[0.0, 2.0, 0.0, 4.0]])
     returns = torch.tensor([[0.0, 6.0, 1.0, 9.0]])  # slopes 3 and 2
-    advantages = group_advantages(returns, before, 2)
+    advantages = group_advantages(returns, before, 2, 0.9)
     rest = np.array([[-1, 1, 2, -2]])  # 6 - 2 * 2 in the first; 8 - 3 * 4 in the second
     np.testing.assert_allclose(advantages, rest / rest.std(), rtol=1e-6)
 
@@ -152,9 +152,30 @@ def test_the_level_before_a_pick_is_taken_out_as_the_other_tasks_have_it():
 def test_with_the_level_before_a_pick_taken_out_less_noise_is_left():
     draws = np.random.default_rng(0).normal(size=(2, 5, 800)).astype(np.float32)
     before, effect = torch.from_numpy(draws)
-    advantages = group_advantages(effect + 3 * before, before, 8)
+    advantages = group_advantages(effect + 3 * before, before, 8, 0.0)
     told = np.corrcoef(advantages.ravel(), effect.ravel())[0, 1]
-    plain = np.corrcoef(group_advantages(effect + 3 * before, torch.zeros(5, 800), 8).ravel(), effect.ravel())[0, 1]
+    plain = group_advantages(effect + 3 * before, torch.zeros(5, 800), 8, 0.0)
+    assert told > 0.9 and np.corrcoef(plain.ravel(), effect.ravel())[0, 1] < 0.4
+
+
+def test_group_advantages_that_look_less_far_ahead_by_hand():
+    """Values are the level times a slope, 3 for the first task and 2 for the second at the second step."""
+    worth = torch.tensor([[2.0, 4.0, 1.0, 5.0], [0.0, 4.0, 0.0, 6.0]])
+    before = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 2.0]])
+    advantages = group_advantages(worth, before, 2, gamma=0.5, gae_lambda=0.4)
+    last = np.array([-2 + 3, 2 - 3, -3 + 2, 3 - 2])  # less the values -3, 3, -2, 2
+    first = np.array([-1, 1, -2, 2]) + 0.5 * np.array([-3, 3, -2, 2]) + 0.5 * 0.4 * last
+    wanted = np.stack((first, last))
+    np.testing.assert_allclose(advantages, wanted / wanted.std(), rtol=1e-6)
+
+
+def test_group_advantages_that_look_less_far_ahead_tell_a_short_effect_from_later_noise():
+    effect, *noise = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 1, 800)).astype(np.float32))
+    worth = torch.cat((effect, *(3 * one for one in noise)))
+    before = torch.zeros_like(worth)
+    told, plain = (
+        np.corrcoef(group_advantages(worth, before, 8, 0.9, gae_lambda)[0], effect[0])[0, 1] for gae_lambda in (0, 1)
+    )
     assert told > 0.9 and plain < 0.4
 
 

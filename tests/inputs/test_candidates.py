@@ -10,7 +10,7 @@ from almeta.data import load_dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.geometry import Geometry
 from almeta.inputs import Candidates, candidates
-from almeta.inputs.candidates import CANDIDATE, POOL, _Known
+from almeta.inputs.candidates import CANDIDATE, POOL, Known
 from almeta.learners import make_learner
 from almeta.oracles import Oracle
 from almeta.pool import Pool
@@ -168,7 +168,7 @@ def test_numbers_stay_within_a_few_units():
 def test_every_number_is_bound_to_its_name():
     """The column of a name is what stands beside the name, whatever the order of the others."""
     state = simulate().reset()
-    view, known = Candidates()(state), _Known(state)
+    view, known = Candidates()(state), Known(state)
     assert len(CANDIDATE_INPUTS) == 22 and len(POOL_INPUTS) == 10
     assert Candidates().names == CANDIDATE_INPUTS + POOL_INPUTS
     for number, name in enumerate(CANDIDATE_INPUTS):

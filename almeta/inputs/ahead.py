@@ -1,0 +1,90 @@
+"""Numbers per candidate and per pool, with those of a look one label ahead."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from almeta.inputs.candidates import CANDIDATE, POOL, Known, mean_of, ranks, shares_of
+from almeta.inputs.inputs import PoolInputs
+from almeta.pool import PoolState
+from almeta.strategies import uncertainty
+from almeta.strategies.choosing import z_scores
+from almeta.strategies.look_ahead import LookAhead, Outlook, shares
+
+
+class _Ahead(Known):
+    """What `Known` has, and what a look one label ahead has."""
+
+    @cached_property
+    def outlook(self) -> Outlook:
+        return LookAhead().look(self.state)
+
+    @cached_property
+    def belief(self) -> Tensor:
+        """`[E, N, C]`, the Gaussian process's probabilities."""
+        return shares(self.outlook.mean, self.state.num_classes)
+
+    @cached_property
+    def doubt(self) -> Tensor:
+        return uncertainty.entropy(self.belief) / self.log_classes
+
+    @cached_property
+    def dispute(self) -> Tensor:
+        return 0.5 * (self.belief - self.probabilities).abs().sum(-1)
+
+    @cached_property
+    def mean_expected(self) -> Tensor:
+        """`[E]`, the pool's expected accuracy after the label of a random row."""
+        return mean_of(self.outlook.expected, self.open)
+
+    @cached_property
+    def spread(self) -> Tensor:
+        return mean_of((self.outlook.expected - self.mean_expected[:, None]).square(), self.open).sqrt()
+
+    @cached_property
+    def by_prediction(self) -> Tensor:
+        """`[E, C]`, the share of each class among the learner's predictions."""
+        return shares_of(self.predicted, self.state.exists, self.classes)
+
+    def z(self, values: Tensor) -> Tensor:
+        return z_scores(values, self.open).clamp(-4.0, 4.0)
+
+
+AHEAD: dict[str, Callable[[_Ahead], Tensor]] = {
+    "look-ahead": lambda known: known.z(known.outlook.expected),
+    "look-ahead and margin": lambda known: known.z(known.outlook.expected) + known.z(-known.margin),
+    "rank of look-ahead": lambda known: ranks(known.outlook.expected, known.open),
+    "entropy of the belief": lambda known: known.doubt,
+    "margin of the belief": lambda known: -uncertainty.margin(known.belief),
+    "belief against learner": lambda known: known.dispute,
+    "belief in the predicted class": lambda known: known.belief.gather(-1, known.predicted[..., None]).squeeze(-1),
+    "variance of the belief": lambda known: known.outlook.variance.clamp_max(5.0),
+    "length": lambda known: known.z(torch.linalg.vector_norm(known.state.x, dim=-1)),
+    "relative margin": lambda known: known.z(known.margin),
+    "relative entropy of the neighbours": lambda known: known.z(known.mean_around(known.around(known.entropy))),
+    "relative open mass": lambda known: known.z(known.open_mass),
+}
+POOL_AHEAD: dict[str, Callable[[_Ahead], Tensor]] = {
+    "mean entropy of the belief": lambda known: mean_of(known.doubt, known.open),
+    "mean belief against learner": lambda known: mean_of(known.dispute, known.open),
+    "spread of look-ahead": lambda known: (known.spread + 1e-5).log() / 3,
+    "expected accuracy": lambda known: known.mean_expected,
+    "left-out labels predicted": lambda known: known.outlook.left_out,
+    "share of the commonest label": lambda known: known.by_label.amax(-1),
+    "share of the commonest prediction": lambda known: known.by_prediction.amax(-1),
+}
+
+
+class LookAheadCandidates(PoolInputs):
+    """The numbers of `Candidates`, and what `LookAhead` says of each row."""
+
+    candidate_names = (*CANDIDATE, *AHEAD)
+    pool_names = (*POOL, *POOL_AHEAD)
+
+    def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
+        known = _Ahead(state)
+        candidates = [number(known) for number in (*CANDIDATE.values(), *AHEAD.values())]
+        pool = [number(known) for number in (*POOL.values(), *POOL_AHEAD.values())]
+        return torch.stack(candidates, -1), torch.stack(pool, -1)

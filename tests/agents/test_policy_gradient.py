@@ -104,6 +104,15 @@ def test_group_reinforce_raises_the_later_points_of_the_curve_or_the_sum_of_rewa
     np.testing.assert_allclose(slopes(returns="rewards"), expected(rewards), atol=1e-6)
 
 
+def test_group_reinforce_looks_as_far_ahead_as_it_is_told():
+    played = rollout([[0.1, 0.3], [0.2, -0.1], [0.4, 0.0]], [[0, 1], [1, 0], [0, 1]], group=2)
+    agent_of(GroupReinforce, gamma=0.5, ent_coef=0.0, gae_lambda=0.0).loss(played)[0].backward()
+    steps = played.rewards.cumsum(0).numpy()  # no other task tells a slope, so that values are 0
+    centred = steps - steps.mean(1, keepdims=True)
+    expected = -centred / centred.std() * np.array([[1, -1], [-1, 1], [1, -1]]) / 2 / 6
+    np.testing.assert_allclose(played.utilities.grad[..., 0], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("returns", ["curve", "rewards"])
 def test_without_a_group_there_is_nothing_to_compare(returns):
     played = rollout([[0.1, 0.3], [0.2, -0.1]], [[0, 1], [1, 0]])

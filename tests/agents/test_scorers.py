@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from almeta.agents import GroupReinforce, PoolScorer
-from almeta.inputs import Candidates, PoolView
+from almeta.errors import AlmetaError
+from almeta.inputs import Candidates, LookAheadCandidates, PoolView
 from almeta.strategies import make_strategy
 from tests.agents.pools import POOL_NETWORKS, scramble, small_scorer
 from tests.strategies.pools import make_pools, utilities_of
@@ -111,6 +112,22 @@ def test_an_untrained_agent_says_what_margin_says(name):
     assert utilities.isfinite().all()  # who chooses minds the mask
     expected = utilities_of(make_strategy("margin"), state)
     torch.testing.assert_close(utilities[state.available], 30 * expected[state.available])
+
+
+@every_scorer
+@pytest.mark.parametrize("prior, options", [("look_ahead", {}), ("look_ahead_and_margin", {"margin": 1.0})])
+def test_an_untrained_agent_chooses_as_the_look_ahead(name, prior, options):
+    state = make_pools(sizes=(40, 30)).state
+    network = functools.partial(SCORERS[name], prior=prior, prior_weight=2.0)
+    utilities = utilities_of(GroupReinforce(network, LookAheadCandidates()), state)
+    rule = utilities_of(make_strategy({"name": "look_ahead", **options}), state).masked_fill(~state.available, -1e9)
+    assert torch.equal(utilities.masked_fill(~state.available, -1e9).argmax(1), rule.argmax(1))
+
+
+@every_scorer
+def test_a_prior_that_the_inputs_lack_is_refused(name):
+    with pytest.raises(AlmetaError, match=r"network.prior is 'look_ahead', but the inputs have no 'look-ahead'; set"):
+        SCORERS[name](INPUTS, prior="look_ahead")
 
 
 @every_scorer

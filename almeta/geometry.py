@@ -45,11 +45,18 @@ class Geometry:
     @functools.cached_property
     def reference(self) -> Tensor:
         """`[E, R]` int64, sorted: the rows that others are compared with; padding only where rows are lacking."""
+        return self.drawn(self.num_reference)
+
+    def drawn(self, most: int) -> Tensor:
+        """Return all rows, or of larger pools `most` rows drawn at random, `[E, R]` int64 and sorted.
+
+        The same rows are drawn each time; rows that pad are among them only where rows are lacking.
+        """
         rows = self.x.shape[1]
-        if rows <= self.num_reference:
+        if rows <= most:
             return torch.arange(rows, device=self.x.device).expand(len(self.x), -1)
         drawn = fixed_draw(rows, self.x.device).where(self.exists, 2.0)
-        return drawn.topk(self.num_reference, largest=False).indices.sort().values
+        return drawn.topk(most, largest=False).indices.sort().values
 
     @functools.cached_property
     def neighbours(self) -> tuple[Tensor, Tensor]:

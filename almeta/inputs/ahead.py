@@ -13,13 +13,16 @@ from almeta.strategies import uncertainty
 from almeta.strategies.choosing import z_scores
 from almeta.strategies.look_ahead import LookAhead, Outlook, shares
 
+# Looking at all rows of a larger pool would make a pick take long.
+_ROWS = 512
+
 
 class _Ahead(Known):
     """What `Known` has, and what a look one label ahead has."""
 
     @cached_property
     def outlook(self) -> Outlook:
-        return LookAhead().look(self.state)
+        return LookAhead(rows=_ROWS).look(self.state)
 
     @cached_property
     def belief(self) -> Tensor:

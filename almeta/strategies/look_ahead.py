@@ -210,13 +210,13 @@ class LookAhead(PoolStrategy):
     """Ask for the row that raises most the pool's expected accuracy one label ahead, under a Gaussian-process belief.
 
     The kernel is w exp(-|u - v|^2 / m) + (1 - w) u.v / s, with m the median squared distance of rows and s their mean
-    squared length. In a pool of more than 2048 rows, expected accuracy is that of 2048 of them, drawn at random. Picks
-    that wait for their answer are taken to be labelled as expected, so that a batch spreads out.
+    squared length. Picks that wait for their answer are taken to be labelled as expected, so that a batch spreads out.
 
     Args:
         weight: w; with 0 the kernel is linear, with 1 it is that of distances alone.
         noise: variance of the labels, with 0 and 1 for a class: the larger, the less a single label says.
         classes: how many of the likeliest labels of each row are looked at; None for all.
+        rows: in a larger pool, expected accuracy is that of so many of its rows, drawn at random.
         margin: how much the learner's margin counts beside, both as `z_scores` of the rows that may be picked.
     """
 
@@ -225,9 +225,14 @@ class LookAhead(PoolStrategy):
     spreads = True
 
     def __init__(
-        self, weight: Share = 0.5, noise: Noise = 1.0, classes: Count | None = None, margin: Weight = 0.0
+        self,
+        weight: Share = 0.5,
+        noise: Noise = 1.0,
+        classes: Count | None = None,
+        rows: Count = 2048,
+        margin: Weight = 0.0,
     ) -> None:
-        self.weight, self.noise, self.classes, self.margin = weight, noise, classes, margin
+        self.weight, self.noise, self.classes, self.rows, self.margin = weight, noise, classes, rows, margin
 
     def score(self, state: PoolState) -> Tensor:
         scores = self.look(state).expected
@@ -238,7 +243,8 @@ class LookAhead(PoolStrategy):
 
     def look(self, state: PoolState) -> Outlook:
         """Return what the Gaussian process believes of all rows, and expects of the label of each."""
-        kernels = state.geometry.keep((LookAhead, self.weight), lambda: _Kernels(state.geometry, self.weight))
+        key = (LookAhead, self.weight, self.rows)
+        kernels = state.geometry.keep(key, lambda: _Kernels(state.geometry, self.weight, self.rows))
         numbers = torch.zeros_like(state.prices)
         outlook = Outlook(
             numbers, torch.zeros_like(state.probabilities), torch.zeros_like(numbers), numbers.new_zeros(len(numbers))
@@ -280,8 +286,8 @@ class LookAhead(PoolStrategy):
 class _Kernels:
     """Prior covariances of the rows of E pools; 0 with rows that pad."""
 
-    def __init__(self, geometry: Geometry, weight: float) -> None:
-        self.x, self.exists, self.reference = geometry.x, geometry.exists, geometry.reference
+    def __init__(self, geometry: Geometry, weight: float, most: int) -> None:
+        self.x, self.exists, self.reference = geometry.x, geometry.exists, geometry.drawn(most)
         self.weight = weight
         self.spread, self.length = scales(geometry)
         linear = self.x.square().sum(-1, dtype=torch.float64) / self.length[:, None]

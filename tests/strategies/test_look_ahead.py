@@ -125,10 +125,12 @@ def test_blocks_change_nothing(monkeypatch):
 
 def test_of_a_large_pool_some_rows_are_looked_at():
     state = make_pools((40,), (3,), (3,), (5,)).state
-    geometry = Geometry(state.x, state.exists, reference=15)
+    geometry = Geometry(state.x, state.exists, reference=15)  # whose scale, too, is that of these rows
     among = geometry.reference[0]
     expected = of_pool(state, 0, 40, 3, among=among.numpy())
-    assert LookAhead().score(replace(state, geometry=geometry))[0].numpy() == pytest.approx(expected, abs=1e-5)
+    made = LookAhead(rows=15).score(replace(state, geometry=geometry))[0].numpy()
+    assert len(among.unique()) == 15 and made == pytest.approx(expected, abs=1e-5)
+    assert torch.equal(LookAhead(rows=40).score(state), LookAhead().score(state))
 
 
 def test_kernel_and_scales():

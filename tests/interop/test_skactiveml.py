@@ -167,7 +167,8 @@ def test_candidates_may_be_row_numbers_or_rows(by):
     named, same = strategy.query(X, Y, candidates=OPEN, return_utilities=True)
     np.testing.assert_array_equal(utilities, same)
     given, others = strategy.query(X, Y, candidates=X[OPEN], return_utilities=True)
-    np.testing.assert_allclose(others[0], utilities[0, OPEN], atol=2e-5)
+    # The policy reads standard scores, in which the rounding of numbers that are nearly alike shows.
+    np.testing.assert_allclose(others[0], utilities[0, OPEN], rtol=1e-4 if by == "transfer" else 1e-7, atol=2e-5)
     assert everywhere[0] == named[0] == OPEN[given[0]]
     few = [40, 10, 30]
     rows, of_few = strategy.query(X, Y, candidates=few, batch_size=3, return_utilities=True)

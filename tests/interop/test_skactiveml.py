@@ -168,7 +168,7 @@ def test_candidates_may_be_row_numbers_or_rows(by):
     np.testing.assert_array_equal(utilities, same)
     given, others = strategy.query(X, Y, candidates=X[OPEN], return_utilities=True)
     # The policy reads standard scores, in which the rounding of numbers that are nearly alike shows.
-    np.testing.assert_allclose(others[0], utilities[0, OPEN], rtol=1e-4 if by == "transfer" else 1e-7, atol=2e-5)
+    np.testing.assert_allclose(others[0], utilities[0, OPEN], atol=5e-4 if by == "transfer" else 2e-5)
     assert everywhere[0] == named[0] == OPEN[given[0]]
     few = [40, 10, 30]
     rows, of_few = strategy.query(X, Y, candidates=few, batch_size=3, return_utilities=True)

@@ -135,11 +135,12 @@ def group_advantages(worth: Tensor, before: Tensor, group: int, gamma: float, ga
     these values also stand in for what lies further ahead, as in `gae_advantages`.
 
     Args:
-        worth: `[T, E]` float32, what each step adds to the discounted returns.
+        worth: `[T, E]` float32, the reward of each step, or the point of the curve that it leads to.
         before: `[T, E]` float32, the sum of rewards before each action.
         group: episodes per task.
         gamma: discount.
-        gae_lambda: 1 for whole returns; the lower, the less of what later actions did counts.
+        gae_lambda: 1 for whole returns; the lower, the less of what later actions did counts. With a single task there
+            are no values to stand in for it.
 
     Returns:
         `[T, E]` float32.

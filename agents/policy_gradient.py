@@ -54,8 +54,8 @@ class GroupReinforce(PolicyGradient):
     Args:
         returns: what an action is to raise: "curve", every later point of the curve of summed rewards (on pools, the
             learning curve); or "rewards", the sum of later rewards.
-        gae_lambda: how far returns look ahead before they rely on what such an episode gains as a rule, lambda of
-            `group_advantages`.
+        gae_lambda: 1 counts all that follows; lower values replace what is far ahead by an estimate from the gain so
+            far, with less noise and some bias. It is lambda of `group_advantages`.
     """
 
     min_group: ClassVar[int] = 2

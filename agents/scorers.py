@@ -26,8 +26,8 @@ PRIORS = {
 class PoolScorer(Network):
     """The same small network for every candidate, which also sees the mean of all candidates' codes.
 
-    Reordering the candidates reorders the scores, and there may be any number of them. The score is added to a
-    heuristic's and begins at zero, so that training starts level with the heuristic. It always has a state value.
+    Reordering the candidates reorders the scores, and there may be any number of them. The score is added to a rule's
+    and begins at zero, so that training starts level with the rule. It always has a state value.
 
     Args:
         hidden_size: units H of each layer.
@@ -58,7 +58,10 @@ class PoolScorer(Network):
             nn.init.zeros_(head.bias)
         name, sign = PRIORS.get(self.prior, (None, 0.0))
         if name is not None and name not in names:
-            raise AlmetaError(f"network.prior is '{self.prior}', but the inputs have no '{name}'; set it to none")
+            raise AlmetaError(
+                f"network.prior is '{self.prior}', but the inputs have no '{name}'; "
+                "set it to none or choose inputs=look_ahead"
+            )
         self._prior_column = None if name is None else names.index(name)
         self._prior_weight = sign * self.prior_weight
 

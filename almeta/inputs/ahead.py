@@ -14,7 +14,9 @@ from almeta.strategies.choosing import z_scores
 from almeta.strategies.look_ahead import LookAhead, Outlook, shares
 
 # Looking at all rows of a larger pool would make a pick take long.
-_ROWS = 512
+ROWS = 512
+# Standard scores are linear up to this.
+_FAR = 4.0
 
 
 class _Ahead(Known):
@@ -22,7 +24,7 @@ class _Ahead(Known):
 
     @cached_property
     def outlook(self) -> Outlook:
-        return LookAhead(rows=_ROWS).look(self.state)
+        return LookAhead(rows=ROWS).look(self.state, leave_out=True)
 
     @cached_property
     def belief(self) -> Tensor:
@@ -31,10 +33,12 @@ class _Ahead(Known):
 
     @cached_property
     def doubt(self) -> Tensor:
+        """`[E, N]` in [0, 1], the entropy of the belief over that of equally likely classes."""
         return uncertainty.entropy(self.belief) / self.log_classes
 
     @cached_property
     def dispute(self) -> Tensor:
+        """`[E, N]` in [0, 1], the total variation between the belief and the learner's probabilities."""
         return 0.5 * (self.belief - self.probabilities).abs().sum(-1)
 
     @cached_property
@@ -44,6 +48,7 @@ class _Ahead(Known):
 
     @cached_property
     def spread(self) -> Tensor:
+        """`[E]`, the standard deviation of the expected accuracy over the rows that may be picked."""
         return mean_of((self.outlook.expected - self.mean_expected[:, None]).square(), self.open).sqrt()
 
     @cached_property
@@ -52,7 +57,12 @@ class _Ahead(Known):
         return shares_of(self.predicted, self.state.exists, self.classes)
 
     def z(self, values: Tensor) -> Tensor:
-        return z_scores(values, self.open).clamp(-4.0, 4.0)
+        """Return `[E, N]` values in standard deviations over the rows that may be picked.
+
+        Those that stand out are drawn in by a logarithm and not cut off, so that the best row of a rule stays the best.
+        """
+        scores = z_scores(values, self.open).clamp_min(-_FAR)
+        return torch.where(scores > _FAR, _FAR + (scores - _FAR).clamp_min(0.0).log1p(), scores)
 
 
 AHEAD: dict[str, Callable[[_Ahead], Tensor]] = {
@@ -81,7 +91,11 @@ POOL_AHEAD: dict[str, Callable[[_Ahead], Tensor]] = {
 
 
 class LookAheadCandidates(PoolInputs):
-    """The numbers of `Candidates`, and what `LookAhead` says of each row."""
+    """The numbers of `Candidates`, and what `LookAhead` with its defaults says of each row.
+
+    Of a pool of more than 512 rows it looks at 512, drawn at random, so that choosing from 1,000 rows takes
+    milliseconds. They are drawn by the places of the rows, whose order then matters a little.
+    """
 
     candidate_names = (*CANDIDATE, *AHEAD)
     pool_names = (*POOL, *POOL_AHEAD)

@@ -14,7 +14,7 @@ from almeta.strategies import uncertainty
 class Candidates(PoolInputs):
     """Numbers from the learner, distances, the neighbours' votes and ranks; most lie within [-3, 3], prices anywhere.
 
-    They work for any number of rows, features and classes. The shipped policies read them.
+    They work for any number of rows, features and classes.
     """
 
     @property

@@ -96,14 +96,18 @@ class Posterior:
         """Return the share of the labels `[E, P]` that the others would predict, `[E]` float32; 0 without labels.
 
         What a Gaussian process expects of a label that is left out is that label less its weight over the diagonal of
-        the inverse covariance (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, equation 5.12).
+        the inverse covariance (Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, equation 5.12). The
+        mean without any neighbour stays that of all labels, so that a single label counts as predicted.
         """
-        counted = self.known & (labels >= 0)
-        weights = torch.linalg.solve_triangular(self.factor.mT, self.innovations, upper=True)
-        precision = torch.cholesky_inverse(self.factor).diagonal(dim1=1, dim2=2)[..., None]
+        labelled = self.known & (labels >= 0)
+        # Rows that wait stand behind the labelled ones, so that the factor of these alone is a part of it.
+        own = torch.eye(labels.shape[1], dtype=torch.float64, device=labels.device)
+        inverse = torch.linalg.solve_triangular(self.factor, own, upper=False) * labelled[..., None]
+        precision = inverse.square().sum(1)[..., None]
         target = torch.nn.functional.one_hot(labels.clamp_min(0), self.prior.shape[-1])
-        right = (target - weights / precision).argmax(-1) == labels
-        return ((right & counted).sum(1) / counted.sum(1).clamp_min(1)).float()
+        expected = target - inverse.mT @ self.innovations / precision.clamp_min(1e-12)
+        right = (expected.argmax(-1) == labels) & labelled
+        return (right.sum(1) / labelled.sum(1).clamp_min(1)).float()
 
 
 def condition(covariance: Tensor, labels: Tensor, known: Tensor, classes: int, noise: float) -> Posterior:
@@ -137,8 +141,8 @@ def expected_accuracy(mean: Tensor, own: Tensor, gain: Tensor, classes: int | No
     0.001 from below and normalised. The maximum for each y needs but the two largest of f(u, .) - g(u, x) f(x, .).
 
     Args:
-        mean: f of rows u, `[E, R, C]`.
-        own: f of candidates x, `[E, B, C]`.
+        mean: f of rows u, `[E, R, C]`; of two classes, they sum to 1.
+        own: f of candidates x, `[E, B, C]`, likewise.
         gain: g, how much of the surprise at x passes to u, `[E, B, R]`.
         classes: how many of the likeliest labels of x count; None for all.
     """
@@ -188,9 +192,10 @@ class Outlook:
 
     Attributes:
         expected: `[E, N]` float32, the pool's expected accuracy after the label of each row; 0 for rows that pad.
-        mean: `[E, N, C]` float32, the posterior mean of each class.
+        mean: `[E, N, C]` float32, the posterior mean of each class; 0 for classes that a pool does not have.
         variance: `[E, N]` float32, the posterior variance.
-        left_out: `[E]` float32, the share of the labels that the process would predict from the others.
+        left_out: `[E]` float32, the share of the labels that the others would predict, see `Posterior.left_out`; 0
+            unless it was asked for.
     """
 
     expected: Tensor
@@ -216,8 +221,8 @@ class LookAhead(PoolStrategy):
         weight: w; with 0 the kernel is linear, with 1 it is that of distances alone.
         noise: variance of the labels, with 0 and 1 for a class: the larger, the less a single label says.
         classes: how many of the likeliest labels of each row are looked at; None for all.
-        rows: in a larger pool, expected accuracy is that of so many of its rows, drawn at random.
         margin: how much the learner's margin counts beside, both as `z_scores` of the rows that may be picked.
+        rows: in a larger pool, expected accuracy is that of so many of its rows, drawn at random.
     """
 
     name = "look_ahead"
@@ -229,10 +234,10 @@ class LookAhead(PoolStrategy):
         weight: Share = 0.5,
         noise: Noise = 1.0,
         classes: Count | None = None,
-        rows: Count = 2048,
         margin: Weight = 0.0,
+        rows: Count = 2048,
     ) -> None:
-        self.weight, self.noise, self.classes, self.rows, self.margin = weight, noise, classes, rows, margin
+        self.weight, self.noise, self.classes, self.margin, self.rows = weight, noise, classes, margin, rows
 
     def score(self, state: PoolState) -> Tensor:
         scores = self.look(state).expected
@@ -241,29 +246,39 @@ class LookAhead(PoolStrategy):
         ahead, near = (z_scores(part, state.available) for part in (scores, margin(state.probabilities)))
         return ahead + self.margin * near
 
-    def look(self, state: PoolState) -> Outlook:
-        """Return what the Gaussian process believes of all rows, and expects of the label of each."""
+    def look(self, state: PoolState, leave_out: bool = False) -> Outlook:
+        """Return what the Gaussian process believes of all rows, and expects of the label of each.
+
+        Args:
+            state: what may be known.
+            leave_out: also find which labels the others would predict.
+        """
         key = (LookAhead, self.weight, self.rows)
         kernels = state.geometry.keep(key, lambda: _Kernels(state.geometry, self.weight, self.rows))
-        numbers = torch.zeros_like(state.prices)
-        outlook = Outlook(
-            numbers, torch.zeros_like(state.probabilities), torch.zeros_like(numbers), numbers.new_zeros(len(numbers))
-        )
+        numbers, means = torch.zeros_like(state.prices), torch.zeros_like(state.probabilities)
+        outlook = Outlook(numbers, means, torch.zeros_like(numbers), numbers.new_zeros(len(numbers)))
         for classes in state.num_classes.unique().tolist():
             alike = (state.num_classes == classes).nonzero().squeeze(1)
             size = max(1, _BLOCK // kernels.reference.shape[1])  # candidates of a block
             for pools in alike.split(max(1, size // numbers.shape[1])):
-                self._look(state, kernels, pools, classes, size, outlook)
+                # A slice is a view: the features of a large pool are not copied for each block.
+                part = slice(int(pools), int(pools) + 1) if len(pools) == 1 else pools
+                labels, posterior = self._look(state, kernels, part, classes, size, outlook)
+                if leave_out:
+                    outlook.left_out[part] = posterior.left_out(labels)
         return outlook
 
     def _look(
-        self, state: PoolState, kernels: "_Kernels", pools: Tensor, classes: int, size: int, outlook: Outlook
-    ) -> None:
-        """Write what is believed of some of the pools, all of C classes, into `outlook`; `size` candidates at once."""
+        self, state: PoolState, kernels: "_Kernels", pools: slice | Tensor, classes: int, size: int, outlook: Outlook
+    ) -> tuple[Tensor, Posterior]:
+        """Write what is believed of some of the pools, all of C classes, into `outlook`; `size` candidates at once.
+
+        Returns:
+            Labels of the picks `[E', P]`, -1 for those that wait, and what the process knows after them.
+        """
         rows, known = state.picks[pools].clamp_min(0), state.counted_picks[pools]
         labels = state.labels[pools].gather(1, rows)
         posterior = condition(kernels.between(pools, rows, rows), labels, known, classes, self.noise)
-        outlook.left_out[pools] = posterior.left_out(labels)
         reference = kernels.reference[pools]
         solved, mean = posterior.at(kernels.of_picks(pools, rows))
         there = state.exists[pools].gather(1, reference)[..., None]
@@ -281,6 +296,7 @@ class LookAhead(PoolStrategy):
             outlook.expected[pools, block] = expected.where(state.exists[pools, block], 0.0)
             outlook.mean[pools, block, :classes] = own
             outlook.variance[pools, block] = variance
+        return labels, posterior
 
 
 class _Kernels:
@@ -306,7 +322,7 @@ class _Kernels:
         rows = torch.arange(self.x.shape[1], device=self.x.device)[block].expand(len(reference), -1)
         return self.between(pools, rows, reference).float()
 
-    def of_picks(self, pools: Tensor, picks: Tensor) -> Tensor:
+    def of_picks(self, pools: slice | Tensor, picks: Tensor) -> Tensor:
         """Return the covariances of picks `[E', P]` with the reference rows, `[E', P, R]`."""
         if self.matrix is None:
             return self.between(pools, picks, self.reference[pools])

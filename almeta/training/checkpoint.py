@@ -177,7 +177,7 @@ _MOVED = {
 _ADDED: dict[str, dict[str, Any]] = {
     "almeta.envs.StreamOptions": {"group": 1},
     "almeta.agents.ActorCritic": {"norm_adv": True},
-    "almeta.agents.GroupReinforce": {"returns": "curve"},
+    "almeta.agents.GroupReinforce": {"returns": "curve", "gae_lambda": 1.0},
 }
 
 

@@ -149,16 +149,36 @@ def test_numbers_in_standard_deviations(state):
         torch.testing.assert_close(open_rows(state, candidate(state, name)), open_rows(state, z), msg=name)
 
 
-def test_a_far_row_is_within_the_bounds():
-    pools = make_pools((30,), (3,), (2,), (4,))
-    row = int(pools.state.available[0].nonzero()[0])
-    pools.state.x[0, row] *= 1e3
+def test_what_stands_out_is_drawn_in_and_stays_the_highest():
+    pools = make_pools((400,), (3,), (2,), (4,))
+    rows = pools.state.available[0].nonzero()[:2, 0]
+    pools.state.x[0, rows] *= torch.tensor([[1e3], [3e3]])
     state = dataclasses.replace(pools.state, geometry=Geometry(pools.state.x, pools.state.exists))
+    z = z_scores(torch.linalg.vector_norm(state.x, dim=-1), state.available)[0, rows]
+    length = candidate(state, "length")[0, rows]
+    assert z.min() > 4 and float(length[1]) == pytest.approx(4 + math.log1p(float(z[1]) - 4), rel=1e-4)
+    assert candidate(state, "length")[0].argmax() == rows[z.argmax()] and float(length.diff()) * float(z.diff()) > 0
+    assert candidate(state, "variance of the belief")[0, rows].tolist() == [5, 5]
     view = INPUTS(state)
     assert view.candidates.isfinite().all() and view.candidates.abs().max() <= 20
 
 
-def test_what_tells_whether_there_is_something_to_learn(state):
+def test_of_a_large_pool_512_rows_are_looked_at():
+    state = make_pools((600,), (3,), (2,), (4,)).state
+    part, whole = (z_scores(LookAhead(rows=rows).score(state), state.available) for rows in (512, 600))
+    made = open_rows(state, candidate(state, "look-ahead"))
+    torch.testing.assert_close(made, open_rows(state, part.clamp(-4, 4)), atol=1e-2, rtol=1e-2)
+    assert (made - open_rows(state, whole)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_what_tells_whether_there_is_something_to_learn(waiting):
+    """Rows that wait for their answer say nothing of the labels."""
+    pools = make_pools((14, 9), (3, 3), (3, 3), (4, 5))
+    for _ in range(waiting):
+        pools = pools.pick(pools.state.available.float().argmax(1))
+    state = pools.state
+    assert state.counted_picks.sum(1).tolist() == [4 + waiting, 5 + waiting]
     told = [state.labels[e][state.labels[e] >= 0] for e in range(2)]
     predicted = [state.probabilities[e].argmax(-1)[state.exists[e]] for e in range(2)]
     expected = [LookAhead().score(state)[e][state.available[e]].mean() for e in range(2)]

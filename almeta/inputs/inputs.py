@@ -86,8 +86,9 @@ class PoolInputs:
         single = candidates.ndim == 2
         if single:
             candidates, pool = candidates[None], pool[None]
-        check_shape("observation['candidates']", candidates, ["E", "N", len(self.candidate_names)])
-        check_shape("observation['pool']", pool, [len(candidates), len(self.pool_names)])
+        same = ": make the environment with inputs=policy.inputs"
+        check_shape("observation['candidates']", candidates, ["E", "N", len(self.candidate_names)], same)
+        check_shape("observation['pool']", pool, [len(candidates), len(self.pool_names)], same)
         given = observation.get("action_mask") if action_mask is None else action_mask
         mask, starts = read_mask(given, candidates.shape[:2], device), read_starts(start, len(candidates), device)
         numbers = [torch.as_tensor(part, device=device) for part in (candidates, pool)]
@@ -106,12 +107,12 @@ def to_array(name: str, given: Any, dtype: type = np.float32) -> np.ndarray:
         raise AlmetaError(f"{name} is no array of numbers; give numbers in rows of equal length") from error
 
 
-def check_shape(name: str, array: np.ndarray, wanted: Sequence[int | str]) -> None:
+def check_shape(name: str, array: np.ndarray, wanted: Sequence[int | str], way_out: str = "") -> None:
     """Raise AlmetaError unless an array has the wanted shape, in which a text such as "N" stands for any length."""
     pairs = zip(array.shape, wanted, strict=False)
     if array.ndim != len(wanted) or not all(isinstance(want, str) or want == size for size, want in pairs):
         shape = ", ".join(map(str, wanted))
-        raise AlmetaError(f"{name} has the shape {list(array.shape)}; here it is [{shape}]")
+        raise AlmetaError(f"{name} has the shape {list(array.shape)}; here it is [{shape}]{way_out}")
 
 
 def read_mask(given: Any, shape: Sequence[int], device: torch.device) -> Tensor:

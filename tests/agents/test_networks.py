@@ -141,7 +141,7 @@ def test_many_images_are_encoded_in_blocks_as_kept_codes_are():
         (LSTMNetwork, {"hidden_size": 0}, "hidden_size is 0; it must be a whole number of at least 1"),
         (EpisodicNetwork, {"capacity": 0}, "capacity is 0; it must be a whole number from 1 to 10000"),
         (EpisodicNetwork, {"code_size": 2.5}, r"code_size is 2\.5; it must be a whole number"),
-        (PoolScorer, {"prior": "best"}, "prior is 'best'; it must be 'margin' or 'entropy' or 'none'"),
+        (PoolScorer, {"prior": "best"}, "prior is 'best'; it must be 'margin' or 'entropy' or 'look_ahead' or"),
         (RecurrentPoolScorer, {"prior_weight": -1}, "prior_weight is -1; it must be a number of at least 0"),
     ],
 )

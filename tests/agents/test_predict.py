@@ -258,7 +258,9 @@ def test_an_observation_of_another_stream_is_an_error(shape):
 )
 def test_an_observation_of_another_pool_is_an_error(name, shape, wanted):
     observation = observe("pool", 3) | {name: np.zeros(shape, np.float32)}
-    with pytest.raises(AlmetaError, match=rf"observation\['{name}'\] has the shape .*; here it is {wanted}"):
+    with pytest.raises(
+        AlmetaError, match=rf"observation\['{name}'\] has the shape .*; here it is {wanted}: make the environment"
+    ):
         make_actor("PPO", "PoolScorer").predict(observation)
 
 

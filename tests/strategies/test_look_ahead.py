@@ -6,7 +6,7 @@ import torch
 
 from almeta.geometry import Geometry
 from almeta.strategies import look_ahead
-from almeta.strategies.look_ahead import LookAhead, condition, expected_accuracy, kernel, scales
+from almeta.strategies.look_ahead import LookAhead, condition, expected_accuracy, kernel, scales, shares
 from almeta.strategies.uncertainty import margin
 from tests.strategies.pools import lay_out, make_pools
 
@@ -203,3 +203,11 @@ def test_a_batch_spreads_out():
     assert set(before.masked_fill(~pools.state.available[0], -1).topk(3).indices.tolist()) == {first, *twins.tolist()}
     after = LookAhead().score(pools.pick([first]).state)[0]
     assert int(after.masked_fill(~pools.state.available[0], -1).argmax()) not in {first, *twins.tolist()}
+
+
+def test_means_as_probabilities():
+    mean = torch.tensor([[[0.5, -0.2, 0.3], [0.4, 0.4, 9.0]], [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]])
+    made = shares(mean, torch.tensor([3, 2]))
+    wanted = [[[0.5 / 0.801, 0.001 / 0.801, 0.3 / 0.801], [0.4 / 9.8, 0.4 / 9.8, 9 / 9.8]]]
+    wanted.append([[0.4, 0.6, 0], [1 / 1.001, 0.001 / 1.001, 0]])
+    torch.testing.assert_close(made, torch.tensor(wanted))

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from almeta.inputs.candidates import CANDIDATE, POOL, Known, mean_of, ranks, shares_of
+from almeta.inputs.candidates import CANDIDATE, POOL, Known, mean_of, numbers_of, ranks, shares_of
 from almeta.inputs.inputs import PoolInputs
 from almeta.pool import PoolState
 from almeta.strategies import uncertainty
@@ -102,6 +102,4 @@ class LookAheadCandidates(PoolInputs):
 
     def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
         known = _Ahead(state)
-        candidates = [number(known) for number in (*CANDIDATE.values(), *AHEAD.values())]
-        pool = [number(known) for number in (*POOL.values(), *POOL_AHEAD.values())]
-        return torch.stack(candidates, -1), torch.stack(pool, -1)
+        return numbers_of(known, {**CANDIDATE, **AHEAD}), numbers_of(known, {**POOL, **POOL_AHEAD})

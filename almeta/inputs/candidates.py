@@ -1,7 +1,8 @@
 """Numbers per candidate and per pool that do not depend on particular features or classes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,8 @@ from torch import Tensor
 from almeta.inputs.inputs import PoolInputs
 from almeta.pool import PoolState
 from almeta.strategies import uncertainty
+
+Of = TypeVar("Of", bound="Known")
 
 
 class Candidates(PoolInputs):
@@ -27,14 +30,18 @@ class Candidates(PoolInputs):
 
     def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
         known = Known(state)
-        candidates = torch.stack([number(known) for number in CANDIDATE.values()], -1)
-        return candidates, torch.stack([number(known) for number in POOL.values()], -1)
+        return numbers_of(known, CANDIDATE), numbers_of(known, POOL)
 
 
 def candidate_numbers(state: PoolState, names: Iterable[str]) -> dict[str, Tensor]:
     """Return some of the numbers per candidate of `Candidates`, by their names, each `[E, N]`; others cost nothing."""
     known = Known(state)
     return {name: CANDIDATE[name](known) for name in names}
+
+
+def numbers_of(known: Of, numbers: Mapping[str, Callable[[Of], Tensor]]) -> Tensor:
+    """Return numbers side by side, in their order: `[E, N, F]` of those per candidate, `[E, G]` of those per pool."""
+    return torch.stack([number(known) for number in numbers.values()], -1)
 
 
 class Known:

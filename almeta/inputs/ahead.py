@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from almeta.inputs.candidates import CANDIDATE, POOL, Known, mean_of, numbers_of, ranks, shares_of
+from almeta.inputs.candidates import CANDIDATE, POOL, Known, mean_of, numbers_of, ranks
 from almeta.inputs.inputs import PoolInputs
 from almeta.pool import PoolState
 from almeta.strategies import uncertainty
@@ -52,9 +52,9 @@ class _Ahead(Known):
         return mean_of((self.outlook.expected - self.mean_expected[:, None]).square(), self.open).sqrt()
 
     @cached_property
-    def by_prediction(self) -> Tensor:
-        """`[E, C]`, the share of each class among the learner's predictions."""
-        return shares_of(self.predicted, self.state.exists, self.classes)
+    def promise(self) -> Tensor:
+        """`[E, N]`, the expected accuracy in standard deviations."""
+        return self.z(self.outlook.expected)
 
     def z(self, values: Tensor) -> Tensor:
         """Return `[E, N]` values in standard deviations over the rows that may be picked.
@@ -66,8 +66,8 @@ class _Ahead(Known):
 
 
 AHEAD: dict[str, Callable[[_Ahead], Tensor]] = {
-    "look-ahead": lambda known: known.z(known.outlook.expected),
-    "look-ahead and margin": lambda known: known.z(known.outlook.expected) + known.z(-known.margin),
+    "look-ahead": lambda known: known.promise,
+    "look-ahead and margin": lambda known: known.promise + known.z(-known.margin),
     "rank of look-ahead": lambda known: ranks(known.outlook.expected, known.open),
     "entropy of the belief": lambda known: known.doubt,
     "margin of the belief": lambda known: -uncertainty.margin(known.belief),
@@ -76,7 +76,7 @@ AHEAD: dict[str, Callable[[_Ahead], Tensor]] = {
     "variance of the belief": lambda known: known.outlook.variance.clamp_max(5.0),
     "length": lambda known: known.z(torch.linalg.vector_norm(known.state.x, dim=-1)),
     "relative margin": lambda known: known.z(known.margin),
-    "relative entropy of the neighbours": lambda known: known.z(known.mean_around(known.around(known.entropy))),
+    "relative entropy of the neighbours": lambda known: known.z(known.entropy_around),
     "relative open mass": lambda known: known.z(known.open_mass),
 }
 POOL_AHEAD: dict[str, Callable[[_Ahead], Tensor]] = {

@@ -79,6 +79,11 @@ class Known:
         return shares_of(self.labels.clamp_min(0), self.labels >= 0, self.classes)
 
     @cached_property
+    def by_prediction(self) -> Tensor:
+        """`[E, C]`, the share of each class among the learner's predictions."""
+        return shares_of(self.predicted, self.state.exists, self.classes)
+
+    @cached_property
     def unexplained(self) -> Tensor:
         return _unexplained(self.state)
 
@@ -137,6 +142,10 @@ class Known:
         return (values * self.reached).sum(-1) / self.reached_count
 
     @cached_property
+    def entropy_around(self) -> Tensor:
+        return self.mean_around(self.around(self.entropy))
+
+    @cached_property
     def open_mass(self) -> Tensor:
         weight = self.geometry.kernel(self.geometry.neighbours[1]) * self.reached
         return (weight * self.around(self.open.float())).sum(-1) / self.reached_count
@@ -149,14 +158,12 @@ CANDIDATE: dict[str, Callable[[Known], Tensor]] = {
     "distance to the nearest pick": lambda known: centred(known.distance, known.open),
     "density": lambda known: centred(known.density, known.open).clamp(-4.0, 4.0),
     "share of the predicted class among labels": lambda known: known.by_label.gather(1, known.predicted),
-    "share of the predicted class among predictions": lambda known: shares_of(
-        known.predicted, known.state.exists, known.classes
-    ).gather(1, known.predicted),
+    "share of the predicted class among predictions": lambda known: known.by_prediction.gather(1, known.predicted),
     "top share of the neighbour vote": lambda known: known.vote.amax(-1),
     "entropy of the neighbour vote": lambda known: uncertainty.entropy(known.vote) / known.log_classes,
     "vote against learner": lambda known: known.against,
     "vote for the predicted class": lambda known: known.vote.gather(-1, known.predicted[..., None]).squeeze(-1),
-    "mean entropy of the neighbours": lambda known: known.mean_around(known.around(known.entropy)),
+    "mean entropy of the neighbours": lambda known: known.entropy_around,
     "neighbours of the same prediction": lambda known: known.mean_around(
         known.around(known.predicted) == known.predicted[..., None]
     ),

@@ -257,9 +257,9 @@ class LookAhead(PoolStrategy):
         kernels = state.geometry.keep(key, lambda: _Kernels(state.geometry, self.weight, self.rows))
         numbers, means = torch.zeros_like(state.prices), torch.zeros_like(state.probabilities)
         outlook = Outlook(numbers, means, torch.zeros_like(numbers), numbers.new_zeros(len(numbers)))
+        size = max(1, _BLOCK // kernels.reference.shape[1])  # candidates of a block
         for classes in state.num_classes.unique().tolist():
             alike = (state.num_classes == classes).nonzero().squeeze(1)
-            size = max(1, _BLOCK // kernels.reference.shape[1])  # candidates of a block
             for pools in alike.split(max(1, size // numbers.shape[1])):
                 # A slice is a view: the features of a large pool are not copied for each block.
                 part = slice(int(pools), int(pools) + 1) if len(pools) == 1 else pools

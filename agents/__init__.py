@@ -8,7 +8,14 @@ from torch import nn
 from almeta.agents.agent import Agent, Rollout
 from almeta.agents.double_q_learning import DoubleQLearning
 from almeta.agents.meta_scorer import MetaScorer
-from almeta.agents.networks import EpisodicNetwork, LSTMNetwork
+from almeta.agents.networks import (
+    EpisodicNetwork,
+    GRUNetwork,
+    LSTMNetwork,
+    MANNNetwork,
+    NTMNetwork,
+    TransformerNetwork,
+)
 from almeta.agents.policy_gradient import PPO, ActorCritic, GroupReinforce, Reinforce
 from almeta.agents.q_learning import QLearning
 from almeta.agents.scorers import PoolScorer, RecurrentPoolScorer
@@ -23,9 +30,12 @@ __all__ = [
     "Agent",
     "DoubleQLearning",
     "EpisodicNetwork",
+    "GRUNetwork",
     "GroupReinforce",
     "LSTMNetwork",
+    "MANNNetwork",
     "MetaScorer",
+    "NTMNetwork",
     "PoolScorer",
     "QLearning",
     "RecurrentPoolScorer",
@@ -33,6 +43,7 @@ __all__ = [
     "Rollout",
     "StateActionNetwork",
     "Supervised",
+    "TransformerNetwork",
     "register_agent",
     "register_network",
 ]

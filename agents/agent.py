@@ -144,6 +144,10 @@ class Agent(nn.Module):
         """Return the empty memory of `num_envs` episodes."""
         return self.network.initial(num_envs)
 
+    def begin(self, num_envs: int, generator: torch.Generator) -> Memory:
+        """Return the memory with which training episodes begin; the generator draws what holds for whole episodes."""
+        return self.initial(num_envs)
+
     def step(self, state: Any, memory: Memory) -> tuple[Outputs, Memory]:
         """Return the outputs for a state, and the next memory."""
         return self.act(self.inputs(state), memory)
@@ -238,18 +242,21 @@ class Agent(nn.Module):
 
 def replay(rollout: Rollout, agent: Agent) -> Rollout:
     """Return a rollout with the outputs of the agent's present weights for what it read then."""
+    return rollout.with_outputs(*outputs_for(rollout, agent.network, agent.initial(rollout.actions.shape[1])))
+
+
+def outputs_for(rollout: Rollout, network: Any, memory: Memory) -> tuple[Tensor, Tensor | None]:
+    """Return the utilities `[T, E, A]` of a network for what was read then, and its values `[T, E]` if it has any."""
     views = rollout.views or []
-    if rollout.images is not None and agent.encoder_version is None:
-        items = agent.encode(rollout.images).unbind()
+    if rollout.images is not None and network.encoder_version is None:
+        items = network.encode(rollout.images).unbind()
         views = [replace(view, item=item) for view, item in zip(views, items, strict=True)]
-    memory = agent.initial(rollout.actions.shape[1])
-    outputs = []
+    utilities, values = [], []
     for view in views:
-        output, memory = agent.act(view, memory)
-        outputs.append(output)
-    return rollout.with_outputs(
-        torch.stack([output.utilities for output in outputs]), stacked([output.value for output in outputs])
-    )
+        utility, value, memory = network.step(view, memory)
+        utilities.append(utility)
+        values.append(value)
+    return torch.stack(utilities), stacked(values)
 
 
 def stacked(parts: list[Tensor | None]) -> Tensor | None:

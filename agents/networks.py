@@ -2,21 +2,25 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from almeta.agents.agent import Network
 from almeta.agents.encoders import ConvEncoder
-from almeta.agents.memories import LSTM, LSTMState
-from almeta.checks import Count, Within
+from almeta.agents.external_memories import ExternalMemory, LeastUsedAccess, TuringAccess
+from almeta.agents.memories import GRU, LSTM, MemoryModule
+from almeta.agents.transformer import CausalTransformer
+from almeta.checks import Count, Share, Within
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
 from almeta.stream import ENCODED_AT_ONCE, Examples, StreamState
 
+# What is remembered, and factors of the units `[E, H]`, or None for 1.
+StreamMemory = tuple[Any, Tensor | None]
 # Utilities `[E, S + 1]`, the state value `[E]` or None, and the next memory.
-StreamStep = tuple[Tensor, Tensor | None, Any]
+StreamStep = tuple[Tensor, Tensor | None, StreamMemory]
 
 
 _SLOT_INPUTS = 7
@@ -24,113 +28,275 @@ _FAR = 1e3  # stands for the distance to an example that is not there
 
 
 @dataclass(eq=False, repr=False)
-class LSTMNetwork(Network):
-    """The network of Woodward & Finn 2017 (section 4.1): an LSTM on [label, image], and a linear layer.
+class _StreamNetwork(Network):
+    """What networks of streams share: an encoder of images, and how outputs become utilities.
 
     Args:
-        hidden_size: LSTM units H.
+        code_size: numbers in a code F; 0 for no encoder.
+        channels: channels of the encoder's first convolution.
+        fine_tune: let the encoder learn with the agent; it is frozen otherwise.
+        dueling: an action's utility is a value of the state plus what the action is better than the mean of all
+            (Wang et al. 2016, arXiv 1511.06581, equation 9).
+        dropout: share of units that Thompson sampling leaves out (`QLearning.exploration`); of no effect otherwise.
+
+    Raises:
+        AlmetaError: for an encoder of images that are not square.
     """
 
     kind: ClassVar[str] = "stream"
-    encoder_version: ClassVar[None] = None
 
     inputs: Images
-    hidden_size: Count = 200
+    code_size: Annotated[int, Within(0)] = 64
+    channels: Count = 32
+    fine_tune: bool = False
+    dueling: bool = False
+    dropout: Annotated[float, Within(0, 0.9)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.num_actions = self.inputs.num_slots + 1
-        self.memory = LSTM(self.inputs.num_pixels, self.inputs.num_slots, self.hidden_size)
-        self.head = nn.Linear(self.hidden_size, self.num_actions + self.num_values)
-        nn.init.xavier_uniform_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        if self.code_size == 0:
+            self.encoder = None
+            return
+        pixels = self.inputs.num_pixels
+        side = math.isqrt(pixels)
+        if side * side != pixels:
+            raise AlmetaError(f"the encoder needs square images, which {pixels} pixels are not; choose another network")
+        self.encoder = ConvEncoder(side, self.code_size, self.channels).requires_grad_(self.fine_tune).eval()
+
+    @property
+    def encoder_version(self) -> int | None:
+        """A number that changes with the encoder's weights; None while it learns, or if there is none."""
+        if self.encoder is None or self.fine_tune:
+            return None
+        return sum(tensor._version for tensor in self.encoder.state_dict(keep_vars=True).values())
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return the images' part of the gates, `[..., P]` -> `[..., 4H]`."""
-        return self.memory.project(images)
+        """Return the codes of images, `[..., P]` -> `[..., F]`."""
+        assert self.encoder is not None
+        blocks = images.flatten(0, -2).split(ENCODED_AT_ONCE)
+        with torch.set_grad_enabled(self.fine_tune and torch.is_grad_enabled()):
+            return torch.cat([self.encoder(block) for block in blocks]).view(*images.shape[:-1], -1)
 
-    def initial(self, num_envs: int) -> LSTMState:
-        return self.memory.initial(num_envs)
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; the encoder keeps its statistics."""
+        super().train(mode)
+        if self.encoder is not None:
+            self.encoder.eval()
+        return self
 
-    def step(self, view: StreamState, memory: LSTMState) -> StreamStep:
-        memory = self.memory.step(view.item, view.label, memory, view.start)
-        return *_split(self.head(memory[0]), self.num_actions), memory
+    def initial(self, num_envs: int, generator: torch.Generator | None = None) -> StreamMemory:
+        """Return the empty memory.
+
+        Args:
+            num_envs: episodes E.
+            generator: draws the units that are left out, for whole episodes; None leaves none out.
+        """
+        return self.empty(num_envs), self._units(num_envs, generator)
+
+    def empty(self, num_envs: int) -> Any:
+        """Return what is remembered before the first step."""
+        raise NotImplementedError
+
+    @property
+    def num_units(self) -> int:
+        """How many units there are for `dropout`."""
+        raise NotImplementedError
+
+    def _units(self, num_envs: int, generator: torch.Generator | None) -> Tensor | None:
+        """Return factors of the units, `[E, num_units]`; None for 1."""
+        if generator is None or self.dropout == 0:
+            return None
+        kept = torch.rand(num_envs, self.num_units, generator=generator, device=generator.device) >= self.dropout
+        return kept / (1 - self.dropout)
+
+    @property
+    def _num_outputs(self) -> int:
+        """Outputs beside those of the actions: the value for the loss, and that for dueling."""
+        return self.num_values + self.dueling
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the utilities `[E, A]`, and the state value `[E]` where there is one, of outputs `[E, A + ...]`."""
+        utilities, others = outputs[:, : self.num_actions], outputs[:, self.num_actions :]
+        if self.dueling:
+            utilities = others[:, -1:] + utilities - utilities.mean(-1, keepdim=True)
+        return utilities, others[:, 0] if self.num_values else None
 
 
 @dataclass(eq=False, repr=False)
-class EpisodicNetwork(Network):
-    """A memory of codes of images with their labels, and a small network that reads the distances to them.
+class _RecurrentNetwork(_StreamNetwork):
+    """[label, image] goes into a memory, and a linear layer reads it; subclasses make the memory.
 
-    The encoder is trained beforehand on the training classes (`almeta.training.pretraining`) and then frozen. Each step
-    compares the code of the image with every labelled example; the numbers about each label slot go through one network
-    shared by all slots, so that all slots are treated alike and there may be any number of them.
+    Without an encoder, the default, it reads pixels; with one, their codes. Options beside `hidden_size` are those of
+    `EpisodicNetwork` of the same names.
 
     Args:
-        code_size: numbers in a code F.
-        channels: channels of the encoder's first convolution.
-        hidden_size: units of the reading network.
-        capacity: images before the current one that are remembered; if there are more, the oldest are forgotten.
-
-    Raises:
-        AlmetaError: for images that are not square.
+        hidden_size: units H.
     """
 
-    kind: ClassVar[str] = "stream"
+    code_size: Annotated[int, Within(0)] = 0
+    hidden_size: Count = 200
 
-    inputs: Images
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.memory = self.make_memory(self.code_size or self.inputs.num_pixels, self.inputs.num_slots)
+        self.head = nn.Linear(self.memory.output_size, self.num_actions + self._num_outputs)
+        nn.init.xavier_uniform_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
+        """Return the memory, for images of `early_size` numbers and labels of `late_size`."""
+        raise NotImplementedError
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return codes `[..., F]` of images `[..., P]`, or without an encoder what the memory makes of the pixels."""
+        return self.memory.project(images) if self.encoder is None else super().encode(images)
+
+    def empty(self, num_envs: int) -> Any:
+        return self.memory.initial(num_envs)
+
+    @property
+    def num_units(self) -> int:
+        return self.memory.output_size
+
+    def step(self, view: StreamState, memory: StreamMemory) -> StreamStep:
+        kept, units = memory
+        early = view.item if self.encoder is None else self.memory.project(view.item)
+        read, kept = self.memory.step(early, view.label, kept, view.start)
+        return *self._split(self.head(read if units is None else read * units)), (kept, units)
+
+
+@dataclass(eq=False, repr=False)
+class LSTMNetwork(_RecurrentNetwork):
+    """The network of Woodward & Finn 2017 (section 4.1): an LSTM on [label, image], and a linear layer."""
+
+    def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
+        return LSTM(early_size, late_size, self.hidden_size)
+
+
+@dataclass(eq=False, repr=False)
+class GRUNetwork(_RecurrentNetwork):
+    """Gated recurrent units on [label, image], and a linear layer."""
+
+    def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
+        return GRU(early_size, late_size, self.hidden_size)
+
+
+@dataclass(eq=False, repr=False)
+class MANNNetwork(_RecurrentNetwork):
+    """The memory-augmented network of Santoro et al. 2016: an LSTM that writes and reads rows, least used first.
+
+    Sizes are those of the paper. See `almeta.agents.external_memories`.
+
+    Args:
+        rows: of the memory M.
+        width: numbers in a row W.
+        heads: that read and write R.
+        usage_decay: share of a row's usage that is left after a step.
+    """
+
+    rows: Count = 128
+    width: Count = 40
+    heads: Count = 4
+    usage_decay: Share = 0.99
+
+    def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
+        if self.heads > self.rows:
+            raise AlmetaError(
+                f"network.heads={self.heads}, each writes to a row, and network.rows={self.rows}; add rows"
+            )
+        access = LeastUsedAccess(self.hidden_size, self.rows, self.width, self.heads, self.usage_decay)
+        return ExternalMemory(early_size, late_size, self.hidden_size, access)
+
+
+@dataclass(eq=False, repr=False)
+class NTMNetwork(_RecurrentNetwork):
+    """The neural Turing machine of Graves et al. 2014, with an LSTM as controller.
+
+    Args:
+        rows: of the memory M.
+        width: numbers in a row W.
+        heads: that read, and as many that write R.
+    """
+
+    rows: Count = 128
+    width: Count = 40
+    heads: Count = 1
+
+    def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
+        access = TuringAccess(self.hidden_size, self.rows, self.width, self.heads)
+        return ExternalMemory(early_size, late_size, self.hidden_size, access)
+
+
+@dataclass(eq=False, repr=False)
+class TransformerNetwork(_RecurrentNetwork):
+    """A causal transformer over the steps of the stream.
+
+    Args:
+        layers: of attention.
+        heads: of attention; they share `hidden_size`.
+        capacity: steps before the current one that are remembered.
+    """
+
+    hidden_size: Count = 128
+    layers: Count = 2
+    heads: Count = 4
+    capacity: Annotated[int, Within(1, 10_000)] = 128
+
+    def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
+        if self.hidden_size % self.heads:
+            raise AlmetaError(
+                f"network.hidden_size={self.hidden_size} is no multiple of network.heads={self.heads}, which share it"
+            )
+        return CausalTransformer(early_size, late_size, self.hidden_size, self.layers, self.heads, self.capacity)
+
+
+@dataclass(eq=False, repr=False)
+class EpisodicNetwork(_StreamNetwork):
+    """A memory of codes of images with their labels, and a small network that reads the distances to them.
+
+    The encoder is trained beforehand on the training classes (`almeta.training.pretraining`). Each step compares the
+    code of the image with every labelled example; the numbers about each label slot go through one network shared by
+    all slots, so that all slots are treated alike and there may be any number of them.
+
+    Args:
+        hidden_size: units of the reading network.
+        capacity: images before the current one that are remembered; if there are more, the oldest are forgotten.
+    """
+
     code_size: Count = 64
-    channels: Count = 32
     hidden_size: Count = 64
     capacity: Annotated[int, Within(1, 10_000)] = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pixels, hidden_size = self.inputs.num_pixels, self.hidden_size
-        side = math.isqrt(pixels)
-        if side * side != pixels:
-            raise AlmetaError(f"the encoder needs square images, which {pixels} pixels are not; choose another network")
+        hidden_size = self.hidden_size
         self.num_slots = self.inputs.num_slots
-        self.encoder = ConvEncoder(side, self.code_size, self.channels).requires_grad_(False).eval()
         self.read = nn.Sequential(
             nn.Linear(_SLOT_INPUTS, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size), nn.ReLU()
         )
         self.slot_head = nn.Linear(2 * hidden_size, 1)
-        self.other_head = nn.Linear(hidden_size, 1 + self.num_values)
+        self.other_head = nn.Linear(hidden_size, 1 + self._num_outputs)
 
-    @property
-    def encoder_version(self) -> int:
-        """A number that changes with the encoder's weights."""
-        return sum(tensor._version for tensor in self.encoder.state_dict(keep_vars=True).values())
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Return the codes of images, `[..., P]` -> `[..., F]`."""
-        blocks = images.flatten(0, -2).split(ENCODED_AT_ONCE)
-        with torch.no_grad():
-            return torch.cat([self.encoder(block) for block in blocks]).view(*images.shape[:-1], -1)
-
-    def initial(self, num_envs: int) -> Examples:
+    def empty(self, num_envs: int) -> Examples:
         """Return a memory without examples."""
         return Examples.none(num_envs, self.capacity + 1, self.code_size, self.num_slots, self.slot_head.weight)
 
-    def step(self, view: StreamState, memory: Examples) -> StreamStep:
+    @property
+    def num_units(self) -> int:
+        return self.hidden_size
+
+    def step(self, view: StreamState, memory: StreamMemory) -> StreamStep:
         """Remember the label that has arrived, then compare the current image with all examples."""
-        memory.remember(view)
-        slots = self.read(_slot_inputs(memory.slot_distances(view.item)))  # [E, S, H]
+        examples, units = memory
+        examples.remember(view)
+        slots = self.read(_slot_inputs(examples.slot_distances(view.item)))  # [E, S, H]
+        if units is not None:
+            slots = slots * units[:, None]
         pooled = slots.mean(1)
         both = torch.cat((slots, pooled[:, None].expand_as(slots)), -1)
         outputs = torch.cat((self.slot_head(both).squeeze(-1), self.other_head(pooled)), -1)
-        return *_split(outputs, self.num_slots + 1), memory
-
-    def train(self, mode: bool = True) -> "EpisodicNetwork":
-        """Switch to training; the frozen encoder keeps its statistics."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
-
-
-def _split(outputs: Tensor, num_actions: int) -> tuple[Tensor, Tensor | None]:
-    """Return the utilities `[E, A]` of the actions, and the state value `[E]` where there is one."""
-    return outputs[:, :num_actions], outputs[:, num_actions] if outputs.shape[1] > num_actions else None
+        return *self._split(outputs), memory
 
 
 def _slot_inputs(distances: Tensor) -> Tensor:

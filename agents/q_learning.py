@@ -1,51 +1,97 @@
 """Recurrent Q-learning, as in Woodward & Finn, "Active One-shot Learning", arXiv 1702.06559 (2017), section 3."""
 
-from dataclasses import dataclass
-from typing import Literal
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from almeta.agents.agent import Agent, Rollout
+from almeta.agents.agent import Agent, Rollout, outputs_for
 from almeta.agents.losses import td_errors
-from almeta.checks import Share
+from almeta.checks import Positive, Share, Within
 from almeta.errors import AlmetaError
-from almeta.strategies.choosing import best_action
+from almeta.strategies.actor import Memory
+from almeta.strategies.choosing import best_action, sample_action
 
 
 @dataclass(eq=False, repr=False)
 class QLearning(Agent):
-    """On-policy recurrent Q-learning without replay or target network.
+    """On-policy recurrent Q-learning without replay.
 
     Utilities are Q-values. The defaults are those of the paper.
 
     Args:
         gamma: discount.
-        epsilon: probability of an exploring step.
-        exploration: what an exploring step does. "balanced" (the paper, streams only): the correct slot, a wrong slot
-            or a request, a third each; "uniform" (the authors' code): any allowed action.
+        epsilon: probability of an exploring step, where `exploration` is "balanced" or "uniform".
+        exploration: how it explores. "balanced" (the paper, streams only): an exploring step takes the correct slot, a
+            wrong slot or a request, a third each; "uniform" (the authors' code): any allowed action. "boltzmann": each
+            action with probability proportional to exp(Q / temperature). "thompson" (streams only): the best action of
+            a network without some units, drawn anew for each episode (Gal & Ghahramani 2016, arXiv 1506.02142, section
+            4.3); targets are of a network without others; the network's `dropout` says how many.
+        temperature: of "boltzmann", in units of the rewards.
         through_target: let the gradient flow through the target too (paper and code); False is ordinary Q-learning.
         last_step: "skipped" (paper and code): the loss has no term for the last step; "terminal": its target is its
             reward.
+        target_rate: share of the way to the network that a target network goes after each batch; None for no target
+            network.
+        double_q: with a target network, the target's action is the best one of the network itself, and only its value
+            is that of the target network (van Hasselt et al. 2016, arXiv 1509.06461, equation 4).
 
     Raises:
-        AlmetaError: for balanced exploration of anything but streams.
+        AlmetaError: for exploration of anything but streams that needs one, "thompson" without dropout, and options
+            that do not fit each other.
     """
 
     gamma: Share = 0.5
     epsilon: Share = 0.05
-    exploration: Literal["balanced", "uniform"] = "balanced"
+    exploration: Literal["balanced", "uniform", "boltzmann", "thompson"] = "balanced"
+    temperature: Positive = 0.1
     through_target: bool = True
     last_step: Literal["skipped", "terminal"] = "skipped"
+    target_rate: Annotated[float, Within(above=0, high=1)] | None = None
+    double_q: bool = True
 
     def __post_init__(self) -> None:
-        if self.exploration == "balanced" and self.inputs.kind != "stream":
-            raise AlmetaError("agent.exploration=balanced looks at the true slot of a stream; choose uniform")
+        if self.exploration in ("balanced", "thompson") and self.inputs.kind != "stream":
+            raise AlmetaError(f"agent.exploration={self.exploration} is for streams; choose uniform")
         super().__post_init__()
+        if self.exploration == "thompson" and not self.network.dropout:
+            raise AlmetaError(
+                "agent.exploration=thompson leaves out units, and network.dropout is 0; set it to 0.2 or so"
+            )
+        if self.through_target and self._has_targets:
+            raise AlmetaError(
+                "agent.through_target=true takes the target from the network that acts; set it to false for a target "
+                "network or exploration=thompson"
+            )
+        # Made at the first lesson, when the encoder is trained. A list: no part of the weights that are published.
+        self._target: list[Any] = []
+
+    @property
+    def _has_targets(self) -> bool:
+        """Whether targets are of another network than the one that acted, or of the same without other units."""
+        return self.target_rate is not None or self.exploration == "thompson"
+
+    @property
+    def keeps_views(self) -> bool:
+        return super().keeps_views or self._has_targets
+
+    def begin(self, num_envs: int, generator: torch.Generator) -> Memory:
+        return self._begun(self.network, num_envs, generator)
+
+    def _begun(self, network: Any, num_envs: int, generator: torch.Generator) -> Memory:
+        thompson = self.exploration == "thompson"
+        return network.initial(num_envs, generator) if thompson else network.initial(num_envs)
 
     def explore(
         self, utilities: Tensor, action_mask: Tensor, target: Tensor | None, generator: torch.Generator
     ) -> Tensor:
+        if self.exploration == "boltzmann":
+            return sample_action(utilities / self.temperature, action_mask, generator)
+        if self.exploration == "thompson":
+            return best_action(utilities, action_mask, generator)
         if self.exploration == "balanced" and target is not None:
             other = _balanced_action(target, utilities.shape[-1] - 1, generator)
         else:
@@ -56,9 +102,46 @@ class QLearning(Agent):
         if self.last_step == "skipped" and len(rollout.actions) < 2:
             raise AlmetaError("episodes of one step leave agent.last_step=skipped nothing to learn from; set terminal")
         values = rollout.utilities.gather(-1, rollout.actions[..., None]).squeeze(-1)
-        best = rollout.utilities.masked_fill(~rollout.masks, -torch.inf).amax(-1)
+        own = rollout.utilities.masked_fill(~rollout.masks, -torch.inf)
+        target = rollout.target_utilities
+        if target is None:
+            best = own.amax(-1)
+        elif self.double_q:
+            best = target.gather(-1, own.argmax(-1, keepdim=True)).squeeze(-1)
+        else:
+            best = target.masked_fill(~rollout.masks, -torch.inf).amax(-1)
         errors = td_errors(values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal")
         return errors.square().sum(0).mean(), {}
+
+    def lessons(self, rollout: Rollout, generator: torch.Generator) -> Iterator[Rollout]:
+        """Yield the batch, with the utilities of the target network where there is one, which then follows."""
+        if not self._has_targets:
+            yield from super().lessons(rollout, generator)
+            return
+        if self.target_rate is not None and not self._target:
+            self._target.append(copy.deepcopy(self.network).requires_grad_(False))
+        network = self._target[0] if self._target else self.network
+        with torch.no_grad():
+            memory = self._begun(network, rollout.actions.shape[1], generator)
+            utilities, _ = outputs_for(rollout, network, memory)
+        yield replace(rollout, target_utilities=utilities)
+        if self.target_rate is not None:
+            with torch.no_grad():
+                for old, new in zip(network.parameters(), self.network.parameters(), strict=True):
+                    old.lerp_(new, self.target_rate)
+
+    def learning_state(self) -> dict[str, Any]:
+        return {"target": self._target[0].state_dict()} if self._target else {}
+
+    def load_learning_state(self, state: dict[str, Any]) -> None:
+        self._target.clear()
+        if "target" in state:
+            target = copy.deepcopy(self.network).requires_grad_(False)
+            try:
+                target.load_state_dict(state["target"])
+            except RuntimeError as error:  # torch's words for another network
+                raise ValueError("its target network has other weights") from error
+            self._target.append(target)
 
 
 def epsilon_greedy(

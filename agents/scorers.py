@@ -102,5 +102,5 @@ class RecurrentPoolScorer(PoolScorer):
 
     def step(self, view: PoolView, memory: LSTMState) -> tuple[Tensor, Tensor, LSTMState]:
         codes, context = self._codes(view)
-        memory = self.memory.step(self.memory.project(context), view.pool, memory, view.start)
-        return self._scores(view, codes, memory[0]), self.value(memory[0]).squeeze(-1), memory
+        read, memory = self.memory.step(self.memory.project(context), view.pool, memory, view.start)
+        return self._scores(view, codes, read), self.value(read).squeeze(-1), memory

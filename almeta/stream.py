@@ -95,6 +95,8 @@ class Examples:
     def remember(self, state: StreamState) -> None:
         """Attach the label that has arrived to the previous image, and add the current image."""
         place = self.time % self.items.shape[1]
+        if torch.is_grad_enabled() and state.item.requires_grad:  # the items before are needed for their gradients
+            self.items = self.items.clone()
         self.labels[:, place - 1] = state.label  # place 0 follows the last one
         self.labels[:, place] = 0.0
         self.items[:, place] = state.item

@@ -108,7 +108,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         axis.set_xlabel(f"pick\n{what}", fontsize=8)
         dress(axis)
     axes[0].set_ylabel("mean rank")
-    axes[0].set_ylim(0, 1)
+    axes[0].set_ylim(0, 1.03)  # lines at 1 show whole
     legend(figure, axes, loc="outside lower center", ncols=len(styles))
     return figure
 

@@ -192,7 +192,7 @@ def test_what_fits_what():
     """Most agents learn in problems of any kind; networks are made for one."""
     networks = {kind: {network for _, network in fitting(kind)} for kind in KINDS}
     of_pools = {"scorer", "recurrent_scorer", "meta_scorer", "state_action"}
-    assert networks == {"stream": {"lstm", "episodic"}, "pool": of_pools}
+    assert networks == {"stream": {"episodic", "gru", "lstm", "mann", "ntm", "transformer"}, "pool": of_pools}
     agents = {kind: {agent for agent, _ in fitting(kind)} for kind in KINDS}
     assert agents == {
         "stream": {*choices("agent")} - {"double_q_learning"},

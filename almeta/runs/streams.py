@@ -16,6 +16,7 @@ from almeta.data import Dataset, load_dataset
 from almeta.data.rows import share_of_rows, sketch
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
+from almeta.evaluation.few_shot import few_shot_table
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import Report, Table
@@ -38,6 +39,8 @@ from almeta.training.trainer import Evaluate
 
 # Number of episodes that an evaluation plays at once.
 AT_ONCE = 250
+# Episodes on which an image encoder is judged by itself.
+FEW_SHOT_EPISODES = 1000
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class StreamRun(Run):
             generator = make_generator(self.config.seed, "pretraining", self.config.device)
             track = Progress("image encoder")
             pretrain_encoder(encoder, self.simulation.sampler, generator, track=track, **self.config.pretraining)
+            encoder.requires_grad_(self.agent.network.fine_tune)
 
     def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
         config, agent, judges = self.config, self.agent, self.judges
@@ -118,6 +122,9 @@ class StreamRun(Run):
         title = f"{config.name} after {config.batches:,} batches, on classes of {dataset} never trained on"
         metrics, published = read_json_lines(folder / METRICS), is_published_task(dataset, config.env)
         report = stream_report(results, title, published, metrics, config.plain())
+        if agent.network.encoder is not None and agent.encoder_version is not None:  # a frozen one
+            few_shots = few_shot_table(agent, judges["test"].sampler, FEW_SHOT_EPISODES, seed)
+            report = replace(report, tables=[*report.tables, few_shots])
         return {"test": results.summary, "train": train_summary, **report.summary}, report
 
     @classmethod

@@ -128,6 +128,11 @@ class StreamSampler:
         self.images = _images(dataset, rotations, device)  # [R * n, P]
 
     @property
+    def num_all_classes(self) -> int:
+        """Classes that streams are drawn from."""
+        return len(self._rows)
+
+    @property
     def bytes_per_task(self) -> int:
         """Smallest memory for drawing and showing a stream."""
         total, per_class = self._rows.shape
@@ -217,11 +222,11 @@ class StreamSampler:
         )
 
     def draw_classes(self, ways: int, shots: int, generator: torch.Generator) -> Tensor:
-        """Draw images of some classes, one rotation for each class, for training encoders.
+        """Draw images of some classes, one rotation for each class, for encoders.
 
         Returns:
-            `[W, M, P]` float32: `shots` different images, at most `fewest_images`, of each of `ways` different classes;
-            of all classes if there are fewer.
+            `[W, M]` int64, rows of `images`: `shots` different images, at most `fewest_images`, of each of `ways`
+            different classes; of all classes if there are fewer.
         """
         device = self.images.device
         total, per_class = self._rows.shape
@@ -231,7 +236,7 @@ class StreamSampler:
         luck = torch.rand((ways, per_class), generator=generator, device=device)
         luck = luck.masked_fill(torch.arange(per_class, device=device) >= self._counts[classes, None], -1.0)
         rows = self._rows[classes].gather(1, luck.topk(shots).indices)
-        return self.images[rows + rotation[:, None] * self.num_images]
+        return rows + rotation[:, None] * self.num_images
 
     def _scripted(self, num_envs: int) -> tuple[Tensor, Tensor]:
         """Return the class of each step and the number of earlier images of that class: both `[E, T]`."""

@@ -1,7 +1,7 @@
 """Training an image encoder before the agent: codes of one class close together, of two classes far apart."""
 
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,54 @@ def prototypical_loss(codes: Tensor) -> Tensor:
     return -right[:, different].mean()
 
 
+def siamese_loss(codes: Tensor, margin: float) -> Tensor:
+    """Return the contrastive loss of all pairs (Hadsell, Chopra & LeCun 2006, equation 4), half for pairs of each kind.
+
+    Two images of one class cost their squared distance, two of different classes the square of what their distance is
+    short of the margin.
+
+    Args:
+        codes: `[W, M, F]`, M >= 2 images of each of W classes.
+        margin: distance that different classes should have.
+    """
+    distances, alike, different = _pairs(codes)
+    pull = distances.square()[alike].mean()
+    push = (margin - distances).clamp_min(0)[different].square().mean()
+    return (pull + push) / 2
+
+
+def triplet_loss(codes: Tensor, margin: float) -> Tensor:
+    """Return the triplet loss with semi-hard negatives (Schroff, Kalenichenko & Philbin 2015, arXiv 1503.03832).
+
+    Each pair of one class is compared with one image of another class (equation 1 and section 3.2): of those that are
+    farther from the first image than the second is, the nearest; the farthest of all if none is.
+
+    Args:
+        codes: `[W, M, F]`, M >= 2 images of each of W classes.
+        margin: by how much the squared distance to another class should be larger.
+    """
+    distances, alike, different = _pairs(codes)
+    square = distances.square()
+    anchor, positive = alike.nonzero(as_tuple=True)
+    near, others = square[anchor, positive], square[anchor]  # [P], [P, W M]
+    other_class = different[anchor]
+    semi_hard = others.where(other_class & (others > near[:, None]), torch.inf).amin(1)
+    farthest = others.where(other_class, -torch.inf).amax(1)
+    negative = torch.where(semi_hard.isfinite(), semi_hard, farthest)
+    return (near - negative + margin).clamp_min(0).mean()
+
+
+def _pairs(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return distances of all pairs of images, and which pairs are of one class and of two, all `[W M, W M]`."""
+    ways, shots, size = codes.shape
+    flat = codes.reshape(-1, size)
+    same = (
+        torch.eye(ways, dtype=torch.bool, device=codes.device).repeat_interleave(shots, 0).repeat_interleave(shots, 1)
+    )
+    itself = torch.eye(len(flat), dtype=torch.bool, device=codes.device)
+    return torch.cdist(flat, flat), same & ~itself, ~same
+
+
 def pretrain_encoder(
     encoder: nn.Module,
     sampler: StreamSampler,
@@ -39,6 +87,8 @@ def pretrain_encoder(
     ways: Annotated[int, Within(2)] = 60,
     shots: Annotated[int, Within(2)] = 4,
     learning_rate: Positive = 2e-3,
+    loss: Literal["prototypical", "siamese", "triplet"] = "prototypical",
+    margin: Positive = 1.0,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> list[float]:
     """Train an encoder on the classes of a sampler, each rotated at random, freeze it, and return the batches' losses.
@@ -51,6 +101,8 @@ def pretrain_encoder(
         ways: classes in a batch W.
         shots: images of each M.
         learning_rate: of Adam, falling linearly to zero.
+        loss: `prototypical_loss`, `siamese_loss` or `triplet_loss`.
+        margin: of the last two.
         track: wraps the range of batches, to show progress.
 
     Raises:
@@ -67,12 +119,18 @@ def pretrain_encoder(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, batches)
     losses = []
     for _ in track(range(batches)):
-        images = sampler.draw_classes(ways, shots, generator)  # [W, M, P]
-        loss = prototypical_loss(encoder(images.flatten(0, 1)).view(*images.shape[:2], -1))
+        images = sampler.images[sampler.draw_classes(ways, shots, generator)]  # [W, M, P]
+        cost = _cost(loss, encoder(images.flatten(0, 1)).view(*images.shape[:2], -1), margin)
         optimizer.zero_grad()
-        loss.backward()
+        cost.backward()
         optimizer.step()
         schedule.step()
-        losses.append(loss.detach())
+        losses.append(cost.detach())
     encoder.eval().requires_grad_(False)
     return torch.stack(losses).tolist()
+
+
+def _cost(loss: str, codes: Tensor, margin: float) -> Tensor:
+    if loss == "prototypical":
+        return prototypical_loss(codes)
+    return (siamese_loss if loss == "siamese" else triplet_loss)(codes, margin)

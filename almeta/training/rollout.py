@@ -12,7 +12,7 @@ from almeta.envs.pool import PoolSimulation
 from almeta.envs.scores import ScoreName
 from almeta.envs.simulation import Simulation
 from almeta.pool import PoolState
-from almeta.strategies.actor import Actor, Outputs
+from almeta.strategies.actor import Actor, Memory, Outputs
 from almeta.strategies.choosing import best_action
 from almeta.tasks import PoolTasks
 
@@ -45,6 +45,7 @@ def play(
     tasks: Any = None,
     generators: Sequence[torch.Generator] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    memory: Memory = None,
 ) -> Iterator[Step]:
     """Play one batch of episodes from start to end, and yield each step.
 
@@ -55,10 +56,11 @@ def play(
         tasks: the tasks to play; None to draw them.
         generators: of the tasks, see `Simulation.reset`.
         clock: tells seconds; on a GPU, which is not waited for, one that waits makes `Step.seconds` right.
+        memory: the actor's, before the first step; None for its empty one.
     """
     simulation.reset(tasks, generators)
     simulation.show_to(actor)
-    memory = actor.initial(simulation.num_envs)
+    memory = actor.initial(simulation.num_envs) if memory is None else memory
     while not simulation.finished:
         state, begun = simulation.state(), clock()
         outputs, memory = actor.step(state, memory)
@@ -80,7 +82,7 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
         return agent.explore(utilities, mask, targets[-1], generator)
 
     targets: list[Tensor | None] = []
-    steps = list(play(simulation, agent, choose))
+    steps = list(play(simulation, agent, choose, memory=agent.begin(simulation.num_envs, generator)))
     return Rollout(
         utilities=torch.stack([step.outputs.utilities for step in steps]),
         values=stacked([step.outputs.value for step in steps]),

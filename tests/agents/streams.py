@@ -55,6 +55,10 @@ NETWORKS: dict[str, Any] = {
 # Smaller than by default, where that is slow; a network that is not named here is taken as it is.
 SMALL: dict[str, dict[str, Any]] = {
     "LSTMNetwork": {"hidden_size": 12},
+    "GRUNetwork": {"hidden_size": 12},
+    "MANNNetwork": {"hidden_size": 12, "rows": 6, "width": 5, "heads": 2},
+    "NTMNetwork": {"hidden_size": 12, "rows": 6, "width": 5},
+    "TransformerNetwork": {"hidden_size": 12, "heads": 2},
     "EpisodicNetwork": {"code_size": 6, "channels": 4, "hidden_size": 8},
 }
 

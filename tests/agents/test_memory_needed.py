@@ -47,6 +47,10 @@ CASES: list[Case] = [
     ("PPO", "LSTMNetwork", {"ent_coef": 0.2}, 200),
     ("GroupReinforce", "LSTMNetwork", {"ent_coef": 0.2, "returns": "rewards", "gamma": 0.5}, 700),
     ("QLearning", "EpisodicNetwork", {"epsilon": 0.2}, 200),
+    ("QLearning", "GRUNetwork", {"epsilon": 0.2}, 700),
+    ("PPO", "MANNNetwork", {"ent_coef": 0.2}, 250),
+    ("PPO", "NTMNetwork", {"ent_coef": 0.2}, 250),
+    ("PPO", "TransformerNetwork", {"ent_coef": 0.2}, 250),
 ]
 
 

@@ -5,7 +5,14 @@ import dataclasses
 import pytest
 import torch
 
-from almeta.agents import EpisodicNetwork, LSTMNetwork, PoolScorer, RecurrentPoolScorer
+from almeta.agents import (
+    EpisodicNetwork,
+    LSTMNetwork,
+    MANNNetwork,
+    PoolScorer,
+    RecurrentPoolScorer,
+    TransformerNetwork,
+)
 from almeta.agents.agent import replay
 from almeta.errors import AlmetaError
 from almeta.inputs import Candidates, Images
@@ -22,7 +29,7 @@ def episodic(num_slots=4, num_values=1, **options):
 
 def show(network, images, labels):
     """Return utilities and value `[T, E, S + 2]` of images `[T, E, P]`, labels `[T, E]` a step later; -1 for none."""
-    num_slots = network.num_slots
+    num_slots = network.num_actions - 1
     items, memory, outputs = network.encode(images), network.initial(images.shape[1]), []
     arrived = torch.full_like(labels[0], -1)
     for time, item in enumerate(items):
@@ -46,7 +53,8 @@ def stream():
 @pytest.mark.parametrize("options, sizes", [({"hidden_size": 3}, (3, 4 * 3)), ({"hidden_size": 5}, (5, 4 * 5))])
 def test_lstm_sizes(options, sizes):
     network = NETWORKS["LSTMNetwork"](Images(PIXELS, 4), **options)
-    hidden, cell = network.initial(2)
+    (hidden, cell), units = network.initial(2)
+    assert units is None
     assert hidden.shape == cell.shape == (2, sizes[0])
     assert network.encode(torch.zeros(7, 2, PIXELS)).shape == (7, 2, sizes[1])
     assert network.encoder_version is None
@@ -55,10 +63,74 @@ def test_lstm_sizes(options, sizes):
 def test_episodic_sizes():
     network = episodic(code_size=6, channels=4, hidden_size=9, capacity=3)
     assert network.encode(torch.zeros(7, 2, PIXELS)).shape == (7, 2, 6)
-    assert network.initial(2).items.shape == (2, 4, 6)  # and the current image
-    assert network.read[0].out_features == 9
+    assert network.initial(2)[0].items.shape == (2, 4, 6)  # and the current image
+    assert network.read[0].out_features == network.num_units == 9
     convolutions = [layer for layer in network.encoder.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [4, 8, 8, 8]
+
+
+def test_sizes_of_memories_with_rows():
+    options = {"hidden_size": 7, "rows": 6, "width": 5, "heads": 2}
+    ntm = NETWORKS["NTMNetwork"](Images(PIXELS, 4), **options)
+    mann = NETWORKS["MANNNetwork"](Images(PIXELS, 4), usage_decay=0.5, **options)
+    for network in (mann, ntm):
+        _, read, (rows, *_) = network.initial(3)[0]
+        assert read.shape == (3, 10) and rows.shape == (3, 6, 5)
+        assert network.head.in_features == 7 + 10
+    assert mann.memory.access.usage_decay == 0.5
+
+
+def test_transformer_sizes():
+    network = NETWORKS["TransformerNetwork"](Images(PIXELS, 4), hidden_size=12, layers=3, heads=4, capacity=9)
+    assert network.initial(2)[0][0].shape == (2, 3, 2, 0, 12)
+    assert (network.memory.heads, network.memory.capacity) == (4, 9)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_memories_read_codes_where_there_is_an_encoder(name, stream):
+    images, labels = stream
+    with seeded_weights(0):
+        network = small_network(name, code_size=6, channels=4)(inputs=Images(PIXELS, 4), num_values=1)
+    assert network.encode(images).shape == (5, 3, 6)
+    assert network.encoder_version is not None and not network.encode(images).requires_grad
+    outputs = show(network, images, labels)
+    changed = images.clone()
+    changed[0] = 1 - changed[0]
+    assert not torch.allclose(show(network, changed, labels)[0], outputs[0]) or name == "EpisodicNetwork"
+    assert not torch.allclose(show(network, changed, labels)[4], outputs[4])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_encoder_learns_with_the_agent_where_it_is_fine_tuned(name, stream):
+    images, labels = stream
+    labels[0] = 1
+    network = small_network(name, code_size=6, channels=4, fine_tune=True)(
+        inputs=Images(PIXELS, 4), num_values=1
+    ).train()
+    assert network.encoder_version is None  # codes are not kept
+    before = {key: value.clone() for key, value in network.encoder.named_buffers()}
+    show(network, images, labels)[4].square().sum().backward()
+    assert (network.encoder.code.weight.grad != 0).any()
+    for key, value in network.encoder.named_buffers():
+        assert torch.equal(value, before[key])  # an image has the same code whatever it is shown with
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("num_values", [0, 1])
+def test_dueling_is_a_value_and_what_is_better_than_the_mean(name, num_values, stream):
+    images, labels = stream
+    with seeded_weights(0):
+        network = small_network(name, dueling=True)(inputs=Images(PIXELS, 4), num_values=num_values)
+    generator = make_generator(0, "test")
+    outputs = torch.randn(3, 5 + num_values + 1, generator=generator)
+    utilities, value = network._split(outputs)
+    advantage = outputs[:, :5]
+    torch.testing.assert_close(utilities, outputs[:, -1:] + advantage - advantage.mean(1, keepdim=True))
+    torch.testing.assert_close(utilities.mean(1), outputs[:, -1])  # the mean over actions is the value of the state
+    assert (value is None) == (num_values == 0)
+    assert value is None or torch.equal(value, outputs[:, 5])
+    if num_values:
+        assert show(network, images, labels).shape == (5, 3, 6)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -140,6 +212,8 @@ def test_many_images_are_encoded_in_blocks_as_kept_codes_are():
     [
         (LSTMNetwork, {"hidden_size": 0}, "hidden_size is 0; it must be a whole number of at least 1"),
         (EpisodicNetwork, {"capacity": 0}, "capacity is 0; it must be a whole number from 1 to 10000"),
+        (MANNNetwork, {"heads": 5, "rows": 4}, r"heads=5, each writes to a row, and network\.rows=4; add rows"),
+        (TransformerNetwork, {"hidden_size": 9, "heads": 2}, r"hidden_size=9 is no multiple of network\.heads=2"),
         (EpisodicNetwork, {"code_size": 2.5}, r"code_size is 2\.5; it must be a whole number"),
         (PoolScorer, {"prior": "best"}, "prior is 'best'; it must be 'margin' or 'entropy' or 'look_ahead' or"),
         (RecurrentPoolScorer, {"prior_weight": -1}, "prior_weight is -1; it must be a number of at least 0"),

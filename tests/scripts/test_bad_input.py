@@ -44,7 +44,7 @@ def no_loading(name: str) -> None:
         ("dataset=omniglt", "unknown dataset 'omniglt'; did you mean 'omniglot'? Known: characters, "),
         ("dataset.name=omniglt", "unknown data set 'omniglt'; did you mean 'omniglot'? Known: abalone, "),
         ("agent=qlearning", "unknown agent 'qlearning'; did you mean 'q_learning'? Known: actor_critic, "),
-        ("network=lstn", "unknown network 'lstn'; did you mean 'lstm'? Known: episodic, lstm"),
+        ("network=lstn", "unknown network 'lstn'; did you mean 'lstm'? Known: episodic, gru, lstm, mann,"),
         ("env=oneshot", "unknown env 'oneshot'; did you mean 'one_shot'? Known: one_shot"),
         ("logger=wanb", "unknown logger 'wanb'; did you mean 'wandb'? Known: none, wandb"),
         ("~seed", "the config has no key 'seed'"),

@@ -262,18 +262,23 @@ class EpisodicNetwork(_StreamNetwork):
     Args:
         hidden_size: units of the reading network.
         capacity: images before the current one that are remembered; if there are more, the oldest are forgotten.
+        guesses: remember also what it took other images to be, and compare with the mean of all images of a slot.
     """
 
     code_size: Count = 64
     hidden_size: Count = 64
     capacity: Annotated[int, Within(1, 10_000)] = 32
+    guesses: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         hidden_size = self.hidden_size
         self.num_slots = self.inputs.num_slots
         self.read = nn.Sequential(
-            nn.Linear(_SLOT_INPUTS, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size), nn.ReLU()
+            nn.Linear(_SLOT_INPUTS * (1 + self.guesses), hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, hidden_size),
+            nn.ReLU(),
         )
         self.slot_head = nn.Linear(2 * hidden_size, 1)
         self.other_head = nn.Linear(hidden_size, 1 + self._num_outputs)
@@ -290,13 +295,19 @@ class EpisodicNetwork(_StreamNetwork):
         """Remember the label that has arrived, then compare the current image with all examples."""
         examples, units = memory
         examples.remember(view)
-        slots = self.read(_slot_inputs(examples.slot_distances(view.item)))  # [E, S, H]
+        distances = [examples.slot_distances(view.item)]
+        if self.guesses:
+            distances.append(examples.mean_distances(view.item))
+        slots = self.read(torch.cat([_slot_inputs(part) for part in distances], -1))  # [E, S, H]
         if units is not None:
             slots = slots * units[:, None]
         pooled = slots.mean(1)
         both = torch.cat((slots, pooled[:, None].expand_as(slots)), -1)
-        outputs = torch.cat((self.slot_head(both).squeeze(-1), self.other_head(pooled)), -1)
-        return *self._split(outputs), memory
+        utilities, value = self._split(torch.cat((self.slot_head(both).squeeze(-1), self.other_head(pooled)), -1))
+        if self.guesses:
+            said = utilities.detach().masked_fill(~view.action_mask, -torch.inf).argmax(-1)  # the last is the request
+            examples.guess(torch.nn.functional.one_hot(said, self.num_actions)[:, :-1].float())
+        return utilities, value, memory
 
 
 def _slot_inputs(distances: Tensor) -> Tensor:

@@ -79,18 +79,21 @@ class Examples:
     Attributes:
         items: `[E, K, F]` float32.
         labels: `[E, K, S]` float32, one-hot, zeros where no label is known.
+        guesses: `[E, K, S]` float32, what the actor itself said of images, one-hot; zeros where it said nothing, or was
+            given the label.
         time: number of steps that were remembered; the next one goes to place `time % K`.
     """
 
     items: Tensor
     labels: Tensor
+    guesses: Tensor
     time: int = 0
 
     @staticmethod
     def none(num_envs: int, capacity: int, num_items: int, num_slots: int, like: Tensor) -> "Examples":
         """Return an empty ring on the device and of the dtype of `like`."""
-        items = like.new_zeros(num_envs, capacity, num_items)
-        return Examples(items, like.new_zeros(num_envs, capacity, num_slots))
+        labels = like.new_zeros(num_envs, capacity, num_slots)
+        return Examples(like.new_zeros(num_envs, capacity, num_items), labels, labels.clone())
 
     def remember(self, state: StreamState) -> None:
         """Attach the label that has arrived to the previous image, and add the current image."""
@@ -98,11 +101,17 @@ class Examples:
         if torch.is_grad_enabled() and state.item.requires_grad:  # the items before are needed for their gradients
             self.items = self.items.clone()
         self.labels[:, place - 1] = state.label  # place 0 follows the last one
-        self.labels[:, place] = 0.0
+        self.guesses[:, place - 1] *= ~state.label.any(-1, keepdim=True)
+        self.labels[:, place] = self.guesses[:, place] = 0.0
         self.items[:, place] = state.item
         if state.start is not None:
-            self.labels.masked_fill_(state.start[:, None, None], 0.0)
+            for known in (self.labels, self.guesses):
+                known.masked_fill_(state.start[:, None, None], 0.0)
         self.time += 1
+
+    def guess(self, slots: Tensor) -> None:
+        """Remember what the actor says of the current image: `[E, S]`, one-hot, or zeros for nothing."""
+        self.guesses[:, (self.time - 1) % self.items.shape[1]] = slots
 
     def distances(self, item: Tensor) -> Tensor:
         """Return the Euclidean distance `[E, K]` from `item` `[E, F]` to each example, inf where no label is known."""
@@ -112,6 +121,17 @@ class Examples:
     def slot_distances(self, item: Tensor) -> Tensor:
         """Return the Euclidean distance `[E, S]` from `item` `[E, F]` to each slot's nearest example, inf if none."""
         return self.by_slot(self.distances(item))
+
+    def mean_distances(self, item: Tensor) -> Tensor:
+        """Return the Euclidean distance `[E, S]` from `item` `[E, F]` to the mean of each slot's images, inf if none.
+
+        Labelled images count with those that the actor itself took to be of the slot.
+        """
+        taken = self.labels + self.guesses
+        count = taken.sum(1)  # [E, S]
+        means = (taken.mT @ self.items) / count.clamp_min(1)[..., None]
+        distances = torch.cdist(item[:, None], means).squeeze(1)
+        return distances.where(count > 0, torch.inf)
 
     def by_slot(self, distances: Tensor) -> Tensor:
         """Return the least of distances `[E, K]` to the examples of each slot, `[E, S]`; inf for a slot without any."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from almeta.stream import Examples
+from almeta.stream import Examples, StreamState
 from tests.strategies.streams import state
 
 INF = torch.inf
@@ -55,3 +55,26 @@ def test_an_empty_ring_is_of_the_asked_sizes_and_kind():
     assert ring.items.shape == (2, 3, 5) and ring.labels.shape == (2, 3, 4) and ring.time == 0
     assert ring.items.dtype == ring.labels.dtype == torch.float64
     assert not ring.items.any() and not ring.labels.any()
+
+
+def test_the_mean_of_a_slot_has_labelled_images_and_those_that_were_taken_to_be_of_it():
+    ring = Examples.none(2, 4, 1, 3, torch.zeros(1))
+    steps = [(0.0, None, 1), (4.0, 0, 1), (10.0, None, None), (1.0, None, None)]
+    for item, label, said in steps:  # the label is of the step before; what was said of it gives way
+        state = StreamState(torch.full((2, 1), item), slots(label), torch.ones(2, 4, dtype=torch.bool))
+        ring.remember(state)
+        ring.guess(slots(said))
+    # Slot 0: the image at 0, by its label. Slot 1: the image at 4, as it was said. Slot 2: none.
+    found = ring.mean_distances(torch.tensor([[1.0], [7.0]]))
+    assert found.tolist() == [[1.0, 3.0, torch.inf], [7.0, 3.0, torch.inf]]
+    ring.guess(slots(1))  # and the image at 1
+    assert ring.mean_distances(torch.tensor([[1.0], [7.0]]))[:, 1].tolist() == [1.5, 4.5]
+    ring.remember(
+        StreamState(torch.zeros(2, 1), slots(None), torch.ones(2, 4, dtype=torch.bool), torch.tensor([True, False]))
+    )
+    assert ring.mean_distances(torch.tensor([[1.0], [7.0]]))[:, 0].tolist() == [torch.inf, torch.inf]
+
+
+def slots(number):
+    """Return a slot for both episodes, `[2, 3]`; None for zeros."""
+    return torch.zeros(2, 3) if number is None else torch.eye(3)[number].expand(2, 3)

@@ -181,6 +181,27 @@ def test_episodic_forgets_what_is_beyond_its_capacity(stream, capacity, remember
     assert torch.allclose(labelled[4], unlabelled[4]) != remembers
 
 
+def test_episodic_remembers_what_it_said(stream):
+    images, labels = stream
+    labels[:, :] = -1
+    labels[0] = 2  # afterwards it says what it takes the images to be
+    network = episodic(guesses=True, num_slots=4)
+    memory, items = network.initial(3), network.encode(images)
+    for time, item in enumerate(items):
+        told = torch.nn.functional.one_hot(labels[time - 1].clamp_min(0), 4) * (labels[time - 1] >= 0)[:, None]
+        mask = torch.ones(3, 5, dtype=torch.bool)
+        mask[:, -1] = time == 0
+        told = told if time else torch.zeros_like(told)
+        utilities, _, memory = network.step(StreamState(item, told.float(), mask), memory)
+        best = utilities.masked_fill(~mask, -torch.inf).argmax(-1)
+        said = torch.nn.functional.one_hot(best, 5)[:, :4].float()
+        assert torch.equal(memory[0].guesses[:, time], said)
+    # What was said of the first image is forgotten, for its label is known.
+    assert (memory[0].guesses[:, 0] == 0).all() and (memory[0].labels[:, 0, 2] == 1).all()
+    assert (memory[0].guesses[:, 1:5].sum(-1) == 1).all()
+    assert network.read[0].in_features == 2 * episodic().read[0].in_features
+
+
 def test_episodic_refuses_images_that_are_not_square():
     with pytest.raises(AlmetaError, match="15 pixels"):
         EpisodicNetwork(Images(15, 3))

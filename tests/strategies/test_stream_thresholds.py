@@ -99,11 +99,11 @@ def test_slot_probabilities_by_hand():
     """Examples at 0 (slot 0), 1 (slot 0) and 5 (slot 1), one without a label; slot 2 has none."""
     items = torch.tensor([[[0.0], [1.0], [5.0], [2.0]]])
     labels = torch.tensor([[[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]]])
-    p = slot_probabilities(Examples(items, labels), torch.tensor([[2.0]]), sharpness=3.0)
+    p = slot_probabilities(Examples(items, labels, torch.zeros_like(labels)), torch.tensor([[2.0]]), sharpness=3.0)
     mean = (2 + 1 + 3) / 3
     logits = -3 * np.array([1 / mean, 3 / mean, 1.0])
     np.testing.assert_allclose(p[0], np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
-    none = Examples(items, torch.zeros_like(labels))
+    none = Examples(items, torch.zeros_like(labels), torch.zeros_like(labels))
     np.testing.assert_allclose(slot_probabilities(none, torch.tensor([[2.0]]), 3.0), [[1 / 3] * 3], rtol=1e-6)
 
 

@@ -1,6 +1,6 @@
 """What all agents share: a network, the inputs it reads, and a loss."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from almeta.agents.live import Label, LiveStream
 from almeta.checks import check_fields
 from almeta.inputs import Inputs
 from almeta.strategies.actor import Memory, Outputs
@@ -118,6 +119,7 @@ class Agent(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()  # keeps the fields, which are set already
+        self._live: LiveStream | None = None
         check_fields(self, "agent", given=("network", "inputs"))
         self.network = self.network(inputs=self.inputs, num_values=self.num_values)
 
@@ -193,6 +195,37 @@ class Agent(nn.Module):
         else:
             action = best_action(outputs.utilities, mask, generator).cpu().numpy()
         return (action[0] if single else action), memory
+
+    def begin_stream(self, labels: Iterable[Label] | None = None) -> None:
+        """Begin a stream of one's own images, for agents of streams; forget the one before.
+
+        Args:
+            labels: of all classes, where they are known beforehand: then the agent may conclude from the others what
+                an image is. None otherwise.
+
+        Raises:
+            AlmetaError: for an agent of another kind of problem, or more labels than it has slots.
+        """
+        self._live = LiveStream(self, labels)
+
+    def observe(self, image: Any) -> Label | None:
+        """Return the label that an image of one's own stream has, as far as the agent knows; None if it asks.
+
+        Args:
+            image: `[H, W]`, or `[H, W, 3]`, see `LiveStream.observe`.
+        """
+        return self._own_stream.observe(image)
+
+    def tell(self, label: Label) -> None:
+        """Tell the label of the image that was observed last, see `LiveStream.tell`."""
+        self._own_stream.tell(label)
+
+    @property
+    def _own_stream(self) -> LiveStream:
+        if self._live is None:
+            self.begin_stream()
+        assert self._live is not None
+        return self._live
 
     def explore(
         self, utilities: Tensor, action_mask: Tensor, target: Tensor | None, generator: torch.Generator

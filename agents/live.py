@@ -1,0 +1,116 @@
+"""A trained agent on a stream of one's own: it looks at one image after the other, and says what it is, or asks."""
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from almeta.errors import AlmetaError
+
+Label = Hashable
+
+
+class LiveStream:
+    """A stream of one's own images, one at a time.
+
+    Agents have it as `observe`, `tell` and `begin_stream`. The agent distinguishes as many classes as it had label slots
+    in training. Who names them all beforehand lets it conclude from the others what an image is; else an image of a
+    class that nobody has named is asked for.
+
+    Args:
+        agent: an `almeta.agents.Agent` of streams.
+        labels: of all classes, at most as many as slots; None where they are not known beforehand.
+
+    Attributes:
+        requests: how often it has asked.
+
+    Raises:
+        AlmetaError: for an agent of another kind of problem, or too many labels.
+    """
+
+    def __init__(self, agent: Any, labels: Iterable[Label] | None = None) -> None:
+        if agent.inputs.kind != "stream":
+            raise AlmetaError(
+                f"the policy acts on problems of kind {agent.inputs.kind}; one that observes streams is needed"
+            )
+        self._agent, self.requests = agent, 0
+        self._num_slots, self._side = agent.inputs.num_slots, round(agent.inputs.num_pixels**0.5)
+        self._slots: dict[Label, int] = {}
+        for label in labels or ():
+            self._slot_of(label)
+        self._memory: Any = None
+        self._told = np.zeros(self._num_slots, np.float32)
+        self._said: int | None = None  # the slot of the current image, the number of slots for a request; None for none
+
+    def observe(self, image: Any) -> Label | None:
+        """Return the label that the agent believes an image has; None if it asks.
+
+        Args:
+            image: `[H, W]`, or `[H, W, 3]`, an array of 0 .. 255 or of floats in [0, 1]; ink is bright on a dark
+                ground, as in Omniglot and MNIST. It is brought to the size that the agent knows.
+
+        Raises:
+            AlmetaError: for what is no image.
+        """
+        pixels = prepared(image, self._side)
+        first = self._memory is None
+        observation = np.concatenate((self._told, pixels))
+        action, self._memory = self._agent.predict(observation, self._memory, episode_start=first)
+        self._said, self._told = int(action), np.zeros(self._num_slots, np.float32)
+        names = {slot: label for label, slot in self._slots.items()}
+        if self._said in names:
+            return names[self._said]
+        self.requests += 1
+        return None
+
+    def tell(self, label: Label) -> None:
+        """Tell the label of the image that was observed last, whether the agent asked or not.
+
+        Raises:
+            AlmetaError: before the first image, and for more labels than the agent can tell apart.
+        """
+        if self._said is None:
+            raise AlmetaError("there is no image whose label could be told; call observe() first")
+        self._told = np.zeros(self._num_slots, np.float32)
+        self._told[self._slot_of(label, self._said)] = 1.0
+
+    def _slot_of(self, label: Label, wanted: int | None = None) -> int:
+        """Return the slot of a label: its own, else the wanted one if that is free, else the next free one."""
+        if label not in self._slots:
+            free = [slot for slot in range(self._num_slots) if slot not in self._slots.values()]
+            if not free:
+                known = ", ".join(map(repr, self._slots))
+                raise AlmetaError(
+                    f"{label!r} is one label too many: the policy distinguishes {self._num_slots} classes, and knows "
+                    f"{known}"
+                )
+            self._slots[label] = wanted if wanted in free else free[0]
+        return self._slots[label]
+
+
+def prepared(image: Any, side: int) -> np.ndarray:
+    """Return an image as `[side * side]` float32 in [0, 1].
+
+    Raises:
+        AlmetaError: for another shape, or values out of range.
+    """
+    array = np.asarray(image)
+    if (
+        array.dtype == object
+        or array.ndim not in (2, 3)
+        or array.size == 0
+        or (array.ndim == 3 and array.shape[2] != 3)
+    ):
+        raise AlmetaError(f"the image is {array.dtype} of shape {list(array.shape)}; it must be [H, W], or [H, W, 3]")
+    pixels = array.astype(np.float32) / (255 if array.dtype.kind in "iu" else 1)
+    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+        raise AlmetaError(
+            f"the image has values from {array.min():g} to {array.max():g}; whole numbers lie in 0 .. 255, floats in "
+            "[0, 1]"
+        )
+    grey: Tensor = torch.as_tensor(pixels if pixels.ndim == 2 else pixels.mean(2))[None, None]
+    if grey.shape[2:] != (side, side):
+        grey = torch.nn.functional.interpolate(grey, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return grey.clamp(0, 1).flatten().numpy()

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from almeta.agents.live import LiveStream, prepared
+from almeta.errors import AlmetaError
+from tests.agents.pools import make_pool_agent
+from tests.agents.streams import PIXELS, SLOTS, glyphs, make_agent
+
+REQUEST = SLOTS
+
+
+class Scripted:
+    """Does what a list says, and keeps what it was shown."""
+
+    def __init__(self, agent, actions):
+        self.inputs, self.actions, self.shown = agent.inputs, list(actions), []
+
+    def predict(self, observation, memory=None, episode_start=None):
+        self.shown.append((observation[:SLOTS].tolist(), observation[SLOTS:], episode_start))
+        return np.int64(self.actions.pop(0)), len(self.shown)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).random((4, 4)).astype(np.float32)
+
+
+def play(actions, labels=None):
+    agent = Scripted(make_agent("QLearning"), actions)
+    return agent, LiveStream(agent, labels)
+
+
+def test_labels_have_slots_and_arrive_with_the_next_image(image):
+    agent, stream = play([REQUEST, 0, REQUEST, 1, 0])
+    assert stream.observe(image) is None
+    stream.tell("cat")
+    assert stream.observe(image) == "cat"
+    assert stream.observe(image) is None
+    stream.tell("dog")
+    assert stream.observe(image) == "dog"
+    assert stream.observe(image) == "cat"
+    assert stream.requests == 2
+    labels = [label for label, _, _ in agent.shown]
+    assert labels == [[0] * 4, [1, 0, 0, 0], [0] * 4, [0, 1, 0, 0], [0] * 4]
+    assert [start for _, _, start in agent.shown] == [True, False, False, False, False]
+    np.testing.assert_allclose(agent.shown[0][1], image.flatten())
+
+
+def test_a_slot_that_nobody_has_named_is_asked_for(image):
+    agent, stream = play([2, 2])
+    assert stream.observe(image) is None  # it says slot 2, which has no name
+    stream.tell("cat")
+    assert stream.observe(image) == "cat"
+    assert agent.shown[1][0] == [0, 0, 1, 0]
+
+
+def test_who_names_all_labels_lets_it_conclude(image):
+    _, stream = play([2, REQUEST], ["cat", "dog", "cow"])
+    assert stream.observe(image) == "cow"
+    assert stream.observe(image) is None
+    stream.tell("cat")
+
+
+def test_a_label_may_be_told_unasked_and_left_unsaid(image):
+    agent, stream = play([REQUEST, 0, 0, 1], [7, 8])
+    stream.observe(image)
+    assert stream.observe(image) == 7  # nothing was told
+    stream.tell(8)  # which corrects it
+    stream.observe(image)
+    assert [label for label, _, _ in agent.shown] == [[0] * 4, [0] * 4, [0, 1, 0, 0]]
+
+
+def test_a_trained_agent_plays(image):
+    agent = make_agent("QLearning")
+    agent.begin_stream(range(SLOTS))
+    data, said = glyphs(), []
+    for x, y in zip(data.x[::4], data.y[::4], strict=True):
+        said.append(agent.observe(x.reshape(4, 4)))
+        agent.tell(int(y) % SLOTS)
+    agent.begin_stream(range(SLOTS))
+    for x, y, before in zip(data.x[::4], data.y[::4], said, strict=True):
+        assert agent.observe(x.reshape(4, 4)) == before  # the stream before is forgotten
+        agent.tell(int(y) % SLOTS)
+    with pytest.raises(AlmetaError, match="acts on problems of kind pool"):
+        make_pool_agent("QLearning").observe(image)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 4), (12, 9), (4, 4, 3)])
+def test_images_of_other_sizes_and_kinds(shape):
+    bright = np.zeros(shape, np.uint8)
+    bright[: shape[0] // 2] = 255
+    found = prepared(bright, 4)
+    assert found.shape == (PIXELS,) and found.dtype == np.float32
+    assert found.reshape(4, 4)[0].min() > 0.9 and found.reshape(4, 4)[-1].max() < 0.1
+    np.testing.assert_allclose(prepared(bright / 255, 4), found, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (np.zeros(16), r"the image is float64 of shape \[16\]; it must be \[H, W\], or \[H, W, 3\]"),
+        (np.zeros((4, 4, 2)), r"shape \[4, 4, 2\]"),
+        (np.full((4, 4), 3.5), r"values from 3\.5 to 3\.5; whole numbers lie in 0 \.\. 255, floats in \[0, 1\]"),
+        (np.full((4, 4), np.nan), "values from nan to nan"),
+        (np.full((4, 4), 300), "values from 300 to 300"),
+        ("cat", "it must be"),
+    ],
+)
+def test_what_is_no_image_is_refused(wrong, message):
+    _, stream = play([REQUEST])
+    with pytest.raises(AlmetaError, match=message):
+        stream.observe(wrong)
+
+
+def test_misuse_is_refused(image):
+    _, stream = play([REQUEST])
+    with pytest.raises(AlmetaError, match=r"no image whose label could be told; call observe\(\) first"):
+        stream.tell("cat")
+    with pytest.raises(
+        AlmetaError, match="'e' is one label too many: the policy distinguishes 4 classes, and knows 'a'"
+    ):
+        play([], "abcde")
+    with pytest.raises(AlmetaError, match="acts on problems of kind pool"):
+        LiveStream(make_pool_agent("QLearning"))

@@ -15,7 +15,7 @@ Label = Hashable
 class LiveStream:
     """A stream of one's own images, one at a time.
 
-    Agents have it as `observe`, `tell` and `begin_stream`. The agent distinguishes as many classes as it had label slots
+    Agents have it as `observe`, `tell` and `begin_stream`. The agent distinguishes as many classes as it had slots
     in training. Who names them all beforehand lets it conclude from the others what an image is; else an image of a
     class that nobody has named is asked for.
 

@@ -112,7 +112,7 @@ class StreamRun(Run):
             generator = make_generator(self.config.seed, "pretraining", self.config.device)
             track = Progress("image encoder")
             pretrain_encoder(encoder, self.simulation.sampler, generator, track=track, **self.config.pretraining)
-            encoder.requires_grad_(self.agent.network.fine_tune)
+            encoder.requires_grad_(getattr(self.agent.network, "fine_tune", False))
 
     def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
         config, agent, judges = self.config, self.agent, self.judges
@@ -122,7 +122,7 @@ class StreamRun(Run):
         title = f"{config.name} after {config.batches:,} batches, on classes of {dataset} never trained on"
         metrics, published = read_json_lines(folder / METRICS), is_published_task(dataset, config.env)
         report = stream_report(results, title, published, metrics, config.plain())
-        if agent.network.encoder is not None and agent.encoder_version is not None:  # a frozen one
+        if getattr(agent.network, "encoder", None) is not None and agent.encoder_version is not None:  # a frozen one
             few_shots = few_shot_table(agent, judges["test"].sampler, FEW_SHOT_EPISODES, seed)
             report = replace(report, tables=[*report.tables, few_shots])
         return {"test": results.summary, "train": train_summary, **report.summary}, report

@@ -281,7 +281,7 @@ def replay(rollout: Rollout, agent: Agent) -> Rollout:
 def outputs_for(rollout: Rollout, network: Any, memory: Memory) -> tuple[Tensor, Tensor | None]:
     """Return the utilities `[T, E, A]` of a network for what was read then, and its values `[T, E]` if it has any."""
     views = rollout.views or []
-    if rollout.images is not None and network.encoder_version is None:
+    if rollout.images is not None and hasattr(network, "encode") and network.encoder_version is None:
         items = network.encode(rollout.images).unbind()
         views = [replace(view, item=item) for view, item in zip(views, items, strict=True)]
     utilities, values = [], []
@@ -290,6 +290,13 @@ def outputs_for(rollout: Rollout, network: Any, memory: Memory) -> tuple[Tensor,
         utilities.append(utility)
         values.append(value)
     return torch.stack(utilities), stacked(values)
+
+
+@torch.no_grad()
+def follow(target: nn.Module, network: nn.Module, rate: float) -> None:
+    """Move the weights of a target network a share of the way to those of the network."""
+    for old, new in zip(target.parameters(), network.parameters(), strict=True):
+        old.lerp_(new, rate)
 
 
 def stacked(parts: list[Tensor | None]) -> Tensor | None:

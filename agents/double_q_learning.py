@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from almeta.agents.agent import Agent, Rollout
+from almeta.agents.agent import Agent, Rollout, follow
 from almeta.agents.losses import double_q_errors, ended_before, steps_with_target
 from almeta.agents.q_learning import epsilon_greedy
 from almeta.checks import Count, Share, Weight, Within
@@ -165,8 +165,7 @@ class DoubleQLearning(Agent):
             yield lesson
             with torch.no_grad():
                 priority[rows] = self._errors(lesson)[0].abs().clamp_min(1e-6)
-                for old, new in zip(self.target.parameters(), self.network.parameters(), strict=True):
-                    old.lerp_(new, self.target_rate)
+            follow(self.target, self.network, self.target_rate)
 
     def _lesson(self, rows: Tensor) -> Rollout:
         """Return steps `[B]` of the experience, each an episode that is cut after the state that follows."""

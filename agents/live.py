@@ -1,5 +1,6 @@
 """A trained agent on a stream of one's own: it looks at one image after the other, and says what it is, or asks."""
 
+import math
 from collections.abc import Hashable, Iterable
 from typing import Any
 
@@ -17,7 +18,8 @@ class LiveStream:
 
     Agents have it as `observe`, `tell` and `begin_stream`. The agent distinguishes as many classes as it had slots
     in training. Who names them all beforehand lets it conclude from the others what an image is; else an image of a
-    class that nobody has named is asked for.
+    class that nobody has named is asked for. It remembers as much as its memory holds: the episodic network the last
+    `network.capacity` images and their labels, recurrent ones roughly what an episode of their training had.
 
     Args:
         agent: an `almeta.agents.Agent` of streams.
@@ -35,11 +37,20 @@ class LiveStream:
             raise AlmetaError(
                 f"the policy acts on problems of kind {agent.inputs.kind}; one that observes streams is needed"
             )
+        if agent.reveal == "always":
+            raise AlmetaError(
+                f"{type(agent).__name__} was told every label and never learned to ask; choose another agent"
+            )
         self._agent, self.requests = agent, 0
-        self._num_slots, self._side = agent.inputs.num_slots, round(agent.inputs.num_pixels**0.5)
+        self._num_slots, self._side = agent.inputs.num_slots, math.isqrt(agent.inputs.num_pixels)
+        if self._side**2 != agent.inputs.num_pixels:
+            raise AlmetaError(f"the policy reads {agent.inputs.num_pixels} pixels, which make no square image")
+        if isinstance(labels, str) or not isinstance(labels, Iterable | None):
+            raise AlmetaError(f"labels are {labels!r}; they must be a list of all classes, such as ['cat', 'dog']")
         self._slots: dict[Label, int] = {}
         for label in labels or ():
-            self._slot_of(label)
+            self._slot_of(_plain(label))
+        self._new: Label | None = None  # a label that was first told for the current image
         self._memory: Any = None
         self._told = np.zeros(self._num_slots, np.float32)
         self._said: int | None = None  # the slot of the current image, the number of slots for a request; None for none
@@ -58,7 +69,7 @@ class LiveStream:
         first = self._memory is None
         observation = np.concatenate((self._told, pixels))
         action, self._memory = self._agent.predict(observation, self._memory, episode_start=first)
-        self._said, self._told = int(action), np.zeros(self._num_slots, np.float32)
+        self._said, self._told, self._new = int(action), np.zeros(self._num_slots, np.float32), None
         names = {slot: label for label, slot in self._slots.items()}
         if self._said in names:
             return names[self._said]
@@ -66,13 +77,21 @@ class LiveStream:
         return None
 
     def tell(self, label: Label) -> None:
-        """Tell the label of the image that was observed last, whether the agent asked or not.
+        """Tell the label of the image that was observed last, whether the agent asked or not; a second call corrects.
+
+        Args:
+            label: a text, a number or another value that can be a key of a dict, but not None.
 
         Raises:
-            AlmetaError: before the first image, and for more labels than the agent can tell apart.
+            AlmetaError: before the first image, for what cannot be a label, and for more labels than the agent can
+                tell apart.
         """
         if self._said is None:
             raise AlmetaError("there is no image whose label could be told; call observe() first")
+        label = _plain(label)
+        if self._new is not None:  # what is corrected was no class
+            del self._slots[self._new]
+        self._new = None if label in self._slots else label
         self._told = np.zeros(self._num_slots, np.float32)
         self._told[self._slot_of(label, self._said)] = 1.0
 
@@ -90,21 +109,35 @@ class LiveStream:
         return self._slots[label]
 
 
+def _plain(label: Any) -> Label:
+    """Return a label as a key: a number of what holds a single one.
+
+    Raises:
+        AlmetaError: for None, and what cannot be a key.
+    """
+    if getattr(label, "ndim", None) == 0:  # a number of NumPy or torch
+        label = label.item()
+    if label is None or not isinstance(label, Hashable) or isinstance(label, Tensor):
+        raise AlmetaError(f"the label is {label!r}; it must be a text, a number or another key of a dict, and not None")
+    return label
+
+
 def prepared(image: Any, side: int) -> np.ndarray:
     """Return an image as `[side * side]` float32 in [0, 1].
 
     Raises:
         AlmetaError: for another shape, or values out of range.
     """
-    array = np.asarray(image)
-    if (
-        array.dtype == object
-        or array.ndim not in (2, 3)
-        or array.size == 0
-        or (array.ndim == 3 and array.shape[2] != 3)
-    ):
+    try:
+        array = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
+    except ValueError as error:
+        raise AlmetaError(f"the image is no array ({error}); it must be [H, W], or [H, W, 3]") from error
+    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if array.dtype.kind not in "buif" or not fits or array.size == 0:
         raise AlmetaError(f"the image is {array.dtype} of shape {list(array.shape)}; it must be [H, W], or [H, W, 3]")
-    pixels = array.astype(np.float32) / (255 if array.dtype.kind in "iu" else 1)
+    # Whole numbers up to 1 are ink and ground; they would be nearly black as levels of 255.
+    levels = array.dtype.kind in "iu" and array.max() > 1
+    pixels = array.astype(np.float32) / (255 if levels else 1)
     if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
         raise AlmetaError(
             f"the image has values from {array.min():g} to {array.max():g}; whole numbers lie in 0 .. 255, floats in "

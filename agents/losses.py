@@ -53,6 +53,15 @@ def ended_before(ended: Tensor) -> Tensor:
     return torch.cat((torch.zeros_like(ended[:1]), ended[:-1]))
 
 
+def double_q_values(utilities: Tensor, target_utilities: Tensor, masks: Tensor) -> Tensor:
+    """Return what a target network says of the allowed action that the network itself finds best, `[T, E]`.
+
+    It is Q'(s, argmax_a Q(s, a)) of van Hasselt et al. 2016, equation 4; arguments are those of `double_q_errors`.
+    """
+    best = utilities.masked_fill(~masks, -torch.inf).argmax(-1, keepdim=True)
+    return target_utilities.gather(-1, best).squeeze(-1)
+
+
 def double_q_errors(
     utilities: Tensor,
     target_utilities: Tensor,
@@ -77,9 +86,7 @@ def double_q_errors(
         gamma: discount.
     """
     values = utilities.gather(-1, actions[..., None]).squeeze(-1)
-    best = utilities.masked_fill(~masks, -torch.inf).argmax(-1, keepdim=True)
-    following = target_utilities.gather(-1, best).squeeze(-1)
-    following = following.masked_fill(ended_before(ended), 0.0)
+    following = double_q_values(utilities, target_utilities, masks).masked_fill(ended_before(ended), 0.0)
     errors = td_errors(values, following, rewards, gamma, through_target=False, terminal=True)
     return errors.where(steps_with_target(ended), 0.0)
 

@@ -36,11 +36,11 @@ class _StreamNetwork(Network):
         channels: channels of the encoder's first convolution.
         fine_tune: let the encoder learn with the agent; it is frozen otherwise.
         dueling: an action's utility is a value of the state plus what the action is better than the mean of all
-            (Wang et al. 2016, arXiv 1511.06581, equation 9).
+            (Wang et al. 2016, arXiv 1511.06581, equation 9); of no effect on agents that learn probabilities.
         dropout: share of units that Thompson sampling leaves out (`QLearning.exploration`); of no effect otherwise.
 
     Raises:
-        AlmetaError: for an encoder of images that are not square.
+        AlmetaError: for an encoder of images that are not square, and for `fine_tune` without an encoder.
     """
 
     kind: ClassVar[str] = "stream"
@@ -56,12 +56,17 @@ class _StreamNetwork(Network):
         super().__post_init__()
         self.num_actions = self.inputs.num_slots + 1
         if self.code_size == 0:
+            if self.fine_tune:
+                raise AlmetaError("network.fine_tune=true needs an encoder; set network.code_size, such as 64")
             self.encoder = None
             return
         pixels = self.inputs.num_pixels
         side = math.isqrt(pixels)
         if side * side != pixels:
-            raise AlmetaError(f"the encoder needs square images, which {pixels} pixels are not; choose another network")
+            raise AlmetaError(
+                f"the encoder needs square images, which {pixels} pixels are not; choose another network, such "
+                "as lstm with network.code_size=0"
+            )
         self.encoder = ConvEncoder(side, self.code_size, self.channels).requires_grad_(self.fine_tune).eval()
 
     @property

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from almeta.agents.agent import Agent, Rollout, outputs_for
-from almeta.agents.losses import td_errors
+from almeta.agents.agent import Agent, Rollout, follow, outputs_for
+from almeta.agents.losses import double_q_values, td_errors
 from almeta.checks import Positive, Share, Within
 from almeta.errors import AlmetaError
 from almeta.strategies.actor import Memory
@@ -28,8 +28,8 @@ class QLearning(Agent):
         exploration: how it explores. "balanced" (the paper, streams only): an exploring step takes the correct slot, a
             wrong slot or a request, a third each; "uniform" (the authors' code): any allowed action. "boltzmann": each
             action with probability proportional to exp(Q / temperature). "thompson" (streams only): the best action of
-            a network without some units, drawn anew for each episode (Gal & Ghahramani 2016, arXiv 1506.02142, section
-            4.3); targets are of a network without others; the network's `dropout` says how many.
+            a network without some units, drawn anew for each episode (Gal & Ghahramani 2016, arXiv
+            1506.02142); targets are of a network without others; the network's `dropout` says how many.
         temperature: of "boltzmann", in units of the rewards.
         through_target: let the gradient flow through the target too (paper and code); False is ordinary Q-learning.
         last_step: "skipped" (paper and code): the loss has no term for the last step; "terminal": its target is its
@@ -57,7 +57,7 @@ class QLearning(Agent):
         if self.exploration in ("balanced", "thompson") and self.inputs.kind != "stream":
             raise AlmetaError(f"agent.exploration={self.exploration} is for streams; choose uniform")
         super().__post_init__()
-        if self.exploration == "thompson" and not self.network.dropout:
+        if self.exploration == "thompson" and not getattr(self.network, "dropout", 0):
             raise AlmetaError(
                 "agent.exploration=thompson leaves out units, and network.dropout is 0; set it to 0.2 or so"
             )
@@ -89,7 +89,8 @@ class QLearning(Agent):
         self, utilities: Tensor, action_mask: Tensor, target: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         if self.exploration == "boltzmann":
-            return sample_action(utilities / self.temperature, action_mask, generator)
+            best = utilities.masked_fill(~action_mask, -torch.inf).amax(-1, keepdim=True)
+            return sample_action((utilities - best) / self.temperature, action_mask, generator)
         if self.exploration == "thompson":
             return best_action(utilities, action_mask, generator)
         if self.exploration == "balanced" and target is not None:
@@ -102,12 +103,9 @@ class QLearning(Agent):
         if self.last_step == "skipped" and len(rollout.actions) < 2:
             raise AlmetaError("episodes of one step leave agent.last_step=skipped nothing to learn from; set terminal")
         values = rollout.utilities.gather(-1, rollout.actions[..., None]).squeeze(-1)
-        own = rollout.utilities.masked_fill(~rollout.masks, -torch.inf)
-        target = rollout.target_utilities
-        if target is None:
-            best = own.amax(-1)
-        elif self.double_q:
-            best = target.gather(-1, own.argmax(-1, keepdim=True)).squeeze(-1)
+        target = rollout.utilities if rollout.target_utilities is None else rollout.target_utilities
+        if rollout.target_utilities is not None and self.double_q:
+            best = double_q_values(rollout.utilities, target, rollout.masks)
         else:
             best = target.masked_fill(~rollout.masks, -torch.inf).amax(-1)
         errors = td_errors(values, best, rollout.rewards, self.gamma, self.through_target, self.last_step == "terminal")
@@ -126,16 +124,16 @@ class QLearning(Agent):
             utilities, _ = outputs_for(rollout, network, memory)
         yield replace(rollout, target_utilities=utilities)
         if self.target_rate is not None:
-            with torch.no_grad():
-                for old, new in zip(network.parameters(), self.network.parameters(), strict=True):
-                    old.lerp_(new, self.target_rate)
+            follow(network, self.network, self.target_rate)
 
     def learning_state(self) -> dict[str, Any]:
-        return {"target": self._target[0].state_dict()} if self._target else {}
+        if self.target_rate is None:
+            return {}
+        return {"target": self._target[0].state_dict() if self._target else None}
 
     def load_learning_state(self, state: dict[str, Any]) -> None:
         self._target.clear()
-        if "target" in state:
+        if self.target_rate is not None and state["target"] is not None:  # None before the first lesson
             target = copy.deepcopy(self.network).requires_grad_(False)
             try:
                 target.load_state_dict(state["target"])

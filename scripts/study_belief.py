@@ -28,6 +28,7 @@ from almeta.learners.learner import Learner
 from almeta.pool import PoolState
 from almeta.seeding import make_generator
 from almeta.strategies import make_strategy
+from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.look_ahead import LookAhead, scales, shares
 from almeta.strategies.strategy import PoolStrategy
 from almeta.training.progress import Progress
@@ -148,6 +149,8 @@ def main() -> None:
     start = time.perf_counter()
     torch.manual_seed(0)
     names = suite(options.suite)
+    if not 0 <= options.fold < options.folds:
+        parser.error(f"--fold {options.fold} is none of the {options.folds} parts; choose 0 to {options.folds - 1}")
     test = folds(names, options.folds)[options.fold]
     belief = train([name for name in names if name not in test], options.batches, options.budget)
     predictions, curves = measured(belief, test, options.repeats, options.budget)
@@ -246,24 +249,37 @@ def measured(belief: Belief, names: Sequence[str], repeats: int, budget: int) ->
         "look-ahead": make_strategy("look_ahead"),
         "look-ahead under the belief": UnderBelief(belief),
     }
-    rows, areas = [], {}
+    rows: list[dict[str, object]] = []
+    areas: dict[str, dict[str, float]] = {}
     for number in Progress("measuring", unit="data set")(range(len(names))):
         name = names[number]
         simulation = simulation_of([name], repeats, budget)
         tasks = simulation.sampler.draw_seeded(range(repeats))
-        with torch.no_grad():
-            areas[name] = {
-                rule: 100 * float(learning_curves(simulation, strategy, make_generator(0, "ties"), tasks).mean())
-                for rule, strategy in rules.items()
-            }
-            for rule, strategy in rules.items():
-                for spent, step in enumerate(play(simulation, strategy, greedy(make_generator(0, "ties")), tasks)):
-                    if spent in MEASURED:
-                        rows += [
-                            {"picks of": rule, "data set": name, **row}
-                            for row in predicted(belief, step.state, tasks.y)
-                        ]
+        areas[name] = {}
+        for rule, strategy in rules.items():
+            watched = Watched(strategy, belief, tasks.y)
+            curves = learning_curves(simulation, watched, make_generator(0, "ties"), tasks)
+            areas[name][rule] = 100 * float(curves.mean())
+            rows += [{"picks of": rule, "data set": name, **row} for row in watched.rows]
     return pd.DataFrame(rows), pd.DataFrame(areas).T
+
+
+class Watched:
+    """A strategy that plays while beliefs about the states that it meets are measured.
+
+    Attributes:
+        rows: what `predicted` found, after as many picks as `MEASURED` says.
+    """
+
+    def __init__(self, strategy: PoolStrategy, belief: Belief, labels: Tensor) -> None:
+        self.strategy, self.belief, self.labels = strategy, belief, labels
+        self.rows: list[dict[str, object]] = []
+        self.initial = strategy.initial
+
+    def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
+        if state.spent in MEASURED:
+            self.rows += predicted(self.belief, state, self.labels)
+        return self.strategy.step(state, memory)
 
 
 def predicted(belief: Belief, state: PoolState, labels: Tensor) -> Iterator[dict[str, object]]:
@@ -279,7 +295,7 @@ def predicted(belief: Belief, state: PoolState, labels: Tensor) -> Iterator[dict
         logs = ((1 - LEAST) * probabilities + LEAST / state.num_classes[:, None, None]).log()
         right = (probabilities.argmax(-1) == labels)[state.available]
         likelihood = true_label(logs, labels)[state.available]
-        yield {"belief": name, "accuracy": float(right.float().mean()), "log-likelihood": float(likelihood.mean())}
+        yield {"belief": name, "accuracy": right.float().mean().item(), "log-likelihood": likelihood.mean().item()}
 
 
 def summary_of(areas: pd.DataFrame) -> str:

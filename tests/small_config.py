@@ -53,5 +53,5 @@ def small_config(*overrides: str) -> dict[str, Any]:
     """Return the config of a small run of `train`."""
     config = compose_config(*SMALL, *overrides)
     for part, small in (("network", _SMALL_NETWORK), ("agent", _SMALL_AGENT)):
-        config[part] |= {key: value for key, value in small.items() if key in config[part]}
+        config[part] |= {key: value for key, value in small.items() if config[part].get(key)}
     return config

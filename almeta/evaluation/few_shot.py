@@ -48,14 +48,18 @@ def _accuracy(means: Tensor, queries: Tensor) -> Tensor:
     return (nearest == torch.arange(len(means), device=means.device)[:, None]).float().mean()
 
 
-def few_shot_table(encoder: Encodes, sampler: StreamSampler, episodes: int, seed: int) -> Table:
-    """Return the accuracy of an encoder in the usual settings for which there are classes and images enough."""
+def few_shot_table(encoder: Encodes, sampler: StreamSampler, episodes: int, seed: int) -> Table | None:
+    """Return the accuracy of an encoder in the usual settings for which there are classes and images enough, if any."""
     rows: list[Sequence[object]] = []
     for ways, shots in SETTINGS:
         if ways > sampler.num_all_classes or shots + QUERIES > sampler.fewest_images:
             continue
-        found = few_shot_accuracy(encoder, sampler, ways, shots, episodes, make_generator(seed, "few shots"))
+        found = few_shot_accuracy(
+            encoder, sampler, ways, shots, episodes, make_generator(seed, "few shots", sampler.images.device)
+        )
         rows.append((ways, shots, found.mean, found.half_width))
+    if not rows:
+        return None
     numbers = pd.DataFrame(rows, columns=["classes", "labelled images of each", "accuracy", "interval"])
     shown = numbers.astype(str).copy()
     shown["accuracy"] = [f"{100 * mean:.1f} ± {100 * (half or 0):.1f}" for mean, half in numbers.iloc[:, 2:].to_numpy()]

@@ -124,7 +124,7 @@ class StreamRun(Run):
         report = stream_report(results, title, published, metrics, config.plain())
         if getattr(agent.network, "encoder", None) is not None and agent.encoder_version is not None:  # a frozen one
             few_shots = few_shot_table(agent, judges["test"].sampler, FEW_SHOT_EPISODES, seed)
-            report = replace(report, tables=[*report.tables, few_shots])
+            report = replace(report, tables=[*report.tables, *([few_shots] if few_shots else [])])
         return {"test": results.summary, "train": train_summary, **report.summary}, report
 
     @classmethod

@@ -102,7 +102,7 @@ def pretrain_encoder(
         shots: images of each M.
         learning_rate: of Adam, falling linearly to zero.
         loss: `prototypical_loss`, `siamese_loss` or `triplet_loss`.
-        margin: of the last two.
+        margin: of `siamese_loss` or `triplet_loss`.
         track: wraps the range of batches, to show progress.
 
     Raises:

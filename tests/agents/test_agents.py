@@ -355,7 +355,9 @@ def test_boltzmann_exploration_is_a_softmax_of_q_values():
     agent = make_agent("QLearning", exploration="boltzmann", temperature=0.5)
     values = [0.5, -1.0, 0.2, 0.0, 0.4]
     assert_close(frequencies(agent, values, ALL), (torch.tensor(values) / 0.5).softmax(-1))
-    assert (frequencies(agent, values, ONLY_0_AND_2)[[1, 3, 4]] == 0).all()
+    for temperature in (0.5, 1e-9):
+        agent = make_agent("QLearning", exploration="boltzmann", temperature=temperature)
+        assert (frequencies(agent, values, ONLY_0_AND_2)[[1, 3, 4]] == 0).all()
 
 
 def test_on_pools_an_exploring_step_is_any_allowed_row():

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from almeta.agents.live import LiveStream, prepared
 from almeta.errors import AlmetaError
+from almeta.inputs import Images
 from tests.agents.pools import make_pool_agent
 from tests.agents.streams import PIXELS, SLOTS, glyphs, make_agent
 
@@ -13,7 +15,7 @@ class Scripted:
     """Does what a list says, and keeps what it was shown."""
 
     def __init__(self, agent, actions):
-        self.inputs, self.actions, self.shown = agent.inputs, list(actions), []
+        self.inputs, self.reveal, self.actions, self.shown = agent.inputs, agent.reveal, list(actions), []
 
     def predict(self, observation, memory=None, episode_start=None):
         self.shown.append((observation[:SLOTS].tolist(), observation[SLOTS:], episode_start))
@@ -70,6 +72,39 @@ def test_a_label_may_be_told_unasked_and_left_unsaid(image):
     assert [label for label, _, _ in agent.shown] == [[0] * 4, [0] * 4, [0, 1, 0, 0]]
 
 
+def test_a_label_that_is_corrected_was_no_class(image):
+    agent, stream = play([REQUEST, 0, REQUEST, 1])
+    stream.observe(image)
+    stream.tell("cta")
+    stream.tell("cat")
+    assert stream.observe(image) == "cat"
+    stream.tell("cat")  # known before: a second correction takes nothing away
+    stream.observe(image)
+    stream.tell("dog")
+    assert stream.observe(image) == "dog"
+    assert [label for label, _, _ in agent.shown] == [[0] * 4, [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("three", [3, np.int64(3), np.array(3), torch.tensor(3), 3.0])
+def test_equal_numbers_are_one_label(image, three):
+    _, stream = play([REQUEST, 0, 0])
+    stream.observe(image)
+    stream.tell(three)
+    assert stream.observe(image) == 3
+    stream.tell(three)
+    assert stream.observe(image) == 3
+
+
+@pytest.mark.parametrize("wrong", [None, [1], np.array([1, 2]), torch.tensor([1]), {}])
+def test_what_is_no_label_is_refused(image, wrong):
+    _, stream = play([REQUEST])
+    stream.observe(image)
+    with pytest.raises(AlmetaError, match="the label is .* it must be a text, a number or another key of a dict"):
+        stream.tell(wrong)
+    with pytest.raises(AlmetaError, match="the label is "):
+        play([], ["cat", wrong])
+
+
 def test_a_trained_agent_plays(image):
     agent = make_agent("QLearning")
     agent.begin_stream(range(SLOTS))
@@ -93,6 +128,9 @@ def test_images_of_other_sizes_and_kinds(shape):
     assert found.shape == (PIXELS,) and found.dtype == np.float32
     assert found.reshape(4, 4)[0].min() > 0.9 and found.reshape(4, 4)[-1].max() < 0.1
     np.testing.assert_allclose(prepared(bright / 255, 4), found, atol=1e-6)
+    np.testing.assert_allclose(prepared(bright // 255, 4), found, atol=1e-6)  # ink and ground
+    np.testing.assert_allclose(prepared(bright > 0, 4), found, atol=1e-6)
+    np.testing.assert_allclose(prepared(torch.tensor(bright / 255, requires_grad=True), 4), found, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +142,9 @@ def test_images_of_other_sizes_and_kinds(shape):
         (np.full((4, 4), np.nan), "values from nan to nan"),
         (np.full((4, 4), 300), "values from 300 to 300"),
         ("cat", "it must be"),
+        ([[1, 2], [3]], "the image is no array"),
+        ([["a", "b"], ["c", "d"]], "it must be"),
+        (np.zeros((4, 4), complex), "the image is complex128"),
     ],
 )
 def test_what_is_no_image_is_refused(wrong, message):
@@ -119,6 +160,15 @@ def test_misuse_is_refused(image):
     with pytest.raises(
         AlmetaError, match="'e' is one label too many: the policy distinguishes 4 classes, and knows 'a'"
     ):
-        play([], "abcde")
+        play([], list("abcde"))
+    for labels in ("abc", 3):
+        with pytest.raises(AlmetaError, match="labels are .*; they must be a list of all classes"):
+            play([], labels)
+    with pytest.raises(AlmetaError, match="Supervised was told every label and never learned to ask"):
+        LiveStream(make_agent("Supervised"))
+    agent, _ = play([])
+    agent.inputs = Images(15, SLOTS)
+    with pytest.raises(AlmetaError, match="the policy reads 15 pixels, which make no square image"):
+        LiveStream(agent)
     with pytest.raises(AlmetaError, match="acts on problems of kind pool"):
         LiveStream(make_pool_agent("QLearning"))

@@ -270,6 +270,24 @@ def test_episodes_do_not_depend_on_each_other(memory, inputs):
     torch.testing.assert_close(run(memory, early[:, 1:2], late[:, 1:2]), run(memory, early, late)[:, 1:2])
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "least used", "Turing"])
+def test_vmap_over_episodes_that_begin_anew(name, inputs):
+    early, late = inputs
+    with seeded_weights(0):
+        memory = MEMORIES[name]()
+    gates, state = memory.project(early), memory.initial(ENVS)
+    for time in range(2):
+        _, state = memory.step(gates[time], late[time], state)
+    start = torch.tensor([True, False, True, False])
+
+    def one(gates, late, state, start):
+        alone = torch.utils._pytree.tree_map(lambda part: part[None], (gates, late, state, start))
+        return torch.utils._pytree.tree_map(lambda part: part[0], memory.step(*alone))
+
+    separate = torch.func.vmap(one)(gates[2], late[2], state, start)
+    torch.testing.assert_close(separate, memory.step(gates[2], late[2], state, start))
+
+
 def test_vmap_over_weights_with_gradients(inputs):
     early, late = (part[:3] for part in inputs)
     for name, make in MEMORIES.items():

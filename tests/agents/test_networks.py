@@ -111,6 +111,8 @@ def test_an_encoder_learns_with_the_agent_where_it_is_fine_tuned(name, stream):
     before = {key: value.clone() for key, value in network.encoder.named_buffers()}
     show(network, images, labels)[4].square().sum().backward()
     assert (network.encoder.code.weight.grad != 0).any()
+    for key, value in network.named_parameters():
+        assert value.grad is None or value.grad.isfinite().all(), key
     for key, value in network.encoder.named_buffers():
         assert torch.equal(value, before[key])  # an image has the same code whatever it is shown with
 

@@ -43,7 +43,10 @@ def test_the_table_has_the_settings_for_which_there_is_enough():
     table = few_shot_table(
         Codes(lambda images: images), StreamSampler(glyphs(6, 8), length=6, rotations=False), 5, seed=0
     )
+    assert table is not None
     assert table.numbers.iloc[:, :2].to_numpy().tolist() == [[3, 1], [5, 1]]  # 8 images: no 5 and 5 queries
     assert table.shown is not None
     assert table.shown.accuracy.tolist() == ["100.0 ± 0.0"] * 2
+    few = StreamSampler(glyphs(6, 4), length=6, rotations=False)
+    assert few_shot_table(Codes(lambda images: images), few, 5, seed=0) is None
     assert QUERIES == 5 and PIXELS == 16

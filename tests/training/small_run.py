@@ -18,8 +18,20 @@ from almeta.training.checkpoint import CONFIG_KEYS
 from almeta.training.trainer import LAST, Evaluate, Interrupted, Schedule, Trainer
 from tests.agents.streams import glyphs, make_agent, make_streams, small_network, stream_options
 
-# Agents and, after a dash, the network where it is not the LSTM.
-RUNS = ("QLearning", "Reinforce", "PPO", "Supervised", "QLearning-EpisodicNetwork")
+# Agents and, after a dash, the network where it is not the LSTM, and after another one what `OPTIONS` has.
+RUNS = (
+    *("QLearning", "Reinforce", "PPO", "Supervised", "QLearning-EpisodicNetwork"),
+    *("QLearning-EpisodicNetwork-thompson", "QLearning-TransformerNetwork-target"),
+)
+TARGETED: dict[str, Any] = {"through_target": False, "target_rate": 0.1}
+# Options of the agent, and of the network.
+OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "thompson": (
+        TARGETED | {"exploration": "thompson"},
+        {"fine_tune": True, "guesses": True, "dropout": 0.3, "dueling": True},
+    ),
+    "target": (TARGETED | {"exploration": "boltzmann"}, {"code_size": 6, "channels": 4}),
+}
 EVERY = {"log_every": 3, "evaluate_every": 4, "checkpoint_every": 6}
 
 
@@ -28,9 +40,11 @@ def make_trainer(
 ) -> Trainer:
     """Return a trainer at its start; `options` go to the agent, `changes` to the schedule and the trainer."""
     folder.mkdir(parents=True, exist_ok=True)
-    kind, _, network = name.partition("-")
+    kind, network, recipe = (*name.split("-"), "", "")[:3]
+    of_agent, of_network = OPTIONS.get(recipe, ({}, {}))
     classes = dict(zip(("train", "test"), split_classes(glyphs(8), 4, seed=0), strict=True))
-    agent = make_agent(kind, small_network(network or "LSTMNetwork"), seed, **(options or {}))
+    make_network = small_network(network or "LSTMNetwork", **of_network)
+    agent = make_agent(kind, make_network, seed, **of_agent | (options or {}))
     schedule = {key: changes.pop(key, value) for key, value in EVERY.items()}
     streams = {part: make_streams(dataset=data, **stream_options(kind)) for part, data in classes.items()}
     settings: dict[str, Any] = {

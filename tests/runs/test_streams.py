@@ -1,0 +1,94 @@
+"""Streams with networks that have nothing but what the contract asks for, and what a frozen encoder adds."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import almeta
+from almeta.errors import AlmetaError
+from almeta.inputs import Images
+from almeta.runs.config import TrainConfig
+from almeta.runs.training import train
+from almeta.stream import StreamState
+from tests.small_config import small_config
+
+
+@almeta.register_network
+class Plain(nn.Module):
+    """A network with `initial` and `step` alone."""
+
+    def __init__(self, inputs: Images, num_values: int = 0) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs.num_pixels, inputs.num_slots + 1 + num_values)
+        self.num_values = num_values
+
+    def initial(self, num_envs: int) -> tuple[()]:
+        return ()
+
+    def step(self, view: StreamState, memory: Any) -> tuple[Tensor, Tensor | None, tuple[()]]:
+        outputs = self.layer(view.item)
+        utilities, value = outputs[:, : outputs.shape[1] - self.num_values], outputs[:, -1]
+        return utilities, value if self.num_values else None, ()
+
+
+@pytest.fixture(autouse=True)
+def small_images(make_images, monkeypatch):
+    images = make_images([12] * 1230, name="characters")
+    monkeypatch.setattr("almeta.runs.streams.load_dataset", lambda name: images)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))
+    monkeypatch.setattr("almeta.runs.streams.FEW_SHOT_EPISODES", 4)
+
+
+def trained(folder, *overrides, network=None):
+    config = small_config("batches=2", *overrides)
+    if network is not None:
+        config["network"] = network
+    train(TrainConfig.read(config), folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["agent=q_learning"],
+        ["agent=q_learning_semi_gradient", "agent.target_rate=0.1"],
+        ["agent=ppo"],
+        ["agent=supervised", "env.reveal=always"],
+    ],
+)
+def test_a_network_with_initial_and_step_alone_trains_to_the_report(overrides, tmp_path):
+    trained(tmp_path, *overrides, network={"_target_": "tests.runs.test_streams.Plain"})
+    assert (tmp_path / "report.html").exists() and not (tmp_path / "few_shot.csv").exists()
+
+
+def test_it_has_nothing_to_leave_out_for_thompson_sampling(tmp_path):
+    overrides = ("agent=q_learning_semi_gradient", "agent.exploration=thompson")
+    with pytest.raises(AlmetaError, match=r"agent\.exploration=thompson leaves out units, and network\.dropout is 0"):
+        trained(tmp_path, *overrides, network={"_target_": "tests.runs.test_streams.Plain"})
+
+
+@pytest.mark.parametrize(
+    "network, options, judged",
+    [
+        ("episodic", [], True),
+        ("gru", ["network.code_size=3"], True),
+        ("gru", ["network.code_size=0"], False),
+        ("episodic", ["network.fine_tune=true"], False),  # it goes on changing
+    ],
+)
+def test_a_frozen_encoder_is_judged_by_itself(network, options, judged, tmp_path):
+    trained(tmp_path, f"network={network}", *options)
+    assert (tmp_path / "few_shot.csv").exists() == judged
+    if judged:
+        assert (tmp_path / "few_shot.csv").read_text("utf-8").startswith("classes,labelled images of each,accuracy")
+    results = json.loads((tmp_path / "summary.json").read_text("utf-8"))
+    assert torch.tensor(results["test"]["mean_return"]).isfinite()
+
+
+@pytest.mark.parametrize("loss", ["siamese", "triplet"])
+def test_other_losses_of_encoders_are_chosen_by_name(loss, tmp_path):
+    trained(tmp_path, "network=episodic", f"pretraining.loss={loss}", "pretraining.margin=2.0")
+    assert (tmp_path / "few_shot.csv").exists()

@@ -246,7 +246,7 @@ class TransformerNetwork(_RecurrentNetwork):
     hidden_size: Count = 128
     layers: Count = 2
     heads: Count = 4
-    capacity: Annotated[int, Within(1, 10_000)] = 128
+    capacity: Annotated[int, Within(1, 10_000)] = 64
 
     def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
         if self.hidden_size % self.heads:

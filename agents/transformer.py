@@ -13,8 +13,7 @@ class CausalTransformer(MemoryModule):
     """Layers of attention over the steps so far (Vaswani et al. 2017, arXiv 1706.03762), normalised before each part.
 
     A step reads its own early part, and that of the step before beside the late part: a label that arrives one step
-    late lies with its image. Order is not marked otherwise. Keys and values are kept, so that a step costs as much as
-    there are steps before it.
+    late lies with its image. Order is not marked otherwise. Keys and values of K steps are kept.
 
     Args:
         early_size: numbers per step that are known early.
@@ -22,14 +21,14 @@ class CausalTransformer(MemoryModule):
         hidden_size: H, numbers of a step within the layers.
         layers: number of layers.
         heads: of attention; they share H.
-        capacity: steps before the present one that are kept; if there are more, the oldest are forgotten.
+        capacity: K, steps before the present one that are kept; if there are more, the oldest are forgotten.
 
     Raises:
         ValueError: if H is no multiple of `heads`.
     """
 
     def __init__(
-        self, early_size: int, late_size: int, hidden_size: int, layers: int = 2, heads: int = 4, capacity: int = 128
+        self, early_size: int, late_size: int, hidden_size: int, layers: int = 2, heads: int = 4, capacity: int = 64
     ) -> None:
         super().__init__()
         if hidden_size % heads:
@@ -47,10 +46,11 @@ class CausalTransformer(MemoryModule):
         return parts.view(*early.shape[:-1], -1)
 
     def initial(self, batch: int) -> TransformerState:
-        """Return a memory of no steps."""
+        """Return a memory of K steps that do not count."""
         like, size = self.norm.weight, self.hidden_size
-        kept = like.new_zeros(batch, len(self.layers), 2, 0, size)
-        return kept, torch.zeros(batch, 0, dtype=torch.bool, device=like.device), like.new_zeros(batch, size)
+        kept = like.new_zeros(batch, len(self.layers), 2, self.capacity, size)
+        counts = torch.zeros(batch, self.capacity, dtype=torch.bool, device=like.device)
+        return kept, counts, like.new_zeros(batch, size)
 
     def step(
         self, early: Tensor, late: Tensor, state: TransformerState, start: Tensor | None = None
@@ -64,8 +64,8 @@ class CausalTransformer(MemoryModule):
         for number, layer in enumerate(self.layers):
             hidden, part = layer(hidden, kept[:, number], counts)
             parts.append(part)
-        kept = torch.cat((kept, torch.stack(parts, 1)), 3)[..., -self.capacity :, :]
-        return self.norm(hidden), (kept, counts[:, -self.capacity :], as_before)
+        kept = torch.cat((kept[..., 1:, :], torch.stack(parts, 1)), 3)
+        return self.norm(hidden), (kept, counts[:, 1:], as_before)
 
 
 class _Layer(nn.Module):

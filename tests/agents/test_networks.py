@@ -82,7 +82,7 @@ def test_sizes_of_memories_with_rows():
 
 def test_transformer_sizes():
     network = NETWORKS["TransformerNetwork"](Images(PIXELS, 4), hidden_size=12, layers=3, heads=4, capacity=9)
-    assert network.initial(2)[0][0].shape == (2, 3, 2, 0, 12)
+    assert network.initial(2)[0][0].shape == (2, 3, 2, 9, 12)
     assert (network.memory.heads, network.memory.capacity) == (4, 9)
 
 

@@ -435,7 +435,7 @@ def test_what_an_evaluation_cannot_do_is_told_in_one_line(command, run, override
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ("env=pool agent=q_learning", "agent.exploration=balanced looks at the true slot of a stream; choose uniform"),
+        ("env=pool agent=q_learning", "agent.exploration=balanced is for streams; choose uniform"),
         ("env.num_first=-1", "env.num_first is -1; it must be a whole number of at least 0"),
         ("env.query_size=0", "env.query_size is 0; it must be a whole number of at least 1"),
         ("num_envs=5", "num_envs=5 is no multiple of env.group=2, the episodes per task"),

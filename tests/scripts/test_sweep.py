@@ -58,12 +58,12 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(command, monkeypatch):
     whole = command(train, *asked, "hydra.sweep.dir=whole")
     count = 0
 
-    def stop_in_the_second_job(*args):
+    def stop_in_the_second_job(*args, **options):
         nonlocal count
         count += 1
         if count == 6 + 4:
             raise KeyboardInterrupt
-        return play(*args)
+        return play(*args, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr("almeta.training.rollout.play", stop_in_the_second_job)

@@ -196,17 +196,22 @@ class Agent(nn.Module):
             action = best_action(outputs.utilities, mask, generator).cpu().numpy()
         return (action[0] if single else action), memory
 
-    def begin_stream(self, labels: Iterable[Label] | None = None) -> None:
+    def begin_stream(self, labels: Iterable[Label] | None = None, dark_ink: bool = False) -> LiveStream:
         """Begin a stream of one's own images, for agents of streams; forget the one before.
 
         Args:
             labels: of all classes, where they are known beforehand: then the agent may conclude from the others what
                 an image is. None otherwise.
+            dark_ink: whether the ink is dark on a bright ground, as on paper.
+
+        Returns:
+            The stream, which counts the requests.
 
         Raises:
             AlmetaError: for an agent of another kind of problem, or more labels than it has slots.
         """
-        self._live = LiveStream(self, labels)
+        self._live = LiveStream(self, labels, dark_ink)
+        return self._live
 
     def observe(self, image: Any) -> Label | None:
         """Return the label that an image of one's own stream has, as far as the agent knows; None if it asks.
@@ -222,10 +227,7 @@ class Agent(nn.Module):
 
     @property
     def _own_stream(self) -> LiveStream:
-        if self._live is None:
-            self.begin_stream()
-        assert self._live is not None
-        return self._live
+        return self.begin_stream() if self._live is None else self._live
 
     def explore(
         self, utilities: Tensor, action_mask: Tensor, target: Tensor | None, generator: torch.Generator

@@ -24,6 +24,7 @@ class LiveStream:
     Args:
         agent: an `almeta.agents.Agent` of streams.
         labels: of all classes, at most as many as slots; None where they are not known beforehand.
+        dark_ink: whether the ink is dark on a bright ground, as on paper.
 
     Attributes:
         requests: how often it has asked.
@@ -32,7 +33,7 @@ class LiveStream:
         AlmetaError: for an agent of another kind of problem, or too many labels.
     """
 
-    def __init__(self, agent: Any, labels: Iterable[Label] | None = None) -> None:
+    def __init__(self, agent: Any, labels: Iterable[Label] | None = None, dark_ink: bool = False) -> None:
         if agent.inputs.kind != "stream":
             raise AlmetaError(
                 f"the policy acts on problems of kind {agent.inputs.kind}; one that observes streams is needed"
@@ -41,7 +42,7 @@ class LiveStream:
             raise AlmetaError(
                 f"{type(agent).__name__} was told every label and never learned to ask; choose another agent"
             )
-        self._agent, self.requests = agent, 0
+        self._agent, self.requests, self._dark_ink = agent, 0, dark_ink
         self._num_slots, self._side = agent.inputs.num_slots, math.isqrt(agent.inputs.num_pixels)
         if self._side**2 != agent.inputs.num_pixels:
             raise AlmetaError(f"the policy reads {agent.inputs.num_pixels} pixels, which make no square image")
@@ -59,13 +60,15 @@ class LiveStream:
         """Return the label that the agent believes an image has; None if it asks.
 
         Args:
-            image: `[H, W]`, or `[H, W, 3]`, an array of 0 .. 255 or of floats in [0, 1]; ink is bright on a dark
-                ground, as in Omniglot and MNIST. It is brought to the size that the agent knows.
+            image: `[H, W]`, or `[H, W, C]` with 1, 3 or 4 channels (the fourth is left out), an array of 0 .. 255 or of
+                floats in [0, 1]; ink is bright on a dark ground, as in Omniglot and MNIST, unless `dark_ink` says
+                otherwise. It is brought to the size that the agent knows.
 
         Raises:
             AlmetaError: for what is no image.
         """
         pixels = prepared(image, self._side)
+        pixels = 1 - pixels if self._dark_ink else pixels
         first = self._memory is None
         observation = np.concatenate((self._told, pixels))
         action, self._memory = self._agent.predict(observation, self._memory, episode_start=first)
@@ -117,7 +120,7 @@ def _plain(label: Any) -> Label:
     """
     if getattr(label, "ndim", None) == 0:  # a number of NumPy or torch
         label = label.item()
-    if label is None or not isinstance(label, Hashable) or isinstance(label, Tensor):
+    if label is None or not isinstance(label, Hashable) or isinstance(label, Tensor) or label != label:
         raise AlmetaError(f"the label is {label!r}; it must be a text, a number or another key of a dict, and not None")
     return label
 
@@ -132,9 +135,14 @@ def prepared(image: Any, side: int) -> np.ndarray:
         array = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
     except ValueError as error:
         raise AlmetaError(f"the image is no array ({error}); it must be [H, W], or [H, W, 3]") from error
-    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype.kind not in "buif" or not fits or array.size == 0:
-        raise AlmetaError(f"the image is {array.dtype} of shape {list(array.shape)}; it must be [H, W], or [H, W, 3]")
+        raise AlmetaError(
+            f"the image is {array.dtype} of shape {list(array.shape)}; it must be numbers [H, W], or [H, W, 3]: read a "
+            "file with np.asarray(PIL.Image.open(file).convert('L')), and put channels last"
+        )
+    if array.ndim == 3:
+        array = array[..., :3]  # without opacity
     # Whole numbers up to 1 are ink and ground; they would be nearly black as levels of 255.
     levels = array.dtype.kind in "iu" and array.max() > 1
     pixels = array.astype(np.float32) / (255 if levels else 1)

@@ -10,18 +10,22 @@ network anew for each label that a row may get.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from almeta.checks import Within, check_value
 from almeta.data import load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs import PoolOptions
 from almeta.envs.pool import PoolSimulation
+from almeta.errors import AlmetaError
 from almeta.evaluation.statistics import mean_interval
 from almeta.learners import make_learner
 from almeta.learners.learner import Learner
@@ -137,20 +141,33 @@ def pairs_of_rows(state: PoolState) -> Tensor:
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Train, measure, print; what cannot be is told in one line."""
+    try:
+        study()
+    except AlmetaError as error:
+        sys.exit(f"error: {error}")
+
+
+def study() -> None:
+    """Read the arguments, train, measure, print.
+
+    Raises:
+        AlmetaError: for an argument out of range; nothing is trained then.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", default="tables", help="of data sets (default tables)")
     parser.add_argument("--folds", type=int, default=5, help="parts of the suite (default 5)")
     parser.add_argument("--fold", type=int, default=0, help="the part to measure on, from 0 (default 0)")
     parser.add_argument("--batches", type=int, default=120, help="of 32 pools, for training (default 120)")
     parser.add_argument("--repeats", type=int, default=8, help="tasks of each data set to measure on (default 8)")
-    parser.add_argument("--budget", type=int, default=20, help="picks (default 20)")
+    parser.add_argument("--budget", type=int, default=20, help=f"picks (default 20); measured after {MEASURED}")
     options = parser.parse_args()
     start = time.perf_counter()
     torch.manual_seed(0)
+    for name, least in (("folds", 2), ("batches", 1), ("repeats", 1), ("budget", MEASURED[0] + 1)):
+        check_value(f"--{name}", getattr(options, name), Annotated[int, Within(least)])
+    check_value("--fold", options.fold, Annotated[int, Within(0, options.folds - 1)])
     names = suite(options.suite)
-    if not 0 <= options.fold < options.folds:
-        parser.error(f"--fold {options.fold} is none of the {options.folds} parts; choose 0 to {options.folds - 1}")
     test = folds(names, options.folds)[options.fold]
     belief = train([name for name in names if name not in test], options.batches, options.budget)
     predictions, curves = measured(belief, test, options.repeats, options.budget)

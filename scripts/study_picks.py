@@ -7,6 +7,7 @@ picked, from 0 for the lowest to 1; a random pick has .5 on average.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from almeta.checks import Count, check_value
 from almeta.data import load_dataset
 from almeta.data.suites import suite
 from almeta.envs import PoolOptions
+from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Setting, StrategySpec
 from almeta.evaluation.style import dress, legend, looks, png
 from almeta.inputs.candidates import candidate_numbers, ranks
@@ -26,7 +29,7 @@ from almeta.oracles import Oracle
 from almeta.policies import find_policy, policy_names
 from almeta.pool import PoolState
 from almeta.seeding import make_generator
-from almeta.strategies import make_strategy
+from almeta.strategies import is_strategy, make_strategy, strategy_names
 from almeta.training.progress import Progress
 from almeta.training.rollout import greedy, play
 
@@ -42,7 +45,19 @@ AHEAD = "telling: rank of the accuracy expected one label ahead"
 
 
 def main() -> None:
-    """Play, draw, write."""
+    """Play, draw, write; what cannot be is told in one line."""
+    try:
+        study()
+    except AlmetaError as error:
+        sys.exit(f"error: {error}")
+
+
+def study() -> None:
+    """Read the arguments, play, draw, write.
+
+    Raises:
+        AlmetaError: for an argument that cannot be; nothing is played then.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--contenders", default="transfer,margin,look_ahead,random", help="policies and strategies, with commas"
@@ -53,8 +68,15 @@ def main() -> None:
     parser.add_argument("--learner", default="logistic_regression", help="default logistic_regression")
     parser.add_argument("--out", type=Path, default=Path("runs/picks"), help="folder (default runs/picks)")
     options = parser.parse_args()
+    for name in ("repeats", "budget"):
+        check_value(f"--{name}", getattr(options, name), Count)
+    if options.out.exists() and not options.out.is_dir():
+        raise AlmetaError(f"--out is {options.out}, which is a file; name a folder")
     setting = Setting(PoolOptions(budget=options.budget), make_learner(options.learner), Oracle(), options.repeats)
-    contenders = [find(name) for name in options.contenders.split(",")]
+    names = [name.strip() for name in options.contenders.split(",")]
+    contenders = [find(name) for name in dict.fromkeys(filter(None, names))]
+    if not contenders:
+        raise AlmetaError("--contenders names nobody; name policies and strategies, such as transfer,margin")
     pairs = [(contender, dataset) for contender in contenders for dataset in suite(options.suite)]
     turns = Progress("picks", unit="cell")(range(len(pairs)))
     rows = pd.concat([picks(*pairs[turn], setting) for turn in turns])
@@ -65,8 +87,16 @@ def main() -> None:
 
 
 def find(name: str) -> Contender:
-    """Return a shipped policy, one at a path, or a strategy."""
-    return find_policy(name) if name in policy_names() or Path(name).exists() else StrategySpec.read(name)
+    """Return a strategy, a shipped policy, or one at a path.
+
+    Raises:
+        AlmetaError: if there is none of that name.
+    """
+    if is_strategy(name):
+        return StrategySpec.read(name)
+    if name in policy_names() or Path(name).exists():
+        return find_policy(name)
+    raise AlmetaError(did_you_mean(name, [*policy_names(), *strategy_names()], "policy or strategy"))
 
 
 def picks(contender: Contender, dataset: str, setting: Setting) -> pd.DataFrame:

@@ -94,7 +94,7 @@ class StreamRun(Run):
         if self.agent.reveal != self.simulation.reveal:
             raise AlmetaError(
                 f"{type(self.agent).__name__} plays streams with env.reveal={self.agent.reveal}, not "
-                f"{self.simulation.reveal}"
+                f"{self.simulation.reveal}; set it"
             )
 
     def described_data(self) -> str:

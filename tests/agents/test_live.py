@@ -95,7 +95,7 @@ def test_equal_numbers_are_one_label(image, three):
     assert stream.observe(image) == 3
 
 
-@pytest.mark.parametrize("wrong", [None, [1], np.array([1, 2]), torch.tensor([1]), {}])
+@pytest.mark.parametrize("wrong", [None, [1], np.array([1, 2]), torch.tensor([1]), {}, float("nan")])
 def test_what_is_no_label_is_refused(image, wrong):
     _, stream = play([REQUEST])
     stream.observe(image)
@@ -112,7 +112,8 @@ def test_a_trained_agent_plays(image):
     for x, y in zip(data.x[::4], data.y[::4], strict=True):
         said.append(agent.observe(x.reshape(4, 4)))
         agent.tell(int(y) % SLOTS)
-    agent.begin_stream(range(SLOTS))
+    stream = agent.begin_stream(range(SLOTS))
+    assert stream.requests == 0
     for x, y, before in zip(data.x[::4], data.y[::4], said, strict=True):
         assert agent.observe(x.reshape(4, 4)) == before  # the stream before is forgotten
         agent.tell(int(y) % SLOTS)
@@ -120,7 +121,13 @@ def test_a_trained_agent_plays(image):
         make_pool_agent("QLearning").observe(image)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (4, 4), (12, 9), (4, 4, 3)])
+def test_dark_ink_is_turned_over(image):
+    agent = Scripted(make_agent("QLearning"), [REQUEST])
+    LiveStream(agent, dark_ink=True).observe(image)
+    np.testing.assert_allclose(agent.shown[0][1], 1 - image.flatten())
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 4), (12, 9), (4, 4, 1), (4, 4, 3), (4, 4, 4)])
 def test_images_of_other_sizes_and_kinds(shape):
     bright = np.zeros(shape, np.uint8)
     bright[: shape[0] // 2] = 255
@@ -136,7 +143,7 @@ def test_images_of_other_sizes_and_kinds(shape):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (np.zeros(16), r"the image is float64 of shape \[16\]; it must be \[H, W\], or \[H, W, 3\]"),
+        (np.zeros(16), r"the image is float64 of shape \[16\]; it must be numbers \[H, W\], or \[H, W, 3\]"),
         (np.zeros((4, 4, 2)), r"shape \[4, 4, 2\]"),
         (np.full((4, 4), 3.5), r"values from 3\.5 to 3\.5; whole numbers lie in 0 \.\. 255, floats in \[0, 1\]"),
         (np.full((4, 4), np.nan), "values from nan to nan"),

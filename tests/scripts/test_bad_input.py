@@ -127,7 +127,7 @@ def test_keys_and_values(command, monkeypatch, overrides, says):
             "env.script=[[3,1]]",
             "env.script has the run [3, 1]; a run is [class, count] with a class below env.classes=3",
         ),
-        ("agent=supervised", "Supervised plays streams with env.reveal=always, not requested"),
+        ("agent=supervised", "Supervised plays streams with env.reveal=always, not requested; set it"),
     ],
 )
 def test_values_that_do_not_fit_the_data(command, overrides, says):

@@ -93,3 +93,22 @@ def test_the_command_trains_and_measures(monkeypatch, capsys):
 def test_gains_are_over_margin():
     areas = pd.DataFrame({"margin": [70.0, 60.0], "look-ahead": [71.0, 63.0]})
     assert summary_of(areas) == "look-ahead: +2.00 ± 12.71 points over margin, ahead on 2 of 2"
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--fold", "9"], "--fold is 9; it must be a whole number from 0 to 4"),
+        (["--fold", "-1"], "--fold is -1; it must be a whole number from 0 to 4"),
+        (["--folds", "1"], "--folds is 1; it must be a whole number of at least 2"),
+        (["--batches", "0"], "--batches is 0"),
+        (["--repeats", "0"], "--repeats is 0"),
+        (["--budget", "2"], "--budget is 2; it must be a whole number of at least 3"),
+        (["--suite", "tabels"], "unknown suite 'tabels'; did you mean 'tables'"),
+    ],
+)
+def test_wrong_options_are_told_before_the_training(options, message, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["study", *options])
+    monkeypatch.setattr(study_belief, "train", None)
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        study_belief.main()

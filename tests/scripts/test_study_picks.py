@@ -52,3 +52,29 @@ def test_the_command_writes_numbers_and_a_picture(tmp_path, monkeypatch):
     study_picks.main()
     assert {path.name for path in tmp_path.iterdir()} == {"picks.csv", "picks.png"}
     assert set(pd.read_csv(tmp_path / "picks.csv").contender) == {"transfer", "margin"}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--contenders", "margin,trnasfer"], "unknown policy or strategy 'trnasfer'; did you mean 'transfer'"),
+        (["--contenders", " , "], "--contenders names nobody"),
+        (["--repeats", "0"], "--repeats is 0; it must be a whole number of at least 1"),
+        (["--budget", "0"], "--budget is 0"),
+        (["--suite", "tabels"], "unknown suite 'tabels'; did you mean 'tables'"),
+        (["--out", __file__], "--out is .*, which is a file; name a folder"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_played(options, message, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["study_picks.py", *options])
+    monkeypatch.setattr(study_picks, "picks", None)
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        study_picks.main()
+
+
+def test_names_may_have_spaces_and_stand_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_picks, "suite", lambda _: ["iris"])
+    options = ["--contenders", "margin, random,margin", "--repeats", "1", "--budget", "2", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["study_picks.py", *options])
+    study_picks.main()
+    assert len(pd.read_csv(tmp_path / "picks.csv")) == 2 * 2

@@ -65,7 +65,8 @@ class Belief(nn.Module):
 
     def forward(self, state: PoolState) -> Tensor:
         """Return log-probabilities `[E, N, C]`, -inf for classes that a pool does not have."""
-        numbers, pairs = rows_and_classes(state), pairs_of_rows(state)
+        pairs = pairs_of_rows(state)
+        numbers = rows_and_classes(state, pairs)
         possible = torch.arange(numbers.shape[2], device=numbers.device) < state.num_classes[:, None, None]
         hidden = self.read(numbers)
         for layer in self.layers:
@@ -101,14 +102,18 @@ class _Layer(nn.Module):
         return hidden + self.mix(hidden)
 
 
-def rows_and_classes(state: PoolState) -> Tensor:
-    """Return eight numbers of each row and class, `[E, N, C, 8]`, the process's log-probability first."""
+def rows_and_classes(state: PoolState, pairs: Tensor) -> Tensor:
+    """Return eight numbers of each row and class, `[E, N, C, 8]`, the process's log-probability first.
+
+    Args:
+        state: of E pools.
+        pairs: `[E, N, N, 4]`, from `pairs_of_rows`.
+    """
     look = LookAhead().look(state)
     classes = state.probabilities.shape[-1]
     told = torch.nn.functional.one_hot(state.labels.clamp_min(0), classes) * (state.labels >= 0)[..., None]
     share = told.sum(1, keepdim=True) / told.sum((1, 2), keepdim=True).clamp_min(1)
-    distance = pairs_of_rows(state)
-    votes = [distance[..., k].exp() @ told.float() for k in range(2)]
+    votes = [pairs[..., k].exp() @ told.float() for k in range(2)]
     shape = told.shape
     labelled = (state.labels >= 0)[..., None].expand(shape)
     numbers = [

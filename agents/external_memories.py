@@ -167,8 +167,7 @@ class ExternalMemory(MemoryModule):
         controller, read, kept = state
         if start is not None:
             blank = self.access.initial(len(start))
-            pairs = zip(kept, blank, strict=True)
-            kept = tuple(torch.where(start.view(-1, *[1] * (old.dim() - 1)), new, old) for old, new in pairs)
+            kept = tuple(emptied(old, start, new) for old, new in zip(kept, blank, strict=True))
             read = emptied(read, start)
         hidden, controller = self.controller.step(early, torch.cat((late, read), -1), controller, start)
         read, kept = self.access.step(hidden, kept)

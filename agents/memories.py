@@ -28,17 +28,22 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return x @ weight
 
 
+def projected(early: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return early parts times a weight, plus a bias, in one product: `[..., early_size]` -> `[..., G]` float32."""
+    return (product(early.flatten(0, -2), weight) + bias).view(*early.shape[:-1], -1)
+
+
 def glorot(rows: int, columns: int, *sizes: int) -> nn.Parameter:
     """Return a parameter of the given sizes, uniform within the bound of Glorot & Bengio 2010 for `[rows, columns]`."""
     bound = math.sqrt(6.0 / (rows + columns))
     return nn.Parameter(torch.empty(sizes or (rows, columns)).uniform_(-bound, bound))
 
 
-def emptied(part: Tensor, start: Tensor | None, first: float = 0.0) -> Tensor:
+def emptied(part: Tensor, start: Tensor | None, first: Tensor | float = 0.0) -> Tensor:
     """Return a part `[E, ...]` of a memory with `first` in the episodes that begin, `start` `[E]` bool."""
     if start is None:
         return part
-    return part.masked_fill(start.view(-1, *[1] * (part.dim() - 1)), first)
+    return torch.where(start.view(-1, *[1] * (part.dim() - 1)), first, part)
 
 
 class MemoryModule(nn.Module, ABC):
@@ -96,8 +101,7 @@ class LSTM(MemoryModule):
 
     def project(self, early: Tensor) -> Tensor:
         """Return the early part of the gates, `[..., early_size]` -> `[..., 4H]`."""
-        gates = product(early.flatten(0, -2), self.early_weight) + self.bias  # float32 again
-        return gates.view(*early.shape[:-1], -1)
+        return projected(early, self.early_weight, self.bias)
 
     def initial(self, batch: int) -> LSTMState:
         """Return the empty memory, two tensors `[batch, H]`."""
@@ -138,8 +142,7 @@ class GRU(MemoryModule):
 
     def project(self, early: Tensor) -> Tensor:
         """Return the early part of the gates, `[..., early_size]` -> `[..., 3H]`."""
-        gates = product(early.flatten(0, -2), self.early_weight) + self.bias  # float32 again
-        return gates.view(*early.shape[:-1], -1)
+        return projected(early, self.early_weight, self.bias)
 
     def initial(self, batch: int) -> Tensor:
         """Return the empty memory `[batch, H]`."""

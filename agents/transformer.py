@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from almeta.agents.memories import MemoryModule, emptied, product
+from almeta.agents.memories import MemoryModule, emptied, projected
 
 # Keys and values `[E, layers, 2, K, H]`, which of the K steps count `[E, K]`, and the early part of the last step.
 TransformerState = tuple[Tensor, Tensor, Tensor]
@@ -42,8 +42,7 @@ class CausalTransformer(MemoryModule):
 
     def project(self, early: Tensor) -> Tensor:
         """Return what a step adds as the present one and as the one before, `[..., early_size]` -> `[..., 2H]`."""
-        parts = product(early.flatten(0, -2), self.early.weight.T) + self.early.bias  # float32 again
-        return parts.view(*early.shape[:-1], -1)
+        return projected(early, self.early.weight.T, self.early.bias)
 
     def initial(self, batch: int) -> TransformerState:
         """Return a memory of K steps that do not count."""

@@ -1,8 +1,11 @@
 """Errors in one line: which thing, which value, and the way out."""
 
 import errno
+import functools
 import re
+import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,19 @@ _PLUGINS = {
 
 # The keys of the folder that Hydra makes for a job.
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.runtime.output_dir")
+
+
+def in_one_line(main: Callable[[], None]) -> Callable[[], None]:
+    """Return a script's `main` that tells an AlmetaError in one line and exits with 1."""
+
+    @functools.wraps(main)
+    def told() -> None:
+        try:
+            main()
+        except AlmetaError as error:
+            sys.exit(f"error: {error}")
+
+    return told
 
 
 def one_line(error: Exception) -> str | None:

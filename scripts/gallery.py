@@ -5,7 +5,6 @@ Writes a picture for each strategy, NAME.png, and one of all of them, overview.p
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from almeta.envs import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.style import RED, png
 from almeta.learners import make_learner
+from almeta.scripts.errors import in_one_line
 from almeta.seeding import make_generator
 from almeta.strategies import make_strategy, strategy_names
 from almeta.training.rollout import greedy, play
@@ -51,20 +51,9 @@ class Look:
     query_size: int
 
 
+@in_one_line
 def main() -> None:
-    """Play, draw, write; what cannot be is told in one line."""
-    try:
-        make_gallery()
-    except AlmetaError as error:
-        sys.exit(f"error: {error}")
-
-
-def make_gallery() -> None:
-    """Read the arguments, play, draw, write.
-
-    Raises:
-        AlmetaError: for an unknown strategy; nothing is drawn then.
-    """
+    """Read the arguments, play, draw, write; nothing is drawn if there is an unknown strategy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strategies", nargs="+", default=strategy_names(), help="names (default all)")
     parser.add_argument("--out", type=Path, default=Path("runs/gallery"), help="folder (default runs/gallery)")

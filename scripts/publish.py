@@ -9,7 +9,6 @@ import argparse
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,16 @@ import almeta.policies
 from almeta.errors import AlmetaError
 from almeta.policies import policy_names
 from almeta.policies.published import publish
+from almeta.scripts.errors import in_one_line
 from almeta.strategies import is_strategy
 from almeta.training.checkpoint import load_checkpoint
 
 MEASURES = ("strategy", "aulc", "mean_rank", "gain_over_random", "gain_over_reference")
 
 
+@in_one_line
 def main() -> None:
-    """Write the cards and weights of all finished runs of a folder; what cannot be is told in one line."""
-    try:
-        publish_runs()
-    except AlmetaError as error:
-        sys.exit(f"error: {error}")
-
-
-def publish_runs() -> None:
-    """Read the arguments, check everything, write.
-
-    Raises:
-        AlmetaError: for a name that cannot be, and for runs that are not one finished run of pools for each fold.
-    """
+    """Write the cards and weights of all finished runs of a folder; nothing if the name or a run cannot be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="a folder with the runs' folders")
     parser.add_argument("name", help="what load_policy will call the policy")

@@ -10,7 +10,6 @@ network anew for each label that a row may get.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,11 +24,11 @@ from almeta.data import load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs import PoolOptions
 from almeta.envs.pool import PoolSimulation
-from almeta.errors import AlmetaError
-from almeta.evaluation.statistics import mean_interval
 from almeta.learners import make_learner
 from almeta.learners.learner import Learner
 from almeta.pool import PoolState
+from almeta.scripts.errors import in_one_line
+from almeta.scripts.study_look_ahead import summary_of
 from almeta.seeding import make_generator
 from almeta.strategies import make_strategy
 from almeta.strategies.actor import Memory, Outputs
@@ -145,20 +144,9 @@ def pairs_of_rows(state: PoolState) -> Tensor:
     return torch.cat([kept, labelled.expand(*kept.shape[:3], 1)], -1)
 
 
+@in_one_line
 def main() -> None:
-    """Train, measure, print; what cannot be is told in one line."""
-    try:
-        study()
-    except AlmetaError as error:
-        sys.exit(f"error: {error}")
-
-
-def study() -> None:
-    """Read the arguments, train, measure, print.
-
-    Raises:
-        AlmetaError: for an argument out of range; nothing is trained then.
-    """
+    """Read the arguments, train, measure, print; nothing is trained if an argument is out of range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", default="tables", help="of data sets (default tables)")
     parser.add_argument("--folds", type=int, default=5, help="parts of the suite (default 5)")
@@ -179,7 +167,7 @@ def study() -> None:
     print(
         predictions.groupby(["picks of", "belief"], sort=False).mean(numeric_only=True).to_string(float_format="%.3f")
     )
-    print(f"\n{summary_of(curves)}")
+    print(f"\n{gains_of(curves)}")
     print(f"{time.perf_counter() - start:.0f} seconds")
 
 
@@ -320,17 +308,9 @@ def predicted(belief: Belief, state: PoolState, labels: Tensor) -> Iterator[dict
         yield {"belief": name, "accuracy": right.float().mean().item(), "log-likelihood": likelihood.mean().item()}
 
 
-def summary_of(areas: pd.DataFrame) -> str:
+def gains_of(areas: pd.DataFrame) -> str:
     """Return the gain of each rule over margin in the area under the curve, a line for each."""
-    lines = []
-    for rule in areas.columns.drop("margin"):
-        gain = areas[rule] - areas.margin
-        estimate = mean_interval(gain.tolist())
-        lines.append(
-            f"{rule}: {estimate.mean:+.2f} ± {estimate.half_width or 0:.2f} points over margin, "
-            f"ahead on {(gain > 0).sum()} of {len(gain)}"
-        )
-    return "\n".join(lines)
+    return "\n".join(f"{rule}: {summary_of(areas[rule] - areas.margin)}" for rule in areas.columns.drop("margin"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ picked, from 0 for the lowest to 1; a random pick has .5 on average.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from almeta.learners import make_learner
 from almeta.oracles import Oracle
 from almeta.policies import find_policy, policy_names
 from almeta.pool import PoolState
+from almeta.scripts.errors import in_one_line
 from almeta.seeding import make_generator
 from almeta.strategies import is_strategy, make_strategy, strategy_names
 from almeta.training.progress import Progress
@@ -44,20 +44,9 @@ REVERSED = {"margin", "share of the predicted class among labels"}
 AHEAD = "telling: rank of the accuracy expected one label ahead"
 
 
+@in_one_line
 def main() -> None:
-    """Play, draw, write; what cannot be is told in one line."""
-    try:
-        study()
-    except AlmetaError as error:
-        sys.exit(f"error: {error}")
-
-
-def study() -> None:
-    """Read the arguments, play, draw, write.
-
-    Raises:
-        AlmetaError: for an argument that cannot be; nothing is played then.
-    """
+    """Read the arguments, play, draw, write; nothing is played if an argument cannot be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--contenders", default="transfer,margin,look_ahead,random", help="policies and strategies, with commas"

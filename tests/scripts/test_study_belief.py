@@ -7,7 +7,7 @@ import torch
 
 from almeta.geometry import Geometry
 from almeta.scripts import study_belief
-from almeta.scripts.study_belief import Belief, predicted, simulation_of, summary_of, true_label, with_label
+from almeta.scripts.study_belief import Belief, gains_of, predicted, simulation_of, true_label, with_label
 from almeta.strategies.look_ahead import LookAhead, shares
 
 
@@ -92,7 +92,7 @@ def test_the_command_trains_and_measures(monkeypatch, capsys):
 
 def test_gains_are_over_margin():
     areas = pd.DataFrame({"margin": [70.0, 60.0], "look-ahead": [71.0, 63.0]})
-    assert summary_of(areas) == "look-ahead: +2.00 ± 12.71 points over margin, ahead on 2 of 2"
+    assert gains_of(areas) == "look-ahead: +2.00 ± 12.71 points over margin, ahead on 2 of 2"
 
 
 @pytest.mark.parametrize(

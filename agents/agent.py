@@ -53,6 +53,20 @@ class Rollout:
     behaviour: "Rollout | None" = None
     target_utilities: Tensor | None = None
 
+    def blocks(self, number: int) -> "list[Rollout]":
+        """Return equal parts, one after the other, without outcomes, views and images: `[T, E / number]` each."""
+        if number == 1:
+            return [self]
+        names = ("utilities", "values", "masks", "actions", "rewards", "targets", "ended", "target_utilities")
+        present = [name for name in names if getattr(self, name) is not None]
+        parts = zip(*(getattr(self, name).chunk(number, 1) for name in present), strict=True)
+        played = [None] * number if self.behaviour is None else self.behaviour.blocks(number)
+        bare = replace(self, outcomes=[], views=None, images=None)
+        return [
+            replace(bare, **dict(zip(present, part, strict=True)), behaviour=before)
+            for part, before in zip(parts, played, strict=True)
+        ]
+
     def with_outputs(self, utilities: Tensor, values: Tensor | None) -> "Rollout":
         """Return the same episodes and actions with the outputs of the present weights."""
         played = self if self.behaviour is None else self.behaviour
@@ -104,6 +118,7 @@ class Agent(nn.Module):
         num_values: 1 if the loss needs a state value from the network, else 0.
         min_group: the fewest episodes per task that it can learn from.
         reveal: the option `env.reveal` of the streams it plays.
+        members: agents that learn at once, each in its block of the episodes, if this one stands for several.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -120,6 +135,7 @@ class Agent(nn.Module):
     def __post_init__(self) -> None:
         super().__init__()  # keeps the fields, which are set already
         self._live: LiveStream | None = None
+        self.members: list[Agent] = []
         check_fields(self, "agent", given=("network", "inputs"))
         self.network = self.network(inputs=self.inputs, num_values=self.num_values)
 

@@ -15,7 +15,7 @@ from almeta.agents.transformer import CausalTransformer
 from almeta.checks import Count, Share, Within
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
-from almeta.stream import ENCODED_AT_ONCE, Examples, StreamState
+from almeta.stream import ENCODED_AT_ONCE, Examples, StreamState, told_price
 
 # What is remembered, and factors of the units `[E, H]`, or None for 1.
 StreamMemory = tuple[Any, Tensor | None]
@@ -115,6 +115,13 @@ class _StreamNetwork(Network):
         kept = torch.rand(num_envs, self.num_units, generator=generator, device=generator.device) >= self.dropout
         return kept / (1 - self.dropout)
 
+    def _price(self, view: StreamState) -> list[Tensor]:
+        """Return what is read of the reward of an incorrect prediction, `[E, 1]`, if it is."""
+        if not self.inputs.price:
+            return []
+        assert view.incorrect is not None  # simulations say it, and observations that lack it are refused
+        return [told_price(view.incorrect)[:, None]]
+
     @property
     def _num_outputs(self) -> int:
         """Outputs beside those of the actions: the value for the loss, and that for dueling."""
@@ -144,7 +151,8 @@ class _RecurrentNetwork(_StreamNetwork):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.memory = self.make_memory(self.code_size or self.inputs.num_pixels, self.inputs.num_slots)
+        late_size = self.inputs.num_slots + self.inputs.price
+        self.memory = self.make_memory(self.code_size or self.inputs.num_pixels, late_size)
         self.head = nn.Linear(self.memory.output_size, self.num_actions + self._num_outputs)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -167,7 +175,8 @@ class _RecurrentNetwork(_StreamNetwork):
     def step(self, view: StreamState, memory: StreamMemory) -> StreamStep:
         kept, units = memory
         early = view.item if self.encoder is None else self.memory.project(view.item)
-        read, kept = self.memory.step(early, view.label, kept, view.start)
+        late = torch.cat((view.label, *self._price(view)), -1)
+        read, kept = self.memory.step(early, late, kept, view.start)
         return *self._split(self.head(read if units is None else read * units)), (kept, units)
 
 
@@ -280,7 +289,7 @@ class EpisodicNetwork(_StreamNetwork):
         hidden_size = self.hidden_size
         self.num_slots = self.inputs.num_slots
         self.read = nn.Sequential(
-            nn.Linear(_SLOT_INPUTS * (1 + self.guesses), hidden_size),
+            nn.Linear(_SLOT_INPUTS * (1 + self.guesses) + self.inputs.price, hidden_size),
             nn.ReLU(),
             nn.Linear(hidden_size, hidden_size),
             nn.ReLU(),
@@ -303,7 +312,8 @@ class EpisodicNetwork(_StreamNetwork):
         distances = [examples.slot_distances(view.item)]
         if self.guesses:
             distances.append(examples.mean_distances(view.item))
-        slots = self.read(torch.cat([_slot_inputs(part) for part in distances], -1))  # [E, S, H]
+        price = [told[:, None].expand(-1, self.num_slots, -1) for told in self._price(view)]
+        slots = self.read(torch.cat([*map(_slot_inputs, distances), *price], -1))  # [E, S, H]
         if units is not None:
             slots = slots * units[:, None]
         pooled = slots.mean(1)

@@ -1,11 +1,14 @@
 """Streams: what may be known at a step, and a memory of examples."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+# The lowest reward of an incorrect prediction that agents which read it can be told.
+LOWEST_INCORRECT = -100.0
 # Images encoded at once. So few stay in the processor's cache, which makes it twice as fast as thousands.
 ENCODED_AT_ONCE = 512
 
@@ -19,12 +22,24 @@ class StreamState:
         label: `[E, S]` float32, the label slot of the previous image one-hot if it was revealed, else zeros.
         action_mask: `[E, S + 1]` bool, which actions are allowed; the last one is the request.
         start: `[E]` bool, where an episode begins and memory must be emptied; None for nowhere.
+        incorrect: `[E]` float32, the reward of an incorrect prediction; None where nobody says.
     """
 
     item: Tensor
     label: Tensor
     action_mask: Tensor
     start: Tensor | None = None
+    incorrect: Tensor | None = None
+
+
+def told_price(incorrect: Tensor) -> Tensor:
+    """Return what an agent reads of the reward of an incorrect prediction: 0 for 0, 1 for -100, by the logarithm."""
+    return torch.log1p(-incorrect) / math.log1p(-LOWEST_INCORRECT)
+
+
+def price_told(told: Tensor) -> Tensor:
+    """Return the reward of an incorrect prediction that `told_price` was taken of."""
+    return -torch.expm1(told * math.log1p(-LOWEST_INCORRECT))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Codes of a stream's images, kept while the encoder stays as it is."""
 
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,8 +20,8 @@ class _Codes:
     known: Tensor
 
 
-# For each actor and each table of images.
-_codes: WeakKeyDictionary[Encodes, WeakTensorKeyDictionary] = WeakKeyDictionary()
+# For each encoder, or actor that does not show its encoder, and each table of images.
+_codes: WeakKeyDictionary[Any, WeakTensorKeyDictionary] = WeakKeyDictionary()
 
 
 def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
@@ -30,11 +31,15 @@ def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
     the same size, since the size of a product may change last digits.
 
     Args:
-        actor: has an encoder of a known version.
+        actor: has an encoder of a known version; or has `members` that have.
         images: `[V, P]`.
-        rows: `[...]` int64.
+        rows: `[...]` int64; `[..., E]` for members, E in equal blocks.
     """
-    tables = _codes.setdefault(actor, WeakTensorKeyDictionary())
+    if members := getattr(actor, "members", ()):  # each has its block of the episodes
+        parts = zip(members, rows.chunk(len(members), -1), strict=True)
+        return torch.cat([kept_codes(member, images, part) for member, part in parts], -2)
+    owner = getattr(getattr(actor, "network", None), "encoder", None) or actor
+    tables = _codes.setdefault(owner, WeakTensorKeyDictionary())
     kept, version = tables.get(images), actor.encoder_version
     if kept is None or kept.version != version:
         code = actor.encode(images[:1])

@@ -24,23 +24,45 @@ from almeta.envs.codes import kept_codes
 from almeta.envs.render import Answer, draw_stream
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError, did_you_mean
-from almeta.stream import Encodes, StreamState
+from almeta.stream import LOWEST_INCORRECT, Encodes, StreamState, told_price
 from almeta.tasks import Script, StreamSampler, StreamTasks, split_classes
 
 
 @dataclass(frozen=True)
 class StreamRewards:
-    """R_req, R_cor and R_inc of the paper."""
+    """R_req, R_cor and R_inc of the paper.
+
+    Args:
+        request: of a request.
+        correct: of a correct prediction.
+        incorrect: of an incorrect one; or a range [low, high] below 0, of which each task draws one, log-uniformly.
+    """
 
     request: float = -0.05
     correct: float = 1.0
-    incorrect: float = -1.0
+    incorrect: float | list[float] = -1.0
 
     def __post_init__(self) -> None:
         check_fields(self, "env.reward")
+        if isinstance(self.incorrect, list) and not _is_range(self.incorrect):
+            raise AlmetaError(
+                f"env.reward.incorrect={self.incorrect}; a range has two numbers from {LOWEST_INCORRECT:g} to below 0, "
+                "such as [-20, -1]"
+            )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether each task draws R_inc from a range."""
+        return isinstance(self.incorrect, list)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest R_inc."""
+        several = sorted(self.incorrect) if isinstance(self.incorrect, list) else [self.incorrect] * 2
+        return several[0], several[1]
 
     @classmethod
-    def read(cls, reward: Mapping[str, float] | None) -> "StreamRewards":
+    def read(cls, reward: Mapping[str, Any] | None) -> "StreamRewards":
         """Return the rewards of an option `reward`, with the defaults where it says nothing.
 
         Raises:
@@ -50,6 +72,10 @@ class StreamRewards:
             if name not in cls.__annotations__:
                 raise AlmetaError(did_you_mean(name, cls.__annotations__, "reward"))
         return cls(**(reward or {}))
+
+
+def _is_range(numbers: list[float]) -> bool:
+    return len(numbers) == 2 and all(LOWEST_INCORRECT <= number < 0 for number in numbers)
 
 
 @dataclass(frozen=True)
@@ -85,6 +111,7 @@ class StreamOptions:
             and forbids the request, as in supervised one-shot learning.
         max_requests: requests that are allowed in an episode; None for no limit.
         group: episodes per task; they are neighbours and see the same stream.
+        tells_price: tell the agent the reward of an incorrect prediction, too.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -97,15 +124,20 @@ class StreamOptions:
     length: Count = 30
     rotations: bool = True
     script: Script | None = None
-    reward: dict[str, float] | None = None
+    reward: dict[str, Any] | None = None
     discount: Share = 0.5
     reveal: Literal["requested", "always"] = "requested"
     max_requests: Annotated[int, Within(0)] | None = None
     group: Count = 1
+    tells_price: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "env")
-        self.rewards  # noqa: B018  (raises for wrong ones)
+        if self.tells_price and not LOWEST_INCORRECT <= self.rewards.bounds[0] <= self.rewards.bounds[1] <= 0:
+            raise AlmetaError(
+                f"env.tells_price=true tells numbers from {LOWEST_INCORRECT:g} to 0, and env.reward.incorrect is "
+                f"{self.rewards.incorrect}"
+            )
 
     @property
     def rewards(self) -> StreamRewards:
@@ -124,7 +156,9 @@ class StreamSimulation(Simulation):
 
     Attributes:
         num_slots: label slots S; actions 0 .. S-1 predict a slot, action S requests.
+        block_rewards: those of equal blocks of the episodes, one after the other; one alone is that of all.
         tasks: the streams being played.
+        incorrect: `[E]` float32, the reward of an incorrect prediction in each of them.
 
     Raises:
         AlmetaError: for options that do not fit the data set, or `num_envs`.
@@ -153,10 +187,12 @@ class StreamSimulation(Simulation):
         )
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.rewards, self.discount, self.reveal = options.rewards, options.discount, options.reveal
+        self.block_rewards: Sequence[StreamRewards] = [options.rewards]
         self.max_requests = 0 if options.reveal == "always" else options.max_requests
         self.num_slots, self.length = self.sampler.num_slots, self.sampler.length
         self.time = self.length
         self.tasks: StreamTasks
+        self.incorrect: Tensor
         self._items: tuple[Tensor, ...] | None = None
 
     @property
@@ -209,6 +245,7 @@ class StreamSimulation(Simulation):
             shape = [self.length, self.num_envs // self.group]
             raise ValueError(f"the streams given are [T, E / group] = {list(tasks.items.shape)}; here they are {shape}")
         self.tasks, self.time, self._items = tasks.repeat(self.group), 0, None
+        self._request, self._correct, self.incorrect = self._draw_rewards(generators or [self.generator])
         self._targets = self.tasks.targets.unbind()
         images = self.sampler.images  # everything lies on their device
         self._requests = images.new_zeros(self.num_envs, dtype=torch.int64)
@@ -218,19 +255,30 @@ class StreamSimulation(Simulation):
         self._mask[:, -1] = self.max_requests != 0
         return self.state()
 
+    def _draw_rewards(self, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return R_req, R_cor and R_inc of each episode, all `[E]` float32; R_inc is drawn where it is a range."""
+        each = self.num_envs // len(self.block_rewards)
+        told = [(one.request, one.correct, *one.bounds) for one in self.block_rewards]
+        request, correct, low, high = self.sampler.images.new_tensor(told).repeat_interleave(each, 0).unbind(-1)
+        if not any(one.drawn for one in self.block_rewards):
+            return request, correct, low
+        number = self.num_envs // self.group // len(generators)
+        luck = torch.cat([torch.rand(number, generator=one, device=low.device) for one in generators])
+        incorrect = low * (high / low) ** luck.repeat_interleave(self.group)
+        return request, correct, torch.where(low == high, low, incorrect)
+
     def state(self) -> StreamState:
         """Return what may be known now; after the last step the last image stays."""
         row = min(self.time, self.length - 1)
         item = self.sampler.images[self.tasks.items[row]] if self._items is None else self._items[row]
-        return StreamState(item, self._label, self._mask, self._start if self.time == 0 else None)
+        return StreamState(item, self._label, self._mask, self._start if self.time == 0 else None, self.incorrect)
 
     def step(self, action: Tensor) -> StreamOutcome:
         """Answer the current image with `action` `[E]` int64 and move on to the next one."""
         if self.finished:
             raise RuntimeError("the streams have ended; call reset() before the next step()")
-        asked, correct, rewards = action == self.num_slots, action == self.target, self.rewards
-        reward = torch.where(correct, rewards.correct, torch.where(asked, rewards.request, rewards.incorrect))
-        reward = reward.float()  # they may all be whole numbers
+        asked, correct = action == self.num_slots, action == self.target
+        reward = torch.where(correct, self._correct, torch.where(asked, self._request, self.incorrect))
         if self.max_requests is None:
             requested, invalid = asked, torch.zeros_like(asked)
         else:
@@ -285,8 +333,9 @@ class OneShotStreamVectorEnv(BatchEnv):
 
     An action 0 .. S-1 predicts the label slot of the current image, action S requests its label. An observation is
     `[E, S + P]` float32 in [0, 1]: the previous image's label slot one-hot if it was revealed, else zeros; then the
-    current image. The last observation holds the last label, if it was revealed, and the last image again. Nothing is
-    truncated: all episodes terminate together after T steps.
+    current image. With `tells_price=True` one more number tells R_inc, see `almeta.stream.told_price`. The last
+    observation holds the last label, if it was revealed, and the last image again. Nothing is truncated: all episodes
+    terminate together after T steps.
 
     `info["action_mask"]` `[E, S + 1]` int8 says which actions are allowed now. A request that is not allowed brings a
     request's reward and reveals nothing. For evaluation, and not for the policy, `info` has after a step, of the image
@@ -333,13 +382,15 @@ class OneShotStreamVectorEnv(BatchEnv):
         simulation = StreamSimulation(shown, StreamOptions(**options), num_envs)
         self.num_slots = simulation.num_slots
         self.meaning = f"{self.num_slots} requests the label, a lower number predicts that slot"
-        observed = gym.spaces.Box(0.0, 1.0, (self.num_slots + simulation.num_pixels,), np.float32)
+        width = self.num_slots + simulation.num_pixels + simulation.options.tells_price
+        observed = gym.spaces.Box(0.0, 1.0, (width,), np.float32)
         actions = gym.spaces.Discrete(self.num_slots + 1)
         super().__init__(simulation, num_envs, observed, actions, render_mode, autoreset_mode)
 
     def _observe(self) -> tuple[np.ndarray, Info]:
         state = self.simulation.state()
-        observation = torch.cat((state.label, state.item), dim=1).numpy()
+        told = [told_price(state.incorrect)[:, None]] if self.simulation.options.tells_price else []
+        observation = torch.cat((state.label, state.item, *told), dim=1).numpy()
         return observation, {"action_mask": state.action_mask.to(torch.int8).numpy()}
 
     def _judge(self, outcome: StreamOutcome) -> Info:

@@ -70,14 +70,15 @@ class TableStreamOptions(PoolTaskOptions):
 
     length: Count | None = None
     budget: Share | None = 0.2
-    reward: dict[str, float] | None = None
+    reward: dict[str, Any] | None = None
     score: ScoreName = "accuracy"
     group: Count = 1
     discount: Share = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.rewards  # noqa: B018  (raises for wrong ones)
+        if self.rewards.drawn:
+            raise AlmetaError(f"env.reward.incorrect={self.rewards.incorrect} is a range; on rows it is one number")
 
     @property
     def rewards(self) -> StreamRewards:
@@ -193,7 +194,7 @@ class TableStreamSimulation(Simulation):
         label = self.tasks.y.gather(1, row)
         asked, correct = action == ASK, state.probabilities.max(-1).indices == label.squeeze(1)
         requested = asked & state.action_mask[:, ASK]
-        told = torch.where(correct, rewards.correct, rewards.incorrect)
+        told = torch.where(correct, rewards.correct, rewards.bounds[0])
         reward = torch.where(asked, rewards.request, told).float()  # they may all be whole numbers
         self.time += 1
         if requested.any():

@@ -60,17 +60,50 @@ def table_of_policies(policies: Policies, baselines: Policies | None = None, pub
 def table_of_jobs(jobs: Sequence[Job], published: bool = False) -> pd.DataFrame:
     """Return the table of `table_of_policies` for a sweep's jobs; jobs that differ only in their seed share a row.
 
-    The label of a job has the overrides in which jobs differ. A baseline that scores the same in all jobs has one row,
-    without them.
+    The label of a job has the overrides in which jobs differ. A job whose agent is told the price of a mistake has a
+    row for each price that it was judged at. A baseline that scores the same in all jobs has one row, without them.
     """
-    policies: dict[str, list[Summary]] = {}
+    policies = {
+        label if price is None else f"{label}, told {price}": summaries
+        for label, by_price in summaries_of_jobs(jobs).items()
+        for price, summaries in by_price.items()
+    }
     baselines: dict[str, dict[str, list[Summary]]] = {}
-    for job in jobs:
-        if job.results and "test" in job.results:
-            policies.setdefault(job.label, []).append(job.results["test"])
-            for name, summary in job.results.get("baselines", {}).items():
-                baselines.setdefault(name, {}).setdefault(job.setting, []).append(summary)
+    for job in _judged(jobs):
+        for name, summary in job.results.get("baselines", {}).items():  # type: ignore[union-attr]
+            baselines.setdefault(name, {}).setdefault(job.setting, []).append(summary)
     return table_of_policies(policies, _merge_equal(baselines), published)
+
+
+def summaries_of_jobs(jobs: Sequence[Job]) -> dict[str, dict[str | None, list[Summary]]]:
+    """Return the summaries of a sweep's jobs, one for each seed, by label and by the price that was told; None if none.
+
+    A job that was judged at several prices has no summary of its own, which would be a mean over them.
+    """
+    found: dict[str, dict[str | None, list[Summary]]] = {}
+    for job in _judged(jobs):
+        results: Summary = job.results or {}
+        for price, summary in (results.get("prices") or {None: results["test"]}).items():
+            found.setdefault(job.label, {}).setdefault(price, []).append(summary)
+    return found
+
+
+def tradeoffs_of_jobs(jobs: Sequence[Job]) -> Policies:
+    """Return what `accuracy_against_requests` draws of a sweep's jobs: a point for each label, or one for each price."""
+    return {
+        label: [_mean_summary(summaries) for summaries in by_price.values()]
+        for label, by_price in summaries_of_jobs(jobs).items()
+    }
+
+
+def _judged(jobs: Sequence[Job]) -> list[Job]:
+    return [job for job in jobs if job.results and "test" in job.results]
+
+
+def _mean_summary(summaries: Sequence[Summary]) -> Summary:
+    """Return accuracy and request rate with their intervals, over seeds if there are several."""
+    row = _row("policy", "", summaries)
+    return {name: row[name] for name in HEADINGS} | {"intervals": {name: row[f"{name}_interval"] for name in HEADINGS}}
 
 
 def _merge_equal(baselines: dict[str, dict[str, list[Summary]]]) -> dict[str, list[Summary]]:

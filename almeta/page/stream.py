@@ -112,7 +112,7 @@ class StreamSession:
         asked = [self._is_request(turn.action) for turn in self._turns]
         right = sum(turn.choice == RIGHT for turn, request in zip(self._turns, asked, strict=True) if not request)
         wrong, rewards = len(asked) - sum(asked) - right, self._simulation.rewards
-        total = sum(asked) * rewards.request + right * rewards.correct + wrong * rewards.incorrect
+        total = sum(asked) * rewards.request + right * rewards.correct + wrong * float(self._simulation.incorrect[0])
         return f"{sum(asked)} requests, {right} right, {wrong} wrong, return {total:.2f}"
 
     # ---- what the person does

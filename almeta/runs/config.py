@@ -93,6 +93,7 @@ class TrainConfig(CommandConfig):
     pretraining: Group
     dataset: Group | None = None
     vary: Group | None = None
+    at_once: Group | None = None
 
     def __post_init__(self) -> None:
         given = ("encoder", "sampler", "generator", "track")

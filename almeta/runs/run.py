@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
 
 from almeta.envs.simulation import Simulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.report import Report, Table, shown_cell
+from almeta.evaluation.writers import publish
 from almeta.inputs import Inputs
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.training.agents import build_agent
 from almeta.training.trainer import Evaluate
+
+CONFIG, SUMMARY = "config.yaml", "summary.json"
 
 
 class Run(ABC):
@@ -72,6 +77,11 @@ class Run(ABC):
             f"for {config.batches:,} batches of {config.num_envs} episodes, on {self.described_data()}"
         )
 
+    @property
+    def runs(self) -> int:
+        """How many runs are trained at once."""
+        return 1
+
     def prepare(self) -> None:
         """Train what needs training before the first batch."""
         return
@@ -82,6 +92,14 @@ class Run(ABC):
 
         The entries include `["train"][score]`, which sweepers maximise.
         """
+
+    def finish(self, folder: Path, console: Console) -> dict[str, Any]:
+        """Judge the trained agent, publish its report, and return the content of its `summary.json`."""
+        results, report = self.conclude(folder)
+        config = self.config
+        summary = {"kind": self.kind, "policy": config.name, "seed": config.seed, "batches": config.batches} | results
+        publish(report or Report(self.describe()), folder, console, summary)
+        return summary
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
@@ -94,6 +112,11 @@ class Run(ABC):
         ]
         numbers = pd.DataFrame(rows, columns=["policy", "seed", "part", cls.score])
         return [Table(f"{cls.kind}_jobs", numbers, numbers.map(shown_cell), title=f"Jobs of kind {cls.kind}")]
+
+    @classmethod
+    def figures_of_jobs(cls, jobs: Sequence[Job]) -> dict[str, Figure]:
+        """Return figures of a sweep's finished jobs of this kind, by name."""
+        return {}
 
     @classmethod
     def check_knobs(cls, given: Iterable[str]) -> None:

@@ -1,10 +1,12 @@
 """Runs on the one-shot stream."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -20,8 +22,9 @@ from almeta.evaluation.few_shot import few_shot_table
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import Report, Table
+from almeta.evaluation.stream_figures import accuracy_against_requests
 from almeta.evaluation.stream_report import compare, stream_report
-from almeta.evaluation.stream_tables import shown_table, table_of_jobs
+from almeta.evaluation.stream_tables import shown_table, table_of_jobs, table_of_policies, tradeoffs_of_jobs
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.writers import publish
 from almeta.inputs import Images
@@ -41,6 +44,8 @@ from almeta.training.trainer import Evaluate
 AT_ONCE = 250
 # Episodes on which an image encoder is judged by itself.
 FEW_SHOT_EPISODES = 1000
+# The paper's rewards of an incorrect prediction: an agent that is told them is judged at those within its range.
+PRICES = (-1.0, -5.0, -10.0, -20.0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class StreamRun(Run):
     kind = "stream"
     without = ("inputs", "learner", "oracle", "vary")
     not_judged_by = ("strategies", "learner", "oracle", "repeats", "jobs")
+    classes: dict[str, Dataset]
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
@@ -76,20 +82,29 @@ class StreamRun(Run):
 
     def build(self) -> None:
         config = self.config
-        self.classes = SplitClasses.read(config.dataset).load()
-        options: StreamOptions = build(config.env, "env")
-        generator = make_generator(config.seed, "env", config.device)
-        self.simulation: StreamSimulation = StreamSimulation(self.classes["train"], options, config.num_envs, generator)
+        self.classes = self.classes or SplitClasses.read(config.dataset).load()
+        self.simulation = self.make_simulation(config.num_envs)
+        options: StreamOptions = self.simulation.options
         self.judges = {
             name: evaluation_streams(part, options, AT_ONCE, config.seed, config.device)
             for name, part in self.classes.items()
         }
         self.evaluations = {name: self._measuring(streams) for name, streams in self.judges.items()}
 
-    def make_inputs(self) -> Images:
-        return Images(self.simulation.num_pixels, self.simulation.num_slots)
+    def make_simulation(self, num_envs: int) -> StreamSimulation:
+        """Return streams to train on."""
+        options: StreamOptions = build(self.config.env, "env")
+        generator = make_generator(self.config.seed, "env", self.config.device)
+        return StreamSimulation(self.classes["train"], options, num_envs, generator)
 
-    def __init__(self, config: TrainConfig) -> None:
+    def make_inputs(self) -> Images:
+        return Images(self.simulation.num_pixels, self.simulation.num_slots, self.simulation.options.tells_price)
+
+    simulation: StreamSimulation
+
+    def __init__(self, config: TrainConfig, classes: dict[str, Dataset] | None = None) -> None:
+        """Build the run; `classes` are those of another run on the same data, "train" and "test"."""
+        self.classes = classes or {}
         super().__init__(config)
         if self.agent.reveal != self.simulation.reveal:
             raise AlmetaError(
@@ -125,11 +140,32 @@ class StreamRun(Run):
         if getattr(agent.network, "encoder", None) is not None and agent.encoder_version is not None:  # a frozen one
             few_shots = few_shot_table(agent, judges["test"].sampler, FEW_SHOT_EPISODES, seed)
             report = replace(report, tables=[*report.tables, *([few_shots] if few_shots else [])])
-        return {"test": results.summary, "train": train_summary, **report.summary}, report
+        summary = {"test": results.summary, "train": train_summary, **report.summary}
+        if self.simulation.options.tells_price and self.simulation.rewards.drawn:
+            summary["prices"] = by_price = self._judged_by_price()
+            rows = {f"{config.name}, told {price}": own for price, own in by_price.items()}
+            prices = shown_table("prices", table_of_policies(rows), "By the price of a mistake")
+            report = replace(report, tables=[*report.tables, prices])
+        return summary, report
+
+    def _judged_by_price(self) -> dict[str, dict[str, Any]]:
+        """Return the measures of an agent that is told the price of a mistake, at several prices."""
+        low, high = self.simulation.rewards.bounds
+        streams, rewards = copy.copy(self.judges["test"]), self.simulation.rewards
+        found = {}
+        for price in sorted({low, high, *(one for one in PRICES if low < one < high)}, reverse=True):
+            streams.block_rewards = [replace(rewards, incorrect=price)]
+            found[f"{price:g}"] = evaluate(self.agent, streams, self.config.final_episodes, self.config.seed).summary()
+        return found
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
         return [shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs))))]
+
+    @classmethod
+    def figures_of_jobs(cls, jobs: Sequence[Job]) -> dict[str, Figure]:
+        published = any(map(_has_published_task, jobs))
+        return {"accuracy_against_requests": accuracy_against_requests(tradeoffs_of_jobs(jobs), published)}
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -23,15 +24,18 @@ def sweep_report(folder: Path, config: dict[str, Any] | None = None) -> Report:
     jobs = read_jobs(folder)
     finished = [job for job in jobs if job.results is not None]
     tables: list[Table] = []
+    figures: dict[str, Figure] = {}
     for kind in sorted({job.kind for job in finished if job.kind is not None}):
-        tables += find_run(kind).tables_of_jobs([job for job in finished if job.kind == kind])
+        own = [job for job in finished if job.kind == kind]
+        tables += find_run(kind).tables_of_jobs(own)
+        figures |= find_run(kind).figures_of_jobs(own)
     missing = [f"missing: {job} has no finished summary.json in {job.folder}" for job in jobs if job.results is None]
     missing += [
         f"missing: {job} was judged on no 'test' data in {job.folder}"
         for job in finished
         if "test" not in (job.results or {"test": 0})
     ]
-    return Report(f"All jobs of {folder}", "table", tables, missing, config=config)
+    return Report(f"All jobs of {folder}", "table", tables, missing, figures, config=config)
 
 
 class FailedJobs(Callback):

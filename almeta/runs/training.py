@@ -9,12 +9,12 @@ import yaml
 from rich.console import Console
 
 from almeta.errors import AlmetaError, Interrupted
-from almeta.evaluation.report import Report
-from almeta.evaluation.writers import publish
 from almeta.files import write_atomically
 from almeta.lock import held
 from almeta.runs import Run, run_of
 from almeta.runs.config import TrainConfig
+from almeta.runs.run import CONFIG, SUMMARY
+from almeta.runs.together import Together
 from almeta.seeding import make_generator
 from almeta.training.agents import check_agent
 from almeta.training.checkpoint import load_checkpoint, upgraded_config
@@ -23,7 +23,6 @@ from almeta.training.loggers import METRICS, build_loggers, read_json_lines
 from almeta.training.progress import Progress
 from almeta.training.trainer import LAST, Schedule, Trainer
 
-CONFIG, SUMMARY = "config.yaml", "summary.json"
 LOCK = ".lock"
 
 # Keys that may change when a run is resumed: none changes the task, and a smaller step size helps a run that diverged.
@@ -48,6 +47,8 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
             raise AlmetaError(
                 f"{part} is set, but problems of kind {kind.kind} have none; leave it out, or {part}=null"
             )
+    if config.at_once and kind.kind != "stream":
+        raise AlmetaError(f"at_once is for streams, and env is of kind {kind.kind}; sweep with -m")
     kind.check(config)
     check_agent(config.plain(), kind.kind)
     if is_finished(config, folder) and (start is None or start.name == LAST):
@@ -60,7 +61,8 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
         f"{folder} belongs to a run that is going on",
         "wait for its end, or choose another folder with hydra.run.dir=...",
     ):
-        return _train(kind(config), folder, start or folder / LAST, way_on)
+        run = Together(config) if config.at_once else kind(config)
+        return _train(run, folder, start or folder / LAST, way_on)
 
 
 def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, Any]:
@@ -83,16 +85,13 @@ def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, A
             loggers=[*loggers, progress],
             track=progress,
             score=run.score,
+            runs=run.runs,
         )
         begin(trainer, checkpoint)
         if trainer.batch == 0:
             run.prepare()
         trainer.train()
-        results, report = run.conclude(folder)
-        common = {"kind": run.kind, "policy": config.name, "seed": config.seed, "batches": config.batches}
-        summary = common | results
-        publish(report or Report(run.describe()), folder, Console(), summary)
-        return summary
+        return run.finish(folder, Console())
     except (Interrupted, KeyboardInterrupt) as stop:
         end = way_on if (folder / LAST).exists() else "nothing was trained yet"
         raise Interrupted(f"{str(stop) or 'stopped'}; {end}") from None

@@ -68,6 +68,7 @@ class Trainer:
         loggers: further places for the records.
         track: wraps the range of remaining batches, to show progress.
         score: the measure that chooses the best checkpoint; higher is better.
+        runs: how many agents learn at once, each from its block of the episodes; records have their figures in `runs`.
     """
 
     agent: Agent
@@ -83,6 +84,7 @@ class Trainer:
     loggers: list[Logger] = field(default_factory=list)
     track: Callable[[range], Iterable[int]] = iter
     score: str = "mean_return"
+    runs: int = 1
 
     batch: int = field(default=0, init=False)
     best: float | None = field(default=None, init=False)
@@ -106,10 +108,12 @@ class Trainer:
             for _ in self.track(range(self.batch, self.schedule.batches)):
                 rollout = explore(self.simulation, self.agent, self.generator)
                 for lesson in self.agent.lessons(rollout, self.generator):
-                    loss, scalars = self.agent.total_loss(lesson)
-                    self._descend(loss)
+                    losses, scalars = zip(*map(self.agent.total_loss, lesson.blocks(self.runs)), strict=True)
+                    self._descend(torch.stack(losses).sum())
                 self.batch += 1
-                self._count(rollout, {"loss": loss.detach(), **scalars})
+                self._count(
+                    rollout, [{"loss": loss.detach(), **more} for loss, more in zip(losses, scalars, strict=True)]
+                )
                 if self._due(self.schedule.log_every):
                     self._log_training()
                 self.judged = not self._due(self.schedule.evaluate_every)
@@ -178,25 +182,32 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()
         if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.agent.parameters(), self.max_grad_norm)
+            clip_gradients(self.agent, self.max_grad_norm, self.runs)
         self.optimizer.step()
 
     def _due(self, every: int) -> bool:
         return self.batch % every == 0 or self.batch == self.schedule.batches
 
-    def _count(self, rollout: Rollout, scalars: dict[str, Tensor]) -> None:
-        """Add to the sums that a training record averages; stays on the device."""
-        scalars |= self.simulation.scalars(rollout) | {"count": torch.ones((), device=rollout.rewards.device)}
-        for name, value in scalars.items():
+    def _count(self, rollout: Rollout, scalars: list[dict[str, Tensor]]) -> None:
+        """Add to the sums that a training record averages, `[runs]` each; stays on the device."""
+        played = rollout.blocks(self.runs) if self.runs > 1 else [rollout]
+        each = [own | self.simulation.scalars(part) for own, part in zip(scalars, played, strict=True)]
+        one = torch.ones(self.runs, device=rollout.rewards.device)
+        for name, value in {
+            "count": one,
+            **{name: torch.stack([own[name] for own in each]) for name in each[0]},
+        }.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def _log_training(self) -> None:
         count = self._sums.pop("count")
-        means = {name: float(total / count) for name, total in self._sums.items()}
+        means = {name: (total / count).tolist() for name, total in self._sums.items()}
         self._sums = {}
-        if not math.isfinite(means["loss"]):
-            raise self._diverged(f"the loss is {means['loss']}")
-        self._log({"kind": "train", "batch": self.batch, **means})
+        for loss in means["loss"]:
+            if not math.isfinite(loss):
+                raise self._diverged(f"the loss is {loss}")
+        each = [dict(zip(means, run, strict=True)) for run in zip(*means.values(), strict=True)]
+        self._log({"kind": "train", "batch": self.batch, **mean_record(each)})
 
     def _diverged(self, symptom: str) -> AlmetaError:
         return AlmetaError(
@@ -232,6 +243,27 @@ class Trainer:
     def _log(self, record: dict[str, Any]) -> None:
         for logger in (self._metrics, *self.loggers):
             logger.log(record)
+
+
+def mean_record(each: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of one run; of several the means of their numbers, and the records themselves as `runs`."""
+    if len(each) == 1:
+        return each[0]
+    numbers = [name for name in each[0] if all(isinstance(own[name], float) for own in each)]
+    return {name: sum(own[name] for own in each) / len(each) for name in numbers} | {"runs": each}
+
+
+@torch.no_grad()
+def clip_gradients(agent: nn.Module, max_norm: float, runs: int = 1) -> None:
+    """Scale the gradients down to a norm; with several runs those of each, which lie along the first axis."""
+    if runs == 1:
+        nn.utils.clip_grad_norm_(agent.parameters(), max_norm)
+        return
+    gradients = [weight.grad for weight in agent.parameters() if weight.grad is not None]
+    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)  # [runs]
+    scale = (max_norm / (norms + 1e-6)).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""Networks of one kind, each with weights of its own, as one network: their weights lie side by side on a first axis.
+"""Agents of one kind, each with weights of its own, as one agent: their weights lie side by side on a first axis.
 
-E episodes are S equal blocks, one after the other; the k-th network acts in the k-th block. A product for all blocks
+E episodes are S equal blocks, one after the other; the k-th agent acts in the k-th block. A product for all blocks
 takes hardly longer than one for a block as long as it is small, which the products of a step are.
 """
 
@@ -13,8 +13,26 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.utils._pytree import tree_map
 
+from almeta.agents.agent import Agent
 from almeta.agents.memories import MemoryModule
 from almeta.errors import AlmetaError
+
+
+def stack_agents(agents: Sequence[Agent]) -> Agent:
+    """Return one agent that acts and learns as each of several does in its block of the episodes.
+
+    Its loss is that of the first one for all episodes; who trains it takes the loss of each block (`Rollout.blocks`).
+
+    Args:
+        agents: built alike; they become its `members`.
+
+    Raises:
+        AlmetaError: for networks that cannot be stacked, see `stack_networks`.
+    """
+    together = copy.deepcopy(agents[0])
+    together.network = stack_networks([agent.network for agent in agents])
+    together.members = list(agents)
+    return together
 
 
 def stack_networks(networks: Sequence[Any]) -> Any:
@@ -44,12 +62,12 @@ def stack_networks(networks: Sequence[Any]) -> Any:
     return stacked
 
 
-def unstack(stacked: Any, networks: Sequence[Any]) -> None:
-    """Copy the weights of the blocks back into the networks that were stacked."""
-    with torch.no_grad():
-        for number, network in enumerate(networks):
-            for mine, theirs in paired_weights(stacked, network):
-                mine.copy_(theirs[number])
+@torch.no_grad()
+def unstack(agent: Agent) -> None:
+    """Copy the weights of an agent of `stack_agents` into its members."""
+    for number, member in enumerate(agent.members):
+        for own, stacked in paired_weights(agent.network, member.network):
+            own.copy_(stacked[number])
 
 
 def paired_weights(stacked: Any, network: Any) -> Iterator[tuple[Tensor, Tensor]]:
@@ -69,9 +87,8 @@ class StackedLinear(nn.Module):
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))  # [S, O, I]
-        self.bias = None
-        if layers[0].bias is not None:
-            self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers]))
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        self.bias = nn.Parameter(torch.stack(biases)) if biases else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of the layers."""

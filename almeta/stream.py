@@ -97,12 +97,16 @@ class Examples:
         guesses: `[E, K, S]` float32, what the actor itself said of images, one-hot; zeros where it said nothing, or was
             given the label.
         time: number of steps that were remembered; the next one goes to place `time % K`.
+        squares: `[E, K]` float32, the squared norms of the items.
     """
 
     items: Tensor
     labels: Tensor
     guesses: Tensor
     time: int = 0
+
+    def __post_init__(self) -> None:
+        self.squares = self.items.square().sum(-1)
 
     @staticmethod
     def none(num_envs: int, capacity: int, num_items: int, num_slots: int, like: Tensor) -> "Examples":
@@ -114,11 +118,11 @@ class Examples:
         """Attach the label that has arrived to the previous image, and add the current image."""
         place = self.time % self.items.shape[1]
         if torch.is_grad_enabled() and state.item.requires_grad:  # the items before are needed for their gradients
-            self.items = self.items.clone()
+            self.items, self.squares = self.items.clone(), self.squares.clone()
         self.labels[:, place - 1] = state.label  # place 0 follows the last one
         self.guesses[:, place - 1] *= ~state.label.any(-1, keepdim=True)
         self.labels[:, place] = self.guesses[:, place] = 0.0
-        self.items[:, place] = state.item
+        self.items[:, place], self.squares[:, place] = state.item, state.item.square().sum(-1)
         if state.start is not None:
             for known in (self.labels, self.guesses):
                 known.masked_fill_(state.start[:, None, None], 0.0)
@@ -130,7 +134,12 @@ class Examples:
 
     def distances(self, item: Tensor) -> Tensor:
         """Return the Euclidean distance `[E, K]` from `item` `[E, F]` to each example, inf where no label is known."""
-        distances = torch.cdist(item[:, None], self.items).squeeze(1)
+        squares = (self.squares + item.square().sum(-1, keepdim=True))[:, None]
+        # Not torch.cdist, which would square all items again at each step; and the item from the left, as a row, which
+        # is several times as fast as a column from the right.
+        square = torch.baddbmm(squares, item[:, None], self.items.mT, alpha=-2).squeeze(1)
+        apart = square > 0  # elsewhere the root has no gradient
+        distances = torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
         return distances.where(self.labels.any(-1), torch.inf)
 
     def slot_distances(self, item: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Codes of a stream's images, kept while the encoder stays as it is."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,6 +25,11 @@ class _Codes:
 _codes: WeakKeyDictionary[Any, WeakTensorKeyDictionary] = WeakKeyDictionary()
 
 
+def _owner(actor: Any) -> Any:
+    """Return whose codes they are: an encoder that actors may share, or the actor."""
+    return getattr(getattr(actor, "network", None), "encoder", None) or actor
+
+
 def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
     """Return the codes `[..., F]` of some rows of a table of images, and encode only those.
 
@@ -36,10 +42,11 @@ def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
         rows: `[...]` int64; `[..., E]` for members, E in equal blocks.
     """
     if members := getattr(actor, "members", ()):  # each has its block of the episodes
-        parts = zip(members, rows.chunk(len(members), -1), strict=True)
-        return torch.cat([kept_codes(member, images, part) for member, part in parts], -2)
-    owner = getattr(getattr(actor, "network", None), "encoder", None) or actor
-    tables = _codes.setdefault(owner, WeakTensorKeyDictionary())
+        size = rows.shape[-1] // len(members)
+        alike = [list(each) for _, each in itertools.groupby(members, key=lambda member: id(_owner(member)))]
+        parts = rows.split([size * len(each) for each in alike], -1)
+        return torch.cat([kept_codes(each[0], images, part) for each, part in zip(alike, parts, strict=True)], -2)
+    tables = _codes.setdefault(_owner(actor), WeakTensorKeyDictionary())
     kept, version = tables.get(images), actor.encoder_version
     if kept is None or kept.version != version:
         code = actor.encode(images[:1])

@@ -18,6 +18,7 @@ from almeta.data import Dataset
 from almeta.envs import StreamOptions, StreamSimulation
 from almeta.inputs import Images
 from almeta.scripts.commands import plain
+from almeta.scripts.speed_memories import memories
 from almeta.scripts.speed_pool import pool
 from almeta.scripts.speed_query import query
 from almeta.scripts.speed_strategies import strategies
@@ -89,6 +90,7 @@ def one_shot(batches: int, repeats: int) -> None:
         print(f"{name:32}  {1 / time_each:9.1f}  {ENVS * LENGTH / time_each:9,.0f}  {spread:24}  {share:6.0%}")
     print(f"products in a batch: {flop / 1e9:.2f} GFLOP; this machine's float32 product rate: {rate / 1e9:.1f} GFLOP/s")
     print(f"environment alone: {environment_steps_per_second(simulation):,.0f} steps/s")
+    memories(data, max(1, batches // 3), repeats)
 
 
 def images_like_omniglot() -> Dataset:

@@ -89,7 +89,7 @@ def summaries_of_jobs(jobs: Sequence[Job]) -> dict[str, dict[str | None, list[Su
 
 
 def tradeoffs_of_jobs(jobs: Sequence[Job]) -> Policies:
-    """Return what `accuracy_against_requests` draws of a sweep's jobs: a point for each label, or one for each price."""
+    """Return what `accuracy_against_requests` draws of a sweep's jobs, by label: a point, or one for each price."""
     return {
         label: [_mean_summary(summaries) for summaries in by_price.values()]
         for label, by_price in summaries_of_jobs(jobs).items()

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from almeta.evaluation import published as paper
+from almeta.evaluation.statistics import mean_interval
 from almeta.evaluation.stream_tables import Summary
 from almeta.evaluation.style import BLACK, BLUE, GREY, ORANGE, RED, SKY, dress, legend, looks
 
@@ -78,6 +79,35 @@ def learning_curve(metrics: Metrics, baselines: Mapping[str, Summary] | None = N
     return figure
 
 
+def learning_curves(runs: Mapping[str, Sequence[Metrics]]) -> Figure:
+    """Draw the mean return on test classes over the training of several settings.
+
+    Args:
+        runs: by setting, the lines of `metrics.jsonl` of its runs, one for each seed. The curve is their mean, with a
+            95 % interval over seeds if there are several; batches that not all of them have reached are left out.
+
+    Raises:
+        ValueError: if no run has an evaluation on test classes.
+    """
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    axis = figure.subplots()
+    dress(axis)
+    styles = looks(runs)
+    for label, several in runs.items():
+        returns = [{line["batch"]: line["mean_return"] for line in _on_test_classes(metrics)} for metrics in several]
+        batches = sorted(set.intersection(*map(set, returns)))
+        estimates = [mean_interval([one[batch] for one in returns]) for batch in batches]
+        means = np.array([one.mean for one in estimates])
+        widths = np.array([one.half_width or 0.0 for one in estimates])
+        style = styles[label] | {"markevery": max(1, len(batches) // 12)}
+        axis.plot(batches, means, **style, label=label, zorder=3)
+        axis.fill_between(batches, means - widths, means + widths, color=style["color"], alpha=0.15, linewidth=0)
+    axis.set(ylabel="mean return, test classes", xlim=(0, None))
+    _count_batches(axis)
+    legend(figure, [axis], loc="outside right upper")
+    return figure
+
+
 def instances_over_training(metrics: Metrics, published: bool = True) -> Figure:
     """Draw requests and correct predictions of the 1st, 2nd, 5th and 10th instance of a class over training.
 
@@ -125,6 +155,10 @@ def _evaluations(metrics: Metrics) -> list[Mapping[str, Any]]:
     if not evaluations:
         raise ValueError("no evaluation to draw: metrics holds no line of kind 'evaluation'")
     return evaluations
+
+
+def _on_test_classes(metrics: Metrics) -> list[Mapping[str, Any]]:
+    return [line for line in _evaluations(metrics) if line["classes"] == "test"]
 
 
 def _count_batches(axis: Axes) -> None:

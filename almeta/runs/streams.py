@@ -26,6 +26,7 @@ from almeta.evaluation.stream_figures import accuracy_against_requests
 from almeta.evaluation.stream_report import compare, stream_report
 from almeta.evaluation.stream_tables import shown_table, table_of_jobs, table_of_policies, tradeoffs_of_jobs
 from almeta.evaluation.streams import evaluate
+from almeta.evaluation.training_report import learning_curves
 from almeta.evaluation.writers import publish
 from almeta.inputs import Images
 from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
@@ -165,7 +166,13 @@ class StreamRun(Run):
     @classmethod
     def figures_of_jobs(cls, jobs: Sequence[Job]) -> dict[str, Figure]:
         published = any(map(_has_published_task, jobs))
-        return {"accuracy_against_requests": accuracy_against_requests(tradeoffs_of_jobs(jobs), published)}
+        figures = {"accuracy_against_requests": accuracy_against_requests(tradeoffs_of_jobs(jobs), published)}
+        runs: dict[str, list[Any]] = {}
+        for job in jobs:
+            metrics = read_json_lines(job.folder / METRICS) if (job.folder / METRICS).exists() else []
+            if any(line["kind"] == "evaluation" for line in metrics):
+                runs.setdefault(job.label, []).append(metrics)
+        return figures | ({"learning_curves": learning_curves(runs)} if runs else {})
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from almeta.agents.agent import Agent
-from almeta.agents.stacked import paired_weights, stack_networks, unstack
+from almeta.agents.stacked import paired_weights, stack_agents, unstack
 from almeta.errors import AlmetaError
 from almeta.evaluation.report import Report
 from almeta.files import write_atomically
@@ -79,9 +79,7 @@ class Together(StreamRun):
         self.jobs = [first, *(StreamRun(own, first.classes) for own in configs[1:])]
         self._share_encoders()
         self.config, self.classes = config, first.classes
-        self.agent: Agent = copy.deepcopy(first.agent)
-        self.agent.network = stack_networks([job.agent.network for job in self.jobs])
-        self.agent.members = [job.agent for job in self.jobs]
+        self.agent = stack_agents([job.agent for job in self.jobs])
         self.build()
 
     def _share_encoders(self) -> None:
@@ -102,7 +100,7 @@ class Together(StreamRun):
 
     def _measuring_all(self, part: str) -> Evaluate:
         def measure(agent: Agent) -> dict[str, Any]:
-            unstack(agent.network, [job.agent.network for job in self.jobs])
+            unstack(agent)
             return mean_record([job.evaluations[part](job.agent) for job in self.jobs])
 
         return measure
@@ -119,7 +117,7 @@ class Together(StreamRun):
 
     def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
         """Give each run its folder, judge it there, and return the report of all."""
-        unstack(self.agent.network, [job.agent.network for job in self.jobs])
+        unstack(self.agent)
         content = load_checkpoint(folder / LAST)
         records = read_json_lines(folder / METRICS)
         summaries = []

@@ -57,7 +57,8 @@ def test_each_acts_and_learns_as_it_does_alone(network):
         torch.testing.assert_close(losses[number], loss)
         loss.backward()
         for own, stacked in paired_weights(together.network, agent.network):
-            torch.testing.assert_close(stacked.grad[number], own.grad, rtol=1e-4, atol=1e-5)
+            gradient: Any = stacked.grad
+            torch.testing.assert_close(gradient[number], own.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_each_has_the_codes_of_its_own_encoder():

@@ -289,7 +289,7 @@ class EpisodicNetwork(_StreamNetwork):
         hidden_size = self.hidden_size
         self.num_slots = self.inputs.num_slots
         self.read = nn.Sequential(
-            nn.Linear(_SLOT_INPUTS * (1 + self.guesses) + self.inputs.price, hidden_size),
+            nn.Linear(_SLOT_INPUTS + self.guesses * (_SLOT_INPUTS + 1) + self.inputs.price, hidden_size),
             nn.ReLU(),
             nn.Linear(hidden_size, hidden_size),
             nn.ReLU(),
@@ -309,11 +309,11 @@ class EpisodicNetwork(_StreamNetwork):
         """Remember the label that has arrived, then compare the current image with all examples."""
         examples, units = memory
         examples.remember(view)
-        distances = [examples.slot_distances(view.item)]
-        if self.guesses:
-            distances.append(examples.mean_distances(view.item))
-        price = [told[:, None].expand(-1, self.num_slots, -1) for told in self._price(view)]
-        slots = self.read(torch.cat([*map(_slot_inputs, distances), *price], -1))  # [E, S, H]
+        read = [_slot_inputs(examples.slot_distances(view.item))]
+        if self.guesses:  # the mean of many images is nearer to each of them than that of one
+            read += [_slot_inputs(examples.mean_distances(view.item)), examples.counts.log1p()[..., None]]
+        read += [told[:, None].expand(-1, self.num_slots, -1) for told in self._price(view)]
+        slots = self.read(torch.cat(read, -1))  # [E, S, H]
         if units is not None:
             slots = slots * units[:, None]
         pooled = slots.mean(1)

@@ -98,6 +98,8 @@ class Examples:
             given the label.
         time: number of steps that were remembered; the next one goes to place `time % K`.
         squares: `[E, K]` float32, the squared norms of the items.
+        sums: `[E, S, F]` float32, the sums of the images of each slot, labelled ones and those that were taken for it.
+        counts: `[E, S]` float32, how many they are.
     """
 
     items: Tensor
@@ -106,7 +108,8 @@ class Examples:
     time: int = 0
 
     def __post_init__(self) -> None:
-        self.squares = self.items.square().sum(-1)
+        taken = self.labels + self.guesses
+        self.squares, self.sums, self.counts = self.items.square().sum(-1), taken.mT @ self.items, taken.sum(1)
 
     @staticmethod
     def none(num_envs: int, capacity: int, num_items: int, num_slots: int, like: Tensor) -> "Examples":
@@ -119,18 +122,30 @@ class Examples:
         place = self.time % self.items.shape[1]
         if torch.is_grad_enabled() and state.item.requires_grad:  # the items before are needed for their gradients
             self.items, self.squares = self.items.clone(), self.squares.clone()
-        self.labels[:, place - 1] = state.label  # place 0 follows the last one
-        self.guesses[:, place - 1] *= ~state.label.any(-1, keepdim=True)
+        told = state.label.any(-1, keepdim=True)
+        self._count(place - 1, state.label - self.guesses[:, place - 1] * told)  # place 0 follows the last one
+        self.labels[:, place - 1] = state.label
+        self.guesses[:, place - 1] *= ~told
+        self._count(place, -self.labels[:, place] - self.guesses[:, place])  # what is forgotten
         self.labels[:, place] = self.guesses[:, place] = 0.0
         self.items[:, place], self.squares[:, place] = state.item, state.item.square().sum(-1)
         if state.start is not None:
             for known in (self.labels, self.guesses):
                 known.masked_fill_(state.start[:, None, None], 0.0)
+            self.sums = self.sums.masked_fill(state.start[:, None, None], 0.0)
+            self.counts = self.counts.masked_fill(state.start[:, None], 0.0)
         self.time += 1
 
     def guess(self, slots: Tensor) -> None:
         """Remember what the actor says of the current image: `[E, S]`, one-hot, or zeros for nothing."""
-        self.guesses[:, (self.time - 1) % self.items.shape[1]] = slots
+        place = (self.time - 1) % self.items.shape[1]
+        self._count(place, slots - self.guesses[:, place])
+        self.guesses[:, place] = slots
+
+    def _count(self, place: int, more: Tensor) -> None:
+        """Add the image of a place to the sums of slots, `[E, S]` times."""
+        self.sums = torch.addcmul(self.sums, more[..., None], self.items[:, place, None])
+        self.counts = self.counts + more
 
     def distances(self, item: Tensor) -> Tensor:
         """Return the Euclidean distance `[E, K]` from `item` `[E, F]` to each example, inf where no label is known."""
@@ -151,11 +166,9 @@ class Examples:
 
         Labelled images count with those that the actor itself took to be of the slot.
         """
-        taken = self.labels + self.guesses
-        count = taken.sum(1)  # [E, S]
-        means = (taken.mT @ self.items) / count.clamp_min(1)[..., None]
+        means = self.sums / self.counts.clamp_min(1)[..., None]
         distances = torch.cdist(item[:, None], means).squeeze(1)
-        return distances.where(count > 0, torch.inf)
+        return distances.where(self.counts > 0.5, torch.inf)
 
     def by_slot(self, distances: Tensor) -> Tensor:
         """Return the least of distances `[E, K]` to the examples of each slot, `[E, S]`; inf for a slot without any."""

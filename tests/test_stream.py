@@ -78,3 +78,21 @@ def test_the_mean_of_a_slot_has_labelled_images_and_those_that_were_taken_to_be_
 def slots(number):
     """Return a slot for both episodes, `[2, 3]`; None for zeros."""
     return torch.zeros(2, 3) if number is None else torch.eye(3)[number].expand(2, 3)
+
+
+def test_sums_of_slots_are_those_of_what_is_in_the_ring():
+    generator = torch.Generator().manual_seed(0)
+    ring = Examples.none(6, 4, 3, 2, torch.zeros(1))
+    for time in range(11):
+        label = torch.nn.functional.one_hot(torch.randint(3, (6,), generator=generator), 3)[:, :2].float()
+        start = torch.rand(6, generator=generator) < 0.1
+        item = torch.randn(6, 3, generator=generator)
+        ring.remember(StreamState(item, label * (time > 0), torch.ones(6, 3, dtype=torch.bool), start))
+        said = torch.nn.functional.one_hot(torch.randint(3, (6,), generator=generator), 3)[:, :2].float()
+        ring.guess(said)
+        taken = ring.labels + ring.guesses
+        torch.testing.assert_close(ring.sums, taken.mT @ ring.items)
+        torch.testing.assert_close(ring.counts, taken.sum(1))
+        distances = torch.linalg.norm(item[:, None] - ring.items, dim=-1)
+        torch.testing.assert_close(ring.distances(item), distances.where(ring.labels.any(-1), INF), atol=2e-3, rtol=0)
+        torch.testing.assert_close(ring.squares, ring.items.square().sum(-1))

@@ -201,7 +201,7 @@ def test_episodic_remembers_what_it_said(stream):
     # What was said of the first image is forgotten, for its label is known.
     assert (memory[0].guesses[:, 0] == 0).all() and (memory[0].labels[:, 0, 2] == 1).all()
     assert (memory[0].guesses[:, 1:5].sum(-1) == 1).all()
-    assert network.read[0].in_features == 2 * episodic().read[0].in_features
+    assert network.read[0].in_features == 2 * episodic().read[0].in_features + 1  # and how many images a slot has
 
 
 def test_episodic_refuses_images_that_are_not_square():

@@ -320,6 +320,7 @@ def read_strategies(given: Sequence[Any]) -> list[Contender]:
 def _read_strategy(given: Any) -> Contender:
     own = {key: given[key] for key in ("learner", "repeats") if key in given} if isinstance(given, Mapping) else {}
     if isinstance(given, str) and given in policy_names() and not is_strategy(given):
+        find_policy(given)  # one of streams has no place here
         raise AlmetaError(f"'{given}' is a policy, not a strategy; name it as policies=[{given}]")
     if not own:
         return StrategySpec.read(given)

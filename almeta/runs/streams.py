@@ -25,11 +25,12 @@ from almeta.evaluation.stream_tables import shown_table, table_of_jobs
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.writers import publish
 from almeta.inputs import Images
+from almeta.policies import load_trained
 from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
 from almeta.tasks import split_classes
-from almeta.training.agents import Checkpoint, load_agent
+from almeta.training.agents import Checkpoint
 from almeta.training.checkpoint import check_data
 from almeta.training.compute import set_compute
 from almeta.training.loggers import METRICS, read_json_lines
@@ -133,7 +134,7 @@ class StreamRun(Run):
 
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
-        agent, checkpoint = load_agent(config.policy)
+        agent, checkpoint = load_trained(config.policy)
         trained = checkpoint["config"]
         precision = config.matmul_precision or trained.get("matmul_precision", "highest")
         set_compute(config.threads, config.device, precision)

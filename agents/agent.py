@@ -1,8 +1,9 @@
 """What all agents share: a network, the inputs it reads, and a loss."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from almeta.agents.live import Label, LiveStream
 from almeta.checks import check_fields
+from almeta.errors import AlmetaError
 from almeta.inputs import Inputs
 from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.choosing import best_action
@@ -72,12 +74,14 @@ class Network(nn.Module):
 
     Attributes:
         kind: the kind of problems that it can act in.
+        slots_alike: whether it treats all label slots of a stream alike, so that its weights serve any number of them.
 
     Raises:
         AlmetaError: for an option that is out of range.
     """
 
     kind: ClassVar[str]
+    slots_alike: ClassVar[bool] = False
 
     inputs: Any
     num_values: int = 0
@@ -196,21 +200,61 @@ class Agent(nn.Module):
             action = best_action(outputs.utilities, mask, generator).cpu().numpy()
         return (action[0] if single else action), memory
 
-    def begin_stream(self, labels: Iterable[Label] | None = None, dark_ink: bool = False) -> LiveStream:
+    def for_streams(self, num_slots: int, capacity: int = 0) -> Self:
+        """Return the agent, with the same weights, for streams with more label slots or more steps to remember.
+
+        Args:
+            num_slots: label slots that are needed.
+            capacity: steps that are to be remembered, where the network has such an option.
+
+        Raises:
+            AlmetaError: for more slots than it has, if its network does not treat all slots alike.
+        """
+        network: Any = self.network
+        inputs: Any = self.inputs  # those of streams, which have slots
+        own_slots: int = inputs.num_slots
+        if num_slots > own_slots and not getattr(network, "slots_alike", False):
+            raise AlmetaError(
+                f"the policy distinguishes {own_slots} classes; choose {own_slots} or fewer, or a policy whose network "
+                "treats all classes alike, as EpisodicNetwork does"
+            )
+        changed = {"capacity": capacity} if getattr(network, "capacity", capacity) < capacity else {}
+        if num_slots <= own_slots and not changed:
+            return self
+        options = {one.name: getattr(network, one.name) for one in fields(network)} | changed
+        made = {name: value for name, value in options.items() if name not in ("inputs", "num_values")}
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        own["network"] = functools.partial(type(network), **made)
+        own["inputs"] = replace(inputs, num_slots=max(num_slots, own_slots))
+        with torch.device("meta"):  # it takes the weights that are there
+            other = type(self)(**own)
+        other.load_state_dict(self.state_dict(), assign=True)
+        return other.train(self.training)
+
+    def begin_stream(
+        self,
+        labels: Iterable[Label] | None = None,
+        dark_ink: bool = False,
+        num_classes: int | None = None,
+        capacity: int | None = None,
+    ) -> LiveStream:
         """Begin a stream of one's own images, for agents of streams; forget the one before.
 
         Args:
             labels: of all classes, where they are known beforehand: then the agent may conclude from the others what
                 an image is. None otherwise.
             dark_ink: whether the ink is dark on a bright ground, as on paper.
+            num_classes: classes to tell apart at most; None for as many as labels, and at least as in training.
+            capacity: images to remember at least, for networks with such an option; None for as many as in training.
 
         Returns:
             The stream, which counts the requests.
 
         Raises:
-            AlmetaError: for an agent of another kind of problem, or more labels than it has slots.
+            AlmetaError: for an agent of another kind of problem, and for more classes than it has slots, unless its
+                network treats all slots alike.
         """
-        self._live = LiveStream(self, labels, dark_ink)
+        self._live = LiveStream(self, labels, dark_ink, num_classes, capacity)
         return self._live
 
     def observe(self, image: Any) -> Label | None:

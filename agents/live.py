@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from almeta.checks import Count, check_value
 from almeta.errors import AlmetaError
 
 Label = Hashable
@@ -17,14 +18,17 @@ class LiveStream:
     """A stream of one's own images, one at a time.
 
     Agents have it as `observe`, `tell` and `begin_stream`. The agent distinguishes as many classes as it had slots
-    in training. Who names them all beforehand lets it conclude from the others what an image is; else an image of a
-    class that nobody has named is asked for. It remembers as much as its memory holds: the episodic network the last
-    `network.capacity` images and their labels, recurrent ones roughly what an episode of their training had.
+    in training, or as many as asked for if its network treats all slots alike, as the episodic one does. Who names them
+    all beforehand lets it conclude from the others what an image is; else an image of a class that nobody has named is
+    asked for. It remembers as much as its memory holds: the episodic network the last `capacity` images and their
+    labels, recurrent ones roughly what an episode of their training had.
 
     Args:
         agent: an `almeta.agents.Agent` of streams.
-        labels: of all classes, at most as many as slots; None where they are not known beforehand.
+        labels: of all classes; None where they are not known beforehand.
         dark_ink: whether the ink is dark on a bright ground, as on paper.
+        num_classes: classes to tell apart at most; None for as many as labels, and at least as in training.
+        capacity: images to remember at least; None for as many as in training.
 
     Attributes:
         requests: how often it has asked.
@@ -33,7 +37,14 @@ class LiveStream:
         AlmetaError: for an agent of another kind of problem, or too many labels.
     """
 
-    def __init__(self, agent: Any, labels: Iterable[Label] | None = None, dark_ink: bool = False) -> None:
+    def __init__(
+        self,
+        agent: Any,
+        labels: Iterable[Label] | None = None,
+        dark_ink: bool = False,
+        num_classes: int | None = None,
+        capacity: int | None = None,
+    ) -> None:
         if agent.inputs.kind != "stream":
             raise AlmetaError(
                 f"the policy acts on problems of kind {agent.inputs.kind}; one that observes streams is needed"
@@ -42,15 +53,17 @@ class LiveStream:
             raise AlmetaError(
                 f"{type(agent).__name__} was told every label and never learned to ask; choose another agent"
             )
-        self._agent, self.requests, self._dark_ink = agent, 0, dark_ink
-        self._num_slots, self._side = agent.inputs.num_slots, math.isqrt(agent.inputs.num_pixels)
+        self.requests, self._dark_ink, self._side = 0, dark_ink, math.isqrt(agent.inputs.num_pixels)
         if self._side**2 != agent.inputs.num_pixels:
             raise AlmetaError(f"the policy reads {agent.inputs.num_pixels} pixels, which make no square image")
         if isinstance(labels, str) or not isinstance(labels, Iterable | None):
             raise AlmetaError(f"labels are {labels!r}; they must be a list of all classes, such as ['cat', 'dog']")
+        named = list(dict.fromkeys(map(_plain, labels or ())))
+        self._agent = _fitted(agent, len(named), num_classes, capacity)
+        self._num_slots = self._agent.inputs.num_slots
         self._slots: dict[Label, int] = {}
-        for label in labels or ():
-            self._slot_of(_plain(label))
+        for label in named:
+            self._slot_of(label)
         self._new: Label | None = None  # a label that was first told for the current image
         self._memory: Any = None
         self._told = np.zeros(self._num_slots, np.float32)
@@ -110,6 +123,20 @@ class LiveStream:
                 )
             self._slots[label] = wanted if wanted in free else free[0]
         return self._slots[label]
+
+
+def _fitted(agent: Any, labels: int, num_classes: int | None, capacity: int | None) -> Any:
+    """Return an agent for streams of so many labels or classes, and with such a memory, see `LiveStream`."""
+    for name, value in (("num_classes", num_classes), ("capacity", capacity)):
+        if value is not None:
+            check_value(name, value, Count)
+    if capacity is not None and not hasattr(agent.network, "capacity"):
+        raise AlmetaError(f"{type(agent.network).__name__} has no capacity that could be chosen; leave it out")
+    if num_classes is not None and num_classes < labels:
+        raise AlmetaError(f"num_classes is {num_classes}, and there are {labels} labels; leave num_classes out")
+    grows = getattr(agent.network, "slots_alike", False)  # else too many labels are told one by one
+    wanted = num_classes or (labels if grows else 0)
+    return agent.for_streams(wanted, capacity or 0) if wanted or capacity else agent
 
 
 def _plain(label: Any) -> Label:

@@ -70,6 +70,6 @@ class LabelConfig(OwnConfig):
     def _stream(self) -> StreamSession:
         agent, checkpoint = load_trained(str(self.by))
         dataset = None if self.data is None else {"name": self.data}
-        _, simulation, _ = streams_for(agent, checkpoint, dataset, "test", {}, num_envs=1, seed=self.seed)
+        agent, _, simulation, _ = streams_for(agent, checkpoint, dataset, "test", {}, num_envs=1, seed=self.seed)
         title = f"{checkpoint['config']['name']} on {simulation.dataset.name}"
         return StreamSession(agent, simulation, make_generator(self.seed, "ties"), title)

@@ -139,7 +139,7 @@ class StreamRun(Run):
         precision = config.matmul_precision or trained.get("matmul_precision", "highest")
         set_compute(config.threads, config.device, precision)
         agent.to(config.device)
-        options, simulation, tuning_simulation = streams_for(
+        agent, options, simulation, tuning_simulation = streams_for(
             agent,
             checkpoint,
             config.dataset,
@@ -196,8 +196,11 @@ def streams_for(
     num_envs: int,
     seed: int,
     device: str = "cpu",
-) -> tuple[StreamOptions, StreamSimulation, StreamSimulation]:
-    """Return the options of streams that a trained agent plays, the streams, and those to tune thresholds on.
+) -> tuple[Agent, StreamOptions, StreamSimulation, StreamSimulation]:
+    """Return a trained agent that fits streams, their options, the streams, and those to tune thresholds on.
+
+    Streams may have more classes than those of the training if the agent's network treats all slots alike. Where they
+    are longer, its memory is made large enough, which is told.
 
     Args:
         agent: the agent.
@@ -213,12 +216,11 @@ def streams_for(
         AlmetaError: if the agent cannot play them, or was trained on them.
     """
     changed = {key: value for key, value in changes.items() if value is not None}
+    trained: StreamOptions = build(checkpoint["config"]["env"], "env")
     options: StreamOptions = build({**checkpoint["config"]["env"], **changed}, "env")
     inputs: Any = agent.inputs
-    if options.classes > inputs.num_slots:
-        raise AlmetaError(
-            f"the policy distinguishes {inputs.num_slots} classes; choose env.classes={inputs.num_slots} or fewer"
-        )
+    options = replace(options, slots=max(options.classes, inputs.num_slots))
+    agent = _fitted(agent, options, trained.length)
     shown, tuning = (
         evaluation_streams(part, options, num_envs, seed, device)
         for part in choose_classes(checkpoint, dataset, classes)
@@ -228,7 +230,19 @@ def streams_for(
             f"the policy reads images of {inputs.num_pixels} pixels, those of '{shown.dataset.name}' have "
             f"{shown.num_pixels}"
         )
-    return options, shown, tuning
+    return agent, options, shown, tuning
+
+
+def _fitted(agent: Agent, options: StreamOptions, trained_length: int) -> Agent:
+    """Return an agent that has the slots of streams, and remembers them if they are longer than in its training."""
+    assert options.slots is not None
+    needed = options.length - 1 if options.length > trained_length else 0
+    fitted = agent.for_streams(options.slots, needed)
+    if (before := getattr(agent.network, "capacity", needed)) < needed:
+        print(
+            f"streams of {options.length} steps are longer than in training: network.capacity={before} is {needed} here"
+        )
+    return fitted
 
 
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:

@@ -78,6 +78,22 @@ def test_streams_may_be_changed(command, run):
     assert summary()["baselines"]["never request: guess"]["accuracy"] == pytest.approx(1 / 3, abs=0.15)  # of 3 slots
 
 
+def test_a_network_that_treats_all_slots_alike_plays_with_more_classes_and_longer_streams(command, run):
+    """An episodic network; its memory grows, but not where the streams are as long as in training."""
+    folder = run("characters", "experiment=one_shot/quickstart", "network.capacity=5")
+    for changes, steps, slots, grows in (
+        (["env.classes=5"], 30, 5, False),
+        (["env.classes=20", "env.length=100"], 100, 20, True),
+        (["env.classes=2", "env.length=20"], 20, 3, False),
+    ):
+        outcome = command(evaluate, f"policy={folder}", *FEW, *changes)
+        assert outcome.status == 0, outcome.err
+        found = summary()
+        assert (found["steps"], found["num_slots"]) == (8 * steps, slots)
+        said = f"streams of {steps} steps are longer than in training: network.capacity=5 is {steps - 1} here"
+        assert (said in outcome.out) == grows
+
+
 def test_equal_seeds_give_equal_scores(command, run):
     folder, found = run(), []
     for seed in (1, 1, 2):
@@ -95,7 +111,7 @@ def test_equal_seeds_give_equal_scores(command, run):
         (["dataset=characters", "dataset.train_classes=0.5"], "choose classes=test (or train) of that split"),
         (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all'"),
         (["dataset=mnist"], "the policy reads images of 16 pixels, those of 'mnist' have 25"),
-        (["env.classes=4"], "the policy distinguishes 3 classes; choose env.classes=3 or fewer"),
+        (["env.classes=4"], "the policy distinguishes 3 classes; choose 3 or fewer, or a policy whose network treats"),
         (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),
         (["env.clases=2"], "unknown key of env 'clases'; did you mean 'classes'?"),
         (["dataset=omniglt"], "unknown data set 'omniglt'; did you mean 'omniglot'?"),

@@ -224,7 +224,8 @@ class Agent(nn.Module):
         options = {one.name: getattr(network, one.name) for one in fields(network)} | changed
         made = {name: value for name, value in options.items() if name not in ("inputs", "num_values")}
         own = {one.name: getattr(self, one.name) for one in fields(self)}
-        own["network"] = functools.partial(type(network), **made)
+        make: MakeNetwork = type(network)
+        own["network"] = functools.partial(make, **made)
         own["inputs"] = replace(inputs, num_slots=max(num_slots, own_slots))
         with torch.device("meta"):  # it takes the weights that are there
             other = type(self)(**own)

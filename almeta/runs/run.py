@@ -96,6 +96,11 @@ class Run(ABC):
         return [Table(f"{cls.kind}_jobs", numbers, numbers.map(shown_cell), title=f"Jobs of kind {cls.kind}")]
 
     @classmethod
+    def tables_of_evaluations(cls, jobs: Sequence[Job]) -> list[Table]:
+        """Return the tables of a sweep's finished evaluations of policies of this kind."""
+        return []
+
+    @classmethod
     def check_knobs(cls, given: Iterable[str]) -> None:
         """Raise an AlmetaError if one of the keys `given` to `evaluate` is in `not_judged_by`."""
         if useless := [key for key in given if key in cls.not_judged_by]:

@@ -21,6 +21,7 @@ from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.stream_report import compare, stream_report
+from almeta.evaluation.stream_settings import table_of_settings
 from almeta.evaluation.stream_tables import shown_table, table_of_jobs
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.writers import publish
@@ -132,6 +133,10 @@ class StreamRun(Run):
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
         return [shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs))))]
 
+    @classmethod
+    def tables_of_evaluations(cls, jobs: Sequence[Job]) -> list[Table]:
+        return [table_of_settings(jobs)]
+
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         agent, checkpoint = load_trained(config.policy)
@@ -162,8 +167,10 @@ class StreamRun(Run):
         summary = {
             "kind": StreamRun.kind,
             "policy": config.policy,
+            "name": trained["name"],
             "dataset": judged.name,
             "classes": config.classes,
+            "env": env,
             **results.summary,
             **report.summary,
         }
@@ -221,10 +228,10 @@ def streams_for(
     inputs: Any = agent.inputs
     options = replace(options, slots=max(options.classes, inputs.num_slots))
     agent = _fitted(agent, options, trained.length)
-    shown, tuning = (
-        evaluation_streams(part, options, num_envs, seed, device)
-        for part in choose_classes(checkpoint, dataset, classes)
-    )
+    judged, train = choose_classes(checkpoint, dataset, classes)
+    if train.num_classes < options.classes <= judged.num_classes:  # such as 10 classes of digits
+        train = judged
+    shown, tuning = (evaluation_streams(part, options, num_envs, seed, device) for part in (judged, train))
     if shown.num_pixels != inputs.num_pixels:
         raise AlmetaError(
             f"the policy reads images of {inputs.num_pixels} pixels, those of '{shown.dataset.name}' have "
@@ -248,21 +255,26 @@ def _fitted(agent: Agent, options: StreamOptions, trained_length: int) -> Agent:
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:
     """Return the classes to judge a trained agent on, and those on which baselines may choose their threshold.
 
-    The latter are the training part of the same data set. With `classes="all"` they are among the judged classes,
-    which favours the baselines.
+    The latter are the training part of the same data set. With all classes of a data set they are among the judged
+    ones, which favours the baselines.
 
     Args:
         checkpoint: of the agent.
-        dataset: `name`, `train_classes` and `split_seed`; what is missing or None is that of the agent's training.
-        classes: "test", "train" or "all".
+        dataset: `name`, `train_classes` and `split_seed`; what is missing or None is that of the agent's training, but
+            of another data set half of the classes are for training.
+        classes: "test", "train", "all", or "unseen": the test classes of its own data set, all of another one.
 
     Raises:
         AlmetaError: if classes of the agent's training would be mixed with others.
     """
     own = checkpoint["config"]["dataset"]
-    chosen = SplitClasses.read(own | {key: value for key, value in (dataset or {}).items() if value is not None})
+    given = {key: value for key, value in (dataset or {}).items() if value is not None}
+    halved = {"train_classes": 0.5} if given.get("name", own["name"]) != own["name"] else {}
+    chosen = SplitClasses.read(own | halved | given)
     parts = chosen.load()
     train = parts["train"]
+    if classes == "unseen":
+        classes = "test" if train.name in checkpoint["datasets"] else "all"
     if train.name in checkpoint["datasets"]:
         if classes == "all" or {**asdict(chosen), "name": own["name"]} != own:
             raise AlmetaError(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from almeta.scripts import evaluate
@@ -59,6 +60,76 @@ def test_a_policy_is_judged_on_another_data_set(command, run, own, other):
         assert summary()["dataset"] == other
 
 
+def test_unseen_classes_are_the_held_out_ones_of_its_own_data_and_all_of_any_other(command, run):
+    for dataset, number in (("characters", "308"), ("omniglot", "1,230")):
+        result = command(evaluate, f"policy={run()}", *FEW, f"dataset={dataset}", "classes=unseen")
+        assert f"judged on {number} classes of {dataset}, never trained on" in " ".join(result.out.split())
+
+
+def test_another_data_set_without_a_preset_is_split_in_halves(command, run):
+    folder = run("omniglot")  # of which 1,200 classes are for training
+    result = command(evaluate, f"policy={folder}", *FEW, "dataset=usps")
+    assert "judged on 615 classes of usps, never trained on" in " ".join(result.out.split())
+
+
+def test_rules_are_tuned_on_the_judged_classes_where_there_are_too_few_others(command, run, tiny_data, make_images):
+    digits, load = make_images([20] * 6, name="fashion-mnist"), tiny_data
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "almeta.runs.streams.load_dataset", lambda name: digits if name == "fashion-mnist" else load(name)
+        )
+        folder = run("characters", "experiment=one_shot/quickstart")
+        asked = [f"policy={folder}", *FEW, "dataset=fashion_mnist", "classes=all", "env.classes=6"]
+        assert command(evaluate, *asked).status == 0
+        says = command(evaluate, *asked[:-1], "classes=test", "env.classes=2").error
+        assert "this part of data set 'fashion-mnist' has 1 classes; choose 1 to 1" in says
+
+
+# ---- several settings
+
+
+def test_a_sweep_ends_in_one_table_of_its_settings(command, run):
+    asked = ("-m", f"policy={run()}", *FEW[:-1], "classes=unseen", "hydra.sweep.dir=sweep")
+    result = command(evaluate, *asked, "dataset=characters,omniglot", "env.length=20,30", "seed=0,1")
+    assert result.status == 0, result.err
+    table = pd.read_csv("sweep/settings.csv")
+    found = table[["policy", "data set", "classes", "steps"]].to_numpy().tolist()
+    assert found == [["q_learning", name, 3, steps] for name in ("characters", "omniglot") for steps in (20, 30)]
+    assert set(table["interval_over"]) == {"2 seeds"}
+    summaries = [json.loads(path.read_text()) for path in Path("sweep").glob("*/summary.json")]
+    own = [one for one in summaries if (one["dataset"], one["env"]["length"]) == ("omniglot", 20)]
+    assert table["mean_return"][2] == pytest.approx(sum(one["mean_return"] for one in own) / 2)
+    assert table["gain"][2] == pytest.approx(sum(one["gain"]["mean"] for one in own) / 2)
+    text = result.out[result.out.index("All evaluations of sweep") :]
+    assert "q_learning by setting" in text and "over the best" in text and "3 x 20" in text
+    assert "wrote settings.csv, table.md, table.tex, report.html to sweep" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_sweep_tells_policies_and_further_options_apart(command, run):
+    first, second = run(), run("omniglot")
+    asked = ("-m", f"policy={first},{second}", *FEW[:-1], "env.max_requests=1,2", "hydra.sweep.dir=sweep")
+    assert command(evaluate, *asked).status == 0
+    table = pd.read_csv("sweep/settings.csv")
+    assert list(table["policy"]) == [str(first)] * 2 + [str(second)] * 2  # both are called q_learning
+    assert list(table["options"]) == ["env.max_requests=1", "env.max_requests=2"] * 2
+    assert set(table["interval_over"]) == {"8 episodes"} and table["gain_interval"].notna().all()
+
+
+def test_a_sweep_on_pools_has_a_table_too(command):
+    asked = ("repeats=2", "strategies=[margin]", "env.budget=2", "hydra.sweep.dir=sweep")
+    result = command(evaluate, "-m", "policy=transfer", "dataset=sonar,glass", *asked)
+    assert result.status == 0, result.err
+    table = pd.read_csv("sweep/settings.csv")
+    assert list(table["setting"]) == ["name=sonar"] * 3 + ["name=glass"] * 3
+    assert set(table["strategy"]) == {"transfer", "margin", "random"} and table["aulc"].between(0, 1).all()
+
+
+def test_a_key_of_a_data_set_that_is_not_chosen_is_told(command, run):
+    says = command(evaluate, f"policy={run()}", "dataset.name=omniglot").error
+    assert says == "error: dataset is not chosen, so that it has no key 'name'; choose one first: dataset=NAME"
+
+
 def test_training_classes_are_called_so(command, run):
     result = command(evaluate, f"policy={run()}", *FEW, "classes=train")
     assert "judged on 922 classes of characters, those it was trained on" in " ".join(result.out.split())
@@ -109,7 +180,7 @@ def test_equal_seeds_give_equal_scores(command, run):
         (["dataset=characters", "classes=all"], "the policy was trained on classes of 'characters'"),
         (["dataset=characters", "dataset.split_seed=1"], "choose classes=test (or train) of that split"),
         (["dataset=characters", "dataset.train_classes=0.5"], "choose classes=test (or train) of that split"),
-        (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all'"),
+        (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all' or 'unseen'"),
         (["dataset=mnist"], "the policy reads images of 16 pixels, those of 'mnist' have 25"),
         (["env.classes=4"], "the policy distinguishes 3 classes; choose 3 or fewer, or a policy whose network treats"),
         (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),

@@ -14,6 +14,36 @@ from almeta.errors import AlmetaError
 Label = Hashable
 
 
+class Looking:
+    """An agent that looks at one image after the other, and is told label slots in between.
+
+    Args:
+        agent: of streams.
+        num_slots: label slots S.
+
+    Attributes:
+        action: what it did with the last image: S asks, a lower number predicts that slot; None before the first.
+    """
+
+    def __init__(self, agent: Any, num_slots: int) -> None:
+        self._agent, self.num_slots = agent, num_slots
+        self._memory: Any = None
+        self.action: int | None = None
+        self._told = np.zeros(num_slots, np.float32)
+
+    def look(self, pixels: np.ndarray, **options: Any) -> int:
+        """Return what the agent does with an image `[P]`; the options are further arguments of `Agent.predict`."""
+        observation, start = np.concatenate((self._told, pixels)), self.action is None
+        action, self._memory = self._agent.predict(observation, self._memory, episode_start=start, **options)
+        self.action, self._told = int(action), np.zeros_like(self._told)
+        return self.action
+
+    def tell(self, slot: int) -> None:
+        """Tell the slot of the last image; the agent learns it with the next one."""
+        self._told = np.zeros_like(self._told)
+        self._told[slot] = 1.0
+
+
 class LiveStream:
     """A stream of one's own images, one at a time.
 
@@ -59,15 +89,12 @@ class LiveStream:
         if isinstance(labels, str) or not isinstance(labels, Iterable | None):
             raise AlmetaError(f"labels are {labels!r}; they must be a list of all classes, such as ['cat', 'dog']")
         named = list(dict.fromkeys(map(_plain, labels or ())))
-        self._agent = _fitted(agent, len(named), num_classes, capacity)
-        self._num_slots = self._agent.inputs.num_slots
+        fitted = _fitted(agent, len(named), num_classes, capacity)
+        self._looking = Looking(fitted, fitted.inputs.num_slots)
         self._slots: dict[Label, int] = {}
         for label in named:
             self._slot_of(label)
         self._new: Label | None = None  # a label that was first told for the current image
-        self._memory: Any = None
-        self._told = np.zeros(self._num_slots, np.float32)
-        self._said: int | None = None  # the slot of the current image, the number of slots for a request; None for none
 
     def observe(self, image: Any) -> Label | None:
         """Return the label that the agent believes an image has; None if it asks.
@@ -81,14 +108,10 @@ class LiveStream:
             AlmetaError: for what is no image.
         """
         pixels = prepared(image, self._side)
-        pixels = 1 - pixels if self._dark_ink else pixels
-        first = self._memory is None
-        observation = np.concatenate((self._told, pixels))
-        action, self._memory = self._agent.predict(observation, self._memory, episode_start=first)
-        self._said, self._told, self._new = int(action), np.zeros(self._num_slots, np.float32), None
+        said, self._new = self._looking.look(1 - pixels if self._dark_ink else pixels), None
         names = {slot: label for label, slot in self._slots.items()}
-        if self._said in names:
-            return names[self._said]
+        if said in names:
+            return names[said]
         self.requests += 1
         return None
 
@@ -102,24 +125,23 @@ class LiveStream:
             AlmetaError: before the first image, for what cannot be a label, and for more labels than the agent can
                 tell apart.
         """
-        if self._said is None:
+        if self._looking.action is None:
             raise AlmetaError("there is no image whose label could be told; call observe() first")
         label = _plain(label)
         if self._new is not None:  # what is corrected was no class
             del self._slots[self._new]
         self._new = None if label in self._slots else label
-        self._told = np.zeros(self._num_slots, np.float32)
-        self._told[self._slot_of(label, self._said)] = 1.0
+        self._looking.tell(self._slot_of(label, self._looking.action))
 
     def _slot_of(self, label: Label, wanted: int | None = None) -> int:
         """Return the slot of a label: its own, else the wanted one if that is free, else the next free one."""
         if label not in self._slots:
-            free = [slot for slot in range(self._num_slots) if slot not in self._slots.values()]
+            free = [slot for slot in range(self._looking.num_slots) if slot not in self._slots.values()]
             if not free:
                 known = ", ".join(map(repr, self._slots))
                 raise AlmetaError(
-                    f"{label!r} is one label too many: the policy distinguishes {self._num_slots} classes, and knows "
-                    f"{known}"
+                    f"{label!r} is one label too many: the policy distinguishes {self._looking.num_slots} classes, "
+                    f"and knows {known}"
                 )
             self._slots[label] = wanted if wanted in free else free[0]
         return self._slots[label]
@@ -178,7 +200,16 @@ def prepared(image: Any, side: int) -> np.ndarray:
             f"the image has values from {array.min():g} to {array.max():g}; whole numbers lie in 0 .. 255, floats in "
             "[0, 1]"
         )
-    grey: Tensor = torch.as_tensor(pixels if pixels.ndim == 2 else pixels.mean(2))[None, None]
-    if grey.shape[2:] != (side, side):
-        grey = torch.nn.functional.interpolate(grey, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return grey.clamp(0, 1).flatten().numpy()
+    grey: Tensor = torch.as_tensor(pixels if pixels.ndim == 2 else pixels.mean(2))
+    return resized(grey[None], side).flatten().numpy()
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Return images `[N, H, W]` in [0, 1] as `[N, side, side]`."""
+    if images.shape[1:] == (side, side):
+        return images.clamp(0, 1)
+    size = (side, side)
+    found: Tensor = torch.nn.functional.interpolate(
+        images[:, None], size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return found.squeeze(1).clamp(0, 1)

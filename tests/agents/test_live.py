@@ -126,13 +126,13 @@ def test_a_network_that_treats_all_slots_alike_tells_more_classes_apart():
     agent = make_agent("QLearning", small_network("EpisodicNetwork", capacity=3))
     data = glyphs(num_classes=6)
     for options, slots in (({"labels": range(6)}, 6), ({"num_classes": 6}, 6), ({"labels": ["a"]}, SLOTS)):
-        assert agent.begin_stream(**options)._agent.inputs.num_slots == slots
+        assert agent.begin_stream(**options)._looking.num_slots == slots
     agent.begin_stream(num_classes=6, capacity=9)
     for x, y in zip(data.x[::4], data.y[::4], strict=True):
         agent.observe(x.reshape(4, 4))
         agent.tell(int(y))
     assert len(agent._own_stream._slots) == 6
-    assert agent._own_stream._agent.network.capacity == 9 and agent.network.capacity == 3
+    assert agent._own_stream._looking._agent.network.capacity == 9 and agent.network.capacity == 3
 
 
 def test_sizes_of_own_streams_that_cannot_be():

@@ -108,6 +108,7 @@ class Agent(nn.Module):
         num_values: 1 if the loss needs a state value from the network, else 0.
         min_group: the fewest episodes per task that it can learn from.
         reveal: the option `env.reveal` of the streams it plays.
+        learns_q_values: whether utilities are Q-values, for which networks may be dueling.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -120,6 +121,7 @@ class Agent(nn.Module):
     num_values: ClassVar[int] = 0
     min_group: ClassVar[int] = 1
     reveal: ClassVar[Literal["requested", "always"]] = "requested"
+    learns_q_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__init__()  # keeps the fields, which are set already
@@ -131,6 +133,15 @@ class Agent(nn.Module):
     def epochs(self) -> int:
         """The number of passes over each batch."""
         return 1
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for each option that was changed and has no effect beside the others."""
+        dropout, sentences = getattr(self.network, "dropout", 0), []
+        if dropout and getattr(self, "exploration", None) != "thompson":
+            sentences.append(f"network.dropout={dropout:g} has no effect without agent.exploration=thompson")
+        if getattr(self.network, "dueling", False) and not self.learns_q_values:
+            sentences.append("network.dueling=true has no effect: the agent learns no Q-values")
+        return sentences
 
     @property
     def keeps_views(self) -> bool:
@@ -322,18 +333,34 @@ class Agent(nn.Module):
 
 def replay(rollout: Rollout, agent: Agent) -> Rollout:
     """Return a rollout with the outputs of the agent's present weights for what it read then."""
-    return rollout.with_outputs(*outputs_for(rollout, agent.network, agent.initial(rollout.actions.shape[1])))
+
+    def act(view: Any, memory: Memory) -> tuple[Tensor, Tensor | None, Memory]:
+        outputs, memory = agent.act(view, memory)
+        return outputs.utilities, outputs.value, memory
+
+    memory = agent.initial(rollout.actions.shape[1])
+    return rollout.with_outputs(*outputs_for(rollout, agent.network, memory, act))
 
 
-def outputs_for(rollout: Rollout, network: Any, memory: Memory) -> tuple[Tensor, Tensor | None]:
-    """Return the utilities `[T, E, A]` of a network for what was read then, and its values `[T, E]` if it has any."""
+def outputs_for(
+    rollout: Rollout, network: Any, memory: Memory, act: Callable[..., Any] | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the utilities `[T, E, A]` of a network for what was read then, and its values `[T, E]` if it has any.
+
+    Args:
+        rollout: with views.
+        network: its encoder reads the images, where it learns.
+        memory: before the first step.
+        act: what answers at each step, in place of the network's `step`.
+    """
+    act = act or network.step
     views = rollout.views or []
     if rollout.images is not None and hasattr(network, "encode") and network.encoder_version is None:
         items = network.encode(rollout.images).unbind()
         views = [replace(view, item=item) for view, item in zip(views, items, strict=True)]
     utilities, values = [], []
     for view in views:
-        utility, value, memory = network.step(view, memory)
+        utility, value, memory = act(view, memory)
         utilities.append(utility)
         values.append(value)
     return torch.stack(utilities), stacked(values)

@@ -72,6 +72,10 @@ class Run(ABC):
             f"for {config.batches:,} batches of {config.num_envs} episodes, on {self.described_data()}"
         )
 
+    def notes(self) -> list[str]:
+        """Return sentences on options that do not do what one may expect of them, for the start of the run."""
+        return self.agent.without_effect()
+
     def prepare(self) -> None:
         """Train what needs training before the first batch."""
         return

@@ -1,15 +1,19 @@
 """Runs on the one-shot stream."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from almeta import conf
 from almeta.agents.agent import Agent
+from almeta.agents.live import resized
 from almeta.build import build
 from almeta.checks import Count, Share
 from almeta.data import Dataset, load_dataset
@@ -102,6 +106,21 @@ class StreamRun(Run):
     def described_data(self) -> str:
         train, test = self.classes["train"], self.classes["test"]
         return f"{train.num_classes:,} classes of {train.name}; judged on {test.num_classes:,} classes it never sees"
+
+    def notes(self) -> list[str]:
+        notes, network, before = super().notes(), self.agent.network, self.simulation.length - 1
+        if (capacity := getattr(network, "capacity", before)) < before:
+            notes.append(
+                f"network.capacity={capacity}, but up to {before} images come before the last of a stream: the oldest "
+                "are forgotten with their labels"
+            )
+        if getattr(network, "encoder", None) is None:
+            usual = OmegaConf.load(Path(conf.__file__).parent / "train.yaml").pretraining
+            changed = [
+                f"pretraining.{key}={value}" for key, value in self.config.pretraining.items() if value != usual[key]
+            ]
+            notes += [f"{one} has no effect: {type(network).__name__} has no encoder here" for one in changed]
+        return notes
 
     def _measuring(self, simulation: StreamSimulation) -> Evaluate:
         """Return a function that measures an agent, on the same streams at each call."""
@@ -229,14 +248,13 @@ def streams_for(
     options = replace(options, slots=max(options.classes, inputs.num_slots))
     agent = _fitted(agent, options, trained.length)
     judged, train = choose_classes(checkpoint, dataset, classes)
+    own_shape = judged.image_shape
+    judged, train = (_as_read(part, inputs.num_pixels) for part in (judged, train))
     if train.num_classes < options.classes <= judged.num_classes:  # such as 10 classes of digits
         train = judged
+    if (shape := judged.image_shape) != own_shape:
+        print(f"images of {judged.name} are brought from {own_shape} to {shape} pixels, which the policy reads")
     shown, tuning = (evaluation_streams(part, options, num_envs, seed, device) for part in (judged, train))
-    if shown.num_pixels != inputs.num_pixels:
-        raise AlmetaError(
-            f"the policy reads images of {inputs.num_pixels} pixels, those of '{shown.dataset.name}' have "
-            f"{shown.num_pixels}"
-        )
     return agent, options, shown, tuning
 
 
@@ -250,6 +268,20 @@ def _fitted(agent: Agent, options: StreamOptions, trained_length: int) -> Agent:
             f"streams of {options.length} steps are longer than in training: network.capacity={before} is {needed} here"
         )
     return fitted
+
+
+def _as_read(dataset: Dataset, num_pixels: int) -> Dataset:
+    """Return a data set with images of so many pixels, as a policy reads them; one without images is an AlmetaError."""
+    side, own = math.isqrt(num_pixels), dataset.x.shape[1]
+    if own == num_pixels:
+        return dataset
+    if dataset.image_shape is None or side**2 != num_pixels:
+        raise AlmetaError(
+            f"the policy reads images of {num_pixels} pixels, and the rows of '{dataset.name}' are of {own} numbers; "
+            "judge it on images"
+        )
+    images = torch.as_tensor(dataset.x).view(-1, *dataset.image_shape)
+    return replace(dataset, x=resized(images, side).flatten(1).numpy(), image_shape=(side, side))
 
 
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:

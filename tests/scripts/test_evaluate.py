@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from almeta.data import load_dataset
 from almeta.scripts import evaluate
 
 FEW = ("episodes=8", "num_envs=8", "threads=1", "hydra.run.dir=out")
@@ -181,7 +182,6 @@ def test_equal_seeds_give_equal_scores(command, run):
         (["dataset=characters", "dataset.split_seed=1"], "choose classes=test (or train) of that split"),
         (["dataset=characters", "dataset.train_classes=0.5"], "choose classes=test (or train) of that split"),
         (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all' or 'unseen'"),
-        (["dataset=mnist"], "the policy reads images of 16 pixels, those of 'mnist' have 25"),
         (["env.classes=4"], "the policy distinguishes 3 classes; choose 3 or fewer, or a policy whose network treats"),
         (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),
         (["env.clases=2"], "unknown key of env 'clases'; did you mean 'classes'?"),
@@ -201,6 +201,22 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, run, override
     assert result.error.startswith("error: ")
     assert says in result.error
     assert not Path("out").exists()
+
+
+def test_a_table_is_no_stream_of_images(command, run, tiny_data, monkeypatch):
+    folder = run()
+    monkeypatch.setattr(
+        "almeta.runs.streams.load_dataset", lambda name: load_dataset(name) if name == "iris" else tiny_data(name)
+    )
+    error = command(evaluate, f"policy={folder}", *FEW, "dataset=iris").error
+    says = "the policy reads images of 16 pixels, and the rows of 'iris' are of 4 numbers; judge it on images"
+    assert error == f"error: {says}"
+
+
+def test_images_of_another_size_are_brought_to_that_of_the_policy(command, run):
+    result = command(evaluate, f"policy={run()}", *FEW, "dataset=mnist")
+    assert result.status == 0, result.err
+    assert "images of mnist are brought from (5, 5) to (4, 4) pixels, which the policy reads" in result.out
 
 
 def test_a_policy_must_be_named(command):

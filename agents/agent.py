@@ -1,8 +1,9 @@
 """What all agents share: a network, the inputs it reads, and a loss."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from almeta.agents.live import Label, LiveStream
 from almeta.checks import check_fields
+from almeta.errors import AlmetaError
 from almeta.inputs import Inputs
 from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.choosing import best_action
@@ -86,12 +88,14 @@ class Network(nn.Module):
 
     Attributes:
         kind: the kind of problems that it can act in.
+        slots_alike: whether it treats all label slots of a stream alike, so that its weights serve any number of them.
 
     Raises:
         AlmetaError: for an option that is out of range.
     """
 
     kind: ClassVar[str]
+    slots_alike: ClassVar[bool] = False
 
     inputs: Any
     num_values: int = 0
@@ -119,6 +123,7 @@ class Agent(nn.Module):
         min_group: the fewest episodes per task that it can learn from.
         reveal: the option `env.reveal` of the streams it plays.
         members: agents that learn at once, each in its block of the episodes, if this one stands for several.
+        learns_q_values: whether utilities are Q-values, for which networks may be dueling.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -131,6 +136,7 @@ class Agent(nn.Module):
     num_values: ClassVar[int] = 0
     min_group: ClassVar[int] = 1
     reveal: ClassVar[Literal["requested", "always"]] = "requested"
+    learns_q_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__init__()  # keeps the fields, which are set already
@@ -143,6 +149,15 @@ class Agent(nn.Module):
     def epochs(self) -> int:
         """The number of passes over each batch."""
         return 1
+
+    def without_effect(self) -> list[str]:
+        """Return a sentence for each option that was changed and has no effect beside the others."""
+        dropout, sentences = getattr(self.network, "dropout", 0), []
+        if dropout and getattr(self, "exploration", None) != "thompson":
+            sentences.append(f"network.dropout={dropout:g} has no effect without agent.exploration=thompson")
+        if getattr(self.network, "dueling", False) and not self.learns_q_values:
+            sentences.append("network.dueling=true has no effect: the agent learns no Q-values")
+        return sentences
 
     @property
     def keeps_views(self) -> bool:
@@ -212,21 +227,62 @@ class Agent(nn.Module):
             action = best_action(outputs.utilities, mask, generator).cpu().numpy()
         return (action[0] if single else action), memory
 
-    def begin_stream(self, labels: Iterable[Label] | None = None, dark_ink: bool = False) -> LiveStream:
+    def for_streams(self, num_slots: int, capacity: int = 0) -> Self:
+        """Return the agent, with the same weights, for streams with more label slots or more steps to remember.
+
+        Args:
+            num_slots: label slots that are needed.
+            capacity: steps that are to be remembered, where the network has such an option.
+
+        Raises:
+            AlmetaError: for more slots than it has, if its network does not treat all slots alike.
+        """
+        network: Any = self.network
+        inputs: Any = self.inputs  # those of streams, which have slots
+        own_slots: int = inputs.num_slots
+        if num_slots > own_slots and not getattr(network, "slots_alike", False):
+            raise AlmetaError(
+                f"the policy distinguishes {own_slots} classes; choose {own_slots} or fewer, or a policy whose network "
+                "treats all classes alike, as EpisodicNetwork does"
+            )
+        changed = {"capacity": capacity} if getattr(network, "capacity", capacity) < capacity else {}
+        if num_slots <= own_slots and not changed:
+            return self
+        options = {one.name: getattr(network, one.name) for one in fields(network)} | changed
+        made = {name: value for name, value in options.items() if name not in ("inputs", "num_values")}
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        make: MakeNetwork = type(network)
+        own["network"] = functools.partial(make, **made)
+        own["inputs"] = replace(inputs, num_slots=max(num_slots, own_slots))
+        with torch.device("meta"):  # it takes the weights that are there
+            other = type(self)(**own)
+        other.load_state_dict(self.state_dict(), assign=True)
+        return other.train(self.training)
+
+    def begin_stream(
+        self,
+        labels: Iterable[Label] | None = None,
+        dark_ink: bool = False,
+        num_classes: int | None = None,
+        capacity: int | None = None,
+    ) -> LiveStream:
         """Begin a stream of one's own images, for agents of streams; forget the one before.
 
         Args:
             labels: of all classes, where they are known beforehand: then the agent may conclude from the others what
                 an image is. None otherwise.
             dark_ink: whether the ink is dark on a bright ground, as on paper.
+            num_classes: classes to tell apart at most; None for as many as labels, and at least as in training.
+            capacity: images to remember at least, for networks with such an option; None for as many as in training.
 
         Returns:
             The stream, which counts the requests.
 
         Raises:
-            AlmetaError: for an agent of another kind of problem, or more labels than it has slots.
+            AlmetaError: for an agent of another kind of problem, and for more classes than it has slots, unless its
+                network treats all slots alike.
         """
-        self._live = LiveStream(self, labels, dark_ink)
+        self._live = LiveStream(self, labels, dark_ink, num_classes, capacity)
         return self._live
 
     def observe(self, image: Any) -> Label | None:
@@ -293,18 +349,34 @@ class Agent(nn.Module):
 
 def replay(rollout: Rollout, agent: Agent) -> Rollout:
     """Return a rollout with the outputs of the agent's present weights for what it read then."""
-    return rollout.with_outputs(*outputs_for(rollout, agent.network, agent.initial(rollout.actions.shape[1])))
+
+    def act(view: Any, memory: Memory) -> tuple[Tensor, Tensor | None, Memory]:
+        outputs, memory = agent.act(view, memory)
+        return outputs.utilities, outputs.value, memory
+
+    memory = agent.initial(rollout.actions.shape[1])
+    return rollout.with_outputs(*outputs_for(rollout, agent.network, memory, act))
 
 
-def outputs_for(rollout: Rollout, network: Any, memory: Memory) -> tuple[Tensor, Tensor | None]:
-    """Return the utilities `[T, E, A]` of a network for what was read then, and its values `[T, E]` if it has any."""
+def outputs_for(
+    rollout: Rollout, network: Any, memory: Memory, act: Callable[..., Any] | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the utilities `[T, E, A]` of a network for what was read then, and its values `[T, E]` if it has any.
+
+    Args:
+        rollout: with views.
+        network: its encoder reads the images, where it learns.
+        memory: before the first step.
+        act: what answers at each step, in place of the network's `step`.
+    """
+    act = act or network.step
     views = rollout.views or []
     if rollout.images is not None and hasattr(network, "encode") and network.encoder_version is None:
         items = network.encode(rollout.images).unbind()
         views = [replace(view, item=item) for view, item in zip(views, items, strict=True)]
     utilities, values = [], []
     for view in views:
-        utility, value, memory = network.step(view, memory)
+        utility, value, memory = act(view, memory)
         utilities.append(utility)
         values.append(value)
     return torch.stack(utilities), stacked(values)

@@ -8,23 +8,57 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from almeta.checks import Count, check_value
 from almeta.errors import AlmetaError
 
 Label = Hashable
+
+
+class Looking:
+    """An agent that looks at one image after the other, and is told label slots in between.
+
+    Args:
+        agent: of streams.
+        num_slots: label slots S.
+
+    Attributes:
+        action: what it did with the last image: S asks, a lower number predicts that slot; None before the first.
+    """
+
+    def __init__(self, agent: Any, num_slots: int) -> None:
+        self._agent, self.num_slots = agent, num_slots
+        self._memory: Any = None
+        self.action: int | None = None
+        self._told = np.zeros(num_slots, np.float32)
+
+    def look(self, pixels: np.ndarray, **options: Any) -> int:
+        """Return what the agent does with an image `[P]`; the options are further arguments of `Agent.predict`."""
+        observation, start = np.concatenate((self._told, pixels)), self.action is None
+        action, self._memory = self._agent.predict(observation, self._memory, episode_start=start, **options)
+        self.action, self._told = int(action), np.zeros_like(self._told)
+        return self.action
+
+    def tell(self, slot: int) -> None:
+        """Tell the slot of the last image; the agent learns it with the next one."""
+        self._told = np.zeros_like(self._told)
+        self._told[slot] = 1.0
 
 
 class LiveStream:
     """A stream of one's own images, one at a time.
 
     Agents have it as `observe`, `tell` and `begin_stream`. The agent distinguishes as many classes as it had slots
-    in training. Who names them all beforehand lets it conclude from the others what an image is; else an image of a
-    class that nobody has named is asked for. It remembers as much as its memory holds: the episodic network the last
-    `network.capacity` images and their labels, recurrent ones roughly what an episode of their training had.
+    in training, or as many as asked for if its network treats all slots alike, as the episodic one does. Who names them
+    all beforehand lets it conclude from the others what an image is; else an image of a class that nobody has named is
+    asked for. It remembers as much as its memory holds: the episodic network the last `capacity` images and their
+    labels, recurrent ones roughly what an episode of their training had.
 
     Args:
         agent: an `almeta.agents.Agent` of streams.
-        labels: of all classes, at most as many as slots; None where they are not known beforehand.
+        labels: of all classes; None where they are not known beforehand.
         dark_ink: whether the ink is dark on a bright ground, as on paper.
+        num_classes: classes to tell apart at most; None for as many as labels, and at least as in training.
+        capacity: images to remember at least; None for as many as in training.
 
     Attributes:
         requests: how often it has asked.
@@ -33,7 +67,14 @@ class LiveStream:
         AlmetaError: for an agent of another kind of problem, or too many labels.
     """
 
-    def __init__(self, agent: Any, labels: Iterable[Label] | None = None, dark_ink: bool = False) -> None:
+    def __init__(
+        self,
+        agent: Any,
+        labels: Iterable[Label] | None = None,
+        dark_ink: bool = False,
+        num_classes: int | None = None,
+        capacity: int | None = None,
+    ) -> None:
         if agent.inputs.kind != "stream":
             raise AlmetaError(
                 f"the policy acts on problems of kind {agent.inputs.kind}; one that observes streams is needed"
@@ -42,19 +83,18 @@ class LiveStream:
             raise AlmetaError(
                 f"{type(agent).__name__} was told every label and never learned to ask; choose another agent"
             )
-        self._agent, self.requests, self._dark_ink = agent, 0, dark_ink
-        self._num_slots, self._side = agent.inputs.num_slots, math.isqrt(agent.inputs.num_pixels)
+        self.requests, self._dark_ink, self._side = 0, dark_ink, math.isqrt(agent.inputs.num_pixels)
         if self._side**2 != agent.inputs.num_pixels:
             raise AlmetaError(f"the policy reads {agent.inputs.num_pixels} pixels, which make no square image")
         if isinstance(labels, str) or not isinstance(labels, Iterable | None):
             raise AlmetaError(f"labels are {labels!r}; they must be a list of all classes, such as ['cat', 'dog']")
+        named = list(dict.fromkeys(map(_plain, labels or ())))
+        fitted = _fitted(agent, len(named), num_classes, capacity)
+        self._looking = Looking(fitted, fitted.inputs.num_slots)
         self._slots: dict[Label, int] = {}
-        for label in labels or ():
-            self._slot_of(_plain(label))
+        for label in named:
+            self._slot_of(label)
         self._new: Label | None = None  # a label that was first told for the current image
-        self._memory: Any = None
-        self._told = np.zeros(self._num_slots, np.float32)
-        self._said: int | None = None  # the slot of the current image, the number of slots for a request; None for none
 
     def observe(self, image: Any) -> Label | None:
         """Return the label that the agent believes an image has; None if it asks.
@@ -68,14 +108,10 @@ class LiveStream:
             AlmetaError: for what is no image.
         """
         pixels = prepared(image, self._side)
-        pixels = 1 - pixels if self._dark_ink else pixels
-        first = self._memory is None
-        observation = np.concatenate((self._told, pixels))
-        action, self._memory = self._agent.predict(observation, self._memory, episode_start=first)
-        self._said, self._told, self._new = int(action), np.zeros(self._num_slots, np.float32), None
+        said, self._new = self._looking.look(1 - pixels if self._dark_ink else pixels), None
         names = {slot: label for label, slot in self._slots.items()}
-        if self._said in names:
-            return names[self._said]
+        if said in names:
+            return names[said]
         self.requests += 1
         return None
 
@@ -89,27 +125,40 @@ class LiveStream:
             AlmetaError: before the first image, for what cannot be a label, and for more labels than the agent can
                 tell apart.
         """
-        if self._said is None:
+        if self._looking.action is None:
             raise AlmetaError("there is no image whose label could be told; call observe() first")
         label = _plain(label)
         if self._new is not None:  # what is corrected was no class
             del self._slots[self._new]
         self._new = None if label in self._slots else label
-        self._told = np.zeros(self._num_slots, np.float32)
-        self._told[self._slot_of(label, self._said)] = 1.0
+        self._looking.tell(self._slot_of(label, self._looking.action))
 
     def _slot_of(self, label: Label, wanted: int | None = None) -> int:
         """Return the slot of a label: its own, else the wanted one if that is free, else the next free one."""
         if label not in self._slots:
-            free = [slot for slot in range(self._num_slots) if slot not in self._slots.values()]
+            free = [slot for slot in range(self._looking.num_slots) if slot not in self._slots.values()]
             if not free:
                 known = ", ".join(map(repr, self._slots))
                 raise AlmetaError(
-                    f"{label!r} is one label too many: the policy distinguishes {self._num_slots} classes, and knows "
-                    f"{known}"
+                    f"{label!r} is one label too many: the policy distinguishes {self._looking.num_slots} classes, "
+                    f"and knows {known}"
                 )
             self._slots[label] = wanted if wanted in free else free[0]
         return self._slots[label]
+
+
+def _fitted(agent: Any, labels: int, num_classes: int | None, capacity: int | None) -> Any:
+    """Return an agent for streams of so many labels or classes, and with such a memory, see `LiveStream`."""
+    for name, value in (("num_classes", num_classes), ("capacity", capacity)):
+        if value is not None:
+            check_value(name, value, Count)
+    if capacity is not None and not hasattr(agent.network, "capacity"):
+        raise AlmetaError(f"{type(agent.network).__name__} has no capacity that could be chosen; leave it out")
+    if num_classes is not None and num_classes < labels:
+        raise AlmetaError(f"num_classes is {num_classes}, and there are {labels} labels; leave num_classes out")
+    grows = getattr(agent.network, "slots_alike", False)  # else too many labels are told one by one
+    wanted = num_classes or (labels if grows else 0)
+    return agent.for_streams(wanted, capacity or 0) if wanted or capacity else agent
 
 
 def _plain(label: Any) -> Label:
@@ -151,7 +200,16 @@ def prepared(image: Any, side: int) -> np.ndarray:
             f"the image has values from {array.min():g} to {array.max():g}; whole numbers lie in 0 .. 255, floats in "
             "[0, 1]"
         )
-    grey: Tensor = torch.as_tensor(pixels if pixels.ndim == 2 else pixels.mean(2))[None, None]
-    if grey.shape[2:] != (side, side):
-        grey = torch.nn.functional.interpolate(grey, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return grey.clamp(0, 1).flatten().numpy()
+    grey: Tensor = torch.as_tensor(pixels if pixels.ndim == 2 else pixels.mean(2))
+    return resized(grey[None], side).flatten().numpy()
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Return images `[N, H, W]` in [0, 1] as `[N, side, side]`."""
+    if images.shape[1:] == (side, side):
+        return images.clamp(0, 1)
+    size = (side, side)
+    found: Tensor = torch.nn.functional.interpolate(
+        images[:, None], size, mode="bilinear", antialias=True, align_corners=False
+    )
+    return found.squeeze(1).clamp(0, 1)

@@ -279,6 +279,8 @@ class EpisodicNetwork(_StreamNetwork):
         guesses: remember also what it took other images to be, and compare with the mean of all images of a slot.
     """
 
+    slots_alike: ClassVar[bool] = True
+
     code_size: Count = 64
     hidden_size: Count = 64
     capacity: Annotated[int, Within(1, 10_000)] = 32

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class QLearning(Agent):
             that do not fit each other.
     """
 
+    learns_q_values: ClassVar[bool] = True
+
     gamma: Share = 0.5
     epsilon: Share = 0.05
     exploration: Literal["balanced", "uniform", "boltzmann", "thompson"] = "balanced"
@@ -73,6 +75,16 @@ class QLearning(Agent):
     def _has_targets(self) -> bool:
         """Whether targets are of another network than the one that acted, or of the same without other units."""
         return self.target_rate is not None or self.exploration == "thompson"
+
+    def without_effect(self) -> list[str]:
+        sentences = super().without_effect()
+        if not self.double_q and not self._has_targets:
+            sentences.append("agent.double_q=false has no effect without a target network (agent.target_rate)")
+        if self.temperature != type(self).temperature and self.exploration != "boltzmann":
+            sentences.append(
+                f"agent.temperature={self.temperature:g} has no effect without agent.exploration=boltzmann"
+            )
+        return sentences
 
     @property
     def keeps_views(self) -> bool:

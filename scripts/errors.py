@@ -63,6 +63,8 @@ def one_line(error: Exception) -> str | None:
         if below:  # such as target, which is options.target of a benchmark
             return f"unknown key '{key}'; write {' or '.join(f'{name}.{key}=...' for name in below)}"
         known = [str(key) for key in cause.parent_node if key != "hydra"]
+        if not known and where:  # a group of which nothing is chosen
+            return f"{where} is not chosen, so that it has no key '{key}'; choose one first: {where}=NAME"
         return did_you_mean(key, known, f"key of {where}" if where else "key")
     if _is_out_of_memory(error):
         return (

@@ -12,13 +12,12 @@ from almeta.errors import AlmetaError
 from almeta.page.card import Player
 from almeta.page.session import Labels, Make, Session, Thinker
 from almeta.page.stream import StreamSession
-from almeta.policies import kind_of
+from almeta.policies import kind_of, load_trained, policy_names
 from almeta.queries import Labelling
 from almeta.runs.own import OwnConfig
 from almeta.runs.streams import streams_for
 from almeta.seeding import make_generator
 from almeta.strategies import strategy_names
-from almeta.training.agents import load_agent
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,13 @@ class LabelConfig(OwnConfig):
     @property
     def _plays_streams(self) -> bool:
         by = self.by
-        is_policy = isinstance(by, str) and by not in strategy_names() and Path(by).exists()
-        return is_policy and kind_of(str(by)) == "stream"
+        if not isinstance(by, str) or by in strategy_names():
+            return False
+        return (by in policy_names() or Path(by).exists()) and kind_of(by) == "stream"
 
     def _stream(self) -> StreamSession:
-        agent, checkpoint = load_agent(str(self.by))
+        agent, checkpoint = load_trained(str(self.by))
         dataset = None if self.data is None else {"name": self.data}
-        _, simulation, _ = streams_for(agent, checkpoint, dataset, "test", {}, num_envs=1, seed=self.seed)
+        agent, _, simulation, _ = streams_for(agent, checkpoint, dataset, "test", {}, num_envs=1, seed=self.seed)
         title = f"{checkpoint['config']['name']} on {simulation.dataset.name}"
         return StreamSession(agent, simulation, make_generator(self.seed, "ties"), title)

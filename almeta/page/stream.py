@@ -1,13 +1,13 @@
 """Playing the one-shot stream with a person who answers: the agent predicts the class of an image, or asks for it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from almeta.agents.agent import Agent
+from almeta.agents.live import Looking
 from almeta.envs.stream import StreamSimulation
 from almeta.page.card import Card
 
@@ -52,8 +52,7 @@ class StreamSession:
         """Begin the stream anew, and give these answers: the agent does the same again."""
         self._generator.set_state(self._luck)
         self._turns: list[Turn] = []
-        self._memory: Any = None
-        self._label = np.zeros(self._simulation.num_slots, np.float32)
+        self._looking = Looking(self._agent, self._simulation.num_slots)
         self._act()
         for choice in choices:
             self._take(choice)
@@ -64,15 +63,12 @@ class StreamSession:
         requests, most = sum(self._is_request(turn.action) for turn in self._turns), self._simulation.max_requests
         mask = np.ones(self._simulation.num_slots + 1, bool)
         mask[-1] = most is None or requests < most
-        observation = np.concatenate((self._label, self._images[time]))
-        action, self._memory = self._agent.predict(observation, self._memory, time == 0, mask, self._generator)
-        self._action = int(action)
+        self._action = self._looking.look(self._images[time], action_mask=mask, generator=self._generator)
 
     def _take(self, choice: int) -> None:
         self._turns.append(Turn(self._action, choice))
-        self._label = np.zeros_like(self._label)
         if self._is_request(self._action):
-            self._label[choice] = 1.0
+            self._looking.tell(choice)
         if not self._is_over:
             self._act()
 

@@ -16,10 +16,10 @@ from almeta.data.suites import group_of
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.policies.published import load_published, read_card
 from almeta.sources import closure_digest
-from almeta.training.agents import load_agent
+from almeta.training.agents import Checkpoint, load_agent
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
-__all__ = ["TrainedPolicy", "find_policy", "group_or_name", "kind_of", "load_policy", "policy_names"]
+__all__ = ["TrainedPolicy", "find_policy", "group_or_name", "kind_of", "load_policy", "load_trained", "policy_names"]
 
 _SHIPPED = Path(__file__).parent
 _WAY_OUT = "judge it on other data sets, or name a folder with runs of all folds"
@@ -40,9 +40,21 @@ def load_policy(name_or_folder: str | Path, device: str = "cpu") -> Agent:
         device: to put the agent on.
 
     Raises:
-        AlmetaError: if no policy or checkpoint is found, or it is damaged or foreign.
+        AlmetaError: if no policy or checkpoint is found, it is damaged or foreign, or a folder holds several runs on
+            streams, each of which is a policy.
     """
-    return _members(name_or_folder)[0].load(device)
+    return load_trained(name_or_folder, device)[0]
+
+
+def load_trained(name_or_folder: str | Path, device: str = "cpu") -> tuple[Agent, Checkpoint]:
+    """Return what `load_policy` does, and what is known of its training, see `Member.training`."""
+    member, *others = _members(name_or_folder)
+    if others and member.kind == "stream":
+        raise AlmetaError(
+            f"{name_or_folder} holds {1 + len(others)} runs on streams, and each of them is a policy; name one, as "
+            f"{member.path.parent}"
+        )
+    return member.load(device), member.training
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,11 @@ class Member:
     def config(self) -> dict[str, Any]:
         """The config of its training."""
         return dict(self.content["config"])
+
+    @property
+    def training(self) -> Checkpoint:
+        """What is known of its training, with the keys of a checkpoint: `config`, `datasets`, `digest`, `rows`, ..."""
+        return self.content | ({"datasets": self.content["trained_on"]} if self.is_card else {})
 
     @property
     def digest(self) -> str:

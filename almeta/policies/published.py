@@ -17,8 +17,11 @@ from almeta.training.agents import rebuild_agent
 from almeta.training.checkpoint import CONFIG_KEYS, check_entries, check_plain, load_checkpoint, upgraded_config
 
 FORMAT, FORMAT_BEFORE = "almeta-policy-2", "almeta-policy-1"
-# Entries that each card has beside its format.
+# Entries that each card has beside its format, and one that a card of streams has, too: of the classes.
 _ENTRIES = {"kind": str, "sha256": str, "trained_on": list, "inputs": dict, "names": list, "config": dict}
+_OF_STREAMS = {"digest": str}
+# Keys of the config that a card has where the run has them, beside `CONFIG_KEYS`.
+_FURTHER_KEYS = ("vary", "matmul_precision")
 
 Card = dict[str, Any]
 
@@ -44,10 +47,11 @@ def publish(checkpoint: Path, card: Path, facts: dict[str, Any]) -> None:
         "trained_on": content["datasets"],
         "inputs": content["inputs"],
         "names": list(content["names"]),
+        "digest": content["digest"],
         "rows": content.get("rows", {}),
         "batches": content["batch"],
         **facts,
-        "config": {key: config[key] for key in CONFIG_KEYS} | ({"vary": config["vary"]} if config.get("vary") else {}),
+        "config": {key: config[key] for key in (*CONFIG_KEYS, *(key for key in _FURTHER_KEYS if config.get(key)))},
     }
     write_atomically(card.with_suffix(".safetensors"), weights)
     write_atomically(card, json.dumps(entries, indent=2) + "\n")
@@ -64,7 +68,7 @@ def read_card(path: Path) -> Card:
     check_plain(card, path)
     if card["format"] == FORMAT_BEFORE:
         card = _upgraded(card)
-    check_entries(card, _ENTRIES, path)
+    check_entries(card, _ENTRIES | (_OF_STREAMS if card["kind"] == "stream" else {}), path)
     return card
 
 

@@ -115,7 +115,7 @@ class EvaluateConfig(CommandConfig):
     device: str
     threads: Threads | None
     matmul_precision: Literal["highest", "medium"] | None
-    classes: Literal["test", "train", "all"]
+    classes: Literal["test", "train", "all", "unseen"]
     episodes: Count
     num_envs: Count
     strategies: list[Any]

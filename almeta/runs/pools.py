@@ -199,6 +199,24 @@ class PoolRun(Run):
         note = "On data sets never trained on: the mean score along the curve, and its gain over the reference."
         return [Table("pools", numbers, numbers.map(shown_cell), title="Policies of pools", note=note)]
 
+    @classmethod
+    def tables_of_evaluations(cls, jobs: Sequence[Job]) -> list[Table]:
+        """Return a row for each policy and strategy in each evaluation."""
+        measures = ("aulc", "mean_rank", "gain_over_random", "gain_over_reference")
+        rows = [
+            {
+                "setting": job.setting,
+                "seed": job.seed,
+                "strategy": one["strategy"],
+                **{key: one[key] for key in measures},
+            }
+            for job in jobs
+            for one in (job.results or {})["benchmark"]["strategies"]
+        ]
+        numbers = pd.DataFrame(rows, columns=["setting", "seed", "strategy", *measures])
+        groups = list(numbers["setting"] + numbers["seed"])
+        return [Table("settings", numbers, numbers.map(shown_cell), title="Policies of pools", groups=groups)]
+
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         """Compare a policy with strategies, on the chosen data set or on those held out from its training.
@@ -320,6 +338,7 @@ def read_strategies(given: Sequence[Any]) -> list[Contender]:
 def _read_strategy(given: Any) -> Contender:
     own = {key: given[key] for key in ("learner", "repeats") if key in given} if isinstance(given, Mapping) else {}
     if isinstance(given, str) and given in policy_names() and not is_strategy(given):
+        find_policy(given)  # one of streams has no place here
         raise AlmetaError(f"'{given}' is a policy, not a strategy; name it as policies=[{given}]")
     if not own:
         return StrategySpec.read(given)

@@ -82,6 +82,10 @@ class Run(ABC):
         """How many runs are trained at once."""
         return 1
 
+    def notes(self) -> list[str]:
+        """Return sentences on options that do not do what one may expect of them, for the start of the run."""
+        return self.agent.without_effect()
+
     def prepare(self) -> None:
         """Train what needs training before the first batch."""
         return
@@ -117,6 +121,11 @@ class Run(ABC):
     def figures_of_jobs(cls, jobs: Sequence[Job]) -> dict[str, Figure]:
         """Return figures of a sweep's finished jobs of this kind, by name."""
         return {}
+
+    @classmethod
+    def tables_of_evaluations(cls, jobs: Sequence[Job]) -> list[Table]:
+        """Return the tables of a sweep's finished evaluations of policies of this kind."""
+        return []
 
     @classmethod
     def check_knobs(cls, given: Iterable[str]) -> None:

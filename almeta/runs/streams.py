@@ -1,17 +1,21 @@
 """Runs on the one-shot stream."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from almeta import conf
 from almeta.agents.agent import Agent
+from almeta.agents.live import resized
 from almeta.build import build
 from almeta.checks import Count, Share
 from almeta.data import Dataset, load_dataset
@@ -24,16 +28,18 @@ from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.stream_figures import accuracy_against_requests
 from almeta.evaluation.stream_report import compare, stream_report
+from almeta.evaluation.stream_settings import table_of_settings
 from almeta.evaluation.stream_tables import shown_table, table_of_jobs, table_of_policies, tradeoffs_of_jobs
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.training_report import learning_curves
 from almeta.evaluation.writers import publish
 from almeta.inputs import Images
+from almeta.policies import load_trained
 from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
 from almeta.tasks import split_classes
-from almeta.training.agents import Checkpoint, load_agent
+from almeta.training.agents import Checkpoint
 from almeta.training.checkpoint import check_data
 from almeta.training.compute import set_compute
 from almeta.training.loggers import METRICS, read_json_lines
@@ -117,6 +123,21 @@ class StreamRun(Run):
         train, test = self.classes["train"], self.classes["test"]
         return f"{train.num_classes:,} classes of {train.name}; judged on {test.num_classes:,} classes it never sees"
 
+    def notes(self) -> list[str]:
+        notes, network, before = super().notes(), self.agent.network, self.simulation.length - 1
+        if (capacity := getattr(network, "capacity", before)) < before:
+            notes.append(
+                f"network.capacity={capacity}, but up to {before} images come before the last of a stream: the oldest "
+                "are forgotten with their labels"
+            )
+        if getattr(network, "encoder", None) is None:
+            usual = OmegaConf.load(Path(conf.__file__).parent / "train.yaml").pretraining
+            changed = [
+                f"pretraining.{key}={value}" for key, value in self.config.pretraining.items() if value != usual[key]
+            ]
+            notes += [f"{one} has no effect: {type(network).__name__} has no encoder here" for one in changed]
+        return notes
+
     def _measuring(self, simulation: StreamSimulation) -> Evaluate:
         """Return a function that measures an agent, on the same streams at each call."""
         return lambda agent: evaluate(agent, simulation, self.config.evaluate_episodes, self.config.seed).summary()
@@ -174,14 +195,18 @@ class StreamRun(Run):
                 runs.setdefault(job.label, []).append(metrics)
         return figures | ({"learning_curves": learning_curves(runs)} if runs else {})
 
+    @classmethod
+    def tables_of_evaluations(cls, jobs: Sequence[Job]) -> list[Table]:
+        return [table_of_settings(jobs)]
+
     @staticmethod
     def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
-        agent, checkpoint = load_agent(config.policy)
+        agent, checkpoint = load_trained(config.policy)
         trained = checkpoint["config"]
         precision = config.matmul_precision or trained.get("matmul_precision", "highest")
         set_compute(config.threads, config.device, precision)
         agent.to(config.device)
-        options, simulation, tuning_simulation = streams_for(
+        agent, options, simulation, tuning_simulation = streams_for(
             agent,
             checkpoint,
             config.dataset,
@@ -204,8 +229,10 @@ class StreamRun(Run):
         summary = {
             "kind": StreamRun.kind,
             "policy": config.policy,
+            "name": trained["name"],
             "dataset": judged.name,
             "classes": config.classes,
+            "env": env,
             **results.summary,
             **report.summary,
         }
@@ -238,8 +265,11 @@ def streams_for(
     num_envs: int,
     seed: int,
     device: str = "cpu",
-) -> tuple[StreamOptions, StreamSimulation, StreamSimulation]:
-    """Return the options of streams that a trained agent plays, the streams, and those to tune thresholds on.
+) -> tuple[Agent, StreamOptions, StreamSimulation, StreamSimulation]:
+    """Return a trained agent that fits streams, their options, the streams, and those to tune thresholds on.
+
+    Streams may have more classes than those of the training if the agent's network treats all slots alike. Where they
+    are longer, its memory is made large enough, which is told.
 
     Args:
         agent: the agent.
@@ -255,42 +285,71 @@ def streams_for(
         AlmetaError: if the agent cannot play them, or was trained on them.
     """
     changed = {key: value for key, value in changes.items() if value is not None}
+    trained: StreamOptions = build(checkpoint["config"]["env"], "env")
     options: StreamOptions = build({**checkpoint["config"]["env"], **changed}, "env")
     inputs: Any = agent.inputs
-    if options.classes > inputs.num_slots:
-        raise AlmetaError(
-            f"the policy distinguishes {inputs.num_slots} classes; choose env.classes={inputs.num_slots} or fewer"
+    options = replace(options, slots=max(options.classes, inputs.num_slots))
+    agent = _fitted(agent, options, trained.length)
+    judged, train = choose_classes(checkpoint, dataset, classes)
+    own_shape = judged.image_shape
+    judged, train = (_as_read(part, inputs.num_pixels) for part in (judged, train))
+    if train.num_classes < options.classes <= judged.num_classes:  # such as 10 classes of digits
+        train = judged
+    if (shape := judged.image_shape) != own_shape:
+        print(f"images of {judged.name} are brought from {own_shape} to {shape} pixels, which the policy reads")
+    shown, tuning = (evaluation_streams(part, options, num_envs, seed, device) for part in (judged, train))
+    return agent, options, shown, tuning
+
+
+def _fitted(agent: Agent, options: StreamOptions, trained_length: int) -> Agent:
+    """Return an agent that has the slots of streams, and remembers them if they are longer than in its training."""
+    assert options.slots is not None
+    needed = options.length - 1 if options.length > trained_length else 0
+    fitted = agent.for_streams(options.slots, needed)
+    if (before := getattr(agent.network, "capacity", needed)) < needed:
+        print(
+            f"streams of {options.length} steps are longer than in training: network.capacity={before} is {needed} here"
         )
-    shown, tuning = (
-        evaluation_streams(part, options, num_envs, seed, device)
-        for part in choose_classes(checkpoint, dataset, classes)
-    )
-    if shown.num_pixels != inputs.num_pixels:
+    return fitted
+
+
+def _as_read(dataset: Dataset, num_pixels: int) -> Dataset:
+    """Return a data set with images of so many pixels, as a policy reads them; one without images is an AlmetaError."""
+    side, own = math.isqrt(num_pixels), dataset.x.shape[1]
+    if own == num_pixels:
+        return dataset
+    if dataset.image_shape is None or side**2 != num_pixels:
         raise AlmetaError(
-            f"the policy reads images of {inputs.num_pixels} pixels, those of '{shown.dataset.name}' have "
-            f"{shown.num_pixels}"
+            f"the policy reads images of {num_pixels} pixels, and the rows of '{dataset.name}' are of {own} numbers; "
+            "judge it on images"
         )
-    return options, shown, tuning
+    images = torch.as_tensor(dataset.x).view(-1, *dataset.image_shape)
+    return replace(dataset, x=resized(images, side).flatten(1).numpy(), image_shape=(side, side))
 
 
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:
     """Return the classes to judge a trained agent on, and those on which baselines may choose their threshold.
 
-    The latter are the training part of the same data set. With `classes="all"` they are among the judged classes,
-    which favours the baselines.
+    The latter are the training part of the same data set. With all classes of a data set they are among the judged
+    ones, which favours the baselines.
 
     Args:
         checkpoint: of the agent.
-        dataset: `name`, `train_classes` and `split_seed`; what is missing or None is that of the agent's training.
-        classes: "test", "train" or "all".
+        dataset: `name`, `train_classes` and `split_seed`; what is missing or None is that of the agent's training, but
+            of another data set half of the classes are for training.
+        classes: "test", "train", "all", or "unseen": the test classes of its own data set, all of another one.
 
     Raises:
         AlmetaError: if classes of the agent's training would be mixed with others.
     """
     own = checkpoint["config"]["dataset"]
-    chosen = SplitClasses.read(own | {key: value for key, value in (dataset or {}).items() if value is not None})
+    given = {key: value for key, value in (dataset or {}).items() if value is not None}
+    halved = {"train_classes": 0.5} if given.get("name", own["name"]) != own["name"] else {}
+    chosen = SplitClasses.read(own | halved | given)
     parts = chosen.load()
     train = parts["train"]
+    if classes == "unseen":
+        classes = "test" if train.name in checkpoint["datasets"] else "all"
     if train.name in checkpoint["datasets"]:
         if classes == "all" or {**asdict(chosen), "name": own["name"]} != own:
             raise AlmetaError(

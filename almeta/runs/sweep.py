@@ -38,6 +38,17 @@ def sweep_report(folder: Path, config: dict[str, Any] | None = None) -> Report:
     return Report(f"All jobs of {folder}", "table", tables, missing, figures, config=config)
 
 
+def evaluations_report(folder: Path, config: dict[str, Any] | None = None) -> Report:
+    """Return a report of a sweep of `evaluate`: a table of all settings for each kind, and what is missing."""
+    jobs = read_jobs(folder)
+    finished = [job for job in jobs if job.results is not None]
+    tables: list[Table] = []
+    for kind in sorted({job.kind for job in finished if job.kind is not None}):
+        tables += find_run(kind).tables_of_evaluations([job for job in finished if job.kind == kind])
+    missing = [f"missing: {job} has no finished summary.json in {job.folder}" for job in jobs if job.results is None]
+    return Report(f"All evaluations of {folder}", "table", tables, missing, config=config)
+
+
 class FailedJobs(Callback):
     """A Hydra callback that ends a sweep with an error that names the failed jobs.
 
@@ -67,17 +78,25 @@ class FailedJobs(Callback):
 class SweepTable(FailedJobs):
     """A Hydra callback that publishes the report of a sweep at its end, then does what `FailedJobs` does."""
 
+    report = staticmethod(sweep_report)
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report of the sweep to its folder and print it."""
         folder = Path(config.hydra.sweep.dir)
         shared: Any = OmegaConf.to_container(config, resolve=False)
         asked = {key: value for key, value in shared.items() if key != "hydra"}
         try:
-            publish(sweep_report(folder, asked), folder, Console())
+            publish(self.report(folder, asked), folder, Console())
         except AlmetaError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from error
         super().on_multirun_end(config, **kwargs)
+
+
+class EvaluationTable(SweepTable):
+    """The same for a sweep of `evaluate`."""
+
+    report = staticmethod(evaluations_report)
 
 
 def _begun(folder: Path) -> dict[Path, int]:

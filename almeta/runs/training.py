@@ -68,6 +68,8 @@ def train(config: TrainConfig, folder: Path, start: Path | None = None, way_on: 
 def _train(run: Run, folder: Path, checkpoint: Path, way_on: str) -> dict[str, Any]:
     config = run.config
     print(run.describe())
+    for note in run.notes():
+        print(f"note: {note}")
     progress = Progress(config.name)
     loggers = build_loggers(config.plain(), folder)
     try:

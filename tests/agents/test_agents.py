@@ -18,7 +18,7 @@ from almeta.agents.losses import discounted_returns
 from almeta.build import build
 from almeta.errors import AlmetaError
 from almeta.inputs import Candidates, Images
-from almeta.seeding import make_generator
+from almeta.seeding import make_generator, seeded_weights
 from almeta.training.rollout import greedy
 from tests.agents.kinds import KIND, PAIRS, make_actor, make_any, make_problem
 from tests.agents.pools import POOL_NETWORKS, make_pool_agent
@@ -153,6 +153,21 @@ def test_replay_gives_the_same_outputs(name, network):
     assert not torch.allclose(later.utilities, rollout.utilities, atol=1e-3)
     assert torch.equal(later.actions, rollout.actions) and torch.equal(later.rewards, rollout.rewards)
     assert replay(later, agent).behaviour is rollout  # always the one that was played
+
+
+@pytest.mark.usefixtures("recorded_views")
+def test_replay_asks_the_agent_for_its_act():
+    ppo: Any = AGENTS["PPO"]
+
+    class Doubling(ppo):
+        def act(self, view, memory):
+            outputs, memory = super().act(view, memory)
+            return outputs._replace(utilities=2 * outputs.utilities), memory
+
+    with seeded_weights(0):
+        agent = Doubling(small_network(), Images(PIXELS, SLOTS))
+    rollout = play_exploring(make_streams(), agent)
+    assert torch.equal(replay(rollout, agent).utilities, rollout.utilities)
 
 
 @every_pair

@@ -6,7 +6,7 @@ from almeta.agents.live import LiveStream, prepared
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
 from tests.agents.pools import make_pool_agent
-from tests.agents.streams import PIXELS, SLOTS, glyphs, make_agent
+from tests.agents.streams import PIXELS, SLOTS, glyphs, make_agent, small_network
 
 REQUEST = SLOTS
 
@@ -15,7 +15,8 @@ class Scripted:
     """Does what a list says, and keeps what it was shown."""
 
     def __init__(self, agent, actions):
-        self.inputs, self.reveal, self.actions, self.shown = agent.inputs, agent.reveal, list(actions), []
+        self.inputs, self.reveal, self.network = agent.inputs, agent.reveal, agent.network
+        self.actions, self.shown = list(actions), []
 
     def predict(self, observation, memory=None, episode_start=None):
         self.shown.append((observation[:SLOTS].tolist(), observation[SLOTS:], episode_start))
@@ -119,6 +120,33 @@ def test_a_trained_agent_plays(image):
         agent.tell(int(y) % SLOTS)
     with pytest.raises(AlmetaError, match="acts on problems of kind pool"):
         make_pool_agent("QLearning").observe(image)
+
+
+def test_a_network_that_treats_all_slots_alike_tells_more_classes_apart():
+    agent = make_agent("QLearning", small_network("EpisodicNetwork", capacity=3))
+    data = glyphs(num_classes=6)
+    for options, slots in (({"labels": range(6)}, 6), ({"num_classes": 6}, 6), ({"labels": ["a"]}, SLOTS)):
+        assert agent.begin_stream(**options)._looking.num_slots == slots
+    agent.begin_stream(num_classes=6, capacity=9)
+    for x, y in zip(data.x[::4], data.y[::4], strict=True):
+        agent.observe(x.reshape(4, 4))
+        agent.tell(int(y))
+    assert len(agent._own_stream._slots) == 6
+    assert agent._own_stream._looking._agent.network.capacity == 9 and agent.network.capacity == 3
+
+
+def test_sizes_of_own_streams_that_cannot_be():
+    agent = make_agent("QLearning")
+    with pytest.raises(AlmetaError, match="the policy distinguishes 4 classes; choose 4 or fewer, or a policy whose"):
+        agent.begin_stream(num_classes=5)
+    with pytest.raises(AlmetaError, match="LSTMNetwork has no capacity that could be chosen"):
+        agent.begin_stream(capacity=5)
+    agent = make_agent("QLearning", small_network("EpisodicNetwork"))
+    with pytest.raises(AlmetaError, match="num_classes is 2, and there are 3 labels; leave num_classes out"):
+        agent.begin_stream([1, 2, 3], num_classes=2)
+    for wrong in ({"num_classes": 0}, {"num_classes": "many"}, {"capacity": 0}):
+        with pytest.raises(AlmetaError, match=f"{next(iter(wrong))} is .*; it must be a whole number of at least 1"):
+            agent.begin_stream(**wrong)
 
 
 def test_dark_ink_is_turned_over(image):

@@ -19,7 +19,16 @@ from almeta.inputs import Candidates, Images
 from almeta.seeding import make_generator, seeded_weights
 from almeta.stream import ENCODED_AT_ONCE, StreamState
 from almeta.training.rollout import greedy, play
-from tests.agents.streams import NETWORKS, PIXELS, glyphs, make_agent, make_streams, play_exploring, small_network
+from tests.agents.streams import (
+    NETWORKS,
+    PIXELS,
+    glyphs,
+    make_agent,
+    make_streams,
+    play_exploring,
+    play_greedily,
+    small_network,
+)
 
 
 def episodic(num_slots=4, num_values=1, **options):
@@ -202,6 +211,49 @@ def test_episodic_remembers_what_it_said(stream):
     assert (memory[0].guesses[:, 0] == 0).all() and (memory[0].labels[:, 0, 2] == 1).all()
     assert (memory[0].guesses[:, 1:5].sum(-1) == 1).all()
     assert network.read[0].in_features == 2 * episodic().read[0].in_features + 1  # and how many images a slot has
+
+
+# ---- streams of other sizes
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_who_treats_all_slots_alike_plays_with_more_of_them(name, stream):
+    agent = make_agent("PPO", small_network(name))
+    assert agent.for_streams(4) is agent.for_streams(2) is agent
+    if not NETWORKS[name].slots_alike:
+        with pytest.raises(
+            AlmetaError, match="the policy distinguishes 4 classes; choose 4 or fewer, or a policy whose"
+        ):
+            agent.for_streams(5)
+        return
+    other = agent.for_streams(7)
+    assert (other.inputs.num_slots, agent.inputs.num_slots) == (7, 4)
+    assert other.network.num_actions == 8 and not other.network.encoder.training
+    for name, weight in other.state_dict().items():
+        assert weight.data_ptr() == agent.state_dict()[name].data_ptr(), f"{name} is a copy"
+    images, labels = stream
+    there = torch.tensor([6, 0, 5, 1, 2, 3, 4])
+    found = show(other.network, images, labels)
+    moved = show(other.network, images, torch.where(labels >= 0, there[labels], -1))
+    torch.testing.assert_close(moved[..., there], found[..., :7])
+    torch.testing.assert_close(moved[..., 7:], found[..., 7:])
+    assert found[..., :7].std(-1).max() > 0  # slots are told apart by their examples
+
+
+@pytest.mark.parametrize("name", ["EpisodicNetwork", "TransformerNetwork"])
+def test_a_memory_grows_for_longer_streams(name):
+    agent = make_agent("QLearning", small_network(name, capacity=5), gamma=0.25)
+    assert agent.for_streams(4, capacity=5) is agent.for_streams(4) is agent
+    other = agent.for_streams(4, capacity=9)
+    assert (other.network.capacity, agent.network.capacity) == (9, 5) and other.gamma == 0.25
+    ours, theirs = (play_greedily(make_streams(length=6, reveal="always"), one) for one in (other, agent))
+    for own, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own.outputs.utilities, their.outputs.utilities)
+    longer = [
+        play_greedily(make_streams(length=12, reveal="always"), one)[-1].outputs.utilities for one in (other, agent)
+    ]
+    assert not torch.equal(*longer)
+    assert make_agent("QLearning").for_streams(4, capacity=99).network.hidden_size == 12  # an LSTM has no such option
 
 
 def test_episodic_refuses_images_that_are_not_square():

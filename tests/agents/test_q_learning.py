@@ -187,3 +187,27 @@ def test_all_ways_learn_to_know_images_again(options):
         steps = list(play(simulation, agent, greedy(generator)))
     rewards = torch.stack([step.outcome.reward for step in steps]).sum(0).mean()
     assert rewards > 2.5  # at best 3 - 0.05; who remembers nothing gets -0.2
+
+
+@pytest.mark.parametrize(
+    "options, network, says",
+    [
+        ({}, {}, []),
+        ({}, {"dropout": 0.2}, ["network.dropout=0.2 has no effect without agent.exploration=thompson"]),
+        (THOMPSON, {"dropout": 0.2}, []),
+        ({"double_q": False}, {}, ["agent.double_q=false has no effect without a target network (agent.target_rate)"]),
+        (TARGETED | {"double_q": False}, {}, []),
+        (THOMPSON | {"double_q": False}, {"dropout": 0.2}, []),
+        ({"temperature": 0.5}, {}, ["agent.temperature=0.5 has no effect without agent.exploration=boltzmann"]),
+        ({"temperature": 0.5, "exploration": "boltzmann"}, {}, []),
+        ({}, {"dueling": True}, []),
+    ],
+)
+def test_options_without_effect_are_told(options, network, says):
+    assert make_agent("QLearning", small_network(**network), **options).without_effect() == says
+
+
+def test_dueling_and_dropout_mean_nothing_to_who_learns_probabilities():
+    dropout, dueling = make_agent("PPO", small_network(dropout=0.1, dueling=True)).without_effect()
+    assert dropout.startswith("network.dropout=0.1 has no effect")
+    assert dueling == "network.dueling=true has no effect: the agent learns no Q-values"

@@ -22,7 +22,7 @@ def agent(finished, same_images):
 @pytest.fixture
 def streams(agent):
     """Makes the same streams again and again."""
-    return lambda: streams_for(agent[0], agent[1], None, "test", {}, num_envs=1, seed=0)[1]
+    return lambda: streams_for(agent[0], agent[1], None, "test", {}, num_envs=1, seed=0)[2]
 
 
 def ties():
@@ -35,8 +35,8 @@ class Script:
     def __init__(self, actions):
         self.actions, self.seen = actions, []
 
-    def predict(self, observation, memory, start, mask, generator):
-        self.seen.append((observation, bool(start), mask.tolist()))
+    def predict(self, observation, memory, episode_start, action_mask, generator):
+        self.seen.append((observation, bool(episode_start), action_mask.tolist()))
         time = 0 if memory is None else memory
         return np.int64(self.actions[time]), time + 1
 
@@ -104,8 +104,8 @@ def test_undo_plays_the_same_again(agent, streams):
         assert session.undo() and session.card().token == time
         assert session.answer(time, 0) and straight.answer(time, 0)
         assert session.card().why == straight.card().why
-        np.testing.assert_array_equal(session._label, straight._label)
-    for kept, expected in zip(_tensors(session._memory), _tensors(straight._memory), strict=True):
+        np.testing.assert_array_equal(session._looking._told, straight._looking._told)
+    for kept, expected in zip(_tensors(session._looking._memory), _tensors(straight._looking._memory), strict=True):
         torch.testing.assert_close(kept, expected)
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from almeta.build import build
 from almeta.data import load_dataset
 from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError
-from almeta.policies import Member, TrainedPolicy, find_policy, kind_of, load_policy, policy_names
+from almeta.policies import Member, TrainedPolicy, find_policy, kind_of, load_policy, load_trained, policy_names
 from almeta.policies.published import load_published, publish, read_card
 from almeta.runs.config import TrainConfig
+from almeta.runs.pools import read_strategies
 from almeta.runs.training import train
 from almeta.seeding import make_generator
 from tests.small_config import SMALL_POOLS, small_config
@@ -177,6 +179,42 @@ def test_a_run_on_streams_is_no_policy_of_pools(stream_run, run, runs):
         find_policy(stream_run)
 
 
+def test_several_runs_on_streams_are_several_policies(stream_run, tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(stream_run, tmp_path / "sweep" / name)
+    with pytest.raises(AlmetaError, match="sweep holds 2 runs on streams, and each of them .*; name one, .*first"):
+        load_policy(tmp_path / "sweep")
+    shutil.rmtree(tmp_path / "sweep" / "first")
+    assert load_policy(tmp_path / "sweep").inputs.kind == "stream"
+
+
+def test_a_policy_of_streams_by_name_is_refused_where_pools_are_played(stream_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("almeta.policies._SHIPPED", tmp_path)
+    (tmp_path / "one-shot").mkdir()
+    publish(stream_run / "last.pt", tmp_path / "one-shot" / "stream.json", {})
+    assert kind_of("one-shot") == "stream"
+    agent, training = load_trained("one-shot")
+    assert agent.inputs.kind == "stream"
+    assert {key: training[key] for key in ("datasets", "digest")} == {
+        key: load_trained(stream_run)[1][key] for key in ("datasets", "digest")
+    }
+    for use in (lambda: find_policy("one-shot"), lambda: read_strategies(["one-shot"])):
+        with pytest.raises(AlmetaError, match="of kind stream; a benchmark of pools needs a policy of pools"):
+            use()
+    with pytest.raises(AlmetaError, match="one-shot acts on problems of kind 'stream'; rows need one of kind 'pool'"):
+        almeta.query(np.eye(4), ["a", "b", None, None], n=1, by="one-shot")
+
+
+def test_a_card_of_streams_says_which_classes_it_saw(stream_run, tmp_path):
+    path = tmp_path / "mine.json"
+    publish(stream_run / "last.pt", path, {})
+    card = json.loads(path.read_text())
+    assert card["digest"] and card["config"]["matmul_precision"] == "highest"
+    path.write_text(json.dumps({key: value for key, value in card.items() if key != "digest"}))
+    with pytest.raises(AlmetaError, match="it has no 'digest' of the right kind"):
+        load_policy(path)
+
+
 def test_a_policy_that_is_not_there_is_told_with_those_that_are(shipped):
     for use in (find_policy, load_policy):
         with pytest.raises(AlmetaError, match=r"no checkpoint at tinny; .* did you mean 'tiny'"):
@@ -252,6 +290,9 @@ def test_policies_that_ship_are_found_by_name(shipped, runs):
 
 def test_every_policy_that_ships_loads_and_says_what_it_is():
     for name in policy_names():
+        if kind_of(name) == "stream":
+            check_shipped_streams(name)
+            continue
         policy = find_policy(name)
         for member in policy.members:
             card = read_card(member.path)
@@ -259,6 +300,20 @@ def test_every_policy_that_ships_loads_and_says_what_it_is():
             assert member.trained_on
             assert not {*card["scores"].get("datasets", ())} & member.trained_on
             assert utilities(member.load("cpu"), "iris").isfinite().any()
+
+
+def check_shipped_streams(name):
+    agent, training = load_trained(name)
+    (path,) = (Path(almeta.policies.__file__).parent / name).glob("*.json")
+    card = read_card(path)
+    assert {"command", "commit", "scores"} <= set(card)
+    assert path.with_suffix(".safetensors").stat().st_size < 5_000_000
+    assert training["datasets"] and training["digest"] and training["rows"]
+    assert 0 < card["scores"]["prediction_accuracy"] <= 1
+    inputs: Any = agent.inputs
+    side = math.isqrt(inputs.num_pixels)
+    assert agent.observe(np.zeros((side, side))) is None
+    agent.tell("nothing")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
         "pretraining": ({"batches": 0}, "pretraining.batches is 0; it must be a whole number of at least 1"),
     },
     "evaluate": {
-        "classes": ("tests", "classes is 'tests'; it must be 'test' or 'train' or 'all'"),
+        "classes": ("tests", "classes is 'tests'; it must be 'test' or 'train' or 'all' or 'unseen'"),
         "episodes": (None, "episodes is None; it must be a whole number of at least 1"),
         "repeats": (1, "repeats is 1; it must be a whole number of at least 2"),
         "strategies": (3, "strategies is 3; it must be a list"),

@@ -92,3 +92,31 @@ def test_a_frozen_encoder_is_judged_by_itself(network, options, judged, tmp_path
 def test_other_losses_of_encoders_are_chosen_by_name(loss, tmp_path):
     trained(tmp_path, "network=episodic", f"pretraining.loss={loss}", "pretraining.margin=2.0")
     assert (tmp_path / "few_shot.csv").exists()
+
+
+USUAL = ("network=gru", "pretraining.batches=500", "pretraining.ways=60")  # nothing to tell
+
+
+@pytest.mark.parametrize(
+    "overrides, says",
+    [
+        (USUAL, None),
+        ((*USUAL, "network.dropout=0.2"), "network.dropout=0.2 has no effect without agent.exploration=thompson"),
+        ((*USUAL, "agent.double_q=false"), "agent.double_q=false has no effect without a target network"),
+        ((*USUAL, "pretraining.loss=triplet"), "pretraining.loss=triplet has no effect: GRUNetwork has no encoder"),
+        (("network=gru", "pretraining.ways=60"), "pretraining.batches=2 has no effect: GRUNetwork has no encoder"),
+        (("network=gru", "network.code_size=3"), None),
+        (("network=episodic", "network.capacity=28"), "network.capacity=28, but up to 29 images come before the last"),
+        (("network=episodic", "network.capacity=29"), None),
+        (
+            ("network=transformer", "network.code_size=3", "network.capacity=5"),
+            "network.capacity=5, but up to 29 images come before the last",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_told_before_work_begins(overrides, says, tmp_path, capsys):
+    trained(tmp_path, *overrides, "batches=1")
+    lines = capsys.readouterr().out.splitlines()
+    notes = [line for line in lines if line.startswith("note: ")]
+    assert [line.startswith(f"note: {says}") for line in notes] == ([True] if says else [])
+    assert notes == lines[1 : 1 + len(notes)]  # behind the line that says what is trained

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from almeta.data import load_dataset
 from almeta.scripts import evaluate
 
 FEW = ("episodes=8", "num_envs=8", "threads=1", "hydra.run.dir=out")
@@ -59,6 +61,76 @@ def test_a_policy_is_judged_on_another_data_set(command, run, own, other):
         assert summary()["dataset"] == other
 
 
+def test_unseen_classes_are_the_held_out_ones_of_its_own_data_and_all_of_any_other(command, run):
+    for dataset, number in (("characters", "308"), ("omniglot", "1,230")):
+        result = command(evaluate, f"policy={run()}", *FEW, f"dataset={dataset}", "classes=unseen")
+        assert f"judged on {number} classes of {dataset}, never trained on" in " ".join(result.out.split())
+
+
+def test_another_data_set_without_a_preset_is_split_in_halves(command, run):
+    folder = run("omniglot")  # of which 1,200 classes are for training
+    result = command(evaluate, f"policy={folder}", *FEW, "dataset=usps")
+    assert "judged on 615 classes of usps, never trained on" in " ".join(result.out.split())
+
+
+def test_rules_are_tuned_on_the_judged_classes_where_there_are_too_few_others(command, run, tiny_data, make_images):
+    digits, load = make_images([20] * 6, name="fashion-mnist"), tiny_data
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "almeta.runs.streams.load_dataset", lambda name: digits if name == "fashion-mnist" else load(name)
+        )
+        folder = run("characters", "experiment=one_shot/quickstart")
+        asked = [f"policy={folder}", *FEW, "dataset=fashion_mnist", "classes=all", "env.classes=6"]
+        assert command(evaluate, *asked).status == 0
+        says = command(evaluate, *asked[:-1], "classes=test", "env.classes=2").error
+        assert "this part of data set 'fashion-mnist' has 1 classes; choose 1 to 1" in says
+
+
+# ---- several settings
+
+
+def test_a_sweep_ends_in_one_table_of_its_settings(command, run):
+    asked = ("-m", f"policy={run()}", *FEW[:-1], "classes=unseen", "hydra.sweep.dir=sweep")
+    result = command(evaluate, *asked, "dataset=characters,omniglot", "env.length=20,30", "seed=0,1")
+    assert result.status == 0, result.err
+    table = pd.read_csv("sweep/settings.csv")
+    found = table[["policy", "data set", "classes", "steps"]].to_numpy().tolist()
+    assert found == [["q_learning", name, 3, steps] for name in ("characters", "omniglot") for steps in (20, 30)]
+    assert set(table["interval_over"]) == {"2 seeds"}
+    summaries = [json.loads(path.read_text()) for path in Path("sweep").glob("*/summary.json")]
+    own = [one for one in summaries if (one["dataset"], one["env"]["length"]) == ("omniglot", 20)]
+    assert table["mean_return"][2] == pytest.approx(sum(one["mean_return"] for one in own) / 2)
+    assert table["gain"][2] == pytest.approx(sum(one["gain"]["mean"] for one in own) / 2)
+    text = result.out[result.out.index("All evaluations of sweep") :]
+    assert "q_learning by setting" in text and "over the best" in text and "3 x 20" in text
+    assert "wrote settings.csv, table.md, table.tex, report.html to sweep" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_sweep_tells_policies_and_further_options_apart(command, run):
+    first, second = run(), run("omniglot")
+    asked = ("-m", f"policy={first},{second}", *FEW[:-1], "env.max_requests=1,2", "hydra.sweep.dir=sweep")
+    assert command(evaluate, *asked).status == 0
+    table = pd.read_csv("sweep/settings.csv")
+    assert list(table["policy"]) == [str(first)] * 2 + [str(second)] * 2  # both are called q_learning
+    assert list(table["options"]) == ["env.max_requests=1", "env.max_requests=2"] * 2
+    assert set(table["interval_over"]) == {"8 episodes"} and table["gain_interval"].notna().all()
+
+
+def test_a_sweep_on_pools_has_a_table_too(command):
+    asked = ("repeats=2", "strategies=[margin]", "env.budget=2", "hydra.sweep.dir=sweep")
+    result = command(evaluate, "-m", "policy=transfer", "dataset=sonar,glass", *asked)
+    assert result.status == 0, result.err
+    table = pd.read_csv("sweep/settings.csv")
+    assert list(table["setting"]) == ["name=sonar"] * 3 + ["name=glass"] * 3
+    assert set(table["strategy"]) == {"transfer", "margin", "random"} and table["aulc"].between(0, 1).all()
+
+
+def test_a_key_of_a_data_set_that_is_not_chosen_is_told(command, run):
+    says = command(evaluate, f"policy={run()}", "dataset.name=omniglot").error
+    assert says == "error: dataset is not chosen, so that it has no key 'name'; choose one first: dataset=NAME"
+
+
 def test_training_classes_are_called_so(command, run):
     result = command(evaluate, f"policy={run()}", *FEW, "classes=train")
     assert "judged on 922 classes of characters, those it was trained on" in " ".join(result.out.split())
@@ -78,6 +150,22 @@ def test_streams_may_be_changed(command, run):
     assert summary()["baselines"]["never request: guess"]["accuracy"] == pytest.approx(1 / 3, abs=0.15)  # of 3 slots
 
 
+def test_a_network_that_treats_all_slots_alike_plays_with_more_classes_and_longer_streams(command, run):
+    """An episodic network; its memory grows, but not where the streams are as long as in training."""
+    folder = run("characters", "experiment=one_shot/quickstart", "network.capacity=5")
+    for changes, steps, slots, grows in (
+        (["env.classes=5"], 30, 5, False),
+        (["env.classes=20", "env.length=100"], 100, 20, True),
+        (["env.classes=2", "env.length=20"], 20, 3, False),
+    ):
+        outcome = command(evaluate, f"policy={folder}", *FEW, *changes)
+        assert outcome.status == 0, outcome.err
+        found = summary()
+        assert (found["steps"], found["num_slots"]) == (8 * steps, slots)
+        said = f"streams of {steps} steps are longer than in training: network.capacity=5 is {steps - 1} here"
+        assert (said in outcome.out) == grows
+
+
 def test_equal_seeds_give_equal_scores(command, run):
     folder, found = run(), []
     for seed in (1, 1, 2):
@@ -93,9 +181,8 @@ def test_equal_seeds_give_equal_scores(command, run):
         (["dataset=characters", "classes=all"], "the policy was trained on classes of 'characters'"),
         (["dataset=characters", "dataset.split_seed=1"], "choose classes=test (or train) of that split"),
         (["dataset=characters", "dataset.train_classes=0.5"], "choose classes=test (or train) of that split"),
-        (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all'"),
-        (["dataset=mnist"], "the policy reads images of 16 pixels, those of 'mnist' have 25"),
-        (["env.classes=4"], "the policy distinguishes 3 classes; choose env.classes=3 or fewer"),
+        (["classes=tset"], "classes is 'tset'; it must be 'test' or 'train' or 'all' or 'unseen'"),
+        (["env.classes=4"], "the policy distinguishes 3 classes; choose 3 or fewer, or a policy whose network treats"),
         (["env.length=37"], "env.length=37, but 3 classes of data set 'characters' may hold as few as 36 images"),
         (["env.clases=2"], "unknown key of env 'clases'; did you mean 'classes'?"),
         (["dataset=omniglt"], "unknown data set 'omniglt'; did you mean 'omniglot'?"),
@@ -114,6 +201,22 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(command, run, override
     assert result.error.startswith("error: ")
     assert says in result.error
     assert not Path("out").exists()
+
+
+def test_a_table_is_no_stream_of_images(command, run, tiny_data, monkeypatch):
+    folder = run()
+    monkeypatch.setattr(
+        "almeta.runs.streams.load_dataset", lambda name: load_dataset(name) if name == "iris" else tiny_data(name)
+    )
+    error = command(evaluate, f"policy={folder}", *FEW, "dataset=iris").error
+    says = "the policy reads images of 16 pixels, and the rows of 'iris' are of 4 numbers; judge it on images"
+    assert error == f"error: {says}"
+
+
+def test_images_of_another_size_are_brought_to_that_of_the_policy(command, run):
+    result = command(evaluate, f"policy={run()}", *FEW, "dataset=mnist")
+    assert result.status == 0, result.err
+    assert "images of mnist are brought from (5, 5) to (4, 4) pixels, which the policy reads" in result.out
 
 
 def test_a_policy_must_be_named(command):

@@ -12,6 +12,7 @@ from almeta.errors import AlmetaError
 from almeta.page.config import LabelConfig
 from almeta.page.session import Session
 from almeta.page.stream import StreamSession
+from almeta.policies.published import publish
 from almeta.scripts import label
 from tests.runs.conftest import finished, same_images  # noqa: F401
 from tests.small_config import compose_config
@@ -71,6 +72,14 @@ def test_a_policy_of_streams_plays_streams(finished, same_images):  # noqa: F811
         assert isinstance(session, StreamSession) and thinker is None
         assert session.title == "quickstart on characters"
         assert session.card().title == "image 1 of 30"
+
+
+def test_a_policy_of_streams_that_ships_plays_by_its_name(finished, same_images, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("almeta.policies._SHIPPED", tmp_path)
+    (tmp_path / "one-shot").mkdir()
+    publish(finished["stream"] / "last.pt", tmp_path / "one-shot" / "stream.json", {})
+    with opened("by=one-shot") as (session, _):
+        assert isinstance(session, StreamSession) and session.title == "quickstart on characters"
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):

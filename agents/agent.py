@@ -265,6 +265,7 @@ class Agent(nn.Module):
         dark_ink: bool = False,
         num_classes: int | None = None,
         capacity: int | None = None,
+        incorrect: float = -1.0,
     ) -> LiveStream:
         """Begin a stream of one's own images, for agents of streams; forget the one before.
 
@@ -274,6 +275,8 @@ class Agent(nn.Module):
             dark_ink: whether the ink is dark on a bright ground, as on paper.
             num_classes: classes to tell apart at most; None for as many as labels, and at least as in training.
             capacity: images to remember at least, for networks with such an option; None for as many as in training.
+            incorrect: the reward of a mistake, beside 1 for a right answer and -0.05 for a request, for agents that
+                were told it in training: the lower, the more they ask.
 
         Returns:
             The stream, which counts the requests.
@@ -282,7 +285,7 @@ class Agent(nn.Module):
             AlmetaError: for an agent of another kind of problem, and for more classes than it has slots, unless its
                 network treats all slots alike.
         """
-        self._live = LiveStream(self, labels, dark_ink, num_classes, capacity)
+        self._live = LiveStream(self, labels, dark_ink, num_classes, capacity, incorrect)
         return self._live
 
     def observe(self, image: Any) -> Label | None:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Hashable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from almeta.checks import Count, check_value
+from almeta.checks import Count, Within, check_value
 from almeta.errors import AlmetaError
+from almeta.stream import LOWEST_INCORRECT, told_price
 
 Label = Hashable
 
@@ -20,20 +21,23 @@ class Looking:
     Args:
         agent: of streams.
         num_slots: label slots S.
+        incorrect: the reward of a mistake, for agents that are told it.
 
     Attributes:
         action: what it did with the last image: S asks, a lower number predicts that slot; None before the first.
     """
 
-    def __init__(self, agent: Any, num_slots: int) -> None:
+    def __init__(self, agent: Any, num_slots: int, incorrect: float = -1.0) -> None:
         self._agent, self.num_slots = agent, num_slots
+        price = told_price(torch.tensor([incorrect])).numpy()
+        self._price = price if agent.inputs.price else price[:0]
         self._memory: Any = None
         self.action: int | None = None
         self._told = np.zeros(num_slots, np.float32)
 
     def look(self, pixels: np.ndarray, **options: Any) -> int:
         """Return what the agent does with an image `[P]`; the options are further arguments of `Agent.predict`."""
-        observation, start = np.concatenate((self._told, pixels)), self.action is None
+        observation, start = np.concatenate((self._told, pixels, self._price)), self.action is None
         action, self._memory = self._agent.predict(observation, self._memory, episode_start=start, **options)
         self.action, self._told = int(action), np.zeros_like(self._told)
         return self.action
@@ -59,12 +63,15 @@ class LiveStream:
         dark_ink: whether the ink is dark on a bright ground, as on paper.
         num_classes: classes to tell apart at most; None for as many as labels, and at least as in training.
         capacity: images to remember at least; None for as many as in training.
+        incorrect: the reward of a mistake, where a right answer has 1 and a request -0.05, for agents that were told it
+            in training (`env.tells_price`); from -100 to 0. Others have learned for one price.
 
     Attributes:
         requests: how often it has asked.
 
     Raises:
-        AlmetaError: for an agent of another kind of problem, or too many labels.
+        AlmetaError: for an agent of another kind of problem, too many labels, or another reward of a mistake than
+            those that can be told.
     """
 
     def __init__(
@@ -74,7 +81,9 @@ class LiveStream:
         dark_ink: bool = False,
         num_classes: int | None = None,
         capacity: int | None = None,
+        incorrect: float = -1.0,
     ) -> None:
+        check_value("incorrect", incorrect, Annotated[float, Within(LOWEST_INCORRECT, 0.0)])
         if agent.inputs.kind != "stream":
             raise AlmetaError(
                 f"the policy acts on problems of kind {agent.inputs.kind}; one that observes streams is needed"
@@ -90,7 +99,7 @@ class LiveStream:
             raise AlmetaError(f"labels are {labels!r}; they must be a list of all classes, such as ['cat', 'dog']")
         named = list(dict.fromkeys(map(_plain, labels or ())))
         fitted = _fitted(agent, len(named), num_classes, capacity)
-        self._looking = Looking(fitted, fitted.inputs.num_slots)
+        self._looking = Looking(fitted, fitted.inputs.num_slots, incorrect)
         self._slots: dict[Label, int] = {}
         for label in named:
             self._slot_of(label)

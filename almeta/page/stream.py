@@ -52,7 +52,7 @@ class StreamSession:
         """Begin the stream anew, and give these answers: the agent does the same again."""
         self._generator.set_state(self._luck)
         self._turns: list[Turn] = []
-        self._looking = Looking(self._agent, self._simulation.num_slots)
+        self._looking = Looking(self._agent, self._simulation.num_slots, float(self._simulation.incorrect[0]))
         self._act()
         for choice in choices:
             self._take(choice)

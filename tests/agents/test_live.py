@@ -1,10 +1,14 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from almeta.agents import QLearning
 from almeta.agents.live import LiveStream, prepared
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
+from almeta.seeding import seeded_weights
 from tests.agents.pools import make_pool_agent
 from tests.agents.streams import PIXELS, SLOTS, glyphs, make_agent, small_network
 
@@ -207,3 +211,14 @@ def test_misuse_is_refused(image):
         LiveStream(agent)
     with pytest.raises(AlmetaError, match="acts on problems of kind pool"):
         LiveStream(make_pool_agent("QLearning"))
+
+
+def test_an_agent_is_told_the_price_of_a_mistake(image):
+    with seeded_weights(0):
+        agent: Any = QLearning(small_network(), Images(PIXELS, SLOTS, price=True))
+    scripted = Scripted(agent, [REQUEST])
+    LiveStream(scripted, incorrect=-9).observe(image)
+    told = scripted.shown[0][1][PIXELS:]
+    np.testing.assert_allclose(told, [np.log(10) / np.log(101)], rtol=1e-6)
+    with pytest.raises(AlmetaError, match="incorrect is -200"):
+        agent.begin_stream(incorrect=-200)

@@ -1,6 +1,7 @@
 """The simulation, worked by hand."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -217,3 +218,32 @@ def test_the_yaml_has_the_values_of_the_options():
     assert config.pop("slots") == "${.classes}"
     assert StreamOptions(**config) == StreamOptions(reward=vars(StreamRewards()))
     assert config.keys() | {"slots"} == {field.name for field in dataclasses.fields(StreamOptions)}
+
+
+def test_a_range_of_prices_is_drawn_for_each_task(make):
+    streams = make(num_envs=400, group=2, reward={"incorrect": [-20, -1]}, tells_price=True)
+    streams.reset()
+    price = streams.state().incorrect
+    assert torch.equal(price[::2], price[1::2])  # episodes of one task have one price
+    share = -price[::2].sort(descending=True).values.log() / math.log(20)  # uniform in [0, 1], by the logarithm
+    assert (share - torch.linspace(0, 1, 200)).abs().max() < 0.12
+    wrong = (streams.target + 1) % 3
+    assert torch.equal(streams.step(wrong).reward, price)
+    before = price.clone()
+    streams.reset()
+    assert not torch.equal(streams.state().incorrect, before)
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        ({"incorrect": [-1]}, r"env.reward.incorrect=\[-1\]; a range has two numbers from -100 to below 0"),
+        ({"incorrect": [-1, 0]}, "a range has two numbers"),
+        ({"incorrect": [-200, -1]}, "a range has two numbers"),
+        ({"incorrect": -200}, "env.tells_price=true tells numbers from -100 to 0"),
+        ({"incorrect": 0.5}, "env.tells_price=true tells numbers from -100 to 0"),
+    ],
+)
+def test_prices_that_cannot_be_told_are_refused(reward, said):
+    with pytest.raises(AlmetaError, match=said):
+        StreamOptions(reward=reward, tells_price=True)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import itertools
+import math
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 import almeta
 from almeta.envs import OneShotStreamEnv, OneShotStreamVectorEnv, stream
 from almeta.errors import AlmetaError
+from almeta.stream import price_told
 from almeta.tasks import StreamTasks
 
 ID = "almeta/OneShotStream-v0"
@@ -441,3 +443,11 @@ def test_values_beyond_the_observation_space(make_images):
     dataset = make_images([2, 2], side=1, x=np.array([[0], [1], [2], [0.5]], np.float32))
     with pytest.raises(AlmetaError, match=r"'tiny' has values from 0 to 2; a stream shows values in \[0, 1\]"):
         OneShotStreamEnv(dataset)
+
+
+def test_the_price_is_one_more_number_of_the_observation():
+    env = gym.make("almeta:almeta/OneShotStream-v0", reward={"incorrect": -9}, tells_price=True).unwrapped
+    observation, _ = env.reset(seed=0)
+    assert observation.shape == env.observation_space.shape == (3 + 784 + 1,)
+    assert observation[-1] == pytest.approx(math.log(10) / math.log(101))
+    assert float(price_told(torch.tensor(observation[-1]))) == pytest.approx(-9, rel=1e-5)

@@ -5,6 +5,7 @@ import torch
 from almeta.build import as_config, build
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
+from almeta.stream import told_price
 from tests.strategies.streams import state
 
 CPU = torch.device("cpu")
@@ -41,3 +42,15 @@ def test_an_observation_is_the_label_and_then_the_image():
     assert single and view.start is not None and view.start.tolist() == [True]
     assert view.label.tolist() == [[6, 7]] and view.item.tolist() == [[8, 9, 10, 11]]
     assert view.action_mask.tolist() == [[True, False, True]]
+
+
+def test_the_price_of_a_mistake_follows_the_image():
+    told = told_price(torch.tensor([-1.0, -20.0])).numpy()
+    batch = np.concatenate((np.zeros((2, 6), np.float32), told[:, None]), 1)
+    for price in (True, False):  # who does not read it ignores it
+        view, _ = Images(4, 2, price=price).observed(batch, None, None, CPU)
+        assert view.incorrect is not None and view.item.shape == (2, 4)
+        torch.testing.assert_close(view.incorrect, torch.tensor([-1.0, -20.0]))
+    with pytest.raises(AlmetaError, match=r"is \[E, 7\]; make the environment with tells_price=True"):
+        Images(4, 2, price=True).observed(batch[:, :6], None, None, CPU)
+    assert Images(4, 2, price=True).names != Images(4, 2).names

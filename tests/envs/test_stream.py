@@ -225,7 +225,7 @@ def test_a_range_of_prices_is_drawn_for_each_task(make):
     streams.reset()
     price = streams.state().incorrect
     assert torch.equal(price[::2], price[1::2])  # episodes of one task have one price
-    share = -price[::2].sort(descending=True).values.log() / math.log(20)  # uniform in [0, 1], by the logarithm
+    share = (-price[::2]).sort().values.log() / math.log(20)  # uniform in [0, 1], by the logarithm
     assert (share - torch.linspace(0, 1, 200)).abs().max() < 0.12
     wrong = (streams.target + 1) % 3
     assert torch.equal(streams.step(wrong).reward, price)

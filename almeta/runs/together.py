@@ -138,7 +138,9 @@ class Together(StreamRun):
         return [f"{key}={value}".replace(" ", "") for key, value in self.settings[number].items()]
 
     def _name(self, number: int) -> str:
-        return "__".join(re.sub(r"[^\w.+-]", "_", override) for override in self._overrides(number))
+        """Return the name of a run's folder: its number, which keeps the order, and what it sets."""
+        asked = (re.sub(r"[^\w.+-]", "_", override) for override in self._overrides(number))
+        return "__".join((f"{number:02}", *asked))
 
     def _content(self, content: dict[str, Any], number: int, metrics_size: int) -> dict[str, Any]:
         """Return the checkpoint of one run, from that of all."""

@@ -16,7 +16,7 @@ from almeta.training.loggers import read_json_lines
 from tests.small_config import small_config
 
 ASKED = {"seed": [0, 1], "env.reward.incorrect": [-1, [-20, -1]]}
-NAMES = ["seed_0__env.reward.incorrect_-1", "seed_0__env.reward.incorrect__-20_-1_"]
+NAMES = ["00__seed_0__env.reward.incorrect_-1", "01__seed_0__env.reward.incorrect__-20_-1_"]
 
 
 def config_of(*overrides, at_once=None, **changes):
@@ -41,7 +41,7 @@ def finished(tmp_path_factory, make_images):
 def test_each_run_has_a_folder_like_one_alone(finished):
     folder, summary = finished
     jobs = sorted((folder / "jobs").iterdir())
-    assert [job.name for job in jobs[:2]] == sorted(NAMES)
+    assert [job.name for job in jobs[:2]] == NAMES
     assert len(jobs) == 4
     returns = []
     for job in jobs:

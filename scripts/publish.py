@@ -58,7 +58,7 @@ def main() -> None:
         )
         print(f"wrote {card}")
     for old in target.iterdir():  # members of the policy that was there before
-        if old.stem not in members:
+        if old.suffix in (".json", ".safetensors") and old.stem not in members:
             old.unlink()
             print(f"removed {old}")
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from almeta.agents.agent import Agent
 from almeta.envs.stream import StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.baselines import make_baselines, measure, nearest_by_threshold, summary_of
@@ -14,6 +13,8 @@ from almeta.evaluation.stream_figures import accuracy_against_requests, requests
 from almeta.evaluation.stream_tables import shown_table, table_of_instances, table_of_policies
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.training_report import instances_over_training, learning_curve
+from almeta.strategies.actor import Actor
+from almeta.stream import StreamState
 
 # Figure 3 of Woodward & Finn: five or ten images of one class, then one of another; and the same without the new one.
 SCRIPTS = {
@@ -50,7 +51,7 @@ class Results:
 
 
 def compare(
-    agent: Agent,
+    agent: Actor[StreamState],
     policy: str,
     simulation: StreamSimulation,
     tuning: StreamSimulation,
@@ -61,7 +62,7 @@ def compare(
     """Measure an agent and all baselines on the same streams.
 
     Args:
-        agent: acts greedily.
+        agent: an agent or another actor, which acts greedily.
         policy: name of the agent.
         simulation: streams of the classes to judge on.
         tuning: streams of training classes, on which baselines choose their threshold.
@@ -84,7 +85,9 @@ def compare(
     return Results(policy, own.summary(), baselines, best, gain, thresholds, scripted)
 
 
-def _play_scripts(agent: Agent, simulation: StreamSimulation, episodes: int, seed: int) -> list[dict[str, Any]]:
+def _play_scripts(
+    agent: Actor[StreamState], simulation: StreamSimulation, episodes: int, seed: int
+) -> list[dict[str, Any]]:
     """Return request rates along the scripts that the stream allows: none if it reveals all labels."""
     if simulation.reveal == "always":
         return []

@@ -68,18 +68,19 @@ def _gain(results: list[dict[str, Any]]) -> Estimate:
 
 
 def _shown(numbers: pd.DataFrame, gains: list[Estimate]) -> Table:
-    """Return the table with its text; the policy's name stands in the title if there is one alone."""
-    names = sorted(set(numbers["policy"]))
+    """Return the table with its text; policy and data set stand in the title where there is one alone."""
+    policies, datasets = (list(dict.fromkeys(numbers[column])) for column in ("policy", "data set"))
     table = shown_table("settings", numbers.drop(columns=["gain", "gain_interval"]))
     assert table.shown is not None
-    shown = table.shown.drop(columns="policy") if len(names) == 1 else table.shown
+    single = [name for name, values in (("policy", policies), ("data set", datasets)) if len(values) == 1]
+    shown = table.shown.drop(columns=single)
     sizes = [f"{one} x {other}" for one, other in zip(shown["classes"], shown["steps"], strict=True)]
     shown.insert(list(shown).index("classes"), "classes\nx steps", sizes)
     shown = shown.drop(columns=["classes", "steps"])
     shown[_GAIN] = [
         f"{gain.mean:+.2f}" + (f" ± {gain.half_width:.2f}" if gain.half_width is not None else "") for gain in gains
     ]
-    title = f"{', '.join(names)} by setting"
+    title = f"{', '.join(policies)} on streams of {', '.join(datasets)}"
     return replace(
         table,
         numbers=numbers.drop(columns="kind"),

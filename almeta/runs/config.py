@@ -116,6 +116,7 @@ class EvaluateConfig(CommandConfig):
     threads: Threads | None
     matmul_precision: Literal["highest", "medium"] | None
     classes: Literal["test", "train", "all", "unseen"]
+    ask_unnamed: bool
     episodes: Count
     num_envs: Count
     strategies: list[Any]

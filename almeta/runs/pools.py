@@ -88,7 +88,7 @@ class PoolRun(Run):
     kind = "pool"
     score = "gain"
     simulation: PoolSimulation
-    not_judged_by = ("classes", "episodes", "num_envs")
+    not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs")
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:

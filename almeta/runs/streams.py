@@ -38,6 +38,7 @@ from almeta.policies import load_trained
 from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
+from almeta.strategies.stream import AskUnnamed
 from almeta.tasks import split_classes
 from almeta.training.agents import Checkpoint
 from almeta.training.checkpoint import check_data
@@ -223,7 +224,8 @@ class StreamRun(Run):
             f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}"
         )
         env = asdict(options)
-        results = compare(agent, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
+        actor = AskUnnamed(agent, simulation.num_slots) if config.ask_unnamed else agent
+        results = compare(actor, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
         published = is_published_task(judged.name, env)
         report = stream_report(results, title, published, config=config.plain() | {"env": env})
         summary = {

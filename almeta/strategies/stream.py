@@ -1,6 +1,7 @@
 """Hand-made strategies for the one-shot stream."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,3 +91,42 @@ class NearestLabelled(StreamStrategy):
         distances = memory.slot_distances(state.item)
         request = distances.new_full((len(distances), 1), -self.threshold)
         return Outputs(torch.cat((-distances, request), dim=-1)), memory
+
+
+class AskUnnamed:
+    """Another actor, that requests instead of predicting a slot whose label was never revealed in the episode.
+
+    When a single slot is left without a label, it may be predicted: it follows from the others. Actors that were
+    trained on few classes request too seldom among many; see also `almeta.agents.live.LiveStream`.
+
+    Args:
+        actor: of streams, with an encoder.
+        num_slots: label slots S.
+    """
+
+    def __init__(self, actor: Any, num_slots: int) -> None:
+        self._actor, self.num_slots = actor, num_slots
+
+    @property
+    def encoder_version(self) -> int | None:
+        version: int | None = self._actor.encoder_version
+        return version
+
+    def encode(self, images: Tensor) -> Tensor:
+        codes: Tensor = self._actor.encode(images)
+        return codes
+
+    def initial(self, num_envs: int) -> Memory:
+        return self._actor.initial(num_envs), None
+
+    def step(self, state: StreamState, memory: Memory) -> tuple[Outputs, Memory]:
+        inner, named = memory  # named: [E, S] bool, None before the first step
+        if named is not None and state.start is not None:
+            named = named & ~state.start[:, None]
+        revealed = state.label > 0
+        named = revealed if named is None else named | revealed
+        outputs, inner = self._actor.step(state, inner)
+        follows = named.sum(-1, keepdim=True) == self.num_slots - 1
+        barred = ~named & ~follows & state.action_mask[:, -1:]  # where no request is allowed, nothing is
+        utilities = outputs.utilities.masked_fill(torch.nn.functional.pad(barred, (0, 1)), -torch.inf)
+        return outputs._replace(utilities=utilities), (inner, named)

@@ -84,6 +84,7 @@ WRONG: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "evaluate": {
         "classes": ("tests", "classes is 'tests'; it must be 'test' or 'train' or 'all' or 'unseen'"),
+        "ask_unnamed": ("yes", "ask_unnamed is 'yes'; it must be true or false"),
         "episodes": (None, "episodes is None; it must be a whole number of at least 1"),
         "repeats": (1, "repeats is 1; it must be a whole number of at least 2"),
         "strategies": (3, "strategies is 3; it must be a list"),

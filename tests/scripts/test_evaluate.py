@@ -102,7 +102,7 @@ def test_a_sweep_ends_in_one_table_of_its_settings(command, run):
     assert table["mean_return"][2] == pytest.approx(sum(one["mean_return"] for one in own) / 2)
     assert table["gain"][2] == pytest.approx(sum(one["gain"]["mean"] for one in own) / 2)
     text = result.out[result.out.index("All evaluations of sweep") :]
-    assert "q_learning by setting" in text and "over the best" in text and "3 x 20" in text
+    assert "q_learning on streams of characters, omniglot" in text and "over the best" in text and "3 x 20" in text
     assert "wrote settings.csv, table.md, table.tex, report.html to sweep" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -164,6 +164,15 @@ def test_a_network_that_treats_all_slots_alike_plays_with_more_classes_and_longe
         assert (found["steps"], found["num_slots"]) == (8 * steps, slots)
         said = f"streams of {steps} steps are longer than in training: network.capacity=5 is {steps - 1} here"
         assert (said in outcome.out) == grows
+
+
+def test_a_policy_may_be_made_to_ask_for_classes_that_nobody_has_named(command, run):
+    folder = run("characters", "experiment=one_shot/quickstart")
+    for ask in ("false", "true"):
+        asked = [f"policy={folder}", *FEW, "env.classes=6", f"ask_unnamed={ask}"]
+        assert command(evaluate, *asked).status == 0
+        first = summary()["by_instance"][0]
+        assert ask == "false" or (first["request_rate"] > 5 / 6 - 0.01 and summary()["request_rate"] < 1)
 
 
 def test_equal_seeds_give_equal_scores(command, run):
@@ -231,7 +240,7 @@ def test_a_knob_of_pools_means_nothing_on_streams(command, run, knob):
     assert result.err == f"error: the policy is of kind 'stream', where {key}=... means nothing; leave it out\n"
 
 
-@pytest.mark.parametrize("knob", ["episodes=64", "num_envs=2", "classes=all"])
+@pytest.mark.parametrize("knob", ["episodes=64", "num_envs=2", "classes=all", "ask_unnamed=true"])
 def test_a_knob_of_streams_means_nothing_on_pools(command, knob):
     result = command(evaluate, "policy=transfer", "dataset=iris", "hydra.run.dir=out", knob)
     key = knob.partition("=")[0]

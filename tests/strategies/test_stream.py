@@ -6,8 +6,9 @@ import torch
 
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.seeding import make_generator
+from almeta.strategies.actor import Outputs
 from almeta.strategies.choosing import best_action
-from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest
+from almeta.strategies.stream import AlwaysRequest, AskUnnamed, NearestLabelled, NeverRequest, RandomRequest
 from almeta.stream import Encodes, StreamState
 from almeta.training import rollout
 from tests.strategies.streams import state
@@ -182,3 +183,67 @@ def test_nearest_with_a_short_memory_asks_again(make_images, generator):
 def test_a_threshold_is_a_distance(threshold):
     with pytest.raises(ValueError, match=r"threshold is .* not negative"):
         NearestLabelled(3, threshold, 30)
+
+
+# --- another actor that asks for what nobody has named ---
+
+
+class Sure:
+    """Finds slot 1 best, then slot 2, slot 0, and a request worst."""
+
+    encoder_version = 7
+
+    def encode(self, images):
+        return 2 * images
+
+    def initial(self, num_envs):
+        return 0
+
+    def step(self, state, memory):
+        return Outputs(torch.tensor([[1.0, 3.0, 2.0, 0.0]]).expand(len(state.label), -1)), memory + 1
+
+
+def told(*slots, ask=True, start=None):
+    label = torch.zeros(len(slots), 3)
+    for env, slot in enumerate(slots):
+        if slot is not None:
+            label[env, slot] = 1.0
+    mask = torch.ones(len(slots), 4, dtype=torch.bool)
+    mask[:, -1] = ask
+    return StreamState(torch.zeros(len(slots), 2), label, mask, start)
+
+
+def test_what_nobody_has_named_is_asked_for_until_a_single_slot_is_left():
+    actor = AskUnnamed(Sure(), 3)
+    memory, actions = actor.initial(2), []
+    for slots in ((None, None), (0, 1), (None, None), (2, None), (None, 0)):
+        outputs, memory = actor.step(told(*slots), memory)
+        actions.append(outputs.utilities.argmax(-1).tolist())
+    # The first stream hears of slots 0 and 2, so that slot 1 follows; the second of 1 and 0.
+    assert actions == [[3, 3], [0, 1], [0, 1], [1, 1], [1, 1]]
+    assert memory[0] == 5
+
+
+def test_where_a_stream_begins_or_no_request_is_allowed():
+    actor = AskUnnamed(Sure(), 3)
+    _, memory = actor.step(told(1, 1), actor.initial(2))
+    outputs, memory = actor.step(told(None, None, start=torch.tensor([True, False])), memory)
+    assert outputs.utilities.argmax(-1).tolist() == [3, 1]
+    outputs, _ = actor.step(told(None, None, ask=False), memory)
+    assert outputs.utilities.tolist() == [[1.0, 3.0, 2.0, 0.0]] * 2
+
+
+def test_it_encodes_as_the_other_does():
+    actor = AskUnnamed(Sure(), 3)
+    assert isinstance(actor, Encodes) and actor.encoder_version == 7
+    assert actor.encode(torch.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_in_streams_it_asks_once_a_class_but_for_the_last(tiny_images, generator):
+    actions, _, targets = play(AskUnnamed(Sure(), 3), streams(tiny_images, 200), generator)
+    named, asked = torch.zeros(200, 3), actions == 3
+    for time in range(len(actions)):
+        predicted = torch.nn.functional.one_hot(actions[time].clamp_max(2), 3).bool() & ~asked[time, :, None]
+        assert (named[predicted.any(-1)].sum(-1) >= 1).all()
+        assert (named.bool() | (named.sum(-1, keepdim=True) == 2))[predicted].all()
+        named[asked[time], targets[time][asked[time]]] = 1

@@ -137,6 +137,10 @@ def stream_scores(run: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "baselines": {name: {key: one[key] for key in RATIOS} for name, one in summary["baselines"].items()},
         "gain": summary["gain"],
     }
+    if by_price := summary.get("prices"):  # an agent that is told the price of a mistake
+        found["prices"] = {
+            price: {key: one[key] for key in ("episodes", *RATIOS, "intervals")} for price, one in by_price.items()
+        }
     few_shot = run / "few_shot.csv"
     return found | ({"few_shot": pd.read_csv(few_shot).to_dict("records")} if few_shot.exists() else {})
 

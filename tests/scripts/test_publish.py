@@ -181,3 +181,11 @@ def test_classes_of_its_training_are_refused_by_name(shipped, command):
     assert "the policy was trained on classes of 'characters'" in outcome.error
     outcome = command(evaluate, "policy=one-shot-tiny", "episodes=20", "threads=1", "dataset=omniglot")
     assert outcome.status == 0
+
+
+def test_the_card_has_the_scores_at_each_price_that_was_told(finished):  # noqa: F811
+    summary = json.loads((finished["stream"] / "summary.json").read_text())
+    assert "prices" not in publish.stream_scores(finished["stream"], summary)
+    scores = publish.stream_scores(finished["stream"], summary | {"prices": {"-5": summary["test"]}})
+    assert list(scores["prices"]) == ["-5"]
+    assert scores["prices"]["-5"]["request_rate"] == summary["test"]["request_rate"]

@@ -224,9 +224,9 @@ def _has_published_task(job: Job) -> bool:
 def evaluation_streams(
     dataset: Dataset, options: StreamOptions, num_envs: int, seed: int, device: str
 ) -> StreamSimulation:
-    """Return streams to evaluate on, with one episode per task."""
+    """Return streams to evaluate on, with one episode per task, drawn without regard to who acts."""
     generator = make_generator(seed, "evaluation", device)
-    return StreamSimulation(dataset, replace(options, group=1), num_envs, generator)
+    return StreamSimulation(dataset, replace(options, group=1, margin_candidates=1), num_envs, generator)
 
 
 def streams_for(

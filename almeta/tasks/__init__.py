@@ -1,7 +1,7 @@
 """Drawing tasks from data sets: streams of a few classes, and pools to choose from."""
 
 from almeta.tasks.pool import PoolSampler, PoolTaskOptions, PoolTasks
-from almeta.tasks.stream import Script, StreamSampler, StreamTasks, select_classes, split_classes
+from almeta.tasks.stream import Script, StreamSampler, StreamTasks, class_margins, select_classes, split_classes
 
 __all__ = [
     "PoolSampler",
@@ -10,6 +10,7 @@ __all__ = [
     "Script",
     "StreamSampler",
     "StreamTasks",
+    "class_margins",
     "select_classes",
     "split_classes",
 ]

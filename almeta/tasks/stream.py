@@ -69,6 +69,10 @@ class StreamTasks:
             return self
         return StreamTasks(*(part.repeat_interleave(group, 1) for part in vars(self).values()))
 
+    def only(self, streams: Tensor) -> "StreamTasks":
+        """Return some of the streams, by their numbers `[N]`."""
+        return StreamTasks(*(part[:, streams] for part in vars(self).values()))
+
     @staticmethod
     def join(parts: "Sequence[StreamTasks]") -> "StreamTasks":
         """Return one batch of all streams, which have equal length."""
@@ -250,6 +254,26 @@ def _count_instances(which: Tensor, num_classes: int) -> Tensor:
     """Return for each step of `[E, T]` classes its position among the steps of the same class, from 1: `[E, T]`."""
     seen = torch.nn.functional.one_hot(which, num_classes).cumsum(1)
     return seen.gather(2, which[..., None]).squeeze(2)
+
+
+def class_margins(codes: Tensor, targets: Tensor, num_slots: int) -> Tensor:
+    """Return the smallest distance between the mean codes of two classes of each stream; inf for one class alone.
+
+    Args:
+        codes: `[T, E, F]`, of the images.
+        targets: `[T, E]` int64, their label slots.
+        num_slots: label slots S.
+
+    Returns:
+        `[E]`.
+    """
+    shown = torch.nn.functional.one_hot(targets, num_slots).to(codes.dtype)  # [T, E, S]
+    counts = shown.sum(0)  # [E, S]
+    means = torch.einsum("tes,tef->esf", shown, codes) / counts.clamp_min(1)[..., None]
+    absent = counts == 0
+    itself = torch.eye(num_slots, dtype=torch.bool, device=codes.device)
+    distances = torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.masked_fill(absent[:, :, None] | absent[:, None] | itself, torch.inf).flatten(1).amin(1)
 
 
 def _runs(script: Script) -> list[tuple[int, int]]:

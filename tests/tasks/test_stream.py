@@ -7,7 +7,7 @@ import torch
 
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
-from almeta.tasks import StreamSampler, split_classes
+from almeta.tasks import StreamSampler, class_margins, split_classes
 
 
 def draw(sampler, num_envs=2000, seed=0):
@@ -263,3 +263,21 @@ def test_only_square_images_are_rotated(make_images, shape):
     with pytest.raises(AlmetaError, match=r"no square images .* set env.rotations=false"):
         StreamSampler(dataset)
     StreamSampler(dataset, rotations=False)
+
+
+# --- margins ---
+
+
+def test_margins_of_classes_by_a_direct_transcription():
+    generator = make_generator(0, "test")
+    codes = torch.rand((9, 20, 5), generator=generator, dtype=torch.float64)
+    targets = torch.randint(4, (9, 20), generator=generator)
+    targets[:, :2] = torch.tensor([[3, 1]] * 4 + [[3, 2]] * 5)  # one class alone, and two
+    expected = []
+    for e in range(20):
+        shown = targets[:, e].unique().tolist()
+        means = [codes[targets[:, e] == slot, e].mean(0) for slot in shown]
+        pairs = [torch.dist(one, other).item() for k, one in enumerate(means) for other in means[:k]]
+        expected.append(min(pairs, default=float("inf")))
+    assert expected[0] == float("inf")
+    torch.testing.assert_close(class_margins(codes, targets, 4), torch.tensor(expected, dtype=torch.float64))

@@ -25,7 +25,7 @@ from almeta.envs.render import Answer, draw_stream
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.stream import LOWEST_INCORRECT, Encodes, StreamState, told_price
-from almeta.tasks import Script, StreamSampler, StreamTasks, class_margins, split_classes
+from almeta.tasks import Script, StreamSampler, StreamTasks, class_margins, options_for_streams, split_classes
 
 
 @dataclass(frozen=True)
@@ -338,8 +338,8 @@ def _part(dataset: str | Dataset, train_classes: int | float, split_seed: int, p
     if part not in ("train", "test", "all"):
         raise AlmetaError(did_you_mean(part, ("train", "test", "all"), "part"))
     if isinstance(dataset, str):
-        dataset = load_dataset(dataset)
-    if dataset.x.min() < 0 or dataset.x.max() > 1:
+        dataset = load_dataset(dataset, **options_for_streams(dataset))
+    if dataset.kind != "text" and (dataset.x.min() < 0 or dataset.x.max() > 1):
         raise AlmetaError(
             f"data set '{dataset.name}' has values from {dataset.x.min():g} to {dataset.x.max():g}; "
             f"a stream shows values in [0, 1]"

@@ -97,9 +97,9 @@ def tiny_data(make_images, monkeypatch):
     """
     kept: dict[str, Dataset] = {}
 
-    def load(name: str) -> Dataset:
+    def load(name: str, **options) -> Dataset:
         if name not in dataset_names():
-            return load_dataset(name)  # raises
+            return load_dataset(name, **options)  # raises
         if name not in kept:
             kept[name] = make_images([12] * 1230, side=5 if name == "mnist" else 4, seed=len(name), name=name)
         return kept[name]

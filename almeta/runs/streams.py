@@ -32,7 +32,7 @@ from almeta.inputs import Images
 from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
-from almeta.tasks import split_classes
+from almeta.tasks import options_for_streams, split_classes
 from almeta.training.agents import Checkpoint, load_agent
 from almeta.training.checkpoint import check_data
 from almeta.training.compute import set_compute
@@ -65,7 +65,8 @@ class SplitClasses(SplitConfig):
 
     def load(self) -> dict[str, Dataset]:
         """Return the classes to train on and those to evaluate on, as "train" and "test"."""
-        train, test = split_classes(load_dataset(self.name), self.train_classes, self.split_seed)
+        dataset = load_dataset(self.name, **options_for_streams(self.name))
+        train, test = split_classes(dataset, self.train_classes, self.split_seed)
         return {"train": train, "test": test}
 
 

@@ -1,7 +1,15 @@
 """Drawing tasks from data sets: streams of a few classes, and pools to choose from."""
 
 from almeta.tasks.pool import PoolSampler, PoolTaskOptions, PoolTasks
-from almeta.tasks.stream import Script, StreamSampler, StreamTasks, class_margins, select_classes, split_classes
+from almeta.tasks.stream import (
+    Script,
+    StreamSampler,
+    StreamTasks,
+    class_margins,
+    options_for_streams,
+    select_classes,
+    split_classes,
+)
 
 __all__ = [
     "PoolSampler",
@@ -11,6 +19,7 @@ __all__ = [
     "StreamSampler",
     "StreamTasks",
     "class_margins",
+    "options_for_streams",
     "select_classes",
     "split_classes",
 ]

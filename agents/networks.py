@@ -64,8 +64,8 @@ class _StreamNetwork(Network):
         side = math.isqrt(pixels)
         if side * side != pixels:
             raise AlmetaError(
-                f"the encoder needs square images, which {pixels} pixels are not; choose another network, such "
-                "as lstm with network.code_size=0"
+                f"the encoder needs square images, which {pixels} pixels are not; set "
+                "network.code_size=0 to do without it"
             )
         self.encoder = ConvEncoder(side, self.code_size, self.channels).requires_grad_(self.fine_tune).eval()
 
@@ -77,8 +77,9 @@ class _StreamNetwork(Network):
         return sum(tensor._version for tensor in self.encoder.state_dict(keep_vars=True).values())
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return the codes of images, `[..., P]` -> `[..., F]`."""
-        assert self.encoder is not None
+        """Return the codes of images, `[..., P]` -> `[..., F]`; without an encoder the images as they are."""
+        if self.encoder is None:
+            return images
         blocks = images.flatten(0, -2).split(ENCODED_AT_ONCE)
         with torch.set_grad_enabled(self.fine_tune and torch.is_grad_enabled()):
             return torch.cat([self.encoder(block) for block in blocks]).view(*images.shape[:-1], -1)
@@ -269,7 +270,8 @@ class TransformerNetwork(_RecurrentNetwork):
 class EpisodicNetwork(_StreamNetwork):
     """A memory of codes of images with their labels, and a small network that reads the distances to them.
 
-    The encoder is trained beforehand on the training classes (`almeta.training.pretraining`). Each step compares the
+    The encoder is trained beforehand on the training classes (`almeta.training.pretraining`); without one, images, or
+    vectors of anything else, are compared as they are. Each step compares the
     code of the image with every labelled example; the numbers about each label slot go through one network shared by
     all slots, so that all slots are treated alike and there may be any number of them.
 
@@ -281,7 +283,6 @@ class EpisodicNetwork(_StreamNetwork):
 
     slots_alike: ClassVar[bool] = True
 
-    code_size: Count = 64
     hidden_size: Count = 64
     capacity: Annotated[int, Within(1, 10_000)] = 32
     guesses: bool = False
@@ -301,7 +302,8 @@ class EpisodicNetwork(_StreamNetwork):
 
     def empty(self, num_envs: int) -> Examples:
         """Return a memory without examples."""
-        return Examples.none(num_envs, self.capacity + 1, self.code_size, self.num_slots, self.slot_head.weight)
+        size = self.code_size or self.inputs.num_pixels
+        return Examples.none(num_envs, self.capacity + 1, size, self.num_slots, self.slot_head.weight)
 
     @property
     def num_units(self) -> int:

@@ -30,6 +30,21 @@ def _owner(actor: Any) -> Any:
     return getattr(getattr(actor, "network", None), "encoder", None) or actor
 
 
+@torch.no_grad()
+def codes_or_images(actor: Any, images: Tensor, rows: Tensor) -> Tensor:
+    """Return the codes `[..., F]` of some rows of a table of images by an actor's image encoder as it is now.
+
+    They are the images themselves, `[..., P]`, for an actor without an image encoder, or None. Arguments as
+    `kept_codes`.
+    """
+    if not isinstance(actor, Encodes):
+        return images[rows]
+    if actor.encoder_version is not None:
+        return kept_codes(actor, images, rows)
+    one = next(iter(getattr(actor, "members", ())), actor)
+    return images[rows] if _owner(one) is one else actor.encode(images[rows])
+
+
 def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
     """Return the codes `[..., F]` of some rows of a table of images, and encode only those.
 

@@ -58,6 +58,10 @@ class Simulation(ABC):
         """`[E]` int64, the right actions now, for training alone; None where there are none."""
         return None
 
+    def expect(self, actor: Any) -> None:
+        """Hear, before the reset, who will act: for tasks that are drawn by what the actor makes of them."""
+        return
+
     def show_to(self, actor: Any) -> None:
         """Show an actor what is known of all steps before the first."""
         return

@@ -20,12 +20,12 @@ from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
 from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
-from almeta.envs.codes import kept_codes
+from almeta.envs.codes import codes_or_images, kept_codes
 from almeta.envs.render import Answer, draw_stream
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.stream import LOWEST_INCORRECT, Encodes, StreamState, told_price
-from almeta.tasks import Script, StreamSampler, StreamTasks, split_classes
+from almeta.tasks import Script, StreamSampler, StreamTasks, class_margins, options_for_streams, split_classes
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ class StreamOptions:
         max_requests: requests that are allowed in an episode; None for no limit.
         group: episodes per task; they are neighbours and see the same stream.
         tells_price: tell the agent the reward of an incorrect prediction, too.
+        margin_candidates: streams that are drawn for each one that is played: the one whose classes are hardest to
+            tell apart, see `StreamSimulation`; 1 for plain drawing.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -130,6 +132,7 @@ class StreamOptions:
     max_requests: Annotated[int, Within(0)] | None = None
     group: Count = 1
     tells_price: bool = False
+    margin_candidates: Count = 1
 
     def __post_init__(self) -> None:
         check_fields(self, "env")
@@ -147,6 +150,15 @@ class StreamOptions:
 
 class StreamSimulation(Simulation):
     """E one-shot streams at once, on tensors.
+
+    With `margin_candidates` M above 1 the streams that are drawn, not those that are given, are hard ones: class margin
+    sampling, after Kvistad, Ruocco, de Souza da Silva & Aune 2019 (arXiv 1909.01757), who choose the classes that
+    make the hardest episode from a pool of classes, for training alone. Here M streams are drawn for each one that is
+    played, and the one with the smallest margin is kept: the smallest distance between the mean codes of two of its
+    classes, in their rotations, over the images that the stream shows. Codes are those of the actor that is expected,
+    by its image encoder as it is now; an actor without one, or nobody, has the images themselves. A public
+    implementation reads how hard a class is from the network's highest utility for its first images instead; distances
+    need no step of the network, and serve any actor.
 
     Args:
         dataset: images of the classes to be shown.
@@ -185,7 +197,7 @@ class StreamSimulation(Simulation):
             options.script,
             self.generator.device,
         )
-        check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
+        check_memory(num_envs, options.margin_candidates * self.sampler.bytes_per_task, self.generator.device)
         self.rewards, self.discount, self.reveal = options.rewards, options.discount, options.reveal
         self.block_rewards: Sequence[StreamRewards] = [options.rewards]
         self.max_requests = 0 if options.reveal == "always" else options.max_requests
@@ -194,6 +206,7 @@ class StreamSimulation(Simulation):
         self.tasks: StreamTasks
         self.incorrect: Tensor
         self._items: tuple[Tensor, ...] | None = None
+        self._actor: Any = None
 
     @property
     def num_pixels(self) -> int:
@@ -215,6 +228,10 @@ class StreamSimulation(Simulation):
     def target(self) -> Tensor:
         """The true slots `[E]` of the current images."""
         return self._targets[self.time]
+
+    def expect(self, actor: Any) -> None:
+        """Draw by the codes of this actor from here on, if there are candidates to choose from."""
+        self._actor = actor
 
     def show_to(self, actor: Any) -> None:
         """Encode the images of all steps if the actor does so; states hold their codes from here on."""
@@ -238,9 +255,7 @@ class StreamSimulation(Simulation):
         self, tasks: StreamTasks | None = None, generators: Sequence[torch.Generator] | None = None
     ) -> StreamState:
         if tasks is None:
-            generators = generators or [self.generator]
-            each = self.num_envs // self.group // len(generators)
-            tasks = StreamTasks.join([self.sampler.draw(each, one) for one in generators])
+            tasks = self._draw_tasks(generators or [self.generator])
         elif tasks.items.shape != (self.length, self.num_envs // self.group):
             shape = [self.length, self.num_envs // self.group]
             raise ValueError(f"the streams given are [T, E / group] = {list(tasks.items.shape)}; here they are {shape}")
@@ -254,6 +269,18 @@ class StreamSimulation(Simulation):
         self._mask = images.new_ones(self.num_envs, self.num_slots + 1, dtype=torch.bool)
         self._mask[:, -1] = self.max_requests != 0
         return self.state()
+
+    def _draw_tasks(self, generators: Sequence[torch.Generator]) -> StreamTasks:
+        """Return the E / group streams that are played: of each `margin_candidates` neighbours the hardest."""
+        candidates = self.options.margin_candidates
+        each = self.num_envs // self.group // len(generators) * candidates
+        tasks = StreamTasks.join([self.sampler.draw(each, one) for one in generators])
+        if candidates == 1:
+            return tasks
+        codes = codes_or_images(self._actor, self.sampler.images, tasks.items)
+        margins = class_margins(codes, tasks.targets, self.num_slots).view(-1, candidates)  # [E / group, M]
+        first = torch.arange(0, margins.numel(), candidates, device=margins.device)
+        return tasks.only(first + margins.argmin(1))
 
     def _draw_rewards(self, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
         """Return R_req, R_cor and R_inc of each episode, all `[E]` float32; R_inc is drawn where it is a range."""
@@ -311,8 +338,8 @@ def _part(dataset: str | Dataset, train_classes: int | float, split_seed: int, p
     if part not in ("train", "test", "all"):
         raise AlmetaError(did_you_mean(part, ("train", "test", "all"), "part"))
     if isinstance(dataset, str):
-        dataset = load_dataset(dataset)
-    if dataset.x.min() < 0 or dataset.x.max() > 1:
+        dataset = load_dataset(dataset, **options_for_streams(dataset))
+    if dataset.kind != "text" and (dataset.x.min() < 0 or dataset.x.max() > 1):
         raise AlmetaError(
             f"data set '{dataset.name}' has values from {dataset.x.min():g} to {dataset.x.max():g}; "
             f"a stream shows values in [0, 1]"

@@ -93,15 +93,16 @@ def _compute():
 def tiny_data(make_images, monkeypatch):
     """Commands find small data sets behind every name: 1,230 classes of 12 random images of 4 x 4 pixels.
 
-    Those of mnist have 5 x 5.
+    Those of mnist have 5 x 5, and classes of trec 15, for streams of two.
     """
     kept: dict[str, Dataset] = {}
 
-    def load(name: str) -> Dataset:
+    def load(name: str, **options) -> Dataset:
         if name not in dataset_names():
-            return load_dataset(name)  # raises
+            return load_dataset(name, **options)  # raises
+        rows = 15 if name == "trec" else 12
         if name not in kept:
-            kept[name] = make_images([12] * 1230, side=5 if name == "mnist" else 4, seed=len(name), name=name)
+            kept[name] = make_images([rows] * 1230, side=5 if name == "mnist" else 4, seed=len(name), name=name)
         return kept[name]
 
     monkeypatch.setattr("almeta.runs.streams.load_dataset", load)

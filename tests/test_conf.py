@@ -117,7 +117,7 @@ def test_every_data_set_is_a_choice_and_the_other_way_round():
     for choice in set(choices("dataset")) - {"named"}:
         dataset = compose_config(f"dataset={choice}")["dataset"]
         names.add(dataset["name"] if "name" in dataset else dataset["suite"])
-    assert {"characters", "omniglot", "mnist", "fashion-mnist", *("tables", "embedded")} == names
+    assert {"characters", "omniglot", "mnist", "fashion-mnist", "trec", *("tables", "embedded")} == names
     assert {name for name in names if name not in SUITES} <= set(dataset_names())
 
 

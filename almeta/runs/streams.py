@@ -39,7 +39,7 @@ from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
 from almeta.strategies.stream import AskUnnamed
-from almeta.tasks import split_classes
+from almeta.tasks import options_for_streams, split_classes
 from almeta.training.agents import Checkpoint
 from almeta.training.checkpoint import check_data
 from almeta.training.compute import set_compute
@@ -72,7 +72,8 @@ class SplitClasses(SplitConfig):
 
     def load(self) -> dict[str, Dataset]:
         """Return the classes to train on and those to evaluate on, as "train" and "test"."""
-        train, test = split_classes(load_dataset(self.name), self.train_classes, self.split_seed)
+        dataset = load_dataset(self.name, **options_for_streams(self.name))
+        train, test = split_classes(dataset, self.train_classes, self.split_seed)
         return {"train": train, "test": test}
 
 
@@ -253,9 +254,9 @@ def _has_published_task(job: Job) -> bool:
 def evaluation_streams(
     dataset: Dataset, options: StreamOptions, num_envs: int, seed: int, device: str
 ) -> StreamSimulation:
-    """Return streams to evaluate on, with one episode per task."""
+    """Return streams to evaluate on, with one episode per task, drawn without regard to who acts."""
     generator = make_generator(seed, "evaluation", device)
-    return StreamSimulation(dataset, replace(options, group=1), num_envs, generator)
+    return StreamSimulation(dataset, replace(options, group=1, margin_candidates=1), num_envs, generator)
 
 
 def streams_for(

@@ -1,7 +1,15 @@
 """Drawing tasks from data sets: streams of a few classes, and pools to choose from."""
 
 from almeta.tasks.pool import PoolSampler, PoolTaskOptions, PoolTasks
-from almeta.tasks.stream import Script, StreamSampler, StreamTasks, select_classes, split_classes
+from almeta.tasks.stream import (
+    Script,
+    StreamSampler,
+    StreamTasks,
+    class_margins,
+    options_for_streams,
+    select_classes,
+    split_classes,
+)
 
 __all__ = [
     "PoolSampler",
@@ -10,6 +18,8 @@ __all__ = [
     "Script",
     "StreamSampler",
     "StreamTasks",
+    "class_margins",
+    "options_for_streams",
     "select_classes",
     "split_classes",
 ]

@@ -7,18 +7,35 @@ import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from almeta.data.catalogue import FAMILIES, canonical_name
 from almeta.data.dataset import Dataset
+from almeta.data.preparation import prepare
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
+
+# Terms of sentences: so many are loaded, and so many of them are shown.
+_LOADED_TERMS, _SHOWN_TERMS = 10_000, 1000
+
+
+def options_for_streams(name: str) -> dict[str, Any]:
+    """Return the options with which `load_dataset` loads a data set for streams.
+
+    Sentences are loaded with practically all their terms, of which `split_classes` chooses by the training classes.
+    """
+    return {"terms": _LOADED_TERMS} if canonical_name(name) in FAMILIES["sentences"] else {}
 
 
 def split_classes(dataset: Dataset, num_train: int | float, seed: int) -> tuple[Dataset, Dataset]:
     """Split a data set by class, at random, into classes to train on and classes to evaluate on.
+
+    Counts of terms become vectors in [0, 1]: tf-idf of the most frequent terms, which are chosen and weighed by the
+    training part alone.
 
     Args:
         dataset: of at least two classes.
@@ -39,7 +56,21 @@ def split_classes(dataset: Dataset, num_train: int | float, seed: int) -> tuple[
             f"on and {total - count} to test on; choose 1 to {total - 1}, or a fraction between 0 and 1"
         )
     order = torch.randperm(total, generator=make_generator(seed, "class split")).numpy()
-    return select_classes(dataset, order[:count]), select_classes(dataset, order[count:])
+    train, test = select_classes(dataset, order[:count]), select_classes(dataset, order[count:])
+    return _weighed(train, test) if dataset.kind == "text" else (train, test)
+
+
+def _weighed(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
+    """Return the tf-idf of counts; terms and weights are those of the first part."""
+    frequent = np.sort(np.argsort(-train.x.sum(0), kind="stable")[:_SHOWN_TERMS])
+    counts, nothing = np.concatenate((train.x, test.x))[:, frequent], np.zeros(len(train) + len(test), np.int64)
+    both = Dataset(train.name, counts, nothing, ("",), train.source, kind="text")
+    rows = np.arange(len(both))
+    vectors = prepare(both, rows[: len(train)], rows[len(train) :])
+    first, second = (
+        dataclasses.replace(part, x=x, columns=(), kind="table") for part, x in zip((train, test), vectors, strict=True)
+    )
+    return first, second
 
 
 def select_classes(dataset: Dataset, classes: np.ndarray) -> Dataset:
@@ -68,6 +99,10 @@ class StreamTasks:
         if group == 1:
             return self
         return StreamTasks(*(part.repeat_interleave(group, 1) for part in vars(self).values()))
+
+    def only(self, streams: Tensor) -> "StreamTasks":
+        """Return some of the streams, by their numbers `[N]`."""
+        return StreamTasks(*(part[:, streams] for part in vars(self).values()))
 
     @staticmethod
     def join(parts: "Sequence[StreamTasks]") -> "StreamTasks":
@@ -149,6 +184,11 @@ class StreamSampler:
 
     def _check_classes(self, dataset: Dataset) -> None:
         total, name = dataset.num_classes, f"data set '{self.name}'"
+        if dataset.kind in ("text", "tokens"):
+            raise AlmetaError(
+                f"{name} has sentences, which streams show as vectors made by the classes to train on; split it by "
+                "class, and show the classes of one part (train or test), not all"
+            )
         if not 1 <= self.num_classes <= total:
             raise AlmetaError(
                 f"env.classes={self.num_classes}, but this part of {name} has {total} classes; choose 1 to {total}"
@@ -250,6 +290,26 @@ def _count_instances(which: Tensor, num_classes: int) -> Tensor:
     """Return for each step of `[E, T]` classes its position among the steps of the same class, from 1: `[E, T]`."""
     seen = torch.nn.functional.one_hot(which, num_classes).cumsum(1)
     return seen.gather(2, which[..., None]).squeeze(2)
+
+
+def class_margins(codes: Tensor, targets: Tensor, num_slots: int) -> Tensor:
+    """Return the smallest distance between the mean codes of two classes of each stream; inf for one class alone.
+
+    Args:
+        codes: `[T, E, F]`, of the images.
+        targets: `[T, E]` int64, their label slots.
+        num_slots: label slots S.
+
+    Returns:
+        `[E]`.
+    """
+    shown = torch.nn.functional.one_hot(targets, num_slots).to(codes.dtype)  # [T, E, S]
+    counts = shown.sum(0)  # [E, S]
+    means = torch.einsum("tes,tef->esf", shown, codes) / counts.clamp_min(1)[..., None]
+    absent = counts == 0
+    itself = torch.eye(num_slots, dtype=torch.bool, device=codes.device)
+    distances = torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.masked_fill(absent[:, :, None] | absent[:, None] | itself, torch.inf).flatten(1).amin(1)
 
 
 def _runs(script: Script) -> list[tuple[int, int]]:

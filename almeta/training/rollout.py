@@ -58,6 +58,7 @@ def play(
         clock: tells seconds; on a GPU, which is not waited for, one that waits makes `Step.seconds` right.
         memory: the actor's, before the first step; None for its empty one.
     """
+    simulation.expect(actor)
     simulation.reset(tasks, generators)
     simulation.show_to(actor)
     memory = actor.initial(simulation.num_envs) if memory is None else memory

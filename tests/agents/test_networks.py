@@ -213,6 +213,18 @@ def test_episodic_remembers_what_it_said(stream):
     assert network.read[0].in_features == 2 * episodic().read[0].in_features + 1  # and how many images a slot has
 
 
+def test_episodic_without_an_encoder_compares_vectors_as_they_are():
+    network = EpisodicNetwork(Images(15, 3), code_size=0, hidden_size=4)
+    vectors = torch.rand(7, 2, 15)
+    assert network.encoder is None and network.encoder_version is None
+    assert torch.equal(network.encode(vectors), vectors)
+    (examples, _) = network.initial(2)
+    assert examples.items.shape == (2, 33, 15)
+    state = StreamState(vectors[0], torch.zeros(2, 3), torch.ones(2, 4, dtype=torch.bool))
+    _, _, (examples, _) = network.step(state, network.initial(2))
+    assert torch.equal(examples.items[:, 0], vectors[0])
+
+
 # ---- streams of other sizes
 
 

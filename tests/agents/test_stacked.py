@@ -15,6 +15,7 @@ from almeta.agents.stacked import StackedLinear, paired_weights, stack_agents, s
 from almeta.envs import StreamRewards
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
+from almeta.tasks import class_margins
 from almeta.training.trainer import clip_gradients
 from tests.agents.streams import NETWORKS, PIXELS, SLOTS, make_agent, make_streams, play_exploring, small_network
 
@@ -73,6 +74,20 @@ def test_each_has_the_codes_of_its_own_encoder():
         torch.testing.assert_close(items, agent.encode(streams.images[:, 2 * number : 2 * number + 2]))
     assert len(together.network.encoder) == 2  # the shared one is held once
     assert rollout.utilities.shape == (8, 6, SLOTS + 1)
+
+
+def test_each_has_the_streams_that_are_hard_for_its_own_encoder():
+    agents = agents_of("EpisodicNetwork")
+    streams: Any = make_streams(num_envs=6, margin_candidates=4)
+    plain: Any = make_streams(num_envs=24)
+    streams.expect(stack_agents(agents))
+    streams.reset()
+    plain.reset()
+    for number, agent in enumerate(agents):
+        block = slice(8 * number, 8 * number + 8)
+        margins = class_margins(agent.encode(plain.images[:, block]), plain.tasks.targets[:, block], SLOTS)
+        kept = 8 * number + torch.tensor([0, 4]) + margins.view(2, 4).argmin(1)
+        assert torch.equal(streams.tasks.items[:, 2 * number : 2 * number + 2], plain.tasks.items[:, kept])
 
 
 def test_each_block_has_its_rewards():

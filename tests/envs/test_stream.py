@@ -9,8 +9,10 @@ import torch
 from almeta.build import named_config
 from almeta.envs import StreamOptions, StreamRewards, StreamSimulation
 from almeta.errors import AlmetaError
+from almeta.runs.streams import evaluation_streams
 from almeta.seeding import make_generator
-from almeta.tasks import StreamTasks
+from almeta.tasks import StreamTasks, class_margins
+from tests.agents.streams import make_agent, make_streams, small_network
 
 
 @pytest.fixture
@@ -210,6 +212,62 @@ def test_a_group_plays_each_stream_given_as_neighbours(make, by_hand):
     assert simulation.target.tolist() == [2, 2, 2, 1, 1, 1]
     with pytest.raises(ValueError, match=r"= \[4, 6\]; here they are \[4, 2\]"):
         simulation.reset(simulation.tasks)
+
+
+class SquareRoots:
+    """Has the square roots of the first pixels as codes; they may be kept, or not."""
+
+    def __init__(self, version):
+        self.encoder_version = version
+
+    def encode(self, images):
+        return images[..., :5].sqrt()
+
+
+@pytest.mark.parametrize("actor", [None, object(), SquareRoots(3)])
+@pytest.mark.parametrize("group", [1, 2])
+def test_margin_candidates_keep_the_hardest_stream_of_each_few(make, actor, group):
+    hard, plain = make(6, group=group, margin_candidates=5), make(6 // group * 5)
+    hard.expect(actor)
+    hard.reset()
+    plain.reset()  # the candidates: 5 for each stream
+    codes = plain.images if not isinstance(actor, SquareRoots) else actor.encode(plain.images)
+    for number in range(6 // group):
+        few = range(5 * number, 5 * number + 5)
+        margins = [class_margins(codes[:, [e]], plain.tasks.targets[:, [e]], 3).item() for e in few]
+        kept = few[margins.index(min(margins))]
+        for e in range(group * number, group * number + group):
+            assert torch.equal(hard.tasks.items[:, e], plain.tasks.items[:, kept])
+            assert torch.equal(hard.tasks.targets[:, e], plain.tasks.targets[:, kept])
+
+
+@pytest.mark.parametrize("network", ["EpisodicNetwork", "LSTMNetwork"])
+def test_margins_are_those_of_the_encoder_as_it_is_now(make, network):
+    """An encoder that learns has no codes to keep; a network without one is not asked for codes."""
+    options = {"fine_tune": True} if network == "EpisodicNetwork" else {}
+    agent = make_agent("QLearning", small_network(network, **options))
+    streams, plain = make_streams(num_envs=4, margin_candidates=3), make_streams(num_envs=12)
+    codes = plain.sampler.images
+    streams.expect(agent)
+    for _ in range(2):
+        streams.reset()
+        plain.reset()
+        if agent.network.encoder is not None:
+            codes = agent.encode(plain.sampler.images).detach()
+            with torch.no_grad():
+                agent.network.encoder.code.weight[0] *= 5
+                agent.network.encoder.code.weight[1] = 0
+        margins = class_margins(codes[plain.tasks.items], plain.tasks.targets, plain.num_slots).view(4, 3)
+        kept = torch.arange(0, 12, 3) + margins.argmin(1)
+        assert torch.equal(streams.tasks.items, plain.tasks.items[:, kept])
+
+
+def test_given_streams_and_evaluations_have_no_candidates(make, by_hand, tiny_images):
+    simulation = make(length=4, margin_candidates=7)
+    simulation.reset(by_hand)
+    assert torch.equal(simulation.tasks.items, by_hand.items)
+    judges = evaluation_streams(tiny_images, StreamOptions(margin_candidates=7, group=2), 2, 0, "cpu")
+    assert (judges.options.margin_candidates, judges.options.group) == (1, 1)
 
 
 def test_the_yaml_has_the_values_of_the_options():

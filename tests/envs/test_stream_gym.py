@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +18,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 import almeta
+from almeta.data import Dataset
 from almeta.envs import OneShotStreamEnv, OneShotStreamVectorEnv, stream
 from almeta.errors import AlmetaError
 from almeta.stream import price_told
@@ -379,6 +381,17 @@ def test_parts_share_no_image(make_images):
     train, test, everything = shown("train"), shown("test"), shown("all")
     assert len(train) == len(test) == 40 and len(everything) == 80
     assert train | test == everything
+
+
+def test_sentences_are_shown_as_vectors_of_one_part():
+    counts = np.random.default_rng(0).poisson(2.0, (40, 9)).astype(np.float32)
+    texts = Dataset("texts", counts, np.arange(40) % 4, tuple("abcd"), "made up", kind="text")
+    options: Any = {"train_classes": 2, "classes": 2, "length": 5, "rotations": False}
+    env = OneShotStreamVectorEnv(3, texts, part="test", **options)
+    observation, _ = env.reset(seed=0)
+    assert observation in env.observation_space and observation.shape == (3, 2 + 9)
+    with pytest.raises(AlmetaError, match="texts' has sentences"):
+        OneShotStreamVectorEnv(3, texts, part="all", **options)
 
 
 def test_a_named_data_set_is_loaded_and_turned_once(monkeypatch, tiny_images):

@@ -1,3 +1,4 @@
+import dataclasses
 import gc
 import weakref
 
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from almeta.data import Dataset
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
-from almeta.tasks import StreamSampler, split_classes
+from almeta.tasks import StreamSampler, class_margins, options_for_streams, split_classes
 
 
 def draw(sampler, num_envs=2000, seed=0):
@@ -58,6 +60,54 @@ def test_the_seed_names_the_split(tiny_images):
 def test_a_split_leaves_no_part_empty(tiny_images, num_train):
     with pytest.raises(AlmetaError, match=rf"train_classes={num_train} of data set 'tiny'.*choose 1 to 5"):
         split_classes(tiny_images, num_train, seed=0)
+
+
+# --- sentences ---
+
+
+@pytest.fixture
+def sentences():
+    """Counts of 6 terms in 12 sentences of 4 classes; a sentence has few terms."""
+    counts = np.random.default_rng(3).poisson(0.7, (12, 6)).astype(np.float32)
+    counts[:, 0] += 1
+    names = tuple(f"kind {k}" for k in range(4))
+    return Dataset("kinds", counts, np.arange(12) % 4, names, "made up", columns=tuple("abcdef"), kind="text")
+
+
+def test_sentences_become_vectors_by_the_terms_of_the_training_classes(sentences, monkeypatch):
+    monkeypatch.setattr("almeta.tasks.stream._SHOWN_TERMS", 3)
+    train, test = split_classes(sentences, 2, seed=0)
+
+    def counts(part):
+        return sentences.x[np.isin(sentences.y, [sentences.class_names.index(name) for name in part.class_names])]
+
+    own = counts(train)
+    terms = sorted(sorted(range(6), key=lambda term: (-own[:, term].sum(), term))[:3])
+    weights = [np.log((1 + len(own)) / (1 + (own[:, term] > 0).sum())) + 1 for term in terms]
+    for part in (train, test):
+        expected = counts(part)[:, terms] * weights
+        expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-30)
+        np.testing.assert_allclose(part.x, expected, rtol=1e-5)
+        assert (part.kind, part.num_classes, part.columns) == ("table", 2, ())
+
+
+def test_sentences_of_the_other_classes_change_nothing(sentences):
+    train, test = split_classes(sentences, 2, seed=0)
+    x = sentences.x.copy()
+    x[np.isin(sentences.y, [sentences.class_names.index(name) for name in test.class_names]), 5] = 40
+    changed, _ = split_classes(dataclasses.replace(sentences, x=x), 2, seed=0)
+    np.testing.assert_array_equal(changed.x, train.x)
+
+
+@pytest.mark.parametrize("kind", ["text", "tokens"])
+def test_sentences_are_shown_as_vectors_alone(sentences, kind):
+    with pytest.raises(AlmetaError, match=r"data set 'kinds' has sentences.*show the classes of one part"):
+        StreamSampler(dataclasses.replace(sentences, kind=kind), length=3, rotations=False)
+
+
+def test_sentences_are_loaded_with_all_their_terms():
+    assert options_for_streams("trec") == {"terms": 10_000}
+    assert options_for_streams("omniglot") == options_for_streams("csv:a.csv") == {}
 
 
 # --- images ---
@@ -263,3 +313,21 @@ def test_only_square_images_are_rotated(make_images, shape):
     with pytest.raises(AlmetaError, match=r"no square images .* set env.rotations=false"):
         StreamSampler(dataset)
     StreamSampler(dataset, rotations=False)
+
+
+# --- margins ---
+
+
+def test_margins_of_classes_by_a_direct_transcription():
+    generator = make_generator(0, "test")
+    codes = torch.rand((9, 20, 5), generator=generator, dtype=torch.float64)
+    targets = torch.randint(4, (9, 20), generator=generator)
+    targets[:, :2] = torch.tensor([[3, 1]] * 4 + [[3, 2]] * 5)  # one class alone, and two
+    expected = []
+    for e in range(20):
+        shown = targets[:, e].unique().tolist()
+        means = [codes[targets[:, e] == slot, e].mean(0) for slot in shown]
+        pairs = [torch.dist(one, other).item() for k, one in enumerate(means) for other in means[:k]]
+        expected.append(min(pairs, default=float("inf")))
+    assert expected[0] == float("inf")
+    torch.testing.assert_close(class_margins(codes, targets, 4), torch.tensor(expected, dtype=torch.float64))

@@ -169,8 +169,18 @@ EVERY = ("batches=6", "evaluate_every=3", "checkpoint_every=3", "seed=7")
 @pytest.mark.usefixtures("tiny_data", "quick_figures")
 @pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset.startswith("one_shot/")])
 def test_a_preset_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, monkeypatch):
-    summary = train_in_parts(small_config(f"experiment={preset}", *EVERY), tmp_path, monkeypatch)
-    asked = [f"policy={tmp_path / 'whole'}", "episodes=8", "seed=7", "threads=1"]
+    config = small_config(f"experiment={preset}", *EVERY)
+    if config["at_once"]:
+        config["at_once"] |= {"seed": [7]}
+    summary, folder = train_in_parts(config, tmp_path, monkeypatch), tmp_path / "whole"
+    if config["at_once"]:  # each of the runs is judged, not all of them
+        with pytest.raises(
+            AlmetaError, match="runs that were trained at once; name the folder of one, such as .*/jobs/00"
+        ):
+            judge(f"policy={folder}", folder=tmp_path)
+        folder = sorted((folder / "jobs").iterdir())[0]
+        summary = json.loads((folder / "summary.json").read_text())
+    asked = [f"policy={folder}", "episodes=8", "seed=7", "threads=1"]
     for part in ("test", "train"):
         judged = judge(*asked, f"classes={part}", folder=tmp_path)
         assert {key: judged[key] for key in summary[part]} == summary[part]

@@ -19,13 +19,12 @@ from almeta.runs.config import TrainConfig
 from almeta.runs.run import CONFIG, SUMMARY
 from almeta.runs.streams import StreamRun
 from almeta.runs.sweep import sweep_report
-from almeta.training.checkpoint import load_checkpoint, save_checkpoint
+from almeta.training.checkpoint import JOBS, load_checkpoint, save_checkpoint
 from almeta.training.loggers import METRICS, Record, read_json_lines
 from almeta.training.trainer import LAST, Evaluate, mean_record
 
 # What runs trained at once may differ in.
 _DIFFER = ("seed", "env.reward.request", "env.reward.correct", "env.reward.incorrect")
-JOBS = "jobs"  # the folder with a folder for each run
 
 Settings = dict[str, Any]  # of one run, by dotted key
 

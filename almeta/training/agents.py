@@ -10,7 +10,7 @@ from almeta.build import build, prepare, read_part
 from almeta.errors import AlmetaError
 from almeta.inputs import Inputs
 from almeta.seeding import seeded_weights
-from almeta.training.checkpoint import find_checkpoint, load_checkpoint
+from almeta.training.checkpoint import JOBS, find_checkpoint, load_checkpoint
 
 Config = dict[str, Any]
 Checkpoint = dict[str, Any]
@@ -49,7 +49,14 @@ def load_agent(path: str | Path, device: str = "cpu") -> tuple[Agent, Checkpoint
     Raises:
         AlmetaError: if there is no checkpoint, or it is damaged, foreign, or of other networks than this version's.
     """
-    content = load_checkpoint(find_checkpoint(path))
+    file = find_checkpoint(path)
+    content = load_checkpoint(file)
+    if content["config"].get("at_once"):
+        jobs = sorted((file.parent / JOBS).glob("*"))
+        way_out = (
+            f"name the folder of one, such as {jobs[0]}" if jobs else "they have folders at the end of the training"
+        )
+        raise AlmetaError(f"{file} is of runs that were trained at once; {way_out}")
     return rebuild_agent(content, content["agent"]).to(device).eval(), content
 
 

@@ -34,6 +34,8 @@ _ENTRIES: dict[str, Any] = {
     "sums": dict,
     "metrics_size": int,
 }
+# The folder of runs that were trained at once, in which each has a folder of its own.
+JOBS = "jobs"
 # The keys of a run's config that are needed to build its agent again, and to know what it was trained for.
 CONFIG_KEYS = ("name", "seed", "env", "network", "agent", "learner", "oracle", "dataset", "batches", "num_envs")
 # Bounds far beyond what almeta writes: files of others must not exhaust stack or memory.

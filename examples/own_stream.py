@@ -43,10 +43,12 @@ def stream_of(dataset: Dataset, classes: int, images: int, seed: int = 0) -> lis
 
 
 # %%
-def play(agent: Agent, images: list[tuple[np.ndarray, str]], labels: list[str] | None = None) -> str:
+def play(
+    agent: Agent, images: list[tuple[np.ndarray, str]], labels: list[str] | None = None, incorrect: float = -1.0
+) -> str:
     """Play a stream, answer every request, and return how it went; the agent may know the labels beforehand."""
     classes = len({name for _, name in images})
-    stream = agent.begin_stream(labels, num_classes=classes, capacity=len(images))
+    stream = agent.begin_stream(labels, num_classes=classes, capacity=len(images), incorrect=incorrect)
     wrong = 0
     for image, name in images:
         label = agent.observe(image)
@@ -81,3 +83,11 @@ print("characters, named beforehand:", play(agent, images, sorted({name for _, n
 digits = almeta.load_dataset("mnist")
 for classes in (3, 5):
     print("digits:", play(agent, stream_of(digits, classes, images=10)))
+
+# %% [markdown]
+# A request costs .05 and a right answer brings 1; what a mistake costs, you say. The dearer it is, the more the agent
+# asks.
+
+# %%
+for incorrect in (-1.0, -5.0, -20.0):
+    print(f"digits, {incorrect:g} for a mistake:", play(agent, stream_of(digits, 3, images=10), incorrect=incorrect))

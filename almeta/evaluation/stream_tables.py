@@ -88,7 +88,7 @@ def summaries_of_jobs(jobs: Sequence[Job]) -> dict[str, dict[str | None, list[Su
     return found
 
 
-def tradeoffs_of_jobs(jobs: Sequence[Job]) -> Policies:
+def tradeoffs_of_jobs(jobs: Sequence[Job]) -> dict[str, list[Summary]]:
     """Return what `accuracy_against_requests` draws of a sweep's jobs, by label: a point, or one for each price."""
     return {
         label: [_mean_summary(summaries) for summaries in by_price.values()]

@@ -87,3 +87,18 @@ def test_nothing_to_draw_is_refused(draw):
         draw([{"kind": "train", "batch": 1}])
     with pytest.raises(ValueError, match="no evaluation"):
         figures.gain_over_training([], "margin")
+
+
+def test_settings_are_drawn_as_means_over_their_seeds():
+    def run(*returns):
+        test = [
+            {"kind": "evaluation", "batch": 10 * k, "classes": "test", "mean_return": one}
+            for k, one in enumerate(returns)
+        ]
+        return [*test, {"kind": "evaluation", "batch": 10, "classes": "train", "mean_return": 99.0}]
+
+    figure = figures.learning_curves({"one": [run(1.0, 5.0), run(3.0, 6.0, 7.0)], "other": [run(2.0)]})
+    one, other = figure.axes[0].lines
+    assert (list(x_of(one)), list(y_of(one))) == ([0, 10], [2.0, 5.5])  # 20 is not of both
+    assert list(y_of(other)) == [2.0]
+    assert [line.get_label() for line in (one, other)] == ["one", "other"]

@@ -8,9 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from almeta.evaluation.jobs import find_jobs, read_jobs
-from almeta.evaluation.stream_tables import table_of_jobs
+from almeta.evaluation.stream_tables import table_of_jobs, tradeoffs_of_jobs
 from almeta.runs.sweep import FailedJobs, SweepTable, sweep_report
 from tests.evaluation.conftest import make_summary  # noqa: F401
+from tests.evaluation.drawn import x_of, y_of
 
 
 def sweep_table(folder: Path, published: bool = False) -> tuple[pd.DataFrame, list[str]]:
@@ -219,3 +220,33 @@ def test_a_report_that_cannot_be_written_ends_the_sweep_in_one_line(add_job, con
     out, err = capsys.readouterr()
     assert "LSTM" in out
     assert err.startswith(f"error: could not write {tmp_path / 'table.csv'}") and err.count("\n") == 1
+
+
+def test_an_agent_that_is_told_the_price_has_a_row_and_a_point_for_each(add_job, tmp_path):
+    for seed, rates in enumerate([(0.1, 0.2), (0.2, 0.4)]):
+        folder = add_job(seed, -1, seed, 0.0)
+        results = json.loads((folder / "summary.json").read_text())
+        told = {
+            price: results["test"] | {"request_rate": rate, "mean_return": 10 * rate}
+            for price, rate in zip(("-1", "-5"), rates, strict=True)
+        }
+        (folder / "summary.json").write_text(json.dumps(results | {"prices": told}))
+    table, _ = sweep_table(tmp_path)
+    rows = table[table["kind"] == "policy"].set_index("policy")
+    assert list(rows.index) == ["LSTM, told -1", "LSTM, told -5"]
+    assert list(rows["request_rate"]) == pytest.approx([0.15, 0.3])
+    points = tradeoffs_of_jobs(read_jobs(tmp_path))["LSTM"]
+    assert [point["request_rate"] for point in points] == pytest.approx([0.15, 0.3])
+    assert points[0]["intervals"]["request_rate"] == rows["request_rate_interval"].iloc[0]
+
+
+def test_the_training_of_all_jobs_is_drawn_where_it_is_known(add_job, tmp_path):
+    for seed in (0, 1):
+        folder = add_job(seed, -1, seed, 1.0)
+        if seed == 0:
+            line = {"kind": "evaluation", "batch": 3, "classes": "test", "mean_return": 4.0}
+            (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    figures = sweep_report(tmp_path).figures
+    assert set(figures) == {"accuracy_against_requests", "learning_curves"}
+    (curve,) = figures["learning_curves"].axes[0].lines
+    assert (list(x_of(curve)), list(y_of(curve))) == ([3], [4.0])

@@ -6,7 +6,7 @@ import pytest
 import almeta
 from almeta.errors import AlmetaError
 from almeta.learners.learner import EmbedsWords
-from almeta.scripts import speed_pool, speed_query, speed_strategies
+from almeta.scripts import speed_memories, speed_pool, speed_query, speed_strategies
 from almeta.strategies import PoolStrategy
 
 
@@ -90,3 +90,14 @@ def test_a_learner_is_found_for_what_a_strategy_needs(monkeypatch):
     monkeypatch.setattr(Wanting, "name", "wanting", raising=False)
     with pytest.raises(AlmetaError, match="wanting needs a learner with an embedding of words"):
         speed_strategies.learner_for("wanting")
+
+
+def test_memories_are_timed_and_what_is_trained_at_once(monkeypatch, capsys, tiny_images):
+    monkeypatch.setattr(speed_memories, "ENVS", 2)
+    monkeypatch.setattr(speed_memories, "NETWORKS", ("episodic", "gru"))
+    monkeypatch.setattr(speed_memories, "PRICES", (-1.0, -5.0))
+    speed_memories.memories(tiny_images, 1, 1)
+    episodic, gru = (line.split() for line in capsys.readouterr().out.splitlines()[3:])
+    assert (episodic[0], len(episodic)) == ("episodic", 7)  # with the ratio and its range
+    assert (gru[0], len(gru)) == ("gru", 3)
+    assert all(float(cell.replace(",", "")) > 0 for cell in (*episodic[1:4], *gru[1:3]))

@@ -44,10 +44,9 @@ class Images:
         given = to_array("the observation", observation)
         batch = np.atleast_2d(given)
         width = self.num_slots + self.num_pixels
-        told = batch.shape[-1] == width + 1  # who does not read it may ignore it
         way_out = "; make the environment with tells_price=True" if self.price else ""
-        check_shape("the observation", batch, ["E", width + (told or self.price)], way_out)
+        check_shape("the observation", batch, ["E", width + self.price], way_out)
         label, image, price = torch.as_tensor(batch, device=device).tensor_split([self.num_slots, width], dim=-1)
         mask = read_mask(action_mask, (len(batch), self.num_slots + 1), device)
-        incorrect = price_told(price[:, 0]) if told else None
+        incorrect = price_told(price[:, 0]) if self.price else None
         return StreamState(image, label, mask, read_starts(start, len(batch), device), incorrect), given.ndim == 1

@@ -47,10 +47,11 @@ def test_an_observation_is_the_label_and_then_the_image():
 def test_the_price_of_a_mistake_follows_the_image():
     told = told_price(torch.tensor([-1.0, -20.0])).numpy()
     batch = np.concatenate((np.zeros((2, 6), np.float32), told[:, None]), 1)
-    for price in (True, False):  # who does not read it ignores it
-        view, _ = Images(4, 2, price=price).observed(batch, None, None, CPU)
-        assert view.incorrect is not None and view.item.shape == (2, 4)
-        torch.testing.assert_close(view.incorrect, torch.tensor([-1.0, -20.0]))
+    view, _ = Images(4, 2, price=True).observed(batch, None, None, CPU)
+    assert view.incorrect is not None and view.item.shape == (2, 4)
+    torch.testing.assert_close(view.incorrect, torch.tensor([-1.0, -20.0]))
+    with pytest.raises(AlmetaError, match=r"has the shape \[2, 7\]; here it is \[E, 6\]"):
+        Images(4, 2).observed(batch, None, None, CPU)
     with pytest.raises(AlmetaError, match=r"is \[E, 7\]; make the environment with tells_price=True"):
         Images(4, 2, price=True).observed(batch[:, :6], None, None, CPU)
     assert Images(4, 2, price=True).names != Images(4, 2).names

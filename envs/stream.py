@@ -126,7 +126,7 @@ class StreamOptions:
     length: Count = 30
     rotations: bool = True
     script: Script | None = None
-    reward: dict[str, Any] | None = None
+    reward: dict[str, float | list[float]] | None = None
     discount: Share = 0.5
     reveal: Literal["requested", "always"] = "requested"
     max_requests: Annotated[int, Within(0)] | None = None

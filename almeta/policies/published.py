@@ -68,7 +68,7 @@ def read_card(path: Path) -> Card:
     check_plain(card, path)
     if card["format"] == FORMAT_BEFORE:
         card = _upgraded(card)
-    check_entries(card, _ENTRIES | (_OF_STREAMS if card["kind"] == "stream" else {}), path)
+    check_entries(card, _ENTRIES | (_OF_STREAMS if card.get("kind") == "stream" else {}), path)
     return card
 
 

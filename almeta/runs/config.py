@@ -41,6 +41,12 @@ class CommandConfig:
         return asdict(self)
 
 
+def _given(group: Mapping[str, Any]) -> Group:
+    """Return a group without what is null, and without groups of which nothing is left."""
+    found = {key: _given(value) if isinstance(value, Mapping) else value for key, value in group.items()}
+    return {key: value for key, value in found.items() if value is not None and value != {}}
+
+
 def _listed(value: Any, hint: Any) -> Any:
     """Return a single entry as a list if the type is a list: `datasets=iris` stands for `datasets=[iris]`."""
     options = typing.get_args(hint) if typing.get_origin(hint) is not list else (hint,)
@@ -125,6 +131,11 @@ class EvaluateConfig(CommandConfig):
     repeats: Several
     jobs: Count
     env: Group
+
+    @property
+    def changes(self) -> Group:
+        """What differs from the environment of the training: the keys of `env` that are not null, at any depth."""
+        return _given(self.env)
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,7 @@ class PoolRun(Run):
         trained = policy.members[0].config
         chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
         datasets, options = _judged_datasets(chosen)
-        changes = {key: value for key, value in config.env.items() if value is not None}
+        changes = config.changes
         learner, oracle = config.learner or trained["learner"], config.oracle or trained["oracle"]
         setting = Setting(
             env=build({**trained["env"], **WHOLE, **changes}, "env"),

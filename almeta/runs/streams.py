@@ -213,7 +213,7 @@ class StreamRun(Run):
             checkpoint,
             config.dataset,
             config.classes,
-            config.env,
+            config.changes,
             num_envs=config.num_envs,
             seed=config.seed,
             device=config.device,
@@ -279,7 +279,7 @@ def streams_for(
         checkpoint: of the agent.
         dataset: see `choose_classes`; so is `classes`.
         classes: which classes are shown.
-        changes: options that differ from those of the training, where they are not None.
+        changes: options that differ from those of the training; of `reward`, those of its parts that do.
         num_envs: episodes played at once.
         seed: of the streams.
         device: of the streams.
@@ -287,9 +287,10 @@ def streams_for(
     Raises:
         AlmetaError: if the agent cannot play them, or was trained on them.
     """
-    changed = {key: value for key, value in changes.items() if value is not None}
-    trained: StreamOptions = build(checkpoint["config"]["env"], "env")
-    options: StreamOptions = build({**checkpoint["config"]["env"], **changed}, "env")
+    env = checkpoint["config"]["env"]
+    reward = {**(env.get("reward") or {}), **changes.get("reward", {})}
+    trained: StreamOptions = build(env, "env")
+    options: StreamOptions = build({**env, **changes, "reward": reward}, "env")
     inputs: Any = agent.inputs
     options = replace(options, slots=max(options.classes, inputs.num_slots))
     agent = _fitted(agent, options, trained.length)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from almeta.envs.stream import StreamOptions, StreamSimulation
+from almeta.inputs import Images
 from almeta.page.stream import RIGHT, WRONG, StreamSession
 from almeta.runs.streams import streams_for
 from almeta.seeding import make_generator
@@ -31,6 +32,8 @@ def ties():
 
 class Script:
     """An agent that does what is written down, and keeps what it was shown."""
+
+    inputs = Images(1, 4)  # it is told no price
 
     def __init__(self, actions):
         self.actions, self.seen = actions, []

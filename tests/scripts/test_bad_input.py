@@ -36,7 +36,7 @@ def no_loading(name: str) -> None:
         ("+env.lenght=3", "unknown key of env 'lenght'; did you mean 'length'? Known: "),
         ("+dataset.x=3", "unknown key of dataset 'x'; Known: name, split_seed, train_classes"),
         ("+pretraining.shot=3", "unknown key of pretraining 'shot'; did you mean 'shots'? Known: "),
-        ("logger.mode=offline", "unknown key of logger 'mode'; "),
+        ("logger.mode=offline", "logger is not chosen, so that it has no key 'mode'; choose one first: logger=NAME"),
         (
             "experiment=one_shot/quikstart",
             "unknown experiment 'one_shot/quikstart'; did you mean 'one_shot/quickstart'?",

@@ -233,6 +233,7 @@ def test_the_table_of_pools_leaves_out_streams_and_unfinished_jobs(tmp_path, mon
         if name in contents:
             (tmp_path / name / "summary.json").write_text(json.dumps(contents[name]))
     monkeypatch.setattr(StreamRun, "tables_of_jobs", lambda jobs: [])
+    monkeypatch.setattr(StreamRun, "figures_of_jobs", lambda jobs: {})
     report = sweep_report(tmp_path)
     (table,) = report.tables
     assert (table.name, table.numbers.to_dict("records")) == ("pools", [{"policy": "mine", "seed": 3, **test}])

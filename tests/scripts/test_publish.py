@@ -189,3 +189,14 @@ def test_the_card_has_the_scores_at_each_price_that_was_told(finished):  # noqa:
     scores = publish.stream_scores(finished["stream"], summary | {"prices": {"-5": summary["test"]}})
     assert list(scores["prices"]) == ["-5"]
     assert scores["prices"]["-5"]["request_rate"] == summary["test"]["request_rate"]
+
+
+def test_a_policy_is_judged_at_another_price(finished, same_images, command):  # noqa: F811
+    means = {}
+    for price in (-1, -9):
+        asked = (f"policy={finished['stream']}", "episodes=20", "threads=1", f"env.reward.incorrect={price}")
+        assert command(evaluate, *asked, "hydra.run.dir=out").status == 0
+        summary = json.loads(Path("out/summary.json").read_text())
+        assert summary["env"]["reward"] == {"request": -0.05, "correct": 1.0, "incorrect": price}
+        means[price] = summary["mean_return"]
+    assert means[-1] > means[-9]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +11,7 @@ from almeta.checks import Share, Weight, check_arguments, check_value
 from almeta.errors import AlmetaError
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """The answers of the oracles of E episodes, drawn before the first query.
 
     Attributes:

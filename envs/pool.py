@@ -4,8 +4,9 @@ The reward is the gain in the learner's score on test rows, or -1 for each query
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -19,13 +20,14 @@ from almeta.data import load_dataset
 from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
+from almeta.envs.measures import MEASURES, MeasureName, Standing
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
-from almeta.oracles import Oracle
+from almeta.oracles import Answers, Oracle
 from almeta.pool import Pool, PoolState
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
@@ -111,12 +113,16 @@ class PoolSimulation(Simulation):
         generator: draws tasks and the oracle's answers; everything lies on its device.
         learner: how the classifier is fit; None for logistic regression.
         oracle: answers queries; None for one that is always right and free.
-        measures: further measures that `scores` holds, of `almeta.envs.scores`.
+        measures: further measures that `scores` holds, of `almeta.envs.scores` and `almeta.envs.measures`.
+        judge: how the classifier that is scored is fit to the labels of each pool; None for `learner`, by which rows
+            are chosen (Lowell, Lipton & Wallace, EMNLP 2019, fit another one to them).
 
     Attributes:
         pool: what may be known, without test rows and hidden labels.
         tasks: the tasks being played.
-        scores: the learner's on the test rows now, `[E]` by name of the measure.
+        answers: what the oracle would answer for each row.
+        judged: the pool as the judge knows it: the same rows and labels; `pool` itself without a judge.
+        scores: the judge's on the test rows now, and further measures, `[E]` by name.
 
     Raises:
         AlmetaError: for options that do not fit the data sets, or `num_envs`.
@@ -132,7 +138,8 @@ class PoolSimulation(Simulation):
         generator: torch.Generator | None = None,
         learner: Learner | None = None,
         oracle: Oracle | None = None,
-        measures: Sequence[ScoreName] = (),
+        measures: Sequence[ScoreName | MeasureName] = (),
+        judge: Learner | None = None,
     ) -> None:
         self.options = options = options or PoolOptions()
         super().__init__(num_envs, generator, options.group)
@@ -140,11 +147,14 @@ class PoolSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
+        self.judge = judge or self.learner
         self._worth = options.reward_measure
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
-        self.scores: dict[ScoreName, Tensor]
+        self.scores: dict[ScoreName | MeasureName, Tensor]
         self.tasks: PoolTasks
         self.pool: Pool
+        self.judged: Pool
+        self.answers: Answers
 
     @property
     def score(self) -> Tensor:
@@ -174,15 +184,17 @@ class PoolSimulation(Simulation):
         self.length, self.time = self._checked_budget(tasks), 0
         parts = [part.split(each) for part in (tasks.y, tasks.exists, tasks.num_classes)]
         answers = [self.oracle.answer(*part) for part in zip(*parts, generators, strict=True)]
-        self._answers = torch.cat([part.labels for part in answers]).repeat_interleave(self.group, 0)
-        prices = torch.cat([part.prices for part in answers]).repeat_interleave(self.group, 0)
+        labels, prices = (torch.cat(part).repeat_interleave(self.group, 0) for part in zip(*answers, strict=True))
+        self.answers = Answers(labels, prices)
         self._target = self._reward_target(tasks)
         self.tasks = tasks = tasks.repeat(self.group)
         self._ended = torch.zeros(self.num_envs, dtype=torch.bool, device=tasks.y.device)
         first = tasks.y.gather(1, tasks.first.clamp_min(0))  # what is known at the start is known for sure
         known = (tasks.x, tasks.exists, tasks.first, first, tasks.num_classes)
         given: dict[str, Any] = {"prices": prices, "budget": self.length, "query_size": self.options.query_size}
-        self.pool = Pool(*known, self.learner, generator=self.generator, **given)
+        self.pool = self.judged = Pool(*known, self.learner, generator=self.generator, **given)
+        if self.judge is not self.learner:
+            self.judged = Pool(*known, self.judge, generator=self.generator, **given)
         self.scores = self._scores()
         return self.state()
 
@@ -191,7 +203,7 @@ class PoolSimulation(Simulation):
         if self.options.reward_target is None:
             return None
         rows = torch.arange(tasks.y.shape[1], device=tasks.y.device).where(tasks.exists, -1)
-        full = Pool(tasks.x, tasks.exists, rows, tasks.y, tasks.num_classes, self.learner, generator=self.generator)
+        full = Pool(tasks.x, tasks.exists, rows, tasks.y, tasks.num_classes, self.judge, generator=self.generator)
         score = SCORES[self._worth](full.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
         return self.options.reward_target * score.repeat_interleave(self.group)
 
@@ -215,17 +227,21 @@ class PoolSimulation(Simulation):
         if self.finished:
             raise RuntimeError("the episodes have ended; call reset() before the next step()")
         valid = self.pool.pick(rows)
+        if self.judged is not self.pool:
+            self.judged.pick(rows)
         self.time += 1
         before = self.scores
         if self.time % self.options.query_size == 0 or self.finished:
             asked = self.pool.pending
-            labels = self._answers.gather(1, asked.clamp_min(0))
+            labels = self.answers.labels.gather(1, asked.clamp_min(0))
             heard = ((asked >= 0) & (labels >= 0)).any(1)
             self.pool.answer(labels)
+            if self.judged is not self.pool:
+                self.judged.answer(labels)
             # A refit to the same labels, with other random numbers or further than before, is no gain.
             self.scores = {name: now.where(heard, before[name]) for name, now in self._scores().items()}
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
-        declined = valid & (self._answers.gather(1, rows[:, None]).squeeze(1) < 0)
+        declined = valid & (self.answers.labels.gather(1, rows[:, None]).squeeze(1) < 0)
         gain, ended = self._gain(before[self._worth])
         return PoolOutcome(gain - price, self.score, price, declined, ~valid, ended)
 
@@ -241,11 +257,14 @@ class PoolSimulation(Simulation):
         self._ended = self._ended | (score >= self._target)
         return worth, self._ended
 
-    def _scores(self) -> dict[ScoreName, Tensor]:
-        """Return the measures of the learner on the test rows, each `[E]`."""
+    def _scores(self) -> dict[ScoreName | MeasureName, Tensor]:
+        """Return the measures, each `[E]`: scores on the test rows, and what else is recorded."""
         tasks = self.tasks
-        tested = (self.pool.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
-        return {name: SCORES[name](*tested) for name in self._measures}
+        tested = (self.judged.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        standing = Standing(tasks, self.answers, self.judged)
+        known: dict[Any, Callable[[], Tensor]] = {name: partial(score, *tested) for name, score in SCORES.items()}
+        known |= {name: partial(measure, standing) for name, measure in MEASURES.items()}
+        return {name: known[name]() for name in self._measures}
 
     def scalars(self, rollout: Any) -> dict[str, Tensor]:
         """Return the mean return and the mean of the learning curves."""

@@ -67,8 +67,9 @@ def choices(group: str, command: str) -> list[str]:
 
 
 def is_preset_of(command: str, preset: str) -> bool:
-    """Return whether a preset of conf/experiment is for a command: exercises are benchmarks, the others are trained."""
-    return preset.startswith("exercise/") == (command == "benchmark")
+    """Return whether a preset of conf/experiment is for a command: benchmarks name strategies, others do not."""
+    content = (_CONF / "experiment" / f"{preset}.yaml").read_text("utf-8")
+    return ("strategies" in yaml.safe_load(content)) == (command == "benchmark")
 
 
 def _knobs(path: Path) -> Iterator[tuple[str, str]]:

@@ -61,9 +61,9 @@ def check_preset(command: str, arguments: Iterable[str]) -> None:
     """Raise AlmetaError for a preset of conf/experiment that is for another command."""
     for argument in arguments:
         _, key, preset = _cut(argument)
-        if key != "experiment" or is_preset_of(command, preset):
-            continue
-        if (Path(str(conf.__file__)).parent / "experiment" / f"{preset}.yaml").is_file():  # not one of one's own
+        if key != "experiment" or not (Path(str(conf.__file__)).parent / "experiment" / f"{preset}.yaml").is_file():
+            continue  # one of one's own, perhaps
+        if not is_preset_of(command, preset):
             other = "benchmark" if is_preset_of("benchmark", preset) else "train"
             raise AlmetaError(f"experiment={preset} is not for {command}; python scripts/{other}.py {argument}")
 

@@ -5,6 +5,7 @@ oracle's answers for every contender, however many repeats there are.
 """
 
 import dataclasses
+import itertools
 import logging
 import math
 import warnings
@@ -32,7 +33,7 @@ from almeta.strategies import PoolStrategy, make_strategy
 __all__ = ["Contender", "Entrant", "Results", "Setting", "StrategySpec", "play_cell", "run_benchmark", "task_seed"]
 
 Track = Callable[[range], Iterable[int]]
-Cell = tuple[str, str]  # the names of a data set and of a contender
+Cell = tuple[str, str, str]  # the names of a setting, a data set and a contender
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +100,8 @@ class Results(NamedTuple):
     """The tables of a benchmark.
 
     Attributes:
-        curves: columns `dataset, strategy, repeat, queries, score`, and one for each further measure.
+        curves: columns `dataset, strategy, repeat, queries, score`, and one for each further measure; the first column
+            of each table is `setting` where there are several.
         picks: columns `dataset, strategy, repeat, query, row`: the rows of the data set or of its file, counted from 0
             below the header, in the order in which they were picked; the first labels have query 0.
         seconds: columns `dataset, strategy, seconds_a_pick, seconds_a_query`: means of what the contender took to
@@ -114,7 +116,7 @@ class Results(NamedTuple):
 def run_benchmark(
     datasets: Sequence[str],
     contenders: Sequence[Contender],
-    setting: Setting,
+    setting: Setting | Mapping[str, Setting],
     store: Path,
     jobs: int = 1,
     backend: str | None = None,
@@ -127,7 +129,7 @@ def run_benchmark(
     Args:
         datasets: names.
         contenders: strategies and policies.
-        setting: what the cells share.
+        setting: what the cells share, or several of it by name: everybody plays in each of them.
         store: an SQLite file with the finished cells, also of other settings; made if it is missing.
         jobs: number of cells played at once.
         backend: of joblib, such as "loky" (processes), "dask" or "ray"; None for its default.
@@ -140,55 +142,60 @@ def run_benchmark(
             cannot be loaded or does not fit the setting, or a learner cannot do what a strategy needs; later, if a cell
             fails (finished cells are kept).
     """
-    keys, players, numbers = _open(datasets, contenders, setting, say)
+    settings = setting if isinstance(setting, Mapping) else {"": setting}
+    keys, players, numbers = _open(datasets, contenders, settings, say)
     workers = make_workers(min(jobs, len(keys)), backend, backend_options or {})
     with closing(CellStore(store)) as cells:
         if damaged := sum(map(cells.is_damaged, keys.values())):
             say(f"{damaged} of {len(keys)} cells in {store} are damaged: they are played again")
-        calls = [(cell, players[cell], setting) for cell, key in keys.items() if key not in cells]
+        calls = [(cell, players[cell], settings[cell[0]]) for cell, key in keys.items() if key not in cells]
         for _, (cell, played) in zip(track(range(len(calls))), in_workers(workers, _play_named, calls), strict=True):
-            cells.keep(keys[cell], *cell, played)
+            cells.keep(keys[cell], *cell[1:], played)
         read = {cell: cells.read(key) for cell, key in keys.items()}
     return Results(
-        pd.concat([_curves(*cell, played, setting) for cell, played in read.items()]),
-        pd.concat([_picks(*cell, played, numbers[cell[0]]) for cell, played in read.items()]),
-        pd.DataFrame([_seconds(*cell, played, setting) for cell, played in read.items()]),
+        pd.concat([_curves(cell, played, settings[cell[0]]) for cell, played in read.items()]),
+        pd.concat([_picks(cell, played, numbers[cell[:2]]) for cell, played in read.items()]),
+        pd.DataFrame([_seconds(cell, played, settings[cell[0]]) for cell, played in read.items()]),
     )
 
 
 def _open(
-    datasets: Sequence[str], contenders: Sequence[Contender], setting: Setting, say: Callable[[str], None]
-) -> tuple[dict[Cell, str], dict[Cell, Contender], dict[str, np.ndarray | None]]:
+    datasets: Sequence[str],
+    contenders: Sequence[Contender],
+    settings: Mapping[str, Setting],
+    say: Callable[[str], None],
+) -> tuple[dict[Cell, str], dict[Cell, Contender], dict[tuple[str, str], np.ndarray | None]]:
     """Check all that can be checked before a cell is played.
 
     Returns:
-        The key and the contender of each cell, and `Dataset.numbers` of each data set.
+        The key and the contender of each cell, and `Dataset.numbers` of each setting's data sets.
     """
     _check_names(datasets, contenders)
     for contender in contenders:
         for dataset in datasets:
             contender.check(dataset)  # before files are read
-    check_options(datasets, setting.options)
+    for setting in settings.values():
+        check_options(datasets, setting.options)
     keys: dict[Cell, str] = {}
     players: dict[Cell, Contender] = {}
-    numbers: dict[str, np.ndarray | None] = {}
-    cut: list[str] = []
-    for name in datasets:
+    numbers: dict[tuple[str, str], np.ndarray | None] = {}
+    cut: dict[int | None, dict[str, None]] = {}  # data sets of which rows are left out, by the size of the pools
+    for (within, setting), name in itertools.product(settings.items(), datasets):
         loaded = load_dataset(name, **setting.options_of(name))
         if _check_learners(contenders, loaded, setting):
-            cut.append(f"{name} ({len(loaded.x):,} rows)")
-        numbers[name] = loaded.numbers
+            cut.setdefault(setting.env.pool_size, {})[f"{name} ({len(loaded.x):,} rows)"] = None
+        numbers[within, name] = loaded.numbers
         for contender in contenders:
-            cell = (name, str(contender))
+            cell = (within, name, str(contender))
             players[cell] = contender.on(loaded)
             keys[cell] = setting.key(name, loaded.content, players[cell])
-    if cut:
-        say(f"pools of {setting.env.pool_size} rows (env.pool_size) are drawn from {', '.join(cut)}")
+    for size, names in cut.items():
+        say(f"pools of {size} rows (env.pool_size) are drawn from {', '.join(names)}")
     return keys, players, numbers
 
 
 def _play_named(cell: Cell, contender: Contender, setting: Setting) -> tuple[Cell, Played]:
-    return cell, play_cell(cell[0], contender, setting)
+    return cell, play_cell(cell[1], contender, setting)
 
 
 def _check_names(datasets: Sequence[str], contenders: Sequence[Contender]) -> None:
@@ -206,31 +213,35 @@ def check_options(datasets: Sequence[str], options: Mapping[str, Any]) -> None:
             load_dataset(datasets[0], **{key: value})  # raises, and names the options that the loader takes
 
 
-def _curves(dataset: str, strategy: str, played: Played, setting: Setting) -> pd.DataFrame:
+def _named(cell: Cell) -> dict[str, str]:
+    """Return what the rows of a cell have in the columns that name it; no setting where there is one without a name."""
+    setting, dataset, strategy = cell
+    return ({"setting": setting} if setting else {}) | {"dataset": dataset, "strategy": strategy}
+
+
+def _curves(cell: Cell, played: Played, setting: Setting) -> pd.DataFrame:
     """Return the rows of a cell in the table of curves."""
     scores = played.scores.swapaxes(1, 2)  # [K, R, T + 1]
     repeats, queries = np.indices(scores.shape[1:]).reshape(2, -1)
     names = ("score", *setting.measures)
     columns = {name: curves.ravel().astype(float) for name, curves in zip(names, scores, strict=True)}
-    return pd.DataFrame(
-        {"dataset": dataset, "strategy": strategy, "repeat": repeats, "queries": queries, **columns},
-    )
+    return pd.DataFrame({**_named(cell), "repeat": repeats, "queries": queries, **columns})
 
 
-def _picks(dataset: str, strategy: str, played: Played, numbers: np.ndarray | None) -> pd.DataFrame:
+def _picks(cell: Cell, played: Played, numbers: np.ndarray | None) -> pd.DataFrame:
     """Return the rows of a cell in the table of picks; `numbers` are those of the data set's rows in its file."""
     repeats, places = np.indices(played.picks.shape).reshape(2, -1)
     first = played.picks.shape[1] - (played.scores.shape[1] - 1)
     columns = {"repeat": repeats, "query": np.maximum(places - first + 1, 0), "row": played.picks.ravel()}
-    table = pd.DataFrame({"dataset": dataset, "strategy": strategy, **columns})
+    table = pd.DataFrame({**_named(cell), **columns})
     table = table[table["row"] >= 0]
     return table if numbers is None else table.assign(row=numbers[table["row"]])
 
 
-def _seconds(dataset: str, strategy: str, played: Played, setting: Setting) -> dict[str, Any]:
+def _seconds(cell: Cell, played: Played, setting: Setting) -> dict[str, Any]:
     """Return the row of a cell in the table of seconds."""
     _, points, repeats = played.scores.shape
     picks = points - 1
     each = {"seconds_a_pick": picks, "seconds_a_query": math.ceil(picks / setting.env.query_size)}
     means = {name: played.seconds / (count * repeats) for name, count in each.items()}
-    return {"dataset": dataset, "strategy": strategy, **means}
+    return {**_named(cell), **means}

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from almeta.data import Dataset, load_dataset, takes_option
 from almeta.data.catalogue import path_of
+from almeta.envs.measures import MeasureName
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.envs.scores import ScoreName
 from almeta.evaluation.cells import Played
@@ -33,6 +34,7 @@ _BATCH = 1 << 28
 # Modules that, beside the learner, turn picks into curves. A change to one of them makes old cells invalid.
 _CORE = (
     "almeta.data.preparation",
+    "almeta.envs.measures",
     "almeta.envs.pool",
     "almeta.envs.scores",
     "almeta.envs.simulation",
@@ -58,7 +60,8 @@ class Setting:
         device: of the pools.
         options: of `load_dataset`; each data set gets those that its loader takes.
         threads: CPU threads of a cell.
-        measures: measures of the learner beside `env.score`.
+        measures: what is measured beside `env.score`.
+        judge: the learner that is measured; None for the one by which rows are chosen.
     """
 
     env: PoolOptions
@@ -70,10 +73,11 @@ class Setting:
     matmul_precision: str = "highest"
     options: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
-    measures: tuple[ScoreName, ...] = ()
+    measures: tuple[ScoreName | MeasureName, ...] = ()
+    judge: Learner | None = None
 
     @property
-    def scores(self) -> tuple[ScoreName, ...]:
+    def scores(self) -> tuple[ScoreName | MeasureName, ...]:
         """The names of all measures, that of `env` first."""
         return (self.env.score, *self.measures)
 
@@ -96,6 +100,7 @@ class Setting:
             asdict(self.env),
             self.measures,
             thing_digest(own.learner),
+            own.judge and thing_digest(own.judge),
             repr(self.oracle),
             [own.repeats, self.seed, self.device, self.matmul_precision, self.options_of(dataset)],
             _known(dataset, content),
@@ -109,7 +114,8 @@ class Setting:
         """Return a simulation of one data set; `purpose` names the random numbers of oracle and learner."""
         generator = make_generator(self.seed, purpose, self.device)
         options = replace(self.env, synthetic=0.0, group=1)
-        return PoolSimulation([dataset], options, num_envs, generator, self.learner, self.oracle, self.measures)
+        parts = (self.learner, self.oracle, self.measures, self.judge)
+        return PoolSimulation([dataset], options, num_envs, generator, *parts)
 
     def known_as(self, dataset: Dataset) -> str:
         """Return what names the random numbers of a data set: the name, or a file's content, at whatever path."""

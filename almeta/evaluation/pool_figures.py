@@ -56,12 +56,21 @@ def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> 
         blocks: from `split_curves`.
         measure: name of the score.
     """
-    panels = [_panel(name, block.queries, block.scores) for name, block in blocks.items()]
+    panels = _panels(blocks)
     if len(panels) > 1:
         together = _on_one_axis(panels)
         widths = np.sqrt(np.square(together.widths).sum(axis=0)) / len(panels)  # repeats of data sets are independent
         panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=widths))
     return _draw_pages(panels, _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)))
+
+
+def learning_curves_of(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
+    """Draw the learning curves of blocks of which no mean is of interest, such as settings; as `learning_curves`."""
+    return _draw_pages(_panels(blocks), _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)))
+
+
+def _panels(blocks: Mapping[str, Curves]) -> list[Panel]:
+    return [_panel(name, block.queries, block.scores) for name, block in blocks.items()]
 
 
 def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:

@@ -62,7 +62,7 @@ def pool_report(
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
     sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
-    sentences += [] if question is None else [question.answer(comparison)]
+    sentences += [] if question is None else [question.answer(comparison.areas)]
     tests = comparison.tests()
     summary_table = _summary(comparison, area, measure, seconds)
     further = [_further(table, name, reference, area) for name in measures]
@@ -117,7 +117,7 @@ def _further(curves: pd.DataFrame, name: str, reference: str, area: Area) -> tup
         narrow=shown_summary(comparison, narrow=True),
         title=f"By {name}",
     )
-    return table, _pages({f"learning_curves_{name}": learning_curves(blocks, name)})
+    return table, pages_by_stem({f"learning_curves_{name}": learning_curves(blocks, name)})
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -232,10 +232,10 @@ def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str)
     if len(comparison.strategies) > 1:
         pages["gain_curves"] = gain_curves(blocks, measure)
         pages |= {"ranks": [rank_diagram(comparison)], "gains": [gain_map(comparison)]}
-    return _pages(pages)
+    return pages_by_stem(pages)
 
 
-def _pages(pages: Mapping[str, Sequence[Figure]]) -> dict[str, Figure]:
+def pages_by_stem(pages: Mapping[str, Sequence[Figure]]) -> dict[str, Figure]:
     """Return figures of several pages by the stem of their files."""
     return {
         f"{stem}_{number}" if number > 1 else stem: figure

@@ -6,9 +6,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smallest_p_value
-from almeta.evaluation.statistics import mean_interval
+from almeta.evaluation.statistics import Estimate, mean_interval
+
+BETWEEN = ": "  # a setting and the strategy that plays in it
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -218,20 +222,32 @@ class Question:
             if name not in strategies:
                 raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
 
-    def answer(self, comparison: Comparison) -> str:
-        """Return the question and its answer in one line, from the paired repeats of these data sets alone."""
-        return f"{self.text} {'; '.join(_gain(comparison, *pair) for pair in self.pairs)}."
+    def answer(self, areas: pd.DataFrame) -> str:
+        """Return the question and its answer in one line, from the paired repeats of these data sets alone.
+
+        Args:
+            areas: of `curve_areas`, a column for each strategy that a pair names.
+        """
+        return f"{self.text} {'; '.join(_gain(areas, *pair) for pair in self.pairs)}."
 
 
-def _gain(comparison: Comparison, first: str, second: str) -> str:
+def gain_over_repeats(areas: pd.DataFrame, first: str, second: str) -> Estimate:
+    """Return the gain of one column of `curve_areas` over another, and half of its 95 % interval over repeats.
+
+    Data sets are averaged in each repeat: the interval is about these data sets and speaks of no others.
+    """
+    gains = (areas[first] - areas[second]).dropna().groupby("repeat").mean()
+    return mean_interval(gains.tolist())
+
+
+def _gain(areas: pd.DataFrame, first: str, second: str) -> str:
     """Return "margin over random 1.20 points (0.30 to 2.10, interval above 0)", the interval over repeats."""
-    # Data sets are averaged in each repeat: the interval is about these data sets and speaks of no others.
-    gains = (comparison.areas[first] - comparison.areas[second]).dropna().groupby("repeat").mean()
-    estimate = mean_interval(gains.tolist())
+    estimate = gain_over_repeats(areas, first, second)
     mean, half = estimate.mean, estimate.half_width
     if mean is None:
         return f"{first} over {second} is not known"
-    said = f"{first} over {second} {points(mean)} points"
+    setting, between, _ = first.rpartition(BETWEEN)
+    said = f"{first} over {second.removeprefix(setting + between)} {points(mean)} points"
     if half is None:
         return f"{said} (a single repeat has no interval)"
     low, high = mean - half, mean + half

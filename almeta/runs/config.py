@@ -168,6 +168,8 @@ class BenchmarkConfig(CommandConfig):
     scale: Literal["quick", "paper"] = "quick"
     sizes: Group = field(default_factory=dict)
     question: Group | None = None
+    settings: Group | None = None
+    judge: Any = None
     protocol: Any = None
     experiment: Any = None
 

@@ -16,8 +16,9 @@ from almeta.build import build
 from almeta.checks import Count, Within
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
+from almeta.envs.measures import MEASURES
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.envs.scores import SCORES, ScoreName
+from almeta.envs.scores import SCORES
 from almeta.envs.varied_pool import VariedPoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
@@ -25,6 +26,7 @@ from almeta.evaluation.curves import Area
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table, shown_cell
+from almeta.evaluation.settings_report import asked_in_settings, settings_report
 from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
@@ -35,6 +37,7 @@ from almeta.policies import TrainedPolicy, find_policy, policy_names
 from almeta.pool import PoolState
 from almeta.runs.config import BenchmarkConfig, EvaluateConfig, SplitConfig, TrainConfig
 from almeta.runs.run import Run
+from almeta.runs.settings import PARTS, changed_part, read_settings
 from almeta.seeding import make_generator
 from almeta.specs import Spec
 from almeta.strategies import Actor, is_strategy, make_strategy
@@ -361,35 +364,79 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     contenders: list[Contender] = [*strategies, *chosen_policies(config.policies, set(map(str, strategies)))]
     learners = [Spec.read(learner, "learner") for learner in config.learners]
     contenders += [one for learner in learners for contender in contenders for one in _with_learner(contender, learner)]
-    if question := Question(**config.question) if config.question else None:
-        question.check(list(map(str, contenders)))
-    env: PoolOptions = build(config.env, "env")
-    score, *measures = _measures_of(config, env)
-    setting = Setting(
-        env=replace(env, score=score),
-        measures=tuple(measures),
-        learner=build(config.learner, "learner"),
-        oracle=build(config.oracle, "oracle"),
-        repeats=config.repeats,
-        options={key: value for key, value in config.options.items() if value is not None},
-        **_computing(config),
-    )
-    others = {key: getattr(config, key) for key in ("reference", "area", "jobs", "backend", "backend_options")}
-    report = compare(datasets, contenders, setting, folder, config.plain(), question=question, **others)
+    question, names = Question(**config.question) if config.question else None, list(map(str, contenders))
+    running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
+    judging: dict[str, Any] = {"area": config.area, "config": config.plain()}
+    if config.settings:
+        settings = {name: make_setting(config, changes) for name, changes in read_settings(config.settings).items()}
+        if question:
+            question = asked_in_settings(question, list(settings), names)
+        report = compare_in_settings(datasets, contenders, settings, folder, question=question, **judging, **running)
+    else:
+        if question:
+            question.check(names)
+        setting = make_setting(config)
+        judging["reference"] = config.reference
+        report = compare(datasets, contenders, setting, folder, question=question, **judging, **running)
     publish(report, folder, Console(), report.summary)
     return dict(report.summary)
 
 
-def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[ScoreName]:
+def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = None) -> Setting:
+    """Return what the cells of a benchmark share, with the changes of one of its settings."""
+    changed = {part: changed_part(getattr(config, part), (changes or {}).get(part), part) for part in PARTS}
+    env: PoolOptions = build(changed["env"], "env")
+    score, *measures = _measures_of(config, env)
+    return Setting(
+        env=replace(env, score=score),
+        measures=tuple(measures),
+        learner=build(changed["learner"], "learner"),
+        judge=None if changed["judge"] is None else make_learner(changed["judge"]),
+        oracle=build(changed["oracle"], "oracle"),
+        repeats=config.repeats,
+        options={key: value for key, value in changed["options"].items() if value is not None},
+        **_computing(config),
+    )
+
+
+def compare_in_settings(
+    datasets: Sequence[str],
+    contenders: Sequence[Contender],
+    settings: Mapping[str, Setting],
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    area: Area = "mean",
+    question: Question | None = None,
+    **running: Any,
+) -> Report:
+    """Play all cells of several settings that are missing in a folder, and return the report; arguments as `compare`.
+
+    The settings differ in what they change; repeats and measures are the same.
+    """
+    progress = Progress("benchmark", unit="cell")
+    found = run_benchmark(datasets, contenders, settings, folder / "cells.sqlite", track=progress, say=print, **running)
+    first = next(iter(settings.values()))
+    judged: dict[str, Any] = {"measure": first.env.score, "measures": first.measures, "question": question}
+    report = settings_report(found.curves, area=area, config=config, **judged)
+    return replace(report, tables=[*report.tables, Table("seconds", found.seconds), Table("picks", found.picks)])
+
+
+def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[Any]:
     """Return the measures of a benchmark, each once, the one that its verdict is about first."""
     if config.scores == []:
         raise AlmetaError(
             "scores=[] names no measure; name one, as scores=[accuracy], or scores=null for env.score alone"
         )
-    known = {str(name): name for name in SCORES}
+    known = {str(name): name for name in (*SCORES, *MEASURES)}
     if unknown := [name for name in config.scores or [] if name not in known]:
         raise AlmetaError(did_you_mean(unknown[0], known, "measure"))
     names = list(dict.fromkeys(config.scores or [env.score]))
+    if names[0] in MEASURES:
+        raise AlmetaError(
+            f"scores=[{','.join(names)}] begins with {names[0]}, which is no score of a learner; put one before it, "
+            "such as accuracy"
+        )
     if env.score not in (PoolOptions.score, names[0]):
         raise AlmetaError(
             f"env.score={env.score}, but scores=[{','.join(names)}] begins with another measure, and the first one is "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from almeta.agents.agent import Agent, Rollout, stacked
+from almeta.envs.measures import MeasureName
 from almeta.envs.pool import PoolSimulation
 from almeta.envs.scores import ScoreName
 from almeta.envs.simulation import Simulation
@@ -122,7 +123,7 @@ def record_pools(
     generator: torch.Generator,
     tasks: PoolTasks | None = None,
     generators: Sequence[torch.Generator] | None = None,
-    measures: Sequence[ScoreName] = (),
+    measures: Sequence[ScoreName | MeasureName] = (),
 ) -> PoolRecord:
     """Play one batch of pools, picking the rows of highest utility, and return the record.
 

@@ -137,7 +137,7 @@ def test_the_episodes_of_a_group_share_their_pool():
     simulation = make_pools(num_envs=12, group=4)
     played = play_exploring(simulation, make_pool_agent("GroupReinforce"))
     assert played.group == 4
-    for part in (simulation.tasks.x, simulation.tasks.first, simulation._answers, simulation.pool.prices):
+    for part in (simulation.tasks.x, simulation.tasks.first, simulation.answers.labels, simulation.pool.prices):
         tasks = part.unflatten(0, (3, 4))
         assert torch.equal(tasks, tasks[:, :1].expand_as(tasks))
     assert not torch.equal(simulation.tasks.x[0], simulation.tasks.x[4])

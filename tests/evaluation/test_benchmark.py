@@ -375,7 +375,7 @@ def test_the_oracle_answers_the_same_in_a_repeat_however_many_there_are():
         setting = make_setting("oracle=noisy", repeats=repeats)
         ((simulation, tasks, oracles),) = playing._batches(load_dataset("iris"), setting)
         simulation.reset(tasks, oracles)
-        answers.append(simulation._answers)
+        answers.append(simulation.answers.labels)
     assert torch.equal(answers[0], answers[1][:2])
 
 

@@ -166,14 +166,15 @@ def test_a_question_is_answered_over_the_repeats_of_its_data_sets():
     # Gains of the repeats, averaged over both data sets: 2, 3 and 4 points; 4.303 / sqrt(3) = 2.48.
     question = Question("Does it help?", [["margin", "random"]])
     assert (
-        question.answer(comparison) == "Does it help? margin over random 3.00 points (0.52 to 5.48, interval above 0)."
+        question.answer(comparison.areas)
+        == "Does it help? margin over random 3.00 points (0.52 to 5.48, interval above 0)."
     )
 
 
 def test_several_pairs_are_one_line():
     comparison = compared(random=[0.5] * 6, margin=[0.5, 0.6, 0.4] * 2, entropy=[0.45] * 6)
     question = Question("Which?", [["margin", "random"], ["entropy", "random"]])
-    assert question.answer(comparison) == (
+    assert question.answer(comparison.areas) == (
         "Which? margin over random 0.00 points (-24.84 to 24.84, interval holds 0); "
         "entropy over random -5.00 points (-5.00 to -5.00, interval below 0)."
     )

@@ -1,0 +1,159 @@
+"""The report of a benchmark in several settings: everybody plays the same tasks in each of them.
+
+A strategy in a setting is called "SETTING: STRATEGY". Its gain over random is that within a repeat and a setting; that
+between two settings is also within a repeat, whose split and first labels are the same where the settings do not change
+them. Intervals are over repeats: they are about these data sets and speak of no others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from almeta.errors import AlmetaError, did_you_mean
+from almeta.evaluation.comparison import RANDOM
+from almeta.evaluation.curves import Area, check_curves, curve_areas, split_curves
+from almeta.evaluation.pool_figures import learning_curves_of
+from almeta.evaluation.pool_report import AREAS, pages_by_stem
+from almeta.evaluation.report import Report, Table
+from almeta.evaluation.settings_figures import measures_over_settings
+from almeta.evaluation.statistics import Estimate, mean_interval
+from almeta.evaluation.verdict import BETWEEN, Question, count_text, gain_over_repeats
+
+
+def settings_report(
+    curves: pd.DataFrame,
+    *,
+    area: Area = "mean",
+    measure: str = "accuracy",
+    measures: Sequence[str] = (),
+    config: dict[str, Any] | None = None,
+    question: Question | None = None,
+) -> Report:
+    """Compare strategies in several settings by their learning curves.
+
+    The tables are `settings` (a row for each setting and strategy: the area under the curve of each measure, and the
+    gain over random in the same setting) and `curves`. The figures are `settings`, the same numbers drawn, and
+    `learning_curves`, a panel for each setting and data set.
+
+    Args:
+        curves: see `check_curves`, and a column `setting`.
+        area: see `curve_areas`.
+        measure: name of the score.
+        measures: columns of the curves with further measures.
+        config: plain values that the report shows.
+        question: answered in the first sentence, see `asked_in_settings`; None for none.
+
+    Returns:
+        The report. Its `summary` holds `measure`, `area`, `settings` (rows of the table), `verdict` and `figures`.
+    """
+    blocks = {str(name): check_curves(block, measures) for name, block in curves.groupby("setting", sort=False)}
+    columns = {measure: "score"} | {name: name for name in measures}
+    areas = {name: _areas(blocks, column, area) for name, column in columns.items()}
+    rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
+    sentences = [] if question is None else [question.answer(areas[measure])]
+    panels = {
+        f"{setting}, {dataset}" if setting else dataset: block
+        for setting, table in blocks.items()
+        for dataset, block in split_curves(table).items()
+    }
+    figures: dict[str, Figure] = {"settings": measures_over_settings(rows, list(columns))}
+    figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure)})
+    repeats, datasets = curves["repeat"].nunique(), curves["dataset"].nunique()
+    title = (
+        f"{count_text(curves['strategy'].nunique(), 'strategy')} in {count_text(len(blocks), 'setting')} on "
+        f"{count_text(datasets, 'data set')}, {count_text(repeats, 'repeat')} each"
+    )
+    note = (
+        f"Each measure: {AREAS[area]}, in points of 0.01. ±: half of a 95 % interval over repeats. Gain over random in "
+        "the same setting and repeat."
+    )
+    summary = {
+        "measure": measure,
+        "area": area,
+        "settings": rows.astype(object).where(rows.notna(), None).to_dict("records"),
+        "verdict": sentences,
+        "figures": [f"{stem}.png" for stem in figures],
+    }
+    table = pd.concat([block.assign(setting=name) for name, block in blocks.items()])
+    tables = [
+        Table("settings", rows, _shown(rows, list(columns)), note=note, groups=list(rows["setting"])),
+        Table("curves", table[["setting", *table.columns.drop("setting")]]),
+    ]
+    return Report(title, "settings", tables, sentences, figures, summary, config)
+
+
+def asked_in_settings(question: Question, settings: Sequence[str], strategies: Sequence[str]) -> Question:
+    """Return the question with the names that strategies have in settings.
+
+    A pair of strategies is asked in each setting. A pair may also name both with their settings: "clean: margin".
+
+    Raises:
+        AlmetaError: for a name that nobody has.
+    """
+    known = [f"{setting}{BETWEEN}{strategy}" for setting in settings for strategy in strategies]
+    pairs: list[list[str]] = []
+    for pair in question.pairs:
+        if all(name in strategies for name in pair):
+            pairs += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
+            continue
+        for name in pair:
+            if name not in known:
+                raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
+        pairs.append(list(pair))
+    return dataclasses.replace(question, pairs=pairs)
+
+
+def _areas(blocks: Mapping[str, pd.DataFrame], column: str, area: Area) -> pd.DataFrame:
+    """Return the areas under the curves of a measure: a row a (data set, repeat), a column a "SETTING: STRATEGY"."""
+    parts = [
+        curve_areas(split_curves(block, column), area).add_prefix(f"{name}{BETWEEN}") for name, block in blocks.items()
+    ]
+    return pd.concat(parts, axis=1)
+
+
+def _rows(
+    areas: Mapping[str, pd.DataFrame], measure: str, settings: Sequence[str], strategies: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row for each setting and strategy: `MEASURE`, `MEASURE_interval`, `gain`, `gain_interval`."""
+    rows: list[dict[str, Any]] = []
+    for setting in settings:
+        for strategy in strategies:
+            name = f"{setting}{BETWEEN}{strategy}"
+            if name not in areas[measure]:
+                continue
+            row: dict[str, Any] = {"setting": setting, "strategy": strategy}
+            for key, table in areas.items():
+                row |= _columns(key, mean_interval(table[name].dropna().groupby("repeat").mean().tolist()))
+            gain = Estimate(None, None)
+            if strategy != RANDOM:
+                gain = gain_over_repeats(areas[measure], name, f"{setting}{BETWEEN}{RANDOM}")
+            rows.append(row | _columns("gain", gain))
+    return pd.DataFrame(rows).astype(dict.fromkeys(("gain", "gain_interval"), float))
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:
+    return {name: estimate.mean, f"{name}_interval": estimate.half_width}
+
+
+def _shown(rows: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """Return the rows as text."""
+    shown = {"setting": list(rows["setting"]), "strategy": list(rows["strategy"])}
+    headings = {name: name.replace("_", " ") for name in measures} | {"gain": "gain over\nrandom"}
+    for name, heading in headings.items():
+        sign = "+" if name == "gain" else ""
+        cells = zip(rows[name], rows[f"{name}_interval"], strict=True)
+        shown[heading] = [_cell(mean, half, sign) for mean, half in cells]
+    return pd.DataFrame(shown)
+
+
+def _cell(mean: float, half: float, sign: str) -> str:
+    """Return points with their half-width; "–" for nothing."""
+    if pd.isna(mean):
+        return "–"
+    text = f"{round(100 * mean, 2) + 0.0:{sign}.2f}"
+    return text if pd.isna(half) else f"{text} ± {100 * half:.2f}"

@@ -1,0 +1,80 @@
+"""Several settings in one report: areas, gains over random in the same setting, and the question."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from almeta.errors import AlmetaError
+from almeta.evaluation.settings_report import asked_in_settings, settings_report
+from almeta.evaluation.verdict import Question
+
+REPEATS = 3
+
+
+def curves() -> pd.DataFrame:
+    """Two settings, two strategies, one data set: flat curves, with known gains and a further measure."""
+    scores = {
+        ("clean", "random"): (0.5, 0.6, 0.7),
+        ("clean", "margin"): (0.52, 0.63, 0.74),
+        ("noisy", "random"): (0.4, 0.4, 0.4),
+        ("noisy", "margin"): (0.4, 0.4, 0.4),
+    }
+    rows = [
+        {"setting": setting, "dataset": "a", "strategy": strategy, "repeat": repeat, "queries": query}
+        | {"score": score, "wrong_answers": 0.2 * (setting == "noisy")}
+        for (setting, strategy), repeats in scores.items()
+        for repeat, score in enumerate(repeats)
+        for query in range(2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_each_setting_has_its_areas_and_its_gain_over_random():
+    question = asked_in_settings(
+        Question("Does it help?", [["margin", "random"], ["noisy: margin", "clean: margin"]]),
+        ["clean", "noisy"],
+        ["random", "margin"],
+    )
+    report = settings_report(curves(), measures=["wrong_answers"], question=question)
+    rows = report.tables[0].numbers.set_index(["setting", "strategy"])
+    assert list(rows.index) == [("clean", "random"), ("clean", "margin"), ("noisy", "random"), ("noisy", "margin")]
+    assert rows["accuracy"].round(6).tolist() == [0.6, 0.63, 0.4, 0.4]
+    assert rows["wrong_answers"].round(6).tolist() == [0, 0, 0.2, 0.2]
+    # Gains of 2, 3 and 4 points: 4.303 / sqrt(3) = 2.48.
+    assert rows.loc[("clean", "margin"), ["gain", "gain_interval"]].round(4).tolist() == [0.03, 0.0248]
+    assert rows.loc[("noisy", "margin"), ["gain", "gain_interval"]].tolist() == [0, 0]
+    assert rows["gain"].isna().tolist() == [True, False, True, False]
+    assert report.sentences == [
+        "Does it help? clean: margin over random 3.00 points (0.52 to 5.48, interval above 0); "
+        "noisy: margin over random 0.00 points (0.00 to 0.00, interval holds 0); "
+        "noisy: margin over clean: margin -23.00 points (-50.32 to 4.32, interval holds 0)."
+    ]
+    assert report.title == "2 strategies in 2 settings on 1 data set, 3 repeats each"
+    shown = report.tables[0].shown
+    assert shown is not None
+    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.32", "0.00 ± 0.00", "+3.00 ± 2.48"]
+    assert report.tables[1].numbers.columns[0] == "setting"
+
+
+def test_both_figures_show_all_settings():
+    figures = settings_report(curves(), measures=["wrong_answers"]).figures
+    assert [axis.get_ylabel() for axis in figures["settings"].axes] == [
+        "accuracy, points",
+        "wrong answers, points",
+        "gain over random, points",
+    ]
+    first = figures["settings"].axes[0]
+    assert [text.get_text() for text in first.get_xticklabels()] == ["clean", "noisy"]
+    points = [np.asarray(line.get_ydata()) for line in first.lines if line.get_marker() == "s"]
+    assert points[0].tolist() == pytest.approx([63, 40])
+    titles = [axis.get_title(loc="left") for axis in figures["learning_curves"].axes]
+    assert titles == ["clean, a", "noisy, a"]
+
+
+def test_a_question_about_who_does_not_play_in_a_setting_is_refused():
+    with pytest.raises(
+        AlmetaError, match="unknown strategy of the question 'clean: margn'; did you mean 'clean: margin'"
+    ):
+        asked_in_settings(Question("?", [["clean: margn", "clean: random"]]), ["clean"], ["random", "margin"])
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'dirty: margin'"):
+        asked_in_settings(Question("?", [["dirty: margin", "margin"]]), ["clean"], ["random", "margin"])

@@ -1,0 +1,81 @@
+"""The settings of a benchmark: what they change, and what is refused."""
+
+import pandas as pd
+import pytest
+
+from almeta.errors import AlmetaError
+from almeta.learners import LogisticRegression, Scikit
+from almeta.runs.config import BenchmarkConfig
+from almeta.runs.pools import benchmark, make_setting
+from almeta.runs.settings import read_settings
+from tests.small_config import compose_config
+
+TINY = ("budget=3", "repeats=2", "env.pool_size=20", "env.max_test=20", "strategies=[margin]", "datasets=[iris]")
+
+
+def config(*overrides: str) -> BenchmarkConfig:
+    return BenchmarkConfig.read(compose_config(*TINY, *overrides, command="benchmark"))
+
+
+def test_a_setting_changes_what_it_names_and_nothing_else():
+    read = config("learner.C=3", "oracle.price=0.5", "options.target=y")
+    plain = make_setting(read)
+    assert make_setting(read, {}) == plain
+    assert make_setting(read, {"env": {"pool_size": 7}}).env.pool_size == 7
+    assert make_setting(read, {"env": {"pool_size": 7}}).env.budget == 3
+    other = make_setting(
+        read, {"oracle": {"noise": 0.2}, "learner": "svc", "options": {"ignore": ["a"]}, "judge": "ridge"}
+    )
+    assert (other.oracle.noise, other.oracle.price) == (0.2, 0.5)
+    assert isinstance(other.learner, Scikit)
+    assert type(other.judge).__name__ == "Ridge"
+    assert other.options == {"target": "y", "ignore": ["a"]}
+    named = make_setting(read, {"learner": {"name": "logistic_regression", "C": 9}, "oracle": "noisy"})
+    assert isinstance(named.learner, LogisticRegression)
+    assert named.learner.C == 9
+    assert (named.oracle.noise, named.oracle.price) == (0.1, 0.0)  # the choice of that name, not what was there
+
+
+@pytest.mark.usefixtures("quick_figures")
+def test_everybody_plays_the_same_tasks_in_each_setting(tmp_path):
+    asked = config("settings={clean: {}, noisy: {oracle: {noise: 0.5}}}", "scores=[accuracy,wrong_answers]")
+    summary = benchmark(asked, tmp_path)
+    rows = {(row["setting"], row["strategy"]): row for row in summary["settings"]}
+    assert list(rows) == [(a, b) for a in ("clean", "noisy") for b in ("random", "margin")]
+    assert rows["clean", "random"]["wrong_answers"] == 0 < rows["noisy", "random"]["wrong_answers"]
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    start = curves[curves["queries"] == 0].pivot(index="repeat", columns=["setting", "strategy"], values="score")
+    assert start.nunique(axis=1).eq(1).all()  # the first labels are right, and the same
+    picks = pd.read_csv(tmp_path / "picks.csv").query("strategy == 'random'").groupby("setting")["row"].agg(list)
+    assert picks["clean"] == picks["noisy"]
+    assert set(pd.read_csv(tmp_path / "seconds.csv")["setting"]) == {"clean", "noisy"}
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"a: b": {}}, "settings has a setting 'a: b'; its name must be a text without ': '"),
+        ({"a": {"orcale": {}}}, "unknown key of settings.a 'orcale'; did you mean 'oracle'"),
+        ({"a": 3}, "settings.a is 3; it must be a group of keys, of env, learner, judge, oracle, options"),
+    ],
+)
+def test_wrong_settings_are_told(given, message):
+    with pytest.raises(AlmetaError, match=message):
+        read_settings(given)
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["settings={a: {}, b: {oracle: {nois: 0.2}}}"], "unknown key of oracle 'nois'; did you mean 'noise'"),
+        (["settings={a: {}, b: {learner: svx}}"], "unknown learner 'svx'; did you mean 'svc'"),
+        (["settings={a: {}, b: {learner: 3}}"], "settings has learner=3; it must be a name or a group of keys"),
+        (["settings={a: {}, b: {options: {targt: y}}}"], "targt"),
+        (["judge=svx"], "unknown learner 'svx'; did you mean 'svc'"),
+        (["scores=[wrong_answers]"], "begins with wrong_answers, which is no score of a learner"),
+    ],
+)
+def test_what_does_not_fit_in_a_setting_is_told_before_any_cell_is_played(overrides, message, tmp_path):
+    with pytest.raises(AlmetaError, match=message):
+        benchmark(config(*overrides), tmp_path)
+    assert not list(tmp_path.glob("*.csv"))

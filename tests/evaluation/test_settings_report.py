@@ -47,7 +47,7 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.sentences == [
         "Does it help? clean: margin over random 3.00 points (0.52 to 5.48, interval above 0); "
         "noisy: margin over random 0.00 points (0.00 to 0.00, interval holds 0); "
-        "noisy: margin over clean: margin -23.00 points (-50.32 to 4.32, interval holds 0)."
+        "noisy: margin over clean: margin -23.00 points (-50.33 to 4.33, interval holds 0)."
     ]
     assert report.title == "2 strategies in 2 settings on 1 data set, 3 repeats each"
     shown = report.tables[0].shown

@@ -52,7 +52,7 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.title == "2 strategies in 2 settings on 1 data set, 3 repeats each"
     shown = report.tables[0].shown
     assert shown is not None
-    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.32", "0.00 ± 0.00", "+3.00 ± 2.48"]
+    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.33", "0.00 ± 0.00", "+3.00 ± 2.48"]
     assert report.tables[1].numbers.columns[0] == "setting"
 
 

@@ -43,11 +43,11 @@ class SeveralLearners(PoolStrategy):
     def __init__(
         self,
         base: AnySpec = "margin",
-        learners: Sequence[AnySpec] = ("logistic_regression", "nearest_neighbours"),
+        learners: Sequence[AnySpec] = ("prototype", "ridge"),
         combine: Literal["add", "alternate"] = "add",
         features: Literal["all", "split"] = "all",
     ) -> None:
-        if isinstance(learners, str) or len(learners) < 2:
+        if len(learners) < 2:
             raise AlmetaError(f"strategy {self.name} has learners={learners!r}; name two at least")
         self.base, self.learners, self.combine, self.features = base, learners, combine, features
         self._base = make_strategy(base)

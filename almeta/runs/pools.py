@@ -395,8 +395,21 @@ def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = No
         oracle=build(changed["oracle"], "oracle"),
         repeats=config.repeats,
         options={key: value for key, value in changed["options"].items() if value is not None},
+        datasets=_played(config, (changes or {}).get("datasets")),
         **_computing(config),
     )
+
+
+def _played(config: BenchmarkConfig, names: Any) -> tuple[str, ...] | None:
+    """Return the data sets of a setting, which are among those of the benchmark; None for all of them."""
+    if names is None:
+        return None
+    all_names = [canonical_name(name) for name in chosen_datasets(config)]
+    played = tuple(canonical_name(name) for name in ([names] if isinstance(names, str) else names))
+    for name in played:
+        if name not in all_names:
+            raise AlmetaError(did_you_mean(name, all_names, "data set of a setting"))
+    return played
 
 
 def compare_in_settings(

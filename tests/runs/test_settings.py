@@ -73,7 +73,7 @@ def test_everybody_plays_the_same_tasks_in_each_setting(tmp_path):
         ),
         ({"each": ["svc"]}, "settings.each is .'svc'.; it must name parts with a list of values each"),
         ({"each": {"jugde": ["svc"]}}, "unknown key of settings.svc 'jugde'; did you mean 'judge'"),
-        ({"a": 3}, "settings.a is 3; it must be a group of keys, of env, learner, judge, oracle, options"),
+        ({"a": 3}, "settings.a is 3; it must be a group of keys, of datasets, env, learner, judge, oracle, options"),
     ],
 )
 def test_wrong_settings_are_told(given, message):

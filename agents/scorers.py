@@ -19,6 +19,8 @@ PRIORS = {
     "entropy": ("entropy", 1.0),
     "look_ahead": ("look-ahead", 1.0),
     "look_ahead_and_margin": ("look-ahead and margin", 1.0),
+    "proportional": ("lag behind the share in the data", 1.0),
+    "uniform": ("lag behind an equal share", 1.0),
 }
 
 

@@ -43,6 +43,14 @@ SUITES: dict[str, tuple[str, ...]] = {
         *("australian", "breast_cancer_wisconsin", "diabetes", "fertility", "fourclass", "german_numer", "haberman"),
         *("heart_statlog", "ilpd", "ionosphere", "liver_disorders", "planning_relax", "wdbc"),
     ),
+    # The small tables with more than two classes.
+    "multi_class": tuple(
+        sorted(
+            {*FAMILIES["tabular"], "iris", "wine"}
+            - {name for name, (_, _, classes) in OPENML.items() if classes == 2}
+            - {"appendicitis", "fourclass", "german_numer", "liver_disorders", "mammographic_masses", "splice"}
+        )
+    ),
     "synthetic": FAMILIES["synthetic"],
     "text": FAMILIES["sentences"],
     "images": ("cifar10", "digits", "fashion-mnist", "mnist", "usps"),

@@ -18,6 +18,7 @@ from almeta.checks import Count, Share, Within
 from almeta.classes import ClassState, folds_of, members
 from almeta.data.dataset import Dataset
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_options
+from almeta.envs.measures import MeasureName
 from almeta.envs.pool import load_datasets
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
@@ -121,7 +122,7 @@ class ClassSimulation(Simulation):
         self.learner, self.num_classes = learner or LogisticRegression(), self.sampler.num_classes
         self._worth = options.reward_score or options.score
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
-        self.scores: dict[ScoreName, Tensor]
+        self.scores: dict[ScoreName | MeasureName, Tensor]
         self.tasks: PoolTasks
 
     @property
@@ -215,13 +216,12 @@ class ClassSimulation(Simulation):
             self._drawn = torch.zeros_like(self._drawn)
         return ClassOutcome(self.scores[self._worth] - before[self._worth], self.score, ~valid.squeeze(1))
 
-    def _refit(self) -> dict[ScoreName, Tensor]:
+    def _refit(self) -> dict[ScoreName | MeasureName, Tensor]:
         """Fit the learner to all rows, and cross-validate it on them; return its scores on the test rows."""
         tasks, rows = self.tasks, self._picks[:, : self._filled]
         x, weight = rows_of(tasks.x, rows), (rows >= 0).float()
         y = tasks.y.gather(1, rows.clamp_min(0))
-        told = {"start": self._model, "generator": self.generator}
-        self._model = self.learner.fit(x, y, weight, self.num_classes, **told)
+        self._model = self.learner.fit(x, y, weight, self.num_classes, start=self._model, generator=self.generator)
         self._labels = y.where(rows >= 0, -1)
         self._held_out_before, self._held_out = self._held_out, self._cross_validate(x, y, weight)
         tested = self._probabilities(self._model, tasks.test_x, self._is_class)
@@ -234,8 +234,9 @@ class ClassSimulation(Simulation):
         kept = fold[:, None] != torch.arange(folds, device=x.device)[:, None]  # [E, K, L]
         all_x, all_y, is_class = (part.repeat_interleave(folds, 0) for part in (x, y, self._is_class))
         weights = (weight[:, None] * kept).flatten(0, 1)
-        told = {"start": self._fold_model, "generator": self.generator}
-        self._fold_model = self.learner.fit(all_x, all_y, weights, self.num_classes, **told)
+        self._fold_model = self.learner.fit(
+            all_x, all_y, weights, self.num_classes, start=self._fold_model, generator=self.generator
+        )
         found = self._probabilities(self._fold_model, all_x, is_class).unflatten(0, (-1, folds))  # [E, K, L, C]
         return found.gather(1, fold[:, None, :, None].expand(-1, 1, -1, self.num_classes)).squeeze(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,34 @@ from almeta.envs.classes import ClassOptions, ClassSimulation
 from almeta.envs.scores import ScoreName
 from almeta.evaluation.playing import task_seed
 from almeta.learners import Learner
-from almeta.policies import TrainedPolicy
 from almeta.seeding import make_generator
+from almeta.specs import Spec
 from almeta.strategies.actor import Actor
 from almeta.strategies.class_shares import make_class_strategy
 from almeta.training.rollout import PoolRecord, record_pools
 
 Track = Callable[[range], Iterable[int]]
-Player = str | TrainedPolicy  # the name of a class strategy, or a policy
+
+
+class Player(Protocol):
+    """A class strategy or a policy; its text is its name in tables."""
+
+    def on(self, dataset: Dataset) -> Player:
+        """Return the player for a data set; raise an AlmetaError if it was trained on the data set's rows."""
+
+    def make(self, generator: torch.Generator) -> Actor[ClassState]:
+        """Return the actor; `generator`, on the device of the episodes, draws its random numbers."""
+
+
+@dataclass(frozen=True)
+class ClassRule(Spec):
+    """A class strategy with options as a player."""
+
+    def on(self, dataset: Dataset) -> Self:
+        return self
+
+    def make(self, generator: torch.Generator) -> Actor[ClassState]:
+        return make_class_strategy(self, generator)
 
 
 @dataclass(frozen=True)
@@ -61,11 +81,8 @@ class ClassSetting:
         simulation = self.simulation(dataset, self.repeats)
         seeds = [task_seed(self.seed, dataset.name, repeat) for repeat in range(self.repeats)]
         generator = self.generator(f"{player} on {dataset.name}")
-        actor: Actor[ClassState] = (
-            make_class_strategy(player, generator) if isinstance(player, str) else player.on(dataset).make(generator)
-        )
-        measures = (self.env.score, *self.measures)
-        return record_pools(simulation, actor, generator, simulation.sampler.draw_seeded(seeds), measures=measures)
+        tasks, measures = simulation.sampler.draw_seeded(seeds), (self.env.score, *self.measures)
+        return record_pools(simulation, player.on(dataset).make(generator), generator, tasks, measures=measures)
 
 
 def play_classes(
@@ -75,7 +92,7 @@ def play_classes(
 
     Args:
         datasets: names.
-        players: names of class strategies, and policies.
+        players: class strategies and policies.
         setting: what they share.
         track: wraps the range of (data set, player), to show the progress.
 
@@ -91,8 +108,7 @@ def play_classes(
         simulation = setting.simulation(dataset, 1)
         simulation.reset(simulation.sampler.draw_seeded([0]))
         for player in players:
-            if isinstance(player, TrainedPolicy):
-                player.on(dataset)
+            player.on(dataset)
     cells = [(dataset, player) for dataset in loaded for player in players]
     curves, shares = [], []
     for place in track(range(len(cells))):

@@ -14,7 +14,7 @@ from almeta.classes import ClassState
 from almeta.data import Dataset, load_dataset
 from almeta.envs.classes import ClassOptions, ClassSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.class_sampling import ClassSetting, play_classes
+from almeta.evaluation.class_sampling import ClassRule, ClassSetting, play_classes
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.training_report import gain_over_training
@@ -80,8 +80,8 @@ class ClassRun(Run):
     def described_data(self) -> str:
         train, test = self.names["train"], self.names["test"]
         return (
-            f"classes of {len(train)} data sets and {self.options.synthetic:.0%} synthetic tasks; judged on {len(test)} "
-            "data sets it never sees"
+            f"classes of {len(train)} data sets and {self.options.synthetic:.0%} synthetic tasks; judged on "
+            f"{len(test)} data sets it never sees"
         )
 
     def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
@@ -119,7 +119,9 @@ class ClassRun(Run):
             return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
         setting = ClassSetting(replace(self.options, **WHOLE), self.learner, repeats, config.seed, config.device)
-        report = compare(self.names["test"], find_policy(folder / LAST, config.name, self.kind), setting, config.plain())
+        report = compare(
+            self.names["test"], find_policy(folder / LAST, config.name, self.kind), setting, config.plain()
+        )
         summary |= {"test": self.evaluations["test"](agent), "benchmark": report.summary}
         return summary, replace(report, figures={**figures, **report.figures})
 
@@ -148,16 +150,18 @@ class ClassRun(Run):
         return summary
 
 
-def compare(
-    datasets: Sequence[str], policy: TrainedPolicy, setting: ClassSetting, config: dict[str, Any]
-) -> Report:
+def compare(datasets: Sequence[str], policy: TrainedPolicy, setting: ClassSetting, config: dict[str, Any]) -> Report:
     """Return the report of a policy and all rules on data sets that it never saw; `config` is what the report shows."""
     rules, name = class_strategy_names(), str(policy)
     progress = Progress("class sampling", unit="cell")
-    curves, shares = play_classes(datasets, [*rules, policy], setting, progress)
+    curves, shares = play_classes(datasets, [*map(ClassRule, rules), policy], setting, progress)
     question = Question(
         "Which classes should be asked for?",
-        [[name, REFERENCE], [name, "random"], *([rule, REFERENCE] for rule in rules if rule not in (REFERENCE, "random"))],
+        [
+            [name, REFERENCE],
+            [name, "random"],
+            *([rule, REFERENCE] for rule in rules if rule not in (REFERENCE, "random")),
+        ],
     )
     judged: dict[str, Any] = {"measure": setting.env.score, "measures": setting.measures, "question": question}
     report = pool_report(curves, REFERENCE, config=config, **judged)

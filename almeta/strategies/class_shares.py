@@ -24,8 +24,8 @@ from almeta.strategies.actor import Memory, Outputs
 class ClassStrategy:
     """Share out the rows of a query: a subclass in a file of `almeta/strategies` has a `name` and `weights`.
 
-    The next row is of the class that lags most behind its share. At the end of a query each class has its share, rounded
-    down or up, and it is up for those with the largest remainders. A class without rows left has no share.
+    The next row is of the class that lags most behind its share. In the end each class has its share, rounded up for
+    those with the largest remainders and down for the others. A class without rows left has no share.
     """
 
     name: ClassVar[str]

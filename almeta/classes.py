@@ -46,6 +46,11 @@ class ClassState:
         return self.available
 
     @property
+    def begins_query(self) -> bool:
+        """Whether no row of the present query was asked for yet."""
+        return self.picks.shape[1] == self.labels.shape[1]
+
+    @property
     def counts(self) -> Tensor:
         """`[E, C]` int64, the rows of each class that the learner is fit to."""
         return members(self.labels, self.available.shape[1]).sum(1)

@@ -22,10 +22,11 @@ from almeta.strategies.actor import Memory, Outputs
 
 @dataclass(eq=False)
 class ClassStrategy:
-    """Share out the rows of a query: a subclass in a file of `almeta/strategies` has a `name` and `weights`.
+    """Share out the rows of each query: a subclass in a file of `almeta/strategies` has a `name` and `weights`.
 
-    The next row is of the class that lags most behind its share. In the end each class has its share, rounded up for
-    those with the largest remainders and down for the others. A class without rows left has no share.
+    When a query begins, each class is owed its share of the rows. The next row is of the class that is owed most. What
+    is less than a row is owed on in the next query, so that a rare class has its turn, too. Of a single query, shares
+    are rounded up for the classes with the largest remainders, and down for the others.
     """
 
     name: ClassVar[str]
@@ -39,12 +40,18 @@ class ClassStrategy:
         return make_generator(0, "class strategy")
 
     def initial(self, num_envs: int) -> Memory:
-        return ()
+        return None
 
-    def step(self, state: ClassState, memory: Memory) -> tuple[Outputs, Memory]:
-        """Return utilities `[E, C]`: by how many rows each class lags; `-inf` for classes without rows left."""
-        lag = shares_of(self.weights(state), state.available) * state.query_size - state.drawn
-        return Outputs(lag.masked_fill(~state.available, -torch.inf)), memory
+    def step(self, state: ClassState, memory: Tensor | None) -> tuple[Outputs, Tensor]:
+        """Return utilities `[E, C]`, how many rows each class is owed, `-inf` for classes without rows left.
+
+        The memory is how many rows each class should have by the end of the query, `[E, C]`; None at the start.
+        """
+        had = state.counts + state.drawn
+        owed = had.float() if memory is None else memory
+        if state.begins_query:
+            owed = owed + shares_of(self.weights(state), state.available) * state.query_size
+        return Outputs((owed - had).masked_fill(~state.available, -torch.inf)), owed
 
     def weights(self, state: ClassState) -> Tensor:
         """Return `[E, C]` float32, at least 0 and finite, in whose proportion rows are shared out."""
@@ -63,12 +70,12 @@ class RandomClass(ClassStrategy):
 
     name = "random"
 
-    def step(self, state: ClassState, memory: Memory) -> tuple[Outputs, Memory]:
+    def step(self, state: ClassState, memory: Tensor | None) -> tuple[Outputs, Tensor]:
         """Return the logarithms of the shares with Gumbel noise: the highest one is drawn by its share."""
         shares = shares_of(self.weights(state), state.available)
         uniform = torch.rand(shares.shape, generator=self.generator, device=shares.device)
         utilities = shares.log() - (-uniform.clamp_min(1e-20).log()).log()
-        return Outputs(utilities.masked_fill(~state.available, -torch.inf)), memory
+        return Outputs(utilities.masked_fill(~state.available, -torch.inf)), shares
 
     def weights(self, state: ClassState) -> Tensor:
         return state.shares

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from almeta.agents.scorers import PoolScorer
-from almeta.inputs import PoolView
+from almeta.agents.scorers import PoolScorer, Priors
+from almeta.inputs import ClassInputs, PoolView
 
 
 @dataclass(eq=False, repr=False)
@@ -24,7 +24,12 @@ class ClassScorer(PoolScorer):
     """
 
     kind: ClassVar[str] = "classes"
+    priors: ClassVar[Priors] = {
+        "proportional": ("lag behind the share in the data", 1.0),
+        "uniform": ("lag behind an equal share", 1.0),
+    }
 
+    inputs: ClassInputs  # type: ignore[assignment]
     prior: Literal["proportional", "uniform", "none"] = "uniform"  # type: ignore[assignment]
 
     def _with_prior(self, view: PoolView, scores: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from almeta.classes import ClassState, folds_of, members
 from almeta.data.dataset import Dataset
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_options
 from almeta.envs.measures import MeasureName
-from almeta.envs.pool import load_datasets
+from almeta.envs.pool import LIMIT, load_datasets, observed
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
@@ -29,8 +29,6 @@ from almeta.inputs import ClassInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
 from almeta.learners.learner import Model
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
-
-LIMIT = 10.0  # of what is observed; the numbers of `ClassInputs` lie well within
 
 
 @dataclass(frozen=True)
@@ -296,18 +294,18 @@ class ClassSamplingVectorEnv(BatchEnv):
         **options: Any,
     ) -> None:
         check_options(ClassSamplingVectorEnv, ClassOptions, options)
-        self.inputs: ClassInputs = choose(choose(inputs or "classes", "inputs"), "inputs", ClassInputs)
+        self.inputs: ClassInputs = choose(inputs or "classes", "inputs", ClassInputs)
         made = make_learner(learner or "logistic_regression")
         simulation = ClassSimulation(load_datasets(dataset), ClassOptions(**options), num_envs, learner=made)
         classes, numbers = simulation.num_classes, self.inputs
-        observed = gym.spaces.Dict(
+        space = gym.spaces.Dict(
             {
                 "candidates": gym.spaces.Box(-LIMIT, LIMIT, (classes, len(numbers.candidate_names)), np.float32),
                 "pool": gym.spaces.Box(-LIMIT, LIMIT, (len(numbers.pool_names),), np.float32),
                 "action_mask": gym.spaces.MultiBinary(classes),
             }
         )
-        super().__init__(simulation, num_envs, observed, gym.spaces.Discrete(classes), render_mode, autoreset_mode)
+        super().__init__(simulation, num_envs, space, gym.spaces.Discrete(classes), render_mode, autoreset_mode)
 
     def _begin(self, tasks: Any = None) -> tuple[Any, Info]:
         begun = super()._begin(tasks)
@@ -316,11 +314,10 @@ class ClassSamplingVectorEnv(BatchEnv):
 
     def _observe(self) -> tuple[dict[str, np.ndarray], Info]:
         state = self.simulation.state()
-        view, mask = self.inputs(state), state.available.to(torch.int8).numpy()
-        numbers = {"candidates": view.candidates, "pool": view.pool}
-        observation = {name: value.clamp(-LIMIT, LIMIT).numpy() for name, value in numbers.items()}
+        observation = observed(state, self.inputs)
+        mask = observation["action_mask"]
         score, labels = self.simulation.score.numpy().copy(), (state.labels >= 0).sum(1).numpy()
-        return observation | {"action_mask": mask}, {"action_mask": mask.copy(), "score": score, "labels": labels}
+        return observation, {"action_mask": mask.copy(), "score": score, "labels": labels}
 
     def _judge(self, outcome: ClassOutcome) -> Info:
         return {"invalid_action": outcome.invalid.numpy()}

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from almeta.classes import ClassState, class_means, members
 from almeta.inputs.candidates import ranks
-from almeta.inputs.inputs import PoolInputs, PoolView
+from almeta.inputs.inputs import CandidateInputs
 
 
-class ClassInputs(PoolInputs):
+class ClassInputs(CandidateInputs):
     """What cross-validation and counts say of each class; the candidates of the view are the classes.
 
     They work for any number of classes and features, and lie within [-3, 3].
@@ -26,13 +26,13 @@ class ClassInputs(PoolInputs):
     def pool_names(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(EPISODE)
 
-    def __call__(self, state: ClassState) -> PoolView:  # type: ignore[override]
+    def read(self, state: ClassState) -> tuple[Tensor, Tensor]:
+        """Return numbers per class `[E, C, F]` and per episode `[E, G]`, float32 and finite, in the order of names."""
         known = _Known(state)
         of_class, of_episode = (
             torch.stack([number(known) for number in numbers.values()], -1) for numbers in (CLASS, EPISODE)
         )
-        available = state.available
-        return PoolView(of_class.masked_fill(~available[..., None], 0.0), of_episode, available)
+        return of_class, of_episode
 
 
 class _Known:

@@ -77,7 +77,7 @@ class OneHot(ClassInputs):
     """Also says which class is the first one, which no input that suits all tasks does."""
 
     @property
-    def candidate_names(self):
+    def candidate_names(self):  # type: ignore[override]
         return (*super().candidate_names, "first")
 
     def __call__(self, state):

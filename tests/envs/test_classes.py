@@ -194,9 +194,7 @@ def test_what_does_not_fit_is_told():
         simulate(query_size=10)
     with pytest.raises(AlmetaError, match="env.num_folds is 1; it must be a whole number of at least 2"):
         simulate(num_folds=1)
-    with pytest.raises(
-        AlmetaError, match="inputs is .*Candidates.*give a name of conf/inputs, or an object of the kind"
-    ):
+    with pytest.raises(AlmetaError, match="inputs=candidates is no ClassInputs; choose inputs of that kind"):
         single(inputs="candidates")
 
 

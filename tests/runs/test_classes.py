@@ -101,7 +101,7 @@ def test_a_policy_is_not_judged_on_what_it_was_trained_on(finished, tmp_path):
 def test_policies_of_other_kinds_are_told_apart(finished):
     with pytest.raises(AlmetaError, match="of kind classes; a benchmark of pools needs a policy of pools"):
         find_policy(finished)
-    with pytest.raises(AlmetaError, match="of kind pool; one of kind classes is needed"):
+    with pytest.raises(AlmetaError, match="of kind pool; a benchmark of classes needs a policy of classes"):
         find_policy("transfer", kind="classes")
 
 

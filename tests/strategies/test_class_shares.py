@@ -129,11 +129,11 @@ def test_random_draws_classes_by_their_shares_in_the_data():
     shares = torch.tensor([0.5, 0.3, 0.15, 0.05])
     labels, (now, before) = drawn(episodes=4000)
     state = make_state(labels, now, before, shares=shares.expand(4000, C))
-    chosen = make_class_strategy("random").step(state, ())[0].utilities.argmax(1)
+    chosen = make_class_strategy("random").step(state, None)[0].utilities.argmax(1)
     found = torch.bincount(chosen, minlength=C) / 4000
     torch.testing.assert_close(found, shares, atol=0.03, rtol=0)
     again, other = (make_class_strategy("random", make_generator(seed, "test")) for seed in (0, 1))
-    assert not torch.equal(again.step(state, ())[0].utilities, other.step(state, ())[0].utilities)
+    assert not torch.equal(again.step(state, None)[0].utilities, other.step(state, ())[0].utilities)
 
 
 # --- mistakes ---

@@ -152,7 +152,7 @@ class PoolRun(Run):
         def measure(agent: Actor[PoolState]) -> dict[str, Any]:
             if not reference:
                 reference.append(self._play(simulation, make_strategy(REFERENCE), tasks))
-            return _measures(self._play(simulation, agent, tasks), reference[0], tasks.names)
+            return curve_measures(self._play(simulation, agent, tasks), reference[0], tasks.names)
 
         return measure
 
@@ -229,7 +229,7 @@ class PoolRun(Run):
         policy = find_policy(config.policy)
         trained = policy.members[0].config
         chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
-        datasets, options = _judged_datasets(chosen)
+        datasets, options = judged_datasets(chosen)
         changes = config.changes
         learner, oracle = config.learner or trained["learner"], config.oracle or trained["oracle"]
         setting = Setting(
@@ -257,14 +257,14 @@ def _computing(config: TrainConfig | EvaluateConfig | BenchmarkConfig, precision
     }
 
 
-def _measures(curves: Tensor, reference: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Return measures of curves `[T + 1, E]` and of their gain over the reference, on the data sets `names` `[E]`."""
+def curve_measures(curves: Tensor, reference: Tensor, names: Sequence[str], rule: str = REFERENCE) -> dict[str, Any]:
+    """Return measures of curves `[T + 1, E]` and of their gain over those of a rule, on the data sets `names` `[E]`."""
     gains = (curves - reference).mean(0)
     by_dataset = {name: gains[[n == name for n in names]].mean() for name in set(names)}
     better = sum(gain > 0 for gain in by_dataset.values()) / len(by_dataset)
     return {
         "aulc": float(curves.mean()),
-        f"aulc_of_{REFERENCE}": float(reference.mean()),
+        f"aulc_of_{rule}": float(reference.mean()),
         "gain": float(gains.mean()),
         "better": float(better),
         "mean_return": float((curves[-1] - curves[0]).mean()),
@@ -312,7 +312,7 @@ def compare(
     return replace(report, tables=[*report.tables, Table("picks", found.picks)])
 
 
-def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
+def judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
     """Return the names of the data sets to judge a policy on, and the loader's options.
 
     Raises:

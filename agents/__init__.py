@@ -6,6 +6,7 @@ if __name__ == "agents":
 from torch import nn
 
 from almeta.agents.agent import Agent, Rollout
+from almeta.agents.cell_scorer import CellScorer
 from almeta.agents.double_q_learning import DoubleQLearning
 from almeta.agents.meta_scorer import MetaScorer
 from almeta.agents.networks import (
@@ -28,6 +29,7 @@ __all__ = [
     "PPO",
     "ActorCritic",
     "Agent",
+    "CellScorer",
     "DoubleQLearning",
     "EpisodicNetwork",
     "GRUNetwork",

@@ -3,6 +3,12 @@
 if __name__ == "envs":
     raise ImportError("This folder is a part of the package almeta: import almeta.envs, not envs.")
 
+from almeta.envs.features import (
+    FeatureAcquisitionEnv,
+    FeatureAcquisitionVectorEnv,
+    FeatureOptions,
+    FeatureSimulation,
+)
 from almeta.envs.pool import PoolOptions, PoolSelectionEnv, PoolSelectionVectorEnv, PoolSimulation
 from almeta.envs.simulation import Simulation
 from almeta.envs.stream import (
@@ -20,6 +26,10 @@ from almeta.envs.table_stream import (
 )
 
 __all__ = [
+    "FeatureAcquisitionEnv",
+    "FeatureAcquisitionVectorEnv",
+    "FeatureOptions",
+    "FeatureSimulation",
     "OneShotStreamEnv",
     "OneShotStreamVectorEnv",
     "PoolOptions",

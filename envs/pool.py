@@ -26,6 +26,7 @@ from almeta.envs.scores import SCORES, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
+from almeta.inputs.inputs import CandidateInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
 from almeta.oracles import Answers, Oracle
 from almeta.pool import Pool, PoolState
@@ -291,7 +292,7 @@ def load_datasets(given: str | Dataset | Sequence[str | Dataset]) -> list[Datase
     return [_load(one) if isinstance(one, str) else one for one in several]
 
 
-def observed(state: PoolState, inputs: PoolInputs) -> dict[str, np.ndarray]:
+def observed(state: Any, inputs: CandidateInputs) -> dict[str, np.ndarray]:
     """Return what the environment shows of a state: see `PoolSelectionVectorEnv`."""
     view = inputs(state)
     numbers = {"candidates": view.candidates, "pool": view.pool}

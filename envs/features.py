@@ -83,7 +83,7 @@ class FeatureOptions:
     max_classes: Annotated[int, Within(2)] | None = None
     max_features: Count = 8
     missing: Share = 0.7
-    price: Weight = 0.002
+    price: Weight = 0.001
     spread: Weight = 1.0
     budget: Count | None = 30
     score: ScoreName = "accuracy"

@@ -229,7 +229,7 @@ class PoolRun(Run):
         policy = find_policy(config.policy)
         trained = policy.members[0].config
         chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
-        datasets, options = _judged_datasets(chosen)
+        datasets, options = judged_datasets(chosen)
         changes = config.changes
         learner, oracle = config.learner or trained["learner"], config.oracle or trained["oracle"]
         setting = Setting(
@@ -312,7 +312,7 @@ def compare(
     return replace(report, tables=[*report.tables, Table("picks", found.picks)])
 
 
-def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
+def judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
     """Return the names of the data sets to judge a policy on, and the loader's options.
 
     Raises:

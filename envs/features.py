@@ -152,7 +152,9 @@ class FeatureSimulation(Simulation):
         """The number of actions, N times D."""
         return self.sampler.num_rows * self.options.max_features
 
-    def reset(self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None) -> FeatureState:
+    def reset(
+        self, tasks: PoolTasks | None = None, generators: Sequence[torch.Generator] | None = None
+    ) -> FeatureState:
         """Begin new episodes and return the first state; there are `num_envs / group` tasks.
 
         The generators also draw which cells are missing, and the prices. From one state of the generator, more missing
@@ -169,7 +171,9 @@ class FeatureSimulation(Simulation):
             raise ValueError(f"{len(tasks)} tasks are given; here they are {number}")
         x, test_x, columns = self._padded(tasks)
         exists = tasks.exists[..., None] & columns[:, None]
-        parts = [self._drawn(part, by) for part, by in zip(exists.split(number // len(generators)), generators, strict=True)]
+        parts = [
+            self._drawn(part, by) for part, by in zip(exists.split(number // len(generators)), generators, strict=True)
+        ]
         known, prices = (torch.cat(part) for part in zip(*parts, strict=True))
         self.length, self.time = self._checked_budget(exists & ~known, tasks.names), 0
         x, test_x = _scaled(x, known, x, test_x)

@@ -25,7 +25,9 @@ def plain_fit(values, known):
     covariance = np.zeros((columns, columns))
     for i in range(columns):
         for j in range(columns):
-            both = [(values[r, i] - mean[i]) * (values[r, j] - mean[j]) for r in range(rows) if known[r, i] and known[r, j]]
+            both = [
+                (values[r, i] - mean[i]) * (values[r, j] - mean[j]) for r in range(rows) if known[r, i] and known[r, j]
+            ]
             covariance[i, j] = sum(both) / np.sqrt(known[:, i].sum() * known[:, j].sum())
     return mean, covariance
 

@@ -172,9 +172,7 @@ def compare(
     policy, others = str(contenders[-1]), [str(one) for one in contenders[:-1]]
     pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
     question = Question("Which cells are worth their price?", pairs)
-    return pool_report(
-        curves, REFERENCE, measure=NET, measures=[setting.env.score], config=config, question=question
-    )
+    return pool_report(curves, REFERENCE, measure=NET, measures=[setting.env.score], config=config, question=question)
 
 
 def _measures(curves: torch.Tensor, reference: torch.Tensor, names: Sequence[str]) -> dict[str, Any]:

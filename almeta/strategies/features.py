@@ -45,7 +45,9 @@ class CellStrategy:
         scores, shape = self.score(state), list(state.exists.shape)
         if not isinstance(scores, Tensor) or list(scores.shape) != shape:
             given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise AlmetaError(f"strategy {self.name} returned scores {given}; they must be a tensor [E, N, D] = {shape}")
+            raise AlmetaError(
+                f"strategy {self.name} returned scores {given}; they must be a tensor [E, N, D] = {shape}"
+            )
         if ((scores.isnan() | scores.isposinf()) & state.missing).any():
             raise AlmetaError(f"strategy {self.name} returned scores that are NaN or inf; return finite ones, or -inf")
         return Outputs(scores.flatten(1).masked_fill(~state.available, -torch.inf)), memory
@@ -139,9 +141,7 @@ class ExpectedUtility(CellStrategy):
         rows, columns = cells // state.filled.shape[2], cells % state.filled.shape[2]
         place = torch.nn.functional.one_hot(columns, state.filled.shape[2]).bool()  # [E, K, D]
         index = rows[..., None].expand_as(place)
-        filled, deviation, known = (
-            part.gather(1, index) for part in (state.filled, state.deviation, state.known)
-        )
+        filled, deviation, known = (part.gather(1, index) for part in (state.filled, state.deviation, state.known))
         now, expected = self._log_gain(state, state.probabilities), torch.zeros_like(cells, dtype=torch.float32)
         for point, weight in self.POINTS:
             told = filled + torch.where(place, point * deviation, 0.0)

@@ -13,6 +13,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from almeta.envs import (
+    FeatureAcquisitionEnv,
+    FeatureAcquisitionVectorEnv,
     OneShotStreamEnv,
     OneShotStreamVectorEnv,
     PoolSelectionEnv,
@@ -37,7 +39,15 @@ ROWS: dict[str, Any] = {
     "learner": "prototype",
     "budget": 0.5,
 }
+CELLS: dict[str, Any] = {
+    "dataset": ("iris", "wine"),
+    "pool_size": 15,
+    "max_features": 6,
+    "budget": 4,
+    "learner": "prototype",
+}
 IDS = {
+    "features": "almeta:almeta/FeatureAcquisition-v0",
     "pool": "almeta:almeta/PoolSelection-v0",
     "stream": "almeta:almeta/OneShotStream-v0",
     "table_stream": "almeta:almeta/TableStream-v0",
@@ -48,7 +58,8 @@ every_kind = pytest.mark.parametrize("kind", IDS)
 
 @pytest.fixture
 def options(tiny_images):
-    return {"pool": POOL, "stream": {"dataset": tiny_images, "length": 4, "max_requests": 2}, "table_stream": ROWS}
+    stream = {"dataset": tiny_images, "length": 4, "max_requests": 2}
+    return {"features": CELLS, "pool": POOL, "stream": stream, "table_stream": ROWS}
 
 
 @pytest.fixture
@@ -269,6 +280,7 @@ def test_given_tasks_hear_the_answers_of_their_own_seeds(vector, single):
 
 
 CLASSES = {
+    "features": (FeatureAcquisitionEnv, FeatureAcquisitionVectorEnv),
     "pool": (PoolSelectionEnv, PoolSelectionVectorEnv),
     "stream": (OneShotStreamEnv, OneShotStreamVectorEnv),
     "table_stream": (TableStreamEnv, TableStreamVectorEnv),

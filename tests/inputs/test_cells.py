@@ -51,7 +51,9 @@ def test_effects_are_those_of_a_loop_over_cells(state):
             changes = []
             for side in moved[:, 0]:
                 rows[e, n] = side
-                changes.append(float((state.model.probabilities(rows)[e, n] - state.probabilities[e, n]).abs().sum() / 2))
+                changes.append(
+                    float((state.model.probabilities(rows)[e, n] - state.probabilities[e, n]).abs().sum() / 2)
+                )
             assert float(found[e, n, d]) == pytest.approx(np.mean(changes), abs=1e-5)
     assert (found[~state.missing] == 0).all() and found.max() > 0.01
     column = found.sum(1) / state.missing.sum(1).clamp_min(1)

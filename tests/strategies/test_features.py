@@ -25,9 +25,7 @@ COLUMNS = 5
 def simulate(num_envs=4, **options):
     setting = {"pool_size": 10, "max_features": COLUMNS, "budget": 4, "missing": 0.6, "price": 0.01} | options
     datasets = [load_dataset(name) for name in ("iris", "wine")]
-    return FeatureSimulation(
-        datasets, FeatureOptions(**setting), num_envs, make_generator(0, "env"), Prototype()
-    )
+    return FeatureSimulation(datasets, FeatureOptions(**setting), num_envs, make_generator(0, "env"), Prototype())
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,12 @@ if __name__ == "envs":
     raise ImportError("This folder is a part of the package almeta: import almeta.envs, not envs.")
 
 from almeta.envs.classes import ClassOptions, ClassSamplingEnv, ClassSamplingVectorEnv, ClassSimulation
+from almeta.envs.features import (
+    FeatureAcquisitionEnv,
+    FeatureAcquisitionVectorEnv,
+    FeatureOptions,
+    FeatureSimulation,
+)
 from almeta.envs.pool import PoolOptions, PoolSelectionEnv, PoolSelectionVectorEnv, PoolSimulation
 from almeta.envs.simulation import Simulation
 from almeta.envs.stream import (
@@ -25,6 +31,10 @@ __all__ = [
     "ClassSamplingEnv",
     "ClassSamplingVectorEnv",
     "ClassSimulation",
+    "FeatureAcquisitionEnv",
+    "FeatureAcquisitionVectorEnv",
+    "FeatureOptions",
+    "FeatureSimulation",
     "OneShotStreamEnv",
     "OneShotStreamVectorEnv",
     "PoolOptions",

@@ -89,7 +89,7 @@ def test_every_file_and_every_knob_has_a_sentence(path):
             assert re.match(rf"{knob[1]}# \S", above), f"{path}: no sentence above {line!r}"
 
 
-@pytest.mark.parametrize("env", ["classes", "pool", "table_stream"])
+@pytest.mark.parametrize("env", ["classes", "features", "pool", "table_stream"])
 def test_all_measures_are_named_where_one_is_chosen(env):
     above = (CONF / "env" / f"{env}.yaml").read_text("utf-8").partition("\nscore:")[0].rpartition("\n# The score")[2]
     assert set(re.findall(r'"(\w+)"', above)) == set(SCORES)

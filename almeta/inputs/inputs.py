@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from almeta.errors import AlmetaError
+from almeta.features import FeatureState
 from almeta.pool import PoolState
 
 
@@ -104,6 +105,16 @@ class PoolInputs(CandidateInputs):
 
     def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
         """Return numbers per row `[E, N, F]` and per pool `[E, G]`, float32 and finite, in the order of names."""
+        raise NotImplementedError
+
+
+class CellInputs(CandidateInputs):
+    """A set of inputs for tables with missing cells, which are the candidates, N times D of them."""
+
+    kind: ClassVar[str] = "features"
+
+    def read(self, state: FeatureState) -> tuple[Tensor, Tensor]:
+        """Return numbers per cell `[E, N * D, F]` and per table `[E, G]`, float32 and finite, in the order of names."""
         raise NotImplementedError
 
 

@@ -15,6 +15,8 @@ from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 from almeta.envs import (
     ClassSamplingEnv,
     ClassSamplingVectorEnv,
+    FeatureAcquisitionEnv,
+    FeatureAcquisitionVectorEnv,
     OneShotStreamEnv,
     OneShotStreamVectorEnv,
     PoolSelectionEnv,
@@ -47,8 +49,16 @@ CLASS_ROWS: dict[str, Any] = {
     "learner": "prototype",
     "score": "true_probability",
 }
+CELLS: dict[str, Any] = {
+    "dataset": ("iris", "wine"),
+    "pool_size": 15,
+    "max_features": 6,
+    "budget": 4,
+    "learner": "prototype",
+}
 IDS = {
     "classes": "almeta:almeta/ClassSampling-v0",
+    "features": "almeta:almeta/FeatureAcquisition-v0",
     "pool": "almeta:almeta/PoolSelection-v0",
     "stream": "almeta:almeta/OneShotStream-v0",
     "table_stream": "almeta:almeta/TableStream-v0",
@@ -59,8 +69,8 @@ every_kind = pytest.mark.parametrize("kind", IDS)
 
 @pytest.fixture
 def options(tiny_images):
-    streams = {"dataset": tiny_images, "length": 4, "max_requests": 2}
-    return {"pool": POOL, "stream": streams, "table_stream": ROWS, "classes": CLASS_ROWS}
+    stream = {"dataset": tiny_images, "length": 4, "max_requests": 2}
+    return {"classes": CLASS_ROWS, "features": CELLS, "pool": POOL, "stream": stream, "table_stream": ROWS}
 
 
 @pytest.fixture
@@ -282,6 +292,7 @@ def test_given_tasks_hear_the_answers_of_their_own_seeds(vector, single):
 
 CLASSES = {
     "classes": (ClassSamplingEnv, ClassSamplingVectorEnv),
+    "features": (FeatureAcquisitionEnv, FeatureAcquisitionVectorEnv),
     "pool": (PoolSelectionEnv, PoolSelectionVectorEnv),
     "stream": (OneShotStreamEnv, OneShotStreamVectorEnv),
     "table_stream": (TableStreamEnv, TableStreamVectorEnv),

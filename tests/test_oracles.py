@@ -23,8 +23,17 @@ def tasks(classes=(2, 3, 5)) -> tuple[Tensor, Tensor, Tensor]:
     return y, exists, num_classes
 
 
+def features(shape: tuple[int, ...]) -> Tensor:
+    """Rows around two centres, three in four around the first one, which is denser: `[E, N, 2]`."""
+    x = torch.randn(*shape, 2, generator=make_generator(0, "features"))
+    far = torch.arange(shape[1]) % 4 == 3
+    return torch.where(far[:, None], 2 * x + 20, 0.5 * x)
+
+
 def answer(oracle, classes=(2, 3, 5), seed=0):
-    return oracle.answer(*tasks(classes), make_generator(seed, "test"))
+    y, exists, num_classes = tasks(classes)
+    x = torch.zeros(*y.shape, 1)  # no region is looked for
+    return oracle.answer(x, y, exists, num_classes, make_generator(seed, "test"))
 
 
 def near(share, count):
@@ -131,7 +140,8 @@ def test_options_do_not_disturb_each_other():
 
 def test_what_is_given_is_left_as_it_was():
     given = tasks()
-    Oracle(noise=0.5, decline=0.5, price=1, spread=1).answer(*given, make_generator(0, "test"))
+    x = torch.zeros(*given[0].shape, 1)
+    Oracle(noise=0.5, decline=0.5, price=1, spread=1).answer(x, *given, make_generator(0, "test"))
     assert all(torch.equal(one, other) for one, other in zip(given, tasks(), strict=True))
 
 

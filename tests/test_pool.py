@@ -422,13 +422,14 @@ def leaks(thing, simulation):
     """Whether tasks, answers or test rows can be reached, themselves or as a copy of what was not told."""
     found = reachable(thing)
     tensors = [one for one in found if isinstance(one, Tensor)]
-    tasks, answers = simulation.tasks, simulation._answers
-    hidden = memory([tasks.y, tasks.test_x, tasks.test_y, tasks.test_exists, answers])
+    tasks, answers = simulation.tasks, simulation.answers
+    of_oracle = [answers.labels, answers.mistakes, answers.stamina, answers.region]
+    hidden = memory([tasks.y, tasks.test_x, tasks.test_y, tasks.test_exists, *of_oracle])
     open_rows = simulation.state().available
     copies = any(
         one.shape == tasks.y.shape and torch.equal(one[open_rows].double(), kept[open_rows].double())
         for one in tensors
-        for kept in (tasks.y, answers)
+        for kept in (tasks.y, answers.labels)
     )
     return copies or bool(hidden & memory(tensors)) or any(one is tasks or one is simulation for one in found)
 

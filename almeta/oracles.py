@@ -130,9 +130,7 @@ class Oracle:
         """
         return before + self.fatigue * torch.arange(count), (before + self.fatigue * count) * (1 - self.recovery)
 
-    def answer(
-        self, x: Tensor, y: Tensor, exists: Tensor, num_classes: Tensor, generator: torch.Generator
-    ) -> Answers:
+    def answer(self, x: Tensor, y: Tensor, exists: Tensor, num_classes: Tensor, generator: torch.Generator) -> Answers:
         """Draw the answers for all rows of E pools, of each of A annotators.
 
         Args:

@@ -28,7 +28,7 @@ class PoolState:
     Attributes:
         x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
         exists: `[E, N]` bool, False for rows that pad.
-        available: `[E, N]` bool, rows that may be picked: they exist and were not picked before, nor put to anybody else.
+        available: `[E, N]` bool, rows that may be picked: they exist and were not picked before, of no annotator.
         labels: `[E, N]` int64, the oracle's answers; -1 for rows not asked, not answered, or not answered yet.
         picks: `[E, P]` int64, the rows in the order in which they were picked, first labels first; -1 pads.
         answered: number of columns of `picks` that the oracle has answered; the others are of an unfinished query.

@@ -19,8 +19,8 @@ _FOLDS = 5
 def held_out_probabilities(state: PoolState, generator: torch.Generator, folds: int = _FOLDS) -> Tensor:
     """Return class probabilities of the picks, each by a fit that knows no answer about the same row.
 
-    The rows are dealt out to the folds in the order in which they were first picked, and the learner is fit to all folds
-    but one, as in a cross-validation. Picks without a label are in no fit.
+    The rows are dealt out to the folds in the order in which they were first picked, and the learner is fit to all
+    folds but one, as in a cross-validation. Picks without a label are in no fit.
 
     Args:
         state: of the pools.
@@ -28,7 +28,7 @@ def held_out_probabilities(state: PoolState, generator: torch.Generator, folds: 
         folds: how many parts F the rows are dealt out to.
 
     Returns:
-        `[E, P, C]` float32, for each of `state.picks`; 0 for a class that only the pick's own fold has, and for no pick.
+        `[E, P, C]` float32, for each of `state.picks`; 0 for a class that only the pick's own fold has, and for none.
     """
     x, y, weight = state.labelled_rows()
     pools, picks, classes = *y.shape, state.probabilities.shape[-1]
@@ -63,10 +63,10 @@ class AskAgain(BasedStrategy):
     """Ask once more about a row whose answer is doubted; else ask as the base does.
 
     Before each query, the answers so far are compared with what a learner says that does not know them, see `doubts`.
-    The questions about rows of more doubt than the threshold come first, the most doubted row before the others, as long
-    as somebody is left who may be asked about them (`oracle.annotators`). Each answer counts as a label of its own: a
-    second one that agrees doubles the weight of the row, and one that does not takes it back. First labels are not
-    doubted.
+    The questions about rows of more doubt than the threshold come first, the most doubted row before the others, as
+    long as somebody is left who may be asked about them (`oracle.annotators`). Each answer counts as a label of its
+    own: a second one that agrees doubles the weight of the row, and one that does not takes it back. First labels are
+    not doubted.
 
     Which labels are worth a second one is the question of Sheng, Provost & Ipeirotis, KDD 2008.
 
@@ -91,7 +91,7 @@ class AskAgain(BasedStrategy):
         return torch.where(state.again, torch.where(doubted > self.doubt, first, -1.0), scores)
 
     def _doubts(self, state: PoolState) -> Tensor:
-        """Return the doubt about the most doubted answer of each row, `[E, N / A]`; 0 for first labels and no answer."""
+        """Return the doubt about the most doubted answer of each row, `[E, N / A]`; 0 for first labels and none."""
         begin = state.picks.shape[1] - state.spent
         picks = state.picks[:, begin:]
         labels = torch.where(picks >= 0, state.labels.gather(1, picks.clamp_min(0)), -1)

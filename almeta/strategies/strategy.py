@@ -19,8 +19,8 @@ _TRIED = 32
 class PoolStrategy:
     """A score for every row, and `-inf` where it may not be picked.
 
-    Where several annotators may be asked about each row, all that stand for one row score alike for who goes by features
-    and probabilities: chance decides who is asked.
+    Where several annotators may be asked about a row, who goes by features and probabilities scores all these questions
+    alike: chance decides who is asked.
 
     A strategy is a subclass in a file of `almeta/strategies`. It needs `name`, which tables and commands use, and
     `score`; its options are the annotated arguments of its `__init__`. A rule with chance draws from `generator`.

@@ -62,11 +62,13 @@ def pool_report(
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
     sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
-    sentences += [] if question is None else [question.answer(comparison.areas)]
+    if question is not None:
+        further = {name: curve_areas(split_curves(table, name), area) for name in question.measures}
+        sentences.append(question.answer(comparison.areas, further))
     tests = comparison.tests()
     summary_table = _summary(comparison, area, measure, seconds)
-    further = [_further(table, name, reference, area) for name in measures]
-    figures |= {stem: figure for _, drawn in further for stem, figure in drawn.items()}
+    measured = [_further(table, name, reference, area) for name in measures]
+    figures |= {stem: figure for _, drawn in measured for stem, figure in drawn.items()}
     summary = {
         "measure": measure,
         "area": area,
@@ -86,7 +88,7 @@ def pool_report(
         Table("curves", table),
         Table("aulc", aulc.reset_index(), shown_areas(comparison), title="AULC of each data set", is_detail=True),
         summary_table,
-        *(measured for measured, _ in further),
+        *(found for found, _ in measured),
         Table("tests", tests, shown_tests(comparison), title="All pairs", is_detail=True),
         *([] if seconds is None else [Table("seconds", seconds)]),
     ]

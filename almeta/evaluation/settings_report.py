@@ -55,7 +55,7 @@ def settings_report(
     columns = {measure: "score"} | {name: name for name in measures}
     areas = {name: _areas(blocks, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
-    sentences = [] if question is None else [question.answer(areas[measure])]
+    sentences = [] if question is None else [question.answer(areas[measure], areas)]
     panels = {
         f"{setting}, {dataset}" if setting else dataset: block
         for setting, table in blocks.items()
@@ -96,16 +96,21 @@ def asked_in_settings(question: Question, settings: Sequence[str], strategies: S
         AlmetaError: for a name that nobody has.
     """
     known = [f"{setting}{BETWEEN}{strategy}" for setting in settings for strategy in strategies]
-    pairs: list[list[str]] = []
-    for pair in question.pairs:
-        if all(name in strategies for name in pair):
-            pairs += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
-            continue
-        for name in pair:
-            if name not in known:
-                raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
-        pairs.append(list(pair))
-    return dataclasses.replace(question, pairs=pairs)
+
+    def in_settings(pairs: Sequence[Sequence[str]]) -> list[list[str]]:
+        found: list[list[str]] = []
+        for pair in pairs:
+            if all(name in strategies for name in pair):
+                found += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
+                continue
+            for name in pair:
+                if name not in known:
+                    raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
+            found.append(list(pair))
+        return found
+
+    measures = {name: in_settings(pairs) for name, pairs in question.measures.items()}
+    return dataclasses.replace(question, pairs=in_settings(question.pairs), measures=measures)
 
 
 def _areas(blocks: Mapping[str, pd.DataFrame], column: str, area: Area) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -203,6 +203,7 @@ class Question:
     Args:
         text: the question.
         pairs: of strategies; the gain of the first over the second is told.
+        measures: pairs of which another measure than the first one is told, by its name: {noisy_region: [[a, b]]}.
 
     Raises:
         AlmetaError: for a pair that is none.
@@ -210,25 +211,40 @@ class Question:
 
     text: str
     pairs: Sequence[Sequence[str]]
+    measures: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for pair in self.pairs:
+        for pair in itertools.chain(self.pairs, *self.measures.values()):
             if len(pair) != 2:
                 raise AlmetaError(f"question.pairs has {list(pair)}; each must name two strategies")
 
     def check(self, strategies: Sequence[str]) -> None:
         """Raise AlmetaError if a strategy is not among those that play."""
-        for name in itertools.chain.from_iterable(self.pairs):
+        for name in itertools.chain.from_iterable(itertools.chain(self.pairs, *self.measures.values())):
             if name not in strategies:
                 raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
 
-    def answer(self, areas: pd.DataFrame) -> str:
+    def check_measures(self, measures: Sequence[str]) -> None:
+        """Raise AlmetaError if a pair is about a measure that is not among those further ones that are recorded."""
+        for name in self.measures:
+            if name not in measures:
+                known = ", ".join(measures) or "none"
+                raise AlmetaError(
+                    f"question.measures names '{name}', but the further measures are {known}: add it to scores"
+                )
+
+    def answer(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame] | None = None) -> str:
         """Return the question and its answer in one line, from the paired repeats of these data sets alone.
 
         Args:
             areas: of `curve_areas`, a column for each strategy that a pair names.
+            further: the same of each measure in `measures`, by its name.
         """
-        return f"{self.text} {'; '.join(_gain(areas, *pair) for pair in self.pairs)}."
+        told = ["; ".join(_gain(areas, *pair) for pair in self.pairs)]
+        for name, pairs in self.measures.items():
+            gains = "; ".join(_gain((further or {})[name], *pair) for pair in pairs)
+            told.append(f"of {name.replace('_', ' ')}, {gains}")
+        return f"{self.text} {'; '.join(told)}."
 
 
 def gain_over_repeats(areas: pd.DataFrame, first: str, second: str) -> Estimate:

@@ -371,11 +371,14 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         settings = {name: make_setting(config, changes) for name, changes in read_settings(config.settings).items()}
         if question:
             question = asked_in_settings(question, list(settings), names)
+            question.check_measures(next(iter(settings.values())).measures)
         report = compare_in_settings(datasets, contenders, settings, folder, question=question, **judging, **running)
     else:
         if question:
             question.check(names)
         setting = make_setting(config)
+        if question:
+            question.check_measures(setting.measures)
         judging["reference"] = config.reference
         report = compare(datasets, contenders, setting, folder, question=question, **judging, **running)
     publish(report, folder, Console(), report.summary)

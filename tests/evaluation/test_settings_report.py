@@ -52,7 +52,7 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.title == "2 strategies in 2 settings on 1 data set, 3 repeats each"
     shown = report.tables[0].shown
     assert shown is not None
-    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.32", "0.00 ± 0.00", "+3.00 ± 2.48"]
+    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.33", "0.00 ± 0.00", "+3.00 ± 2.48"]
     assert report.tables[1].numbers.columns[0] == "setting"
 
 
@@ -78,3 +78,23 @@ def test_a_question_about_who_does_not_play_in_a_setting_is_refused():
         asked_in_settings(Question("?", [["clean: margn", "clean: random"]]), ["clean"], ["random", "margin"])
     with pytest.raises(AlmetaError, match="unknown strategy of the question 'dirty: margin'"):
         asked_in_settings(Question("?", [["dirty: margin", "margin"]]), ["clean"], ["random", "margin"])
+
+
+def test_a_question_about_another_measure_is_answered_beside():
+    question = asked_in_settings(
+        Question("Who errs?", [["margin", "random"]], {"wrong_answers": [["noisy: margin", "clean: margin"]]}),
+        ["clean", "noisy"],
+        ["random", "margin"],
+    )
+    report = settings_report(curves(), measures=["wrong_answers"], question=question)
+    assert report.sentences[0].endswith(
+        "; of wrong answers, noisy: margin over clean: margin 20.00 points (20.00 to 20.00, interval above 0)."
+    )
+    with pytest.raises(
+        AlmetaError, match="question.measures names 'wrong_answers', but the further measures are money"
+    ):
+        question.check_measures(["money"])
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'noisy: margn'"):
+        asked_in_settings(
+            Question("?", [], {"wrong_answers": [["noisy: margn", "noisy: margin"]]}), ["noisy"], ["margin"]
+        )

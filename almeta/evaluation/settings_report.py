@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import RANDOM
-from almeta.evaluation.curves import Area, check_curves, curve_areas, split_curves
+from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, split_curves
 from almeta.evaluation.pool_figures import learning_curves_of
 from almeta.evaluation.pool_report import AREAS, pages_by_stem
 from almeta.evaluation.report import Report, Table
@@ -33,6 +33,7 @@ def settings_report(
     measures: Sequence[str] = (),
     config: dict[str, Any] | None = None,
     question: Question | None = None,
+    over: Over = "queries",
 ) -> Report:
     """Compare strategies in several settings by their learning curves.
 
@@ -47,22 +48,24 @@ def settings_report(
         measures: columns of the curves with further measures.
         config: plain values that the report shows.
         question: answered in the first sentence, see `asked_in_settings`; None for none.
+        over: what curves and areas are over; "money" needs the measure of that name, see `over_money`.
 
     Returns:
         The report. Its `summary` holds `measure`, `area`, `settings` (rows of the table), `verdict` and `figures`.
     """
     blocks = {str(name): check_curves(block, measures) for name, block in curves.groupby("setting", sort=False)}
     columns = {measure: "score"} | {name: name for name in measures}
-    areas = {name: _areas(blocks, column, area) for name, column in columns.items()}
+    along = {name: over_money(block) if over == "money" else block for name, block in blocks.items()}
+    areas = {name: _areas(along, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
     sentences = [] if question is None else [question.answer(areas[measure], areas)]
     panels = {
         f"{setting}, {dataset}" if setting else dataset: block
-        for setting, table in blocks.items()
+        for setting, table in along.items()
         for dataset, block in split_curves(table).items()
     }
     figures: dict[str, Figure] = {"settings": measures_over_settings(rows, list(columns))}
-    figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure)})
+    figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure, over)})
     repeats, datasets = curves["repeat"].nunique(), curves["dataset"].nunique()
     title = (
         f"{count_text(curves['strategy'].nunique(), 'strategy')} in {count_text(len(blocks), 'setting')} on "

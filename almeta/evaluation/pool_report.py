@@ -70,7 +70,7 @@ def pool_report(
         sentences.append(question.answer(comparison.areas, further))
     tests = comparison.tests()
     summary_table = _summary(comparison, area, measure, seconds)
-    measured = [_further(along, name, reference, area, over) for name in measures]
+    measured = [_further(along, name, reference, area, over) for name in measures if name != over]
     figures |= {stem: figure for _, drawn in measured for stem, figure in drawn.items()}
     summary = {
         "measure": measure,

@@ -54,7 +54,7 @@ def settings_report(
         The report. Its `summary` holds `measure`, `area`, `settings` (rows of the table), `verdict` and `figures`.
     """
     blocks = {str(name): check_curves(block, measures) for name, block in curves.groupby("setting", sort=False)}
-    columns = {measure: "score"} | {name: name for name in measures}
+    columns = {measure: "score"} | {name: name for name in measures if name != over}
     along = {name: over_money(block) if over == "money" else block for name, block in blocks.items()}
     areas = {name: _areas(along, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))

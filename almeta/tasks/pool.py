@@ -73,6 +73,14 @@ class PoolTasks:
         names = tuple(name for name in self.names for _ in range(group))
         return replace(self._each(lambda part: part.repeat_interleave(group, 0)), names=names)
 
+    def asked_of(self, annotators: int) -> "PoolTasks":
+        """Return the tasks with each row `annotators` times in a row, `[E, N * A]`: a question for each annotator."""
+        if annotators == 1:
+            return self
+        parts = ("x", "y", "exists", "rows")
+        changes: dict[str, Any] = {part: getattr(self, part).repeat_interleave(annotators, 1) for part in parts}
+        return replace(self, **changes, first=torch.where(self.first >= 0, self.first * annotators, -1))
+
     def to(self, device: torch.device | str) -> "PoolTasks":
         """Return the same tasks on a device."""
         return self._each(lambda part: part.to(device))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry, rows_of
-from almeta.learners.learner import Learner, Model
+from almeta.learners.learner import Learner, Model, ReadsPool
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Pool:
 
     Attributes:
         model: the fitted learner.
+        assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none.
 
     Raises:
         AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a row or a label
@@ -136,7 +137,7 @@ class Pool:
         self._pads_classes = bool((num_classes < self._classes).any())
         self._geometry = Geometry(x, exists)
         self._available, self._answered, self._filled = exists, 0, 0
-        self._labels = torch.full_like(exists, -1, dtype=torch.int64)
+        self._labels = self.assumed = torch.full_like(exists, -1, dtype=torch.int64)
         self._check(picks, labels)
         picks = _columns(picks)
         self.budget = int((exists.sum(1) - (picks >= 0).sum(1)).min()) if budget is None else budget
@@ -217,7 +218,12 @@ class Pool:
     def _refit(self) -> Tensor:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
-        self.model = self.learner.fit(x, y, weight, self._classes, start=self.model, generator=self.generator)
+        fitting: dict[str, Any] = {"start": self.model, "generator": self.generator}
+        if isinstance(self.learner, ReadsPool):
+            read = (self.x, self.exists & (self._labels < 0))
+            self.model, self.assumed = self.learner.fit_with_pool(x, y, weight, self._classes, *read, **fitting)
+        else:
+            self.model = self.learner.fit(x, y, weight, self._classes, **fitting)
         return self.probabilities(self.x)
 
     def probabilities(self, x: Tensor) -> Tensor:

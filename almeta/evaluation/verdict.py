@@ -204,6 +204,7 @@ class Question:
         text: the question.
         pairs: of strategies; the gain of the first over the second is told. A pair of groups, of which the means are
             compared, has words of its own: `{says: both over random, first: [margin, entropy], second: [random]}`.
+        each_dataset: whether it is told for each data set, and not for their mean.
 
     Raises:
         AlmetaError: for a pair that is none.
@@ -211,6 +212,7 @@ class Question:
 
     text: str
     pairs: Sequence[Sequence[str] | Mapping[str, Any]]
+    each_dataset: bool = False
 
     def __post_init__(self) -> None:
         for pair in self.pairs:
@@ -236,7 +238,13 @@ class Question:
         Args:
             areas: of `curve_areas`, a column for each strategy that a pair names.
         """
-        return f"{self.text} {'; '.join(_gain(areas, pair) for pair in self.pairs)}."
+        if self.each_dataset:
+            blocks = areas.groupby(level="dataset", sort=False)
+            return f"{self.text} {' '.join(f'On {name}: {self._gains(block)}.' for name, block in blocks)}"
+        return f"{self.text} {self._gains(areas)}."
+
+    def _gains(self, areas: pd.DataFrame) -> str:
+        return "; ".join(_gain(areas, pair) for pair in self.pairs)
 
 
 def named_in(pair: Sequence[str] | Mapping[str, Any]) -> list[str]:

@@ -110,7 +110,7 @@ class Network(Protocol):
         """Draw parameters of E networks for rows like x `[E, L, D]`: weights and biases in turn, layer by layer."""
 
     def outputs(self, parameters: Sequence[Tensor], x: Tensor, generator: Rng = None) -> Tensor:
-        """Return what the last layer returns, `[E, B, outputs]`, of rows `[E, B, D]`; no dropout without a generator."""
+        """Return what the last layer returns, `[E, B, outputs]`, of rows `[E, B, D]`; a generator draws dropout."""
 
     def draw(self, x: Tensor, y: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return rows `[E, B, D]` of a step, their labels and their shares in the loss, both `[E, B]`."""

@@ -1,4 +1,4 @@
-"""Siamese networks: codes of one class close together, of two classes far apart, and the nearest class mean of codes."""
+"""Siamese networks: codes of one class close together, of two far apart, and the nearest class mean of codes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -79,8 +79,9 @@ class PseudoLabels:
             rows = _listed(assumed >= 0)
             counted = (rows >= 0) * self.trust
             features, labels = rows_of(pool, rows), assumed.gather(1, rows.clamp_min(0)).clamp_min(0)
-            parts = zip((x, y, weight), (features, labels, counted.to(weight.dtype)), strict=True)
-            model = self.fit(*(torch.cat(part, 1) for part in parts), num_classes, model, generator)
+            all_x, all_y = torch.cat((x, features), 1), torch.cat((y, labels), 1)
+            all_weight = torch.cat((weight, counted.to(weight.dtype)), 1)
+            model = self.fit(all_x, all_y, all_weight, num_classes, model, generator)
         return PoolFit(model, assumed)
 
     def _assume(self, probabilities: Tensor, unlabelled: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry, rows_of
-from almeta.learners.learner import Learner, Model, ReadsPool
+from almeta.learners.learner import Learner, Model, fit_to_pool
 
 
 @dataclass(frozen=True)
@@ -218,12 +218,10 @@ class Pool:
     def _refit(self) -> Tensor:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
-        fitting: dict[str, Any] = {"start": self.model, "generator": self.generator}
-        if isinstance(self.learner, ReadsPool):
-            read = (self.x, self.exists & (self._labels < 0))
-            self.model, self.assumed = self.learner.fit_with_pool(x, y, weight, self._classes, *read, **fitting)
-        else:
-            self.model = self.learner.fit(x, y, weight, self._classes, **fitting)
+        read = (self.x, self.exists & (self._labels < 0))
+        self.model, self.assumed = fit_to_pool(
+            self.learner, x, y, weight, self._classes, *read, start=self.model, generator=self.generator
+        )
         return self.probabilities(self.x)
 
     def probabilities(self, x: Tensor) -> Tensor:

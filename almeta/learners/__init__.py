@@ -1,5 +1,6 @@
 """Classifiers that are refit, for E episodes at once, as labels arrive."""
 
+from almeta.learners.augmented import Augmented
 from almeta.learners.cnn import CNN
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
@@ -18,6 +19,7 @@ __all__ = [
     "CNN",
     "MLP",
     "VAT",
+    "Augmented",
     "EmbeddingAverage",
     "Learner",
     "LogisticRegression",

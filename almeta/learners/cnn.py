@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, unfold
 
 from almeta.checks import Count, Positive, Weight, Within
-from almeta.errors import AlmetaError
+from almeta.learners.images import image_shape
 from almeta.learners.learner import Rng
 from almeta.learners.networks import (
     LastLayer,
@@ -200,21 +200,7 @@ class CNN:
 
     def _shape(self, features: int) -> tuple[int, int, int]:
         """Return height, width and channels."""
-        if self.shape is not None:
-            if len(self.shape) != 3 or math.prod(self.shape) != features or min(self.shape) < 1:
-                raise AlmetaError(
-                    f"learner cnn: shape={[*self.shape]} does not fit the {features} features of a row; give "
-                    "[height, width, channels] whose product they are, or null"
-                )
-            height, width, channels = self.shape
-            return height, width, channels
-        for channels in (1, 3):
-            if features % channels == 0 and (side := math.isqrt(features // channels)) ** 2 * channels == features:
-                return side, side, channels
-        raise AlmetaError(
-            f"learner cnn: {features} features are no square image of 1 or 3 channels; give shape=[height, width, "
-            "channels], leave out what makes other features of images (components, encoder), or choose mlp"
-        )
+        return image_shape(features, self.shape, "learner cnn")
 
     def initial(self, x: Tensor, outputs: int, generator: torch.Generator) -> list[Tensor]:
         """Draw new weights and biases of all four layers."""

@@ -137,6 +137,24 @@ class ReadsPool(Learner, Protocol):
         ...
 
 
+def fit_to_pool(
+    learner: Learner,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    num_classes: int,
+    pool: Tensor,
+    unlabelled: Tensor,
+    start: Any = None,
+    generator: Rng = None,
+) -> PoolFit:
+    """Fit a learner as `ReadsPool.fit_with_pool` says, or to the labelled rows alone if it does not read the pool."""
+    if isinstance(learner, ReadsPool):
+        return learner.fit_with_pool(x, y, weight, num_classes, pool, unlabelled, start, generator)
+    model = learner.fit(x, y, weight, num_classes, start, generator)
+    return PoolFit(model, torch.full_like(unlabelled, -1, dtype=torch.int64))
+
+
 def seen_classes(y: Tensor, weight: Tensor, num_classes: int) -> Tensor:
     """Return `[E, C]` bool: the classes that occur among the rows `[E, L]` of positive weight."""
     counts = torch.zeros(len(y), num_classes, dtype=weight.dtype, device=weight.device)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Positive, Share, Weight, check_fields
-from almeta.errors import AlmetaError
-from almeta.learners.learner import Learner, Model, PoolFit, ReadsPool, Rng, rows_of, seen_classes
+from almeta.learners.learner import Learner, Model, PoolFit, Rng, fit_to_pool, rows_of, seen_classes
 from almeta.learners.named import make_learner
 from almeta.specs import Spec
 
@@ -24,7 +23,7 @@ class PseudoLabels:
     2017, equation 6). Pseudo-labels are made anew at each fit. Without unlabelled rows it is its base.
 
     Args:
-        base: the learner: a name, `{name: ..., option: ...}`, a spec, or a learner; none that reads the pool itself.
+        base: the learner: a name, `{name: ..., option: ...}`, a spec, or a learner.
         threshold: the highest entropy of a sure row, in nats; None for no threshold.
         share: of the unlabelled rows that may be sure at most, those of the lowest entropy.
         trust: weight of a pseudo-label, where a label has 1. Learners of scikit-learn take others than 1 if they know
@@ -32,7 +31,7 @@ class PseudoLabels:
         rounds: how often pseudo-labels are made, each time by the latest fit.
 
     Raises:
-        AlmetaError: for an option out of range, an unknown base, and a base that reads the pool itself.
+        AlmetaError: for an option out of range, and an unknown base.
     """
 
     base: str | Mapping[str, Any] | Spec | Learner = "logistic_regression"
@@ -43,12 +42,7 @@ class PseudoLabels:
 
     def __post_init__(self) -> None:
         check_fields(self, "learner")
-        made = make_learner(self.base)
-        if isinstance(made, ReadsPool):
-            raise AlmetaError(
-                f"learner pseudo_labels: base={self.base} reads the pool itself; choose one that does not, such as cnn"
-            )
-        object.__setattr__(self, "_base", made)  # no field: it follows from `base`
+        object.__setattr__(self, "_base", make_learner(self.base))  # no field: it follows from `base`
 
     def fit(
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
@@ -71,7 +65,7 @@ class PseudoLabels:
 
         An episode with fewer than two classes among its labels has no pseudo-labels.
         """
-        model = self.fit(x, y, weight, num_classes, start, generator)
+        model = fit_to_pool(self._learner, x, y, weight, num_classes, pool, unlabelled, start, generator).model
         told = seen_classes(y.where(weight > 0, 0), weight, num_classes).sum(1) > 1
         assumed = torch.full_like(unlabelled, -1, dtype=torch.int64)
         for _ in range(self.rounds):
@@ -81,7 +75,9 @@ class PseudoLabels:
             features, labels = rows_of(pool, rows), assumed.gather(1, rows.clamp_min(0)).clamp_min(0)
             all_x, all_y = torch.cat((x, features), 1), torch.cat((y, labels), 1)
             all_weight = torch.cat((weight, counted.to(weight.dtype)), 1)
-            model = self.fit(all_x, all_y, all_weight, num_classes, model, generator)
+            labelled = (all_x, all_y, all_weight, num_classes)
+            free = unlabelled & (assumed < 0)
+            model = fit_to_pool(self._learner, *labelled, pool, free, model, generator).model
         return PoolFit(model, assumed)
 
     def _assume(self, probabilities: Tensor, unlabelled: Tensor) -> Tensor:

@@ -167,6 +167,17 @@ def test_labels_of_the_pool_help_where_classes_are_apart():
     assert right(PseudoLabels(Prototype(0.2), threshold=0.6, share=0.0)) < 0.8
 
 
+def test_a_base_may_read_the_pool_too():
+    x, y, unlabelled = problem()
+    base = VAT(MLP(steps=5, dropout=0.0))
+    found = fit(PseudoLabels(base, threshold=0.0), x, y, unlabelled)  # no row is that sure: it is fit twice to the same
+    generator = torch.Generator().manual_seed(0)
+    given = (x[:, :6], y[:, :6], torch.ones(EPISODES, 6), CLASSES, x, unlabelled)
+    first, second = (base.fit_with_pool(*given, generator=generator).model.probabilities(x) for _ in range(2))
+    torch.testing.assert_close(found.model.probabilities(x), second)
+    assert not torch.equal(first, second)
+
+
 # --- virtual adversarial training ---
 
 
@@ -262,7 +273,6 @@ def test_codes_of_one_class_come_together():
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "base": ({"name": "pseudo_labels", "base": "cnm"}, "unknown learner 'cnm'; did you mean 'cnn'"),
-    "reader": ({"name": "pseudo_labels", "base": "vat"}, "base=vat reads the pool itself; choose one that does not"),
     "threshold": ({"name": "pseudo_labels", "threshold": -1}, "learner.threshold is -1; it must be a number of at"),
     "share": ({"name": "pseudo_labels", "share": 2}, "learner.share is 2; it must be a number from 0 to 1"),
     "trust": ({"name": "pseudo_labels", "trust": 0}, "learner.trust is 0; it must be a number above 0"),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry, rows_of
-from almeta.learners.learner import Learner, Model
+from almeta.learners.learner import Learner, Model, fit_to_pool
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class Pool:
 
     Attributes:
         model: the fitted learner.
+        assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none.
 
     Raises:
         AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a row or a label
@@ -145,7 +146,7 @@ class Pool:
         self._pads_classes = bool((num_classes < self._classes).any())
         self._geometry = Geometry(x, exists)
         self._available, self._answered, self._filled = exists, 0, 0
-        self._labels = torch.full_like(exists, -1, dtype=torch.int64)
+        self._labels = self.assumed = torch.full_like(exists, -1, dtype=torch.int64)
         self._check(picks, labels)
         picks = _columns(picks)
         self.budget = int((exists.sum(1) - (picks >= 0).sum(1)).min()) if budget is None else budget
@@ -241,7 +242,10 @@ class Pool:
     def _refit(self) -> Tensor:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
-        self.model = self.learner.fit(x, y, weight, self._classes, start=self.model, generator=self.generator)
+        read = (self.x, self.exists & (self._labels < 0))
+        self.model, self.assumed = fit_to_pool(
+            self.learner, x, y, weight, self._classes, *read, start=self.model, generator=self.generator
+        )
         return self.probabilities(self.x)
 
     def probabilities(self, x: Tensor) -> Tensor:

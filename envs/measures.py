@@ -10,7 +10,7 @@ from almeta.oracles import Answers
 from almeta.pool import Pool
 from almeta.tasks import PoolTasks
 
-MeasureName = Literal["wrong_answers", "noisy_region", "asked_again", "money"]
+MeasureName = Literal["asked_again", "money", "noisy_region", "pseudo_labels", "wrong_answers", "wrong_pseudo_labels"]
 
 
 class Standing(NamedTuple):
@@ -63,9 +63,24 @@ def money(standing: Standing) -> Tensor:
     return standing.pool.prices.where(standing.queried, 0.0).sum(1)
 
 
+def pseudo_labels(standing: Standing) -> Tensor:
+    """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1]."""
+    unlabelled = standing.tasks.exists & (standing.pool.state().labels < 0)
+    return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1).clamp_min(1)
+
+
+def wrong_pseudo_labels(standing: Standing) -> Tensor:
+    """Return the share of these labels that are wrong, `[E]` float32 in [0, 1]; 0 where there are none."""
+    assumed = standing.pool.assumed
+    wrong = (assumed >= 0) & (assumed != standing.tasks.y)
+    return wrong.sum(1) / (assumed >= 0).sum(1).clamp_min(1)
+
+
 MEASURES: dict[MeasureName, Callable[[Standing], Tensor]] = {
-    "wrong_answers": wrong_answers,
-    "noisy_region": noisy_region,
     "asked_again": asked_again,
     "money": money,
+    "noisy_region": noisy_region,
+    "pseudo_labels": pseudo_labels,
+    "wrong_answers": wrong_answers,
+    "wrong_pseudo_labels": wrong_pseudo_labels,
 }

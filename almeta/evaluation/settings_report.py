@@ -37,6 +37,8 @@ def settings_report(
 ) -> Report:
     """Compare strategies in several settings by their learning curves.
 
+    The settings are drawn for each data set by itself if the question is about each.
+
     The tables are `settings` (a row for each setting and strategy: the area under the curve of each measure, and the
     gain over random in the same setting) and `curves`. The figures are `settings`, the same numbers drawn, `gains`, the
     gains as a matrix, and `learning_curves`, a panel for each setting and data set.
@@ -64,7 +66,11 @@ def settings_report(
         for setting, table in along.items()
         for dataset, block in split_curves(table).items()
     }
-    figures: dict[str, Figure] = {"settings": measures_over_settings(rows, list(columns))}
+    drawn = {"": rows}
+    if question is not None and question.each_dataset:
+        names = (list(blocks), list(curves["strategy"].unique()))
+        drawn = {str(one): _rows(_of(areas, one), measure, *names) for one in curves["dataset"].unique()}
+    figures: dict[str, Figure] = {"settings": measures_over_settings(drawn, list(columns))}
     if matrix := gain_matrix(rows):
         figures["gains"] = matrix
     figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure, over)})
@@ -140,6 +146,11 @@ def _areas(blocks: Mapping[str, pd.DataFrame], column: str, area: Area) -> pd.Da
         curve_areas(split_curves(block, column), area).add_prefix(f"{name}{BETWEEN}") for name, block in blocks.items()
     ]
     return pd.concat(parts, axis=1)
+
+
+def _of(areas: Mapping[str, pd.DataFrame], dataset: str) -> dict[str, pd.DataFrame]:
+    """Return the areas on one data set."""
+    return {name: table.loc[[dataset]] for name, table in areas.items()}
 
 
 def _rows(

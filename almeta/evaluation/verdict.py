@@ -208,6 +208,7 @@ class Question:
         pairs: of strategies; the gain of the first over the second is told. A pair of groups, of which the means are
             compared, has words of its own: `{says: both over random, first: [margin, entropy], second: [random]}`.
         measures: pairs of which another measure than the first one is told, by its name: {noisy_region: [[a, b]]}.
+        each_dataset: whether it is told for each data set, and not for their mean.
 
     Raises:
         AlmetaError: for a pair that is none.
@@ -216,6 +217,7 @@ class Question:
     text: str
     pairs: Sequence[AskedPair]
     measures: Mapping[str, Sequence[AskedPair]] = field(default_factory=dict)
+    each_dataset: bool = False
 
     def __post_init__(self) -> None:
         for pair in self._all_pairs():
@@ -250,11 +252,20 @@ class Question:
             areas: of `curve_areas`, a column for each strategy that a pair names.
             further: the same of each measure in `measures`, by its name.
         """
+        if self.each_dataset:
+            parts = [
+                f"On {name}: {self._told(block, {key: table.loc[[name]] for key, table in (further or {}).items()})}."
+                for name, block in areas.groupby(level="dataset", sort=False)
+            ]
+            return f"{self.text} {' '.join(parts)}"
+        return f"{self.text} {self._told(areas, further or {})}."
+
+    def _told(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame]) -> str:
         told = ["; ".join(_gain(areas, pair) for pair in self.pairs)]
         for name, pairs in self.measures.items():
-            gains = "; ".join(_gain((further or {})[name], pair) for pair in pairs)
+            gains = "; ".join(_gain(further[name], pair) for pair in pairs)
             told.append(f"of {name.replace('_', ' ')}, {gains}")
-        return f"{self.text} {'; '.join(told)}."
+        return "; ".join(told)
 
     def _all_pairs(self) -> list[AskedPair]:
         return [*self.pairs, *itertools.chain.from_iterable(self.measures.values())]

@@ -79,6 +79,23 @@ def test_a_tired_oracle_errs_more_within_a_query():
     assert (simulation.state().labels.gather(1, asked) != simulation.tasks.y.gather(1, asked)).any()
 
 
+def test_pseudo_labels_are_counted():
+    learner = make_learner({"name": "pseudo_labels", "base": "prototype", "threshold": 0.9})
+    simulation = simulate(learner=learner, measures=["pseudo_labels", "wrong_pseudo_labels"])
+    for _ in range(2):
+        simulation.step(simulation.state().available.float().argmax(1))
+    assumed, state, tasks = simulation.pool.assumed, simulation.state(), simulation.tasks
+    for e in range(4):
+        free = [row for row in range(30) if tasks.exists[e, row] and state.labels[e, row] < 0]
+        kept = [row for row in free if assumed[e, row] >= 0]
+        wrong = [row for row in kept if assumed[e, row] != tasks.y[e, row]]
+        got = [float(simulation.scores[name][e]) for name in ("pseudo_labels", "wrong_pseudo_labels")]
+        torch.testing.assert_close(got, [len(kept) / len(free), len(wrong) / max(1, len(kept))])
+    assert simulation.scores["pseudo_labels"].min() > 0 and simulation.scores["wrong_pseudo_labels"].max() > 0
+    plain = simulate(measures=["pseudo_labels", "wrong_pseudo_labels"])
+    assert all((plain.scores[name] == 0).all() for name in ("pseudo_labels", "wrong_pseudo_labels"))
+
+
 def test_another_learner_judges_the_rows_that_the_first_one_chooses():
     judge = make_learner("prototype")
     simulation, alone = simulate(judge=judge), simulate()

@@ -77,6 +77,31 @@ def test_groups_are_averaged_over_settings():
     ]
 
 
+def test_a_question_about_each_data_set_is_answered_and_drawn_for_each():
+    other = curves().assign(dataset="b")
+    other["score"] += 0.1 * (other["strategy"] == "margin")
+    question = asked_in_settings(
+        Question("Where?", [["margin", "random"]], each_dataset=True), ["clean", "noisy"], ["random", "margin"]
+    )
+    report = settings_report(pd.concat([curves(), other]), question=question)
+    assert report.sentences == [
+        "Where? On a: clean: margin over random 3.00 points (0.52 to 5.48, interval above 0); "
+        "noisy: margin over random 0.00 points (0.00 to 0.00, interval holds 0). "
+        "On b: clean: margin over random 13.00 points (10.52 to 15.48, interval above 0); "
+        "noisy: margin over random 10.00 points (10.00 to 10.00, interval above 0)."
+    ]
+    axes = report.figures["settings"].axes
+    assert [axis.get_title(loc="left") for axis in axes] == ["a", "", "b", ""]
+    drawn = [np.asarray(line.get_ydata()) for line in axes[2].lines if line.get_marker() == "s"]
+    assert drawn[0].tolist() == pytest.approx([73, 50])
+
+
+def test_who_is_alone_has_no_panel_of_gains():
+    alone = curves()[lambda table: table["strategy"] == "random"]
+    axes = settings_report(alone).figures["settings"].axes
+    assert [axis.get_ylabel() for axis in axes] == ["accuracy, points"]
+
+
 def test_figures_show_all_settings():
     figures = settings_report(curves(), measures=["wrong_answers"]).figures
     assert [axis.get_ylabel() for axis in figures["settings"].axes] == [

@@ -1,5 +1,6 @@
 """Classifiers that are refit, for E episodes at once, as labels arrive."""
 
+from almeta.learners.adversarial import Adversarial
 from almeta.learners.augmented import Augmented
 from almeta.learners.cnn import CNN
 from almeta.learners.learner import Learner, Model
@@ -19,6 +20,7 @@ __all__ = [
     "CNN",
     "MLP",
     "VAT",
+    "Adversarial",
     "Augmented",
     "EmbeddingAverage",
     "Learner",

@@ -124,6 +124,7 @@ _EXAMPLES = {
     "Samples": "mlp or cnn",
     "Embeds": "logistic_regression or mlp",
     "HasGradients": "logistic_regression or mlp",
+    "HasInputGradients": "logistic_regression, mlp or cnn",
     "EmbedsWords": "text, on texts as tokens alone (datasets=[trec] options.form=tokens)",
 }
 

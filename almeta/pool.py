@@ -23,10 +23,12 @@ class PoolState:
 
     Smaller pools are padded to the largest in rows, columns and classes: see `exists` and `num_classes`.
 
+    Where A annotators may be asked, each row stands A times: row r * A + a is the question to annotator a about row r.
+
     Attributes:
         x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
         exists: `[E, N]` bool, False for rows that pad.
-        available: `[E, N]` bool, rows that may be picked: they exist and were not picked before.
+        available: `[E, N]` bool, rows that may be picked: they exist and were not picked before, of no annotator.
         labels: `[E, N]` int64, the oracle's answers; -1 for rows not asked, not answered, or not answered yet.
         picks: `[E, P]` int64, the rows in the order in which they were picked, first labels first; -1 pads.
         answered: number of columns of `picks` that the oracle has answered; the others are of an unfinished query.
@@ -39,6 +41,9 @@ class PoolState:
         learner: how the classifier is fit, for strategies that fit some of their own.
         model: the learner's latest fit, which gave `probabilities`.
         geometry: distances between the rows, kept from one query to the next.
+        annotators: how many may be asked about each row, A.
+        again: `[E, N]` bool, questions about rows that other annotators have answered: they may be picked, too, by who
+            means to ask again; None for one annotator.
     """
 
     x: Tensor
@@ -56,11 +61,13 @@ class PoolState:
     learner: Learner
     model: Model
     geometry: Geometry
+    annotators: int = 1
+    again: Tensor | None = None
 
     @property
     def action_mask(self) -> Tensor:
-        """`[E, N]` bool, the rows that may be picked."""
-        return self.available
+        """`[E, N]` bool, all that may be picked."""
+        return self.available if self.again is None else self.available | self.again
 
     @property
     def pending(self) -> Tensor:
@@ -97,6 +104,7 @@ class Pool:
         budget: labels that will be asked for, which policies may look at; None for as many as empty the smallest pool.
         generator: draws for learners with chance in them.
         query_size: rows that are picked before the oracle answers them together.
+        annotators: how many may be asked about each row, A; each row stands A times, see `PoolState`.
 
     Attributes:
         model: the fitted learner.
@@ -119,6 +127,7 @@ class Pool:
         budget: int | None = None,
         generator: torch.Generator | None = None,
         query_size: int = 1,
+        annotators: int = 1,
     ) -> None:
         _check_tensor("x", x, torch.float32, ("E", "N", "D"))
         _check_tensor("exists", exists, torch.bool, x.shape[:2])
@@ -131,7 +140,7 @@ class Pool:
             raise AlmetaError(f"learner is {learner!r}; it must be a Learner: make one with make_learner(...)")
         self.x, self.exists, self.num_classes, self.learner = x, exists, num_classes, learner
         self.prices = torch.zeros(exists.shape, device=x.device) if prices is None else prices
-        self.generator, self.query_size = generator, query_size
+        self.generator, self.query_size, self.annotators = generator, query_size, annotators
         self.model: Any = None
         self._classes = int(num_classes.max())
         self._pads_classes = bool((num_classes < self._classes).any())
@@ -149,10 +158,11 @@ class Pool:
 
     def state(self) -> PoolState:
         """Return what may be known now; it is valid until the next pick or answer."""
+        available, again = self._questions()
         return PoolState(
             x=self.x,
             exists=self.exists,
-            available=self._available,
+            available=available,
             labels=self._labels,
             picks=self._picks[:, : self._filled],
             answered=self._answered,
@@ -165,7 +175,21 @@ class Pool:
             learner=self.learner,
             model=self.model,
             geometry=self._geometry,
+            annotators=self.annotators,
+            again=again,
         )
+
+    def _questions(self) -> tuple[Tensor, Tensor | None]:
+        """Return `PoolState.available` and `PoolState.again`."""
+        if self.annotators == 1:
+            return self._available, None
+        asked = self._of_all(self.exists & ~self._available)
+        waiting = self._of_all(_mark(torch.zeros_like(self.exists), self.pending))
+        return self._available & ~asked, self._available & asked & ~waiting
+
+    def _of_all(self, mask: Tensor) -> Tensor:
+        """Return the questions `[E, N]` bool about rows for which a mask `[E, N]` is True for any annotator."""
+        return mask.unflatten(1, (-1, self.annotators)).any(-1).repeat_interleave(self.annotators, 1)
 
     def tell(self, rows: Tensor, labels: Tensor) -> None:
         """Add labels of rows, and refit the learner.

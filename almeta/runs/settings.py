@@ -9,7 +9,7 @@ from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.verdict import BETWEEN
 from almeta.specs import Spec
 
-PARTS = ("env", "learner", "judge", "oracle", "options")
+PARTS = ("datasets", "env", "learner", "judge", "oracle", "options")
 EACH = "each"  # the key of combinations, in place of a setting
 JOINED = ", "
 
@@ -67,7 +67,7 @@ def changed_part(plain: Any, change: Any, part: str) -> Any:
     """
     if change is None:
         return plain
-    if part == "judge":
+    if part in ("datasets", "judge"):
         return change
     if isinstance(change, str) or (isinstance(change, Mapping) and "name" in change):
         spec = Spec.read(change, part)

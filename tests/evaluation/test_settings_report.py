@@ -127,3 +127,37 @@ def test_a_question_about_who_does_not_play_in_a_setting_is_refused():
         asked_in_settings(Question("?", [["clean: margn", "clean: random"]]), ["clean"], ["random", "margin"])
     with pytest.raises(AlmetaError, match="unknown strategy of the question 'dirty: margin'"):
         asked_in_settings(Question("?", [["dirty: margin", "margin"]]), ["clean"], ["random", "margin"])
+
+
+def test_a_question_about_another_measure_is_answered_beside():
+    question = asked_in_settings(
+        Question("Who errs?", [["margin", "random"]], {"wrong_answers": [["noisy: margin", "clean: margin"]]}),
+        ["clean", "noisy"],
+        ["random", "margin"],
+    )
+    report = settings_report(curves(), measures=["wrong_answers"], question=question)
+    assert report.sentences[0].endswith(
+        "; of wrong answers, noisy: margin over clean: margin 20.00 points (20.00 to 20.00, interval above 0)."
+    )
+    with pytest.raises(
+        AlmetaError, match="question.measures names 'wrong_answers', but the further measures are money"
+    ):
+        question.check_measures(["money"])
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'noisy: margn'"):
+        asked_in_settings(
+            Question("?", [], {"wrong_answers": [["noisy: margn", "noisy: margin"]]}), ["noisy"], ["margin"]
+        )
+
+
+def test_areas_and_figures_over_money():
+    """A query costs two units and brings a tenth: over 0, 1 and 2 units, a curve gains a thirtieth on average."""
+    table = curves()
+    table = table.assign(money=2 * table["queries"], score=table["score"] + 0.1 * table["queries"])
+    report = settings_report(table, measures=["wrong_answers", "money"], over="money")
+    rows = report.tables[0].numbers.set_index(["setting", "strategy"])
+    plain = curves().groupby(["setting", "strategy"])["score"].mean()
+    assert rows["accuracy"].to_dict() == pytest.approx((plain + 0.1 / 3).to_dict())
+    assert "money" not in rows  # it is what the curves are over
+    assert list(report.tables[1].numbers["queries"].unique()) == [0, 1]  # as they were played
+    labels = {axis.get_xlabel() for axis in report.figures["learning_curves"].axes}
+    assert labels - {""} == {"money spent"}

@@ -29,11 +29,14 @@ class Standing(NamedTuple):
     def asked(self) -> Tensor:
         """`[E, N]` bool, the rows asked for and answered, first labels left out."""
         first = self.tasks.first
-        return (self.pool.state().labels >= 0).scatter_reduce(1, first.clamp_min(0), first < 0, "amin")
+        return self.pool.state().is_labelled.scatter_reduce(1, first.clamp_min(0), first < 0, "amin")
 
 
 def wrong_answers(standing: Standing) -> Tensor:
-    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first."""
+    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first.
+
+    Of numbers, an answer is wrong that has any noise.
+    """
     wrong = standing.asked & (standing.answers.labels != standing.tasks.y)
     return wrong.sum(1) / standing.asked.sum(1).clamp_min(1)
 

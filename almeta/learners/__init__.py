@@ -1,4 +1,4 @@
-"""Classifiers that are refit, for E episodes at once, as labels arrive."""
+"""Classifiers and regressors that are refit, for E episodes at once, as labels arrive."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,11 +7,13 @@ from almeta.build import build, choose, config_names, named_config
 from almeta.checks import check_call, unwrapped
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners.cnn import CNN
+from almeta.learners.gaussian_process import GaussianProcess
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
 from almeta.learners.mlp import MLP
 from almeta.learners.prototype import Prototype
 from almeta.learners.ridge import Ridge
+from almeta.learners.ridge_regression import RidgeRegression
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
 from almeta.learners.text import EmbeddingAverage
 from almeta.learners.torch_module import TorchModel
@@ -22,11 +24,13 @@ __all__ = [
     "CNN",
     "MLP",
     "EmbeddingAverage",
+    "GaussianProcess",
     "Learner",
     "LogisticRegression",
     "Model",
     "Prototype",
     "Ridge",
+    "RidgeRegression",
     "Scikit",
     "TorchModel",
     "gradient_boosting",

@@ -422,7 +422,7 @@ def leaks(thing, simulation):
     """Whether tasks, answers or test rows can be reached, themselves or as a copy of what was not told."""
     found = reachable(thing)
     tensors = [one for one in found if isinstance(one, Tensor)]
-    tasks, answers = simulation.tasks, simulation._answers
+    tasks, answers = simulation.tasks, simulation.answers.labels
     hidden = memory([tasks.y, tasks.test_x, tasks.test_y, tasks.test_exists, answers])
     open_rows = simulation.state().available
     copies = any(

@@ -43,8 +43,6 @@ SUITES: dict[str, tuple[str, ...]] = {
         *("australian", "breast_cancer_wisconsin", "diabetes", "fertility", "fourclass", "german_numer", "haberman"),
         *("heart_statlog", "ilpd", "ionosphere", "liver_disorders", "planning_relax", "wdbc"),
     ),
-    # Targets of these are numbers.
-    "regression": FAMILIES["regression"],
     "synthetic": FAMILIES["synthetic"],
     "text": FAMILIES["sentences"],
     "images": ("cifar10", "digits", "fashion-mnist", "mnist", "usps"),

@@ -31,7 +31,7 @@ class PoolTasks:
 
     Attributes:
         x: `[E, N, D]` float32, prepared features of the pool rows; 0 for padding.
-        y: `[E, N]` int64, their labels; or float32, where targets are numbers, counted from the mean of the data set's in
+        y: `[E, N]` int64, their labels; or float32, where targets are numbers, counted from the data set's mean in
             units of their standard deviation. Who learns from them knows neither.
         exists: `[E, N]` bool, False for padding.
         rows: `[E, N]` int64, which row of the data set each row of the pool is; -1 for padding.

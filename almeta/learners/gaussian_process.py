@@ -50,7 +50,7 @@ class GaussianProcessModel:
 
     def predict(self, x: Tensor) -> Prediction:
         """Return mean and variance, of the label and not of the mean alone, of rows `[E, M, D]`."""
-        near = _kernel(x.double(), self.x, self.length) * (self.weight > 0)[:, None]  # [E, M, L]
+        near = _kernel(_distances(x.double(), self.x), self.length) * (self.weight > 0)[:, None]  # [E, M, L]
         mean = (near @ self.solved).squeeze(-1)
         known = torch.linalg.solve_triangular(self.root, near.mT, upper=False).square().sum(1)
         variance = (1 - known).clamp_min(0) + self._noise_at(near)
@@ -100,31 +100,36 @@ class GaussianProcess:
         unit = ((weight * labels.square()).sum(1, keepdim=True) / total).sqrt()
         unit = unit.where(unit > 1e-9, 1.0)  # a single label, or equal ones
         labels = labels / unit
-        length, noise = self._learnt(rows, labels, weight)
-        model = _fitted(rows, labels, weight, length, noise, noise.expand_as(weight), None, centre, unit)
+        distance = _distances(rows, rows)
+        length, noise = self._learnt(distance, labels, weight, _spread(rows, weight))
+
+        def fitted(by_row: Tensor, squares: Tensor | None) -> GaussianProcessModel:
+            """Return the process with noise `by_row` `[E, L]`."""
+            root = _root(distance, weight, length, by_row)
+            solved = torch.cholesky_solve(labels[..., None], root)
+            return GaussianProcessModel(rows, weight, length, root, solved, noise, squares, centre, unit)
+
+        model = fitted(noise.expand_as(weight), None)
         if not self.noise_by_row or not x.shape[1]:
             return model
         inverse = torch.cholesky_inverse(model.root).diagonal(dim1=1, dim2=2)  # 1 / variance of a label left out
         squares = (model.solved.squeeze(-1) / inverse).square() * inverse * noise  # the noise's part of its error
-        near = _kernel(rows, rows, length) * weight[:, None]
-        by_row = _smoothed(near, squares, noise)
-        return _fitted(rows, labels, weight, length, noise, by_row, squares, centre, unit)
+        return fitted(_smoothed(_kernel(distance, length) * weight[:, None], squares, noise), squares)
 
-    def _learnt(self, x: Tensor, labels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _learnt(self, distance: Tensor, labels: Tensor, weight: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Return the length scale `[E, 1, 1]` and the noise `[E, 1]` of highest marginal likelihood."""
-        pairs = list(self._choices(x, weight))
+        pairs = list(self._choices(spread))
         if len(pairs) == 1:
             return pairs[0]
-        likelihoods = torch.stack([_likelihood(x, labels, weight, *pair) for pair in pairs])
+        likelihoods = torch.stack([_likelihood(distance, labels, weight, *pair) for pair in pairs])
         best = likelihoods.argmax(0)  # [E]; of equal ones the first
         lengths, noises = (torch.stack(choices).flatten(1) for choices in zip(*pairs, strict=True))  # [G, E]
         return lengths.gather(0, best[None]).mT[..., None], noises.gather(0, best[None]).mT
 
-    def _choices(self, x: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _choices(self, spread: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pairs of a length scale `[E, 1, 1]` and a noise `[E, 1]`."""
-        one = x.new_ones(len(x), 1)
-        unit = _spread(x, weight)
-        lengths = [length * unit for length in LENGTHS] if self.length_scale is None else [self.length_scale * one]
+        one = torch.ones_like(spread)
+        lengths = [length * spread for length in LENGTHS] if self.length_scale is None else [self.length_scale * one]
         for length in lengths:
             for noise in NOISES if self.noise is None else (self.noise,):
                 yield length[..., None], noise * one
@@ -139,23 +144,27 @@ def _spread(x: Tensor, weight: Tensor) -> Tensor:
     return variance.sqrt().where(variance > 1e-12, 1.0)[:, None]
 
 
-def _kernel(x: Tensor, other: Tensor, length: Tensor) -> Tensor:
-    """Return exp(-d^2 / (2 l^2)) of rows `[E, M, D]` and `[E, L, D]`, `[E, M, L]`."""
-    distance = torch.cdist(x, other, compute_mode="donot_use_mm_for_euclid_dist")
+def _distances(x: Tensor, other: Tensor) -> Tensor:
+    """Return Euclidean distances of rows `[E, M, D]` and `[E, L, D]`, `[E, M, L]`."""
+    return torch.cdist(x, other, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _kernel(distance: Tensor, length: Tensor) -> Tensor:
+    """Return exp(-d^2 / (2 l^2)) of distances `[E, M, L]`."""
     return (-0.5 * (distance / length).square()).exp()
 
 
-def _root(x: Tensor, weight: Tensor, length: Tensor, noise: Tensor) -> Tensor:
+def _root(distance: Tensor, weight: Tensor, length: Tensor, noise: Tensor) -> Tensor:
     """Return the Cholesky root `[E, L, L]` of the covariance of labels with noise `[E, L]`; 1 where the weight is 0."""
     known = weight > 0
-    covariance = _kernel(x, x, length) * (known[:, None] & known[..., None])
+    covariance = _kernel(distance, length) * (known[:, None] & known[..., None])
     own = torch.where(known, noise / weight.clamp_min(1e-9), 1.0)
     return torch.linalg.cholesky(covariance + own.diag_embed())
 
 
-def _likelihood(x: Tensor, labels: Tensor, weight: Tensor, length: Tensor, noise: Tensor) -> Tensor:
+def _likelihood(distance: Tensor, labels: Tensor, weight: Tensor, length: Tensor, noise: Tensor) -> Tensor:
     """Return the logarithm of the marginal likelihood `[E]`, up to a constant; a weight of 2 is the label twice."""
-    root = _root(x, weight, length, noise.expand_as(weight))
+    root = _root(distance, weight, length, noise.expand_as(weight))
     fit = torch.linalg.solve_triangular(root, labels[..., None], upper=False).square().sum((1, 2))
     repeats = (weight - 1).where(weight > 0, 0.0).sum(1)
     return -0.5 * fit - root.diagonal(dim1=1, dim2=2).log().sum(1) - 0.5 * repeats * noise.squeeze(1).log()
@@ -164,20 +173,3 @@ def _likelihood(x: Tensor, labels: Tensor, weight: Tensor, length: Tensor, noise
 def _smoothed(near: Tensor, squares: Tensor, noise: Tensor) -> Tensor:
     """Return the mean `[E, M]` of squares `[E, L]` by kernels `[E, M, L]`, with a prior at `noise` `[E, 1]`."""
     return ((near @ squares[..., None]).squeeze(-1) + _PRIOR * noise) / (near.sum(-1) + _PRIOR)
-
-
-def _fitted(
-    x: Tensor,
-    labels: Tensor,
-    weight: Tensor,
-    length: Tensor,
-    noise: Tensor,
-    by_row: Tensor,
-    squares: Tensor | None,
-    centre: Tensor,
-    unit: Tensor,
-) -> GaussianProcessModel:
-    """Return the process of labels `[E, L]` in their units, with noise `by_row` `[E, L]`."""
-    root = _root(x, weight, length, by_row)
-    solved = torch.cholesky_solve(labels[..., None], root)
-    return GaussianProcessModel(x, weight, length, root, solved, noise, squares, centre, unit)

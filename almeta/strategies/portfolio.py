@@ -91,6 +91,7 @@ class _Portfolio(PoolStrategy):
     def check(self, state: PoolState) -> None:
         for strategy in self._strategies:
             strategy.check(state)
+        super().check(state)
 
     def _ask(self, number: int, state: PoolState, memories: Memory) -> tuple[Tensor, Memory]:
         """Return the utilities `[E, N]` of one of the strategies, and all memories after its step."""

@@ -62,7 +62,9 @@ def pool_report(
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
     sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
-    sentences += [] if question is None else [question.answer(comparison.areas)]
+    if question is not None:
+        others = {name: curve_areas(split_curves(table, name), area) for name in measures}
+        sentences.append(question.answer(comparison.areas, others))
     tests = comparison.tests()
     summary_table = _summary(comparison, area, measure, seconds)
     further = [_further(table, name, reference, area) for name in measures]

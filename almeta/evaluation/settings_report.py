@@ -55,7 +55,7 @@ def settings_report(
     columns = {measure: "score"} | {name: name for name in measures}
     areas = {name: _areas(blocks, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
-    sentences = [] if question is None else [question.answer(areas[measure])]
+    sentences = [] if question is None else [question.answer(areas[measure], areas)]
     panels = {
         f"{setting}, {dataset}" if setting else dataset: block
         for setting, table in blocks.items()
@@ -98,10 +98,11 @@ def asked_in_settings(question: Question, settings: Sequence[str], strategies: S
     known = [f"{setting}{BETWEEN}{strategy}" for setting in settings for strategy in strategies]
     pairs: list[list[str]] = []
     for pair in question.pairs:
-        if all(name in strategies for name in pair):
-            pairs += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
+        names, measure = pair[:2], pair[2:]
+        if all(name in strategies for name in names):
+            pairs += [[*(f"{setting}{BETWEEN}{name}" for name in names), *measure] for setting in settings]
             continue
-        for name in pair:
+        for name in names:
             if name not in known:
                 raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
         pairs.append(list(pair))

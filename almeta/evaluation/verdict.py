@@ -202,7 +202,8 @@ class Question:
 
     Args:
         text: the question.
-        pairs: of strategies; the gain of the first over the second is told.
+        pairs: of strategies; the gain of the first over the second is told. A third text names a further measure, by
+            which these two are compared.
 
     Raises:
         AlmetaError: for a pair that is none.
@@ -213,22 +214,37 @@ class Question:
 
     def __post_init__(self) -> None:
         for pair in self.pairs:
-            if len(pair) != 2:
+            if len(pair) not in (2, 3):
                 raise AlmetaError(f"question.pairs has {list(pair)}; each must name two strategies")
 
     def check(self, strategies: Sequence[str]) -> None:
         """Raise AlmetaError if a strategy is not among those that play."""
-        for name in itertools.chain.from_iterable(self.pairs):
+        for name in itertools.chain.from_iterable(pair[:2] for pair in self.pairs):
             if name not in strategies:
                 raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
 
-    def answer(self, areas: pd.DataFrame) -> str:
+    def check_measures(self, measures: Sequence[str]) -> None:
+        """Raise AlmetaError if a measure is not among the further ones."""
+        for name in itertools.chain.from_iterable(pair[2:] for pair in self.pairs):
+            if name not in measures:
+                raise AlmetaError(f"{did_you_mean(name, measures, 'measure of the question')}; name it in scores=[...]")
+
+    def answer(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame] | None = None) -> str:
         """Return the question and its answer in one line, from the paired repeats of these data sets alone.
 
         Args:
             areas: of `curve_areas`, a column for each strategy that a pair names.
+            further: those of further measures, by name.
         """
-        return f"{self.text} {'; '.join(_gain(areas, *pair) for pair in self.pairs)}."
+        gains = [
+            _gain(
+                (further or {})[pair[2]] if pair[2:] else areas,
+                *pair[:2],
+                f"points of {pair[2]}" if pair[2:] else "points",
+            )
+            for pair in self.pairs
+        ]
+        return f"{self.text} {'; '.join(gains)}."
 
 
 def gain_over_repeats(areas: pd.DataFrame, first: str, second: str) -> Estimate:
@@ -240,14 +256,14 @@ def gain_over_repeats(areas: pd.DataFrame, first: str, second: str) -> Estimate:
     return mean_interval(gains.tolist())
 
 
-def _gain(areas: pd.DataFrame, first: str, second: str) -> str:
+def _gain(areas: pd.DataFrame, first: str, second: str, unit: str) -> str:
     """Return "margin over random 1.20 points (0.30 to 2.10, interval above 0)", the interval over repeats."""
     estimate = gain_over_repeats(areas, first, second)
     mean, half = estimate.mean, estimate.half_width
     if mean is None:
         return f"{first} over {second} is not known"
     setting, between, _ = first.rpartition(BETWEEN)
-    said = f"{first} over {second.removeprefix(setting + between)} {points(mean)} points"
+    said = f"{first} over {second.removeprefix(setting + between)} {points(mean)} {unit}"
     if half is None:
         return f"{said} (a single repeat has no interval)"
     low, high = mean - half, mean + half

@@ -5,7 +5,7 @@ and noise are chosen by the marginal likelihood; equations 5.10 to 5.12 on rows 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,8 +19,9 @@ from almeta.learners.learner import Prediction, Rng
 # of 2, and variances of the noise in units of the labels' variance.
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 NOISES = (0.001, 0.01, 0.1, 0.3, 1.0)
-# Labels by which the noise around a row counts as known, before there is any near it.
-_PRIOR = 1.0
+# How near labels tell of the noise of a row, in the same units as length scales, and as how many labels the noise of all
+# rows counts there.
+_NEAR, _PRIOR = 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class GaussianProcessModel:
         solved: `[E, L, 1]`, the inverse covariance times the labels.
         noise: `[E, 1]`, the variance of the noise of labels.
         squares: `[E, L]`, what each label says of the noise around it; None if that is the same everywhere.
+        spread: `[E, 1]`, how far apart the labelled rows are.
         centre, unit: `[E, 1]`, mean and standard deviation of the labels, in which all else is counted.
     """
 
@@ -45,26 +47,29 @@ class GaussianProcessModel:
     solved: Tensor
     noise: Tensor
     squares: Tensor | None
+    spread: Tensor
     centre: Tensor
     unit: Tensor
 
     def predict(self, x: Tensor) -> Prediction:
         """Return mean and variance, of the label and not of the mean alone, of rows `[E, M, D]`."""
-        near = _kernel(_distances(x.double(), self.x), self.length) * (self.weight > 0)[:, None]  # [E, M, L]
+        distance = _distances(x.double(), self.x)
+        near = _kernel(distance, self.length) * (self.weight > 0)[:, None]  # [E, M, L]
         mean = (near @ self.solved).squeeze(-1)
         known = torch.linalg.solve_triangular(self.root, near.mT, upper=False).square().sum(1)
-        variance = (1 - known).clamp_min(0) + self._noise_at(near)
+        variance = (1 - known).clamp_min(0) + self._noise_at(distance)
         return Prediction((self.centre + self.unit * mean).float(), (self.unit.square() * variance).float())
 
     def gradient_length(self, x: Tensor) -> Tensor:
         """Return 1 for each row: the gradient by the function itself is the kernel of the row, whose length is 1."""
         return torch.ones(x.shape[:2], device=x.device)
 
-    def _noise_at(self, near: Tensor) -> Tensor:
-        """Return the variance of the noise `[E, M]` of rows, by their kernel with the labelled rows `[E, M, L]`."""
+    def _noise_at(self, distance: Tensor) -> Tensor:
+        """Return the variance of the noise `[E, M]` of rows, by their distance to the labelled ones `[E, M, L]`."""
         if self.squares is None:
             return self.noise
-        return _smoothed(near * self.weight[:, None], self.squares, self.noise)
+        near = _kernel(distance, _NEAR * self.spread[..., None]) * self.weight[:, None]
+        return ((near @ self.squares[..., None]).squeeze(-1) + _PRIOR * self.noise) / (near.sum(-1) + _PRIOR)
 
 
 @dataclass(frozen=True)
@@ -100,21 +105,18 @@ class GaussianProcess:
         unit = ((weight * labels.square()).sum(1, keepdim=True) / total).sqrt()
         unit = unit.where(unit > 1e-9, 1.0)  # a single label, or equal ones
         labels = labels / unit
-        distance = _distances(rows, rows)
-        length, noise = self._learnt(distance, labels, weight, _spread(rows, weight))
-
-        def fitted(by_row: Tensor, squares: Tensor | None) -> GaussianProcessModel:
-            """Return the process with noise `by_row` `[E, L]`."""
-            root = _root(distance, weight, length, by_row)
-            solved = torch.cholesky_solve(labels[..., None], root)
-            return GaussianProcessModel(rows, weight, length, root, solved, noise, squares, centre, unit)
-
-        model = fitted(noise.expand_as(weight), None)
+        distance, spread = _distances(rows, rows), _spread(rows, weight)
+        length, noise = self._learnt(distance, labels, weight, spread)
+        root = _root(distance, weight, length, noise.expand_as(weight))
+        solved = torch.cholesky_solve(labels[..., None], root)
+        model = GaussianProcessModel(rows, weight, length, root, solved, noise, None, spread, centre, unit)
         if not self.noise_by_row or not x.shape[1]:
             return model
-        inverse = torch.cholesky_inverse(model.root).diagonal(dim1=1, dim2=2)  # 1 / variance of a label left out
-        squares = (model.solved.squeeze(-1) / inverse).square() * inverse * noise  # the noise's part of its error
-        return fitted(_smoothed(_kernel(distance, length) * weight[:, None], squares, noise), squares)
+        inverse = torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2)  # 1 / variance of a label left out
+        squares = (solved.squeeze(-1) / inverse).square() * inverse * noise  # the noise's part of its error
+        model = replace(model, squares=squares)
+        root = _root(distance, weight, length, model._noise_at(distance))
+        return replace(model, root=root, solved=torch.cholesky_solve(labels[..., None], root))
 
     def _learnt(self, distance: Tensor, labels: Tensor, weight: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Return the length scale `[E, 1, 1]` and the noise `[E, 1]` of highest marginal likelihood."""
@@ -168,8 +170,3 @@ def _likelihood(distance: Tensor, labels: Tensor, weight: Tensor, length: Tensor
     fit = torch.linalg.solve_triangular(root, labels[..., None], upper=False).square().sum((1, 2))
     repeats = (weight - 1).where(weight > 0, 0.0).sum(1)
     return -0.5 * fit - root.diagonal(dim1=1, dim2=2).log().sum(1) - 0.5 * repeats * noise.squeeze(1).log()
-
-
-def _smoothed(near: Tensor, squares: Tensor, noise: Tensor) -> Tensor:
-    """Return the mean `[E, M]` of squares `[E, L]` by kernels `[E, M, L]`, with a prior at `noise` `[E, 1]`."""
-    return ((near @ squares[..., None]).squeeze(-1) + _PRIOR * noise) / (near.sum(-1) + _PRIOR)

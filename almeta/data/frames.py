@@ -58,7 +58,7 @@ def dataset_of(
     where: str,
     make: Make | None = None,
     is_test: np.ndarray | None = None,
-    numbers: bool = False,
+    numbers: bool | None = None,
 ) -> Dataset:
     """Return a data set of the columns of a frame, in their order.
 
@@ -72,7 +72,7 @@ def dataset_of(
         where: name of the frame in messages.
         make: of the other columns; None for `table_features`.
         is_test: `[n]` bool, the rows of the fixed test set; None if there is none.
-        numbers: whether the labels are numbers to predict, in place of classes.
+        numbers: whether the labels are numbers to predict, in place of classes; None where they cannot be.
 
     Raises:
         AlmetaError: for labels that look alike or are no classes, fewer than two classes, a fixed test set without
@@ -80,11 +80,11 @@ def dataset_of(
     """
     targets = numbers_of(frame[target], where) if numbers else None
     if targets is None:
-        y, class_names = classes_of(frame[target], where, shipped=":" not in name)
+        y, class_names = classes_of(frame[target], where, ":" not in name, numbers is not None)
     else:  # one class, so to say, of all rows with a number
         y, class_names = np.where(np.isnan(targets), -1, 0), ("a number",)
     labelled = y >= 0
-    _check_labels(frame[target], y, class_names, where, numbers)
+    _check_labels(frame[target], y, class_names, where, targets is not None)
     places = frame.index.to_numpy(np.int64)[labelled]
     frame, y = frame[labelled].reset_index(drop=True), y[labelled]
     test_rows = None if is_test is None else np.flatnonzero(is_test[labelled])
@@ -260,13 +260,16 @@ def _is_text(cells: pd.Series) -> bool:
 # ---- labels
 
 
-def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
+def classes_of(
+    cells: pd.Series, where: str, shipped: bool = False, or_numbers: bool = False
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return class numbers `[n]` int64, -1 where there is no label, and class names.
 
     Args:
         cells: the labels, as text.
         where: name of the frame in messages.
         shipped: whether the table is one that almeta ships.
+        or_numbers: whether the caller could read numbers to predict as well, with numbers=true.
 
     Raises:
         AlmetaError: for labels that look alike, or are no classes: a different one for most rows, or many amounts.
@@ -275,7 +278,7 @@ def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.
     names = _in_order(labels.unique().tolist())
     told = f"{where}: column {cells.name!r} has {len(names)} different"
     way_out = "choose another column with target=COLUMN, or group the values"
-    if all(map(value_of, names)):
+    if or_numbers and all(map(value_of, names)):
         way_out += "; to predict the numbers themselves, set numbers=true"
     if _tells_rows_apart(labels):
         raise AlmetaError(f"{told} values in {len(labels)} rows; these are no classes; {way_out}")
@@ -297,6 +300,8 @@ def numbers_of(cells: pd.Series, where: str) -> np.ndarray:
     Raises:
         AlmetaError: if many are no numbers, one is infinite, or all are equal.
     """
+    if cells.isna().all():
+        return np.full(len(cells), np.nan)
     column = read_column(cells.astype(object).map(str, na_action="ignore"))
     found = as_numbers(column, column.marks.pop() if len(column.marks) == 1 else ".", where)
     told = f"{where}: column {cells.name!r}"

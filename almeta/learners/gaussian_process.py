@@ -19,8 +19,8 @@ from almeta.learners.learner import Prediction, Rng
 # of 2, and variances of the noise in units of the labels' variance.
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 NOISES = (0.001, 0.01, 0.1, 0.3, 1.0)
-# How near labels tell of the noise of a row, in the same units as length scales, and as how many labels the noise of all
-# rows counts there.
+# How near labels tell of the noise of a row, in the same units as length scales, and as how many labels the noise of
+# all rows counts there.
 _NEAR, _PRIOR = 0.5, 1.0
 
 

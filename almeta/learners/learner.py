@@ -103,7 +103,7 @@ class Learner(Protocol):
 
     def fit(
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
-    ) -> Model:
+    ) -> Any:
         """Fit E classifiers.
 
         Args:
@@ -116,7 +116,8 @@ class Learner(Protocol):
             generator: for learners that draw random numbers.
 
         Returns:
-            The model. Without any label all classes have the same probability; a single class has probability 1.
+            The model: a `Model`, or of a learner of numbers one that `Predicts`. Without any label all classes have the
+            same probability; a single class has probability 1.
         """
         ...
 

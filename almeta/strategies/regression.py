@@ -88,12 +88,13 @@ class _NumberCommittee(PoolStrategy):
         x, y, weight = state.labelled_rows()
         if self._learners:
             models = [learner.fit(x, y, weight, 0, generator=self.generator) for learner in self._learners]
-            return torch.stack([_predicts(model).predict(state.x).mean for model in models], 1)
+            return torch.stack([model.predict(state.x).mean for model in models], 1)
         size = self.num_members
         samples = bootstrap_weights(torch.zeros_like(y, dtype=torch.int64), weight, size, 1, self.generator)
         x, y, rows = (part.repeat_interleave(size, 0) for part in (x, y, state.x))
-        model = _predicts(state.learner.fit(x, y, samples.flatten(0, 1), 0, generator=self.generator))
-        return model.predict(rows).mean.unflatten(0, (-1, size))
+        model = state.learner.fit(x, y, samples.flatten(0, 1), 0, generator=self.generator)
+        found: Tensor = model.predict(rows).mean.unflatten(0, (-1, size))
+        return found
 
 
 class CommitteeVariance(_NumberCommittee):
@@ -115,7 +116,7 @@ class ModelChange(_NumberCommittee):
     name = "emcm"
 
     def score(self, state: PoolState) -> Tensor:
-        length = _predicts(state.model).gradient_length(state.x)
+        length = state.model.gradient_length(state.x)
         return expected_model_change(predicted(state)[0], self.committee(state), length)
 
 
@@ -123,9 +124,3 @@ def predicted(state: PoolState) -> tuple[Tensor, Tensor]:
     """Return mean and variance `[E, N]` of the learner's prediction of every row."""
     assert state.prediction is not None
     return state.prediction.mean, state.prediction.variance
-
-
-def _predicts(model: Any) -> Predicts:
-    """Return a model of numbers as what it is, to the type checker."""
-    assert isinstance(model, Predicts)
-    return model

@@ -52,7 +52,7 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.title == "2 strategies in 2 settings on 1 data set, 3 repeats each"
     shown = report.tables[0].shown
     assert shown is not None
-    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.32", "0.00 ± 0.00", "+3.00 ± 2.48"]
+    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.33", "0.00 ± 0.00", "+3.00 ± 2.48"]
     assert report.tables[1].numbers.columns[0] == "setting"
 
 
@@ -78,3 +78,17 @@ def test_a_question_about_who_does_not_play_in_a_setting_is_refused():
         asked_in_settings(Question("?", [["clean: margn", "clean: random"]]), ["clean"], ["random", "margin"])
     with pytest.raises(AlmetaError, match="unknown strategy of the question 'dirty: margin'"):
         asked_in_settings(Question("?", [["dirty: margin", "margin"]]), ["clean"], ["random", "margin"])
+
+
+def test_a_pair_in_a_setting_may_be_compared_by_a_further_measure():
+    question = Question(
+        "?", [["noisy: margin", "clean: margin", "wrong_answers"], ["margin", "random", "wrong_answers"]]
+    )
+    asked = asked_in_settings(question, ["clean", "noisy"], ["random", "margin"])
+    assert asked.pairs[1:] == [
+        [f"{setting}: margin", f"{setting}: random", "wrong_answers"] for setting in ("clean", "noisy")
+    ]
+    report = settings_report(curves(), measures=["wrong_answers"], question=asked)
+    assert report.sentences[0].startswith(
+        "? noisy: margin over clean: margin 20.00 points of wrong_answers (20.00 to 20"
+    )

@@ -1,5 +1,7 @@
 """What every learner of numbers keeps to; test_contract.py has those of classes."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ import almeta.learners
 from almeta.learners import GaussianProcess, RidgeRegression, make_learner
 from almeta.learners.learner import Predicts, target_of
 
-LEARNERS = {
+LEARNERS: dict[str, Any] = {
     "GaussianProcess": GaussianProcess(),
     "GaussianProcess of fixed options": GaussianProcess(length_scale=1.5, noise=0.1),
     "GaussianProcess with noise by row": GaussianProcess(noise_by_row=True),

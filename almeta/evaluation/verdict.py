@@ -237,12 +237,10 @@ class Question:
             further: those of further measures, by name.
         """
         gains = [
-            _gain(
-                (further or {})[pair[2]] if pair[2:] else areas,
-                *pair[:2],
-                f"points of {pair[2]}" if pair[2:] else "points",
-            )
-            for pair in self.pairs
+            _gain((further or {})[measure[0]], first, second, f"points of {measure[0]}")
+            if measure
+            else _gain(areas, first, second)
+            for first, second, *measure in self.pairs
         ]
         return f"{self.text} {'; '.join(gains)}."
 
@@ -256,7 +254,7 @@ def gain_over_repeats(areas: pd.DataFrame, first: str, second: str) -> Estimate:
     return mean_interval(gains.tolist())
 
 
-def _gain(areas: pd.DataFrame, first: str, second: str, unit: str) -> str:
+def _gain(areas: pd.DataFrame, first: str, second: str, unit: str = "points") -> str:
     """Return "margin over random 1.20 points (0.30 to 2.10, interval above 0)", the interval over repeats."""
     estimate = gain_over_repeats(areas, first, second)
     mean, half = estimate.mean, estimate.half_width

@@ -417,7 +417,8 @@ def test_rows_without_a_number_are_set_aside(tmp_path):
     name = write_numbers(tmp_path, ["1.5", "", *map(str, range(28))])
     with pytest.warns(UserWarning, match="1 of 30 rows have no label in column 'target'"):
         dataset = load_dataset(name, numbers=True)
-    assert dataset.y[:3].tolist() == [1.5, 0, 1] and dataset.numbers[:3].tolist() == [0, 2, 3]
+    assert dataset.numbers is not None and dataset.numbers[:3].tolist() == [0, 2, 3]
+    assert dataset.y[:3].tolist() == [1.5, 0, 1]
 
 
 def test_a_number_may_have_a_test_set(tmp_path):
@@ -425,7 +426,8 @@ def test_a_number_may_have_a_test_set(tmp_path):
     lines = [f"{0.37 * row:.2f},{row / 3:.3f},{'test' if row % 3 == 0 else 'train'}" for row in range(30)]
     path.write_text("\n".join(["size,target,part", *lines]), "utf-8")
     dataset = load_dataset(f"csv:{path}", numbers=True, split="part")
-    assert dataset.test_rows.tolist() == list(range(0, 30, 3)) and dataset.y[3] == 1.0
+    assert dataset.test_rows is not None and dataset.test_rows.tolist() == list(range(0, 30, 3))
+    assert dataset.y[3] == 1.0
 
 
 NO_NUMBERS = {

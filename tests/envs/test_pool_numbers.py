@@ -27,16 +27,16 @@ def tables():
 
 
 def simulate(learner=None, oracle=None, measures=(), judge=None, **options):
-    options: dict[str, Any] = {
+    known: dict[str, Any] = {
         "pool_size": 30,
         "max_test": 50,
         "budget": 6,
         "num_first": 3,
         "score": "neg_rmse",
-    } | options
+    }
     learner = learner or RidgeRegression()
     generator = make_generator(0, "env")
-    return PoolSimulation(tables(), PoolOptions(**options), 6, generator, learner, oracle, measures, judge)
+    return PoolSimulation(tables(), PoolOptions(**(known | options)), 6, generator, learner, oracle, measures, judge)
 
 
 @pytest.mark.parametrize("query_size", [1, 3])

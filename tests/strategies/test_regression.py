@@ -1,6 +1,7 @@
 """Where a learner of numbers is least sure, against direct transcriptions of the papers."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_a_committee_is_fit_to_bootstrap_samples(num_members):
 
 def test_a_committee_of_several_learners_is_fit_to_all_labels():
     state = make_pools(numbers=True).state
-    members = [{"name": "ridge_regression", "alpha": 5}, "gaussian_process"]
+    members: list[Any] = [{"name": "ridge_regression", "alpha": 5}, "gaussian_process"]
     strategy = CommitteeVariance(members=members)
     assert strategy.num_members == 2 and len(strategy.depends_on) == 2
     x, y, weight = state.labelled_rows()

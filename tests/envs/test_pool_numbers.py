@@ -112,6 +112,7 @@ def test_strategies_play(name):
     [
         {"name": "information_density", "base": "predictive_variance"},
         {"name": "ranked_batch", "base": "igs"},
+        {"name": "diverse_mini_batch", "base": "committee_variance"},
         {"name": "blend", "strategies": ["gsx", "gsy"]},
         {"name": "schedule", "first": "gsx", "then": "igs", "after": 2},
     ],

@@ -16,7 +16,7 @@ from torch import Tensor
 import almeta.strategies
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
-from almeta.strategies import PoolStrategy, make_strategy, strategy_names
+from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
 from almeta.strategies.choosing import best_action
 from almeta.strategies.stream_thresholds import StreamRule
 from tests.strategies.pools import is_among, make_pools, utilities_of
@@ -30,12 +30,16 @@ BLIND = {"random", "albl"}
 # The one that goes by the order of the rows.
 ORDERED = {"along_stream"}
 SIGHTED = [name for name in NAMES if name not in BLIND]
-OF_CLASSES = strategy_names("classes")
+
+
+def of_classes(name):
+    """Whether a strategy is for classes, perhaps among others."""
+    return "classes" in strategy_class(name).targets
 
 
 def pools_for(name, **options):
     """Pools of classes, or of numbers for a strategy that is for these alone."""
-    return make_pools(numbers=name not in OF_CLASSES, **options)
+    return make_pools(numbers=not of_classes(name), **options)
 
 
 def utilities(name, pools, seed=0):
@@ -69,7 +73,7 @@ def test_finite_for_rows_that_may_be_picked_and_minus_infinity_for_others(name, 
     assert pools.state.available.sum(1).tolist() == [14 - labelled[0], 11 - labelled[1]]
 
 
-@pytest.mark.parametrize("name", OF_CLASSES)
+@pytest.mark.parametrize("name", filter(of_classes, NAMES))
 def test_one_class_is_no_trouble(name):
     alone = make_pools(classes=(1, 1))
     assert alone.state.probabilities.shape[-1] == 1
@@ -184,7 +188,7 @@ def test_the_pool_can_be_exhausted(name):
 def test_padding_changes_nothing(name, more):
     plain, padded = pools_for(name), pools_for(name, more=more)
     assert padded.state.x.shape == (2, 14 + more[0], 3 + more[1])
-    assert padded.state.probabilities.shape[-1] == (3 + more[2] if name in OF_CLASSES else 0)
+    assert padded.state.probabilities.shape[-1] == (3 + more[2] if of_classes(name) else 0)
     assert_alike(utilities(name, padded)[:, :14], utilities(name, plain))
     # and as the batch goes on
     rows = choose(name, plain)
@@ -216,7 +220,7 @@ def test_labels_that_were_not_given_do_not_matter(name):
     declined = is_among(pools.state.picks[:, -1:], 14)
     state = pools.answer().state
     assert state.is_labelled[declined].all()
-    state.labels[declined] = -1 if name in OF_CLASSES else torch.nan
+    state.labels[declined] = -1 if of_classes(name) else torch.nan
     result = utilities_of(make_strategy(name), state)
     assert torch.equal(result.isfinite(), state.available)
 

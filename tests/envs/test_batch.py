@@ -128,7 +128,7 @@ def test_the_last_step_under_same_step_tells_what_it_was(kind, vector):
     assert told["_final_obs"].tolist() == told["_final_info"].tolist() == [True] * 3
     assert_close(told.pop("final_info"), info)
     for e, observation in enumerate(told.pop("final_obs")):
-        observed = {name: value[e] for name, value in ended.items()} if kind == "pool" else ended[e]
+        observed = {name: value[e] for name, value in ended.items()} if isinstance(ended, dict) else ended[e]
         assert_close(observation, observed)
         assert observation in env.single_observation_space
     fresh, start = plain.reset()
@@ -244,7 +244,7 @@ def test_each_seed_names_its_episode_whatever_the_others_are(kind, single, vecto
 def test_a_list_of_seeds_as_array_with_holes_and_after_whole_numbers(kind, vector):
     def first(env, seed):
         observation, _ = env.reset(seed=seed)
-        return observation["candidates"] if kind == "pool" else observation
+        return observation["candidates"] if isinstance(observation, dict) else observation
 
     env = vector(kind)
     listed = first(env, [1, 2, 3])
@@ -413,7 +413,7 @@ def test_stable_baselines3_warns_of_nothing_but_the_shape_of_a_table(kind, singl
     checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="install almeta[sb3]")
     checker.check_env(single(kind, render_mode="rgb_array"), warn=True, skip_render_check=False)
     # A table of candidates is neither an image nor a vector, and needs a network of its own.
-    expected = ["observation candidates has an unconventional shape"] if kind == "pool" else []
+    expected = ["observation candidates has an unconventional shape"] if kind in ("features", "pool") else []
     assert len(recwarn.list) == len(expected)
     for warning, text in zip(recwarn.list, expected, strict=True):
         assert text in str(warning.message)

@@ -7,6 +7,7 @@ from torch import nn
 
 from almeta.agents.agent import Agent, Rollout
 from almeta.agents.cell_scorer import CellScorer
+from almeta.agents.class_scorer import ClassScorer
 from almeta.agents.double_q_learning import DoubleQLearning
 from almeta.agents.meta_scorer import MetaScorer
 from almeta.agents.networks import (
@@ -30,6 +31,7 @@ __all__ = [
     "ActorCritic",
     "Agent",
     "CellScorer",
+    "ClassScorer",
     "DoubleQLearning",
     "EpisodicNetwork",
     "GRUNetwork",

@@ -265,7 +265,7 @@ class Agent(nn.Module):
         dark_ink: bool = False,
         num_classes: int | None = None,
         capacity: int | None = None,
-        incorrect: float = -1.0,
+        incorrect: float | None = None,
     ) -> LiveStream:
         """Begin a stream of one's own images, for agents of streams; forget the one before.
 

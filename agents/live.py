@@ -21,15 +21,15 @@ class Looking:
     Args:
         agent: of streams.
         num_slots: label slots S.
-        incorrect: the reward of a mistake, for agents that are told it.
+        incorrect: the reward of a mistake, for agents that are told it; None for -1.
 
     Attributes:
         action: what it did with the last image: S asks, a lower number predicts that slot; None before the first.
     """
 
-    def __init__(self, agent: Any, num_slots: int, incorrect: float = -1.0) -> None:
+    def __init__(self, agent: Any, num_slots: int, incorrect: float | None = None) -> None:
         self._agent, self.num_slots = agent, num_slots
-        price = told_price(torch.tensor([incorrect])).numpy()
+        price = told_price(torch.tensor([-1.0 if incorrect is None else incorrect])).numpy()
         self._price = price if agent.inputs.price else price[:0]
         self._memory: Any = None
         self.action: int | None = None
@@ -63,15 +63,15 @@ class LiveStream:
         dark_ink: whether the ink is dark on a bright ground, as on paper.
         num_classes: classes to tell apart at most; None for as many as labels, and at least as in training.
         capacity: images to remember at least; None for as many as in training.
-        incorrect: the reward of a mistake, where a right answer has 1 and a request -0.05, for agents that were told it
-            in training (`env.tells_price`); from -100 to 0. Others have learned for one price.
+        incorrect: the reward of a mistake, where a right answer has 1 and a request -0.05, from -100 to 0, for agents
+            that were told it in training (`env.tells_price`); None for -1. Others have learned for one price.
 
     Attributes:
         requests: how often it has asked.
 
     Raises:
-        AlmetaError: for an agent of another kind of problem, too many labels, or another reward of a mistake than
-            those that can be told.
+        AlmetaError: for an agent of another kind of problem, too many labels, or a reward of a mistake that cannot be
+            told, or not to this agent.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class LiveStream:
         dark_ink: bool = False,
         num_classes: int | None = None,
         capacity: int | None = None,
-        incorrect: float = -1.0,
+        incorrect: float | None = None,
     ) -> None:
-        check_value("incorrect", incorrect, Annotated[float, Within(LOWEST_INCORRECT, 0.0)])
+        check_value("incorrect", incorrect, Annotated[float, Within(LOWEST_INCORRECT, 0.0)] | None)
         if agent.inputs.kind != "stream":
             raise AlmetaError(
                 f"the policy acts on problems of kind {agent.inputs.kind}; one that observes streams is needed"
@@ -91,6 +91,11 @@ class LiveStream:
         if agent.reveal == "always":
             raise AlmetaError(
                 f"{type(agent).__name__} was told every label and never learned to ask; choose another agent"
+            )
+        if incorrect is not None and not agent.inputs.price:
+            raise AlmetaError(
+                f"incorrect={incorrect:g} cannot be told to this agent, which learned for one price; leave it out, or "
+                "train one with env.tells_price=true"
             )
         self.requests, self._dark_ink, self._side = 0, dark_ink, math.isqrt(agent.inputs.num_pixels)
         if self._side**2 != agent.inputs.num_pixels:
@@ -137,10 +142,12 @@ class LiveStream:
         if self._looking.action is None:
             raise AlmetaError("there is no image whose label could be told; call observe() first")
         label = _plain(label)
-        if self._new is not None:  # what is corrected was no class
+        if self._new is not None and self._new != label:  # what is corrected was no class
             del self._slots[self._new]
-        self._new = None if label in self._slots else label
+            self._new = None
+        is_new = label not in self._slots
         self._looking.tell(self._slot_of(label, self._looking.action))
+        self._new = label if is_new else self._new
 
     def _slot_of(self, label: Label, wanted: int | None = None) -> int:
         """Return the slot of a label: its own, else the wanted one if that is free, else the next free one."""

@@ -36,6 +36,7 @@ __version__ = "0.1.0"
 
 # By name, so that worker processes find them too.
 ENVIRONMENTS = {
+    "almeta/ClassSampling-v0": ("almeta.envs:ClassSamplingEnv", "almeta.envs:ClassSamplingVectorEnv"),
     "almeta/FeatureAcquisition-v0": (
         "almeta.envs:FeatureAcquisitionEnv",
         "almeta.envs:FeatureAcquisitionVectorEnv",

@@ -3,6 +3,7 @@
 if __name__ == "envs":
     raise ImportError("This folder is a part of the package almeta: import almeta.envs, not envs.")
 
+from almeta.envs.classes import ClassOptions, ClassSamplingEnv, ClassSamplingVectorEnv, ClassSimulation
 from almeta.envs.features import (
     FeatureAcquisitionEnv,
     FeatureAcquisitionVectorEnv,
@@ -26,6 +27,10 @@ from almeta.envs.table_stream import (
 )
 
 __all__ = [
+    "ClassOptions",
+    "ClassSamplingEnv",
+    "ClassSamplingVectorEnv",
+    "ClassSimulation",
     "FeatureAcquisitionEnv",
     "FeatureAcquisitionVectorEnv",
     "FeatureOptions",

@@ -10,7 +10,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from almeta.evaluation.comparison import RANDOM
-from almeta.evaluation.style import dress, legend, looks
+from almeta.evaluation.style import BLACK, dress, legend, looks
+from almeta.evaluation.verdict import shorten
+
+
+def gain_matrix(rows: pd.DataFrame) -> Figure | None:
+    """Draw the gain over random as a table of colours, in points: a row for each strategy, a column for each setting.
+
+    Bold numbers have a 95 % interval without 0. None if only random plays.
+
+    Args:
+        rows: columns `setting`, `strategy`, `gain` and `gain_interval`.
+    """
+    settings, strategies = (list(rows[key].unique()) for key in ("setting", "strategy"))
+    strategies = [name for name in strategies if name != RANDOM]
+    if not strategies:
+        return None
+    tables = (rows.pivot(index="strategy", columns="setting", values=key) for key in ("gain", "gain_interval"))
+    gains, widths = (100 * table.loc[strategies, settings].to_numpy(float) for table in tables)
+    limit = max(1e-9, float(np.nanmax(np.abs(gains))))
+    figure = Figure(figsize=(3.6 + 0.85 * len(settings), 1.5 + 0.4 * len(strategies)), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(gains, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (row, column), gain in np.ndenumerate(gains):
+        colour = "white" if abs(gain) > 0.6 * limit else BLACK
+        weight = "bold" if abs(gain) > widths[row, column] else "normal"
+        axis.text(column, row, f"{gain:+.1f}", ha="center", va="center", fontsize=8, color=colour, weight=weight)
+    axis.set_yticks(range(len(strategies)), [shorten(name, 44) for name in strategies], fontsize=8)
+    axis.set_xticks(range(len(settings)), settings, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_title("Gain over random, points. Bold: 95 % interval without 0.", fontsize=9, loc="left")
+    return figure
 
 
 def measures_over_settings(rows: pd.DataFrame, measures: Sequence[str]) -> Figure:

@@ -20,9 +20,9 @@ from almeta.evaluation.curves import Area, check_curves, curve_areas, split_curv
 from almeta.evaluation.pool_figures import learning_curves_of
 from almeta.evaluation.pool_report import AREAS, pages_by_stem
 from almeta.evaluation.report import Report, Table
-from almeta.evaluation.settings_figures import measures_over_settings
+from almeta.evaluation.settings_figures import gain_matrix, measures_over_settings
 from almeta.evaluation.statistics import Estimate, mean_interval
-from almeta.evaluation.verdict import BETWEEN, Question, count_text, gain_over_repeats
+from almeta.evaluation.verdict import BETWEEN, Question, count_text, gain_over_repeats, named_in
 
 
 def settings_report(
@@ -37,8 +37,8 @@ def settings_report(
     """Compare strategies in several settings by their learning curves.
 
     The tables are `settings` (a row for each setting and strategy: the area under the curve of each measure, and the
-    gain over random in the same setting) and `curves`. The figures are `settings`, the same numbers drawn, and
-    `learning_curves`, a panel for each setting and data set.
+    gain over random in the same setting) and `curves`. The figures are `settings`, the same numbers drawn, `gains`, the
+    gains as a matrix, and `learning_curves`, a panel for each setting and data set.
 
     Args:
         curves: see `check_curves`, and a column `setting`.
@@ -62,6 +62,8 @@ def settings_report(
         for dataset, block in split_curves(table).items()
     }
     figures: dict[str, Figure] = {"settings": measures_over_settings(rows, list(columns))}
+    if matrix := gain_matrix(rows):
+        figures["gains"] = matrix
     figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure)})
     repeats, datasets = curves["repeat"].nunique(), curves["dataset"].nunique()
     title = (
@@ -90,22 +92,38 @@ def settings_report(
 def asked_in_settings(question: Question, settings: Sequence[str], strategies: Sequence[str]) -> Question:
     """Return the question with the names that strategies have in settings.
 
-    A pair of strategies is asked in each setting. A pair may also name both with their settings: "clean: margin".
+    A pair of strategies is asked in each setting. A pair may also name both with their settings, "clean: margin"; the
+    groups of a pair must. In groups, "{setting}: margin" stands for every setting, and {other} for every other one.
 
     Raises:
         AlmetaError: for a name that nobody has.
     """
     known = [f"{setting}{BETWEEN}{strategy}" for setting in settings for strategy in strategies]
-    pairs: list[list[str]] = []
+    pairs: list[Any] = []
     for pair in question.pairs:
-        if all(name in strategies for name in pair):
+        if not isinstance(pair, Mapping) and all(name in strategies for name in pair):
             pairs += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
             continue
-        for name in pair:
+        if isinstance(pair, Mapping):
+            groups = {group: _in_all_settings(pair[group], settings) for group in ("first", "second")}
+            pair = {"says": pair["says"], **groups}
+        for name in named_in(pair):
             if name not in known:
                 raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
-        pairs.append(list(pair))
+        pairs.append(pair)
     return dataclasses.replace(question, pairs=pairs)
+
+
+def _in_all_settings(names: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Return names with every setting in place of {setting} and every other one in place of {other}, each name once."""
+    filled = [
+        name.replace("{setting}", setting).replace("{other}", other)
+        for name in names
+        for setting in settings
+        for other in settings
+        if other != setting or "{other}" not in name
+    ]
+    return list(dict.fromkeys(filled))
 
 
 def _areas(blocks: Mapping[str, pd.DataFrame], column: str, area: Area) -> pd.DataFrame:
@@ -131,7 +149,7 @@ def _rows(
                 row |= _columns(key, mean_interval(table[name].dropna().groupby("repeat").mean().tolist()))
             gain = Estimate(None, None)
             if strategy != RANDOM:
-                gain = gain_over_repeats(areas[measure], name, f"{setting}{BETWEEN}{RANDOM}")
+                gain = gain_over_repeats(areas[measure], [name], [f"{setting}{BETWEEN}{RANDOM}"])
             rows.append(row | _columns("gain", gain))
     return pd.DataFrame(rows).astype(dict.fromkeys(("gain", "gain_interval"), float))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -202,25 +202,33 @@ class Question:
 
     Args:
         text: the question.
-        pairs: of strategies; the gain of the first over the second is told.
+        pairs: of strategies; the gain of the first over the second is told. A pair of groups, of which the means are
+            compared, has words of its own: `{says: both over random, first: [margin, entropy], second: [random]}`.
 
     Raises:
         AlmetaError: for a pair that is none.
     """
 
     text: str
-    pairs: Sequence[Sequence[str]]
+    pairs: Sequence[Sequence[str] | Mapping[str, Any]]
 
     def __post_init__(self) -> None:
         for pair in self.pairs:
-            if len(pair) != 2:
+            if isinstance(pair, Mapping):
+                if set(pair) != {"says", "first", "second"} or not (pair["first"] and pair["second"]):
+                    raise AlmetaError(
+                        f"question.pairs has {dict(pair)}; a pair of groups has says, first and second, the last two "
+                        "lists of strategies"
+                    )
+            elif len(pair) != 2:
                 raise AlmetaError(f"question.pairs has {list(pair)}; each must name two strategies")
 
     def check(self, strategies: Sequence[str]) -> None:
         """Raise AlmetaError if a strategy is not among those that play."""
-        for name in itertools.chain.from_iterable(self.pairs):
-            if name not in strategies:
-                raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
+        for pair in self.pairs:
+            for name in named_in(pair):
+                if name not in strategies:
+                    raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
 
     def answer(self, areas: pd.DataFrame) -> str:
         """Return the question and its answer in one line, from the paired repeats of these data sets alone.
@@ -228,26 +236,37 @@ class Question:
         Args:
             areas: of `curve_areas`, a column for each strategy that a pair names.
         """
-        return f"{self.text} {'; '.join(_gain(areas, *pair) for pair in self.pairs)}."
+        return f"{self.text} {'; '.join(_gain(areas, pair) for pair in self.pairs)}."
 
 
-def gain_over_repeats(areas: pd.DataFrame, first: str, second: str) -> Estimate:
-    """Return the gain of one column of `curve_areas` over another, and half of its 95 % interval over repeats.
+def named_in(pair: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Return the strategies that a pair of a question names."""
+    return [*pair["first"], *pair["second"]] if isinstance(pair, Mapping) else list(pair)
 
-    Data sets are averaged in each repeat: the interval is about these data sets and speaks of no others.
+
+def gain_over_repeats(areas: pd.DataFrame, first: Sequence[str], second: Sequence[str]) -> Estimate:
+    """Return the gain of some columns of `curve_areas` over others, and half of its 95 % interval over repeats.
+
+    The means of the columns are compared. Data sets are averaged in each repeat: the interval is about these data sets
+    and speaks of no others.
     """
-    gains = (areas[first] - areas[second]).dropna().groupby("repeat").mean()
-    return mean_interval(gains.tolist())
+    gains = areas[list(first)].mean(axis=1, skipna=False) - areas[list(second)].mean(axis=1, skipna=False)
+    return mean_interval(gains.dropna().groupby("repeat").mean().tolist())
 
 
-def _gain(areas: pd.DataFrame, first: str, second: str) -> str:
+def _gain(areas: pd.DataFrame, pair: Sequence[str] | Mapping[str, Any]) -> str:
     """Return "margin over random 1.20 points (0.30 to 2.10, interval above 0)", the interval over repeats."""
-    estimate = gain_over_repeats(areas, first, second)
+    if isinstance(pair, Mapping):
+        says, estimate = pair["says"], gain_over_repeats(areas, pair["first"], pair["second"])
+    else:
+        first, second = pair
+        setting, between, _ = first.rpartition(BETWEEN)
+        says = f"{first} over {second.removeprefix(setting + between)}"
+        estimate = gain_over_repeats(areas, [first], [second])
     mean, half = estimate.mean, estimate.half_width
     if mean is None:
-        return f"{first} over {second} is not known"
-    setting, between, _ = first.rpartition(BETWEEN)
-    said = f"{first} over {second.removeprefix(setting + between)} {points(mean)} points"
+        return f"{says} is not known"
+    said = f"{says} {points(mean)} points"
     if half is None:
         return f"{said} (a single repeat has no interval)"
     low, high = mean - half, mean + half

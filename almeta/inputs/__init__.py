@@ -3,6 +3,7 @@
 from almeta.inputs.ahead import LookAheadCandidates
 from almeta.inputs.candidates import Candidates
 from almeta.inputs.cells import Cells
+from almeta.inputs.classes import ClassInputs
 from almeta.inputs.columns import Columns, ColumnsView
 from almeta.inputs.images import Images
 from almeta.inputs.inputs import CellInputs, Inputs, PoolInputs, PoolView
@@ -12,6 +13,7 @@ __all__ = [
     "Candidates",
     "CellInputs",
     "Cells",
+    "ClassInputs",
     "Columns",
     "ColumnsView",
     "Images",

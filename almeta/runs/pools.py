@@ -152,7 +152,7 @@ class PoolRun(Run):
         def measure(agent: Actor[PoolState]) -> dict[str, Any]:
             if not reference:
                 reference.append(self._play(simulation, make_strategy(REFERENCE), tasks))
-            return _measures(self._play(simulation, agent, tasks), reference[0], tasks.names)
+            return curve_measures(self._play(simulation, agent, tasks), reference[0], tasks.names)
 
         return measure
 
@@ -257,14 +257,14 @@ def _computing(config: TrainConfig | EvaluateConfig | BenchmarkConfig, precision
     }
 
 
-def _measures(curves: Tensor, reference: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Return measures of curves `[T + 1, E]` and of their gain over the reference, on the data sets `names` `[E]`."""
+def curve_measures(curves: Tensor, reference: Tensor, names: Sequence[str], rule: str = REFERENCE) -> dict[str, Any]:
+    """Return measures of curves `[T + 1, E]` and of their gain over those of a rule, on the data sets `names` `[E]`."""
     gains = (curves - reference).mean(0)
     by_dataset = {name: gains[[n == name for n in names]].mean() for name in set(names)}
     better = sum(gain > 0 for gain in by_dataset.values()) / len(by_dataset)
     return {
         "aulc": float(curves.mean()),
-        f"aulc_of_{REFERENCE}": float(reference.mean()),
+        f"aulc_of_{rule}": float(reference.mean()),
         "gain": float(gains.mean()),
         "better": float(better),
         "mean_return": float((curves[-1] - curves[0]).mean()),
@@ -395,8 +395,21 @@ def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = No
         oracle=build(changed["oracle"], "oracle"),
         repeats=config.repeats,
         options={key: value for key, value in changed["options"].items() if value is not None},
+        datasets=_played(config, (changes or {}).get("datasets")),
         **_computing(config),
     )
+
+
+def _played(config: BenchmarkConfig, names: Any) -> tuple[str, ...] | None:
+    """Return the data sets of a setting, which are among those of the benchmark; None for all of them."""
+    if names is None:
+        return None
+    all_names = [canonical_name(name) for name in chosen_datasets(config)]
+    played = tuple(canonical_name(name) for name in ([names] if isinstance(names, str) else names))
+    for name in played:
+        if name not in all_names:
+            raise AlmetaError(did_you_mean(name, all_names, "data set of a setting"))
+    return played
 
 
 def compare_in_settings(

@@ -19,7 +19,7 @@ from almeta.checks import Count, Share, Within, check_arguments
 from almeta.data.dataset import Dataset
 from almeta.data.preparation import Scale, prepare
 from almeta.data.rows import sketch
-from almeta.data.synthetic import draw_synthetic
+from almeta.data.synthetic import MOST_CLASSES, draw_synthetic
 from almeta.errors import AlmetaError, did_you_mean
 
 First = Literal["per_class", "random"]
@@ -192,6 +192,13 @@ class PoolSampler:
     def num_rows(self) -> int:
         """N, the number of pool rows to which every batch of tasks is padded."""
         return max(self._sizes(rows, fixed)[0] for rows, fixed, _ in self._shapes)
+
+    @property
+    def num_classes(self) -> int:
+        """C, the largest number of classes that a task may have."""
+        most = [len(self._classes(dataset)) for dataset in self.datasets]
+        most += [MOST_CLASSES] if self.options.synthetic > 0 else []
+        return min(max(most), self.options.max_classes or max(most))
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:

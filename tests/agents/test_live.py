@@ -222,3 +222,14 @@ def test_an_agent_is_told_the_price_of_a_mistake(image):
     np.testing.assert_allclose(told, [np.log(10) / np.log(101)], rtol=1e-6)
     with pytest.raises(AlmetaError, match="incorrect is -200"):
         agent.begin_stream(incorrect=-200)
+    with pytest.raises(AlmetaError, match="incorrect=-5 cannot be told to this agent, which learned for one price"):
+        make_agent("QLearning").begin_stream(incorrect=-5)
+
+
+def test_after_a_refused_label_the_next_one_is_told(image):
+    _, stream = play([REQUEST, 0], list("abcd"))
+    stream.observe(image)
+    with pytest.raises(AlmetaError, match="'e' is one label too many"):
+        stream.tell("e")
+    stream.tell("a")
+    assert stream.observe(image) == "a"

@@ -13,6 +13,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from almeta.envs import (
+    ClassSamplingEnv,
+    ClassSamplingVectorEnv,
     FeatureAcquisitionEnv,
     FeatureAcquisitionVectorEnv,
     OneShotStreamEnv,
@@ -39,6 +41,14 @@ ROWS: dict[str, Any] = {
     "learner": "prototype",
     "budget": 0.5,
 }
+CLASS_ROWS: dict[str, Any] = {
+    "dataset": ("iris", "wine"),
+    "pool_size": 30,
+    "budget": 4,
+    "query_size": 2,
+    "learner": "prototype",
+    "score": "true_probability",
+}
 CELLS: dict[str, Any] = {
     "dataset": ("iris", "wine"),
     "pool_size": 15,
@@ -47,6 +57,7 @@ CELLS: dict[str, Any] = {
     "learner": "prototype",
 }
 IDS = {
+    "classes": "almeta:almeta/ClassSampling-v0",
     "features": "almeta:almeta/FeatureAcquisition-v0",
     "pool": "almeta:almeta/PoolSelection-v0",
     "stream": "almeta:almeta/OneShotStream-v0",
@@ -59,7 +70,7 @@ every_kind = pytest.mark.parametrize("kind", IDS)
 @pytest.fixture
 def options(tiny_images):
     stream = {"dataset": tiny_images, "length": 4, "max_requests": 2}
-    return {"features": CELLS, "pool": POOL, "stream": stream, "table_stream": ROWS}
+    return {"classes": CLASS_ROWS, "features": CELLS, "pool": POOL, "stream": stream, "table_stream": ROWS}
 
 
 @pytest.fixture
@@ -280,6 +291,7 @@ def test_given_tasks_hear_the_answers_of_their_own_seeds(vector, single):
 
 
 CLASSES = {
+    "classes": (ClassSamplingEnv, ClassSamplingVectorEnv),
     "features": (FeatureAcquisitionEnv, FeatureAcquisitionVectorEnv),
     "pool": (PoolSelectionEnv, PoolSelectionVectorEnv),
     "stream": (OneShotStreamEnv, OneShotStreamVectorEnv),
@@ -413,7 +425,8 @@ def test_stable_baselines3_warns_of_nothing_but_the_shape_of_a_table(kind, singl
     checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="install almeta[sb3]")
     checker.check_env(single(kind, render_mode="rgb_array"), warn=True, skip_render_check=False)
     # A table of candidates is neither an image nor a vector, and needs a network of its own.
-    expected = ["observation candidates has an unconventional shape"] if kind in ("features", "pool") else []
+    shows_a_table = kind in ("classes", "features", "pool")
+    expected = ["observation candidates has an unconventional shape"] if shows_a_table else []
     assert len(recwarn.list) == len(expected)
     for warning, text in zip(recwarn.list, expected, strict=True):
         assert text in str(warning.message)

@@ -6,7 +6,7 @@ import pytest
 
 from almeta.errors import AlmetaError
 from almeta.evaluation.settings_report import asked_in_settings, settings_report
-from almeta.evaluation.verdict import Question
+from almeta.evaluation.verdict import Question, named_in
 
 REPEATS = 3
 
@@ -52,11 +52,32 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.title == "2 strategies in 2 settings on 1 data set, 3 repeats each"
     shown = report.tables[0].shown
     assert shown is not None
-    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.32", "0.00 ± 0.00", "+3.00 ± 2.48"]
+    assert shown.iloc[1].tolist() == ["clean", "margin", "63.00 ± 27.33", "0.00 ± 0.00", "+3.00 ± 2.48"]
     assert report.tables[1].numbers.columns[0] == "setting"
 
 
-def test_both_figures_show_all_settings():
+def test_groups_are_averaged_over_settings():
+    """Own: (60 + 40) / 2 of random and (63 + 40) / 2 of margin; each other setting's margin is the one of the other."""
+    question = Question(
+        "Does it help?",
+        [
+            {"says": "margin over random", "first": ["{setting}: margin"], "second": ["{setting}: random"]},
+            {"says": "elsewhere over clean", "first": ["{other}: margin"], "second": ["clean: margin"]},
+        ],
+    )
+    asked = asked_in_settings(question, ["clean", "noisy"], ["random", "margin"])
+    assert [named_in(pair) for pair in asked.pairs] == [
+        ["clean: margin", "noisy: margin", "clean: random", "noisy: random"],
+        ["noisy: margin", "clean: margin", "clean: margin"],
+    ]
+    # Per repeat (2 + 0) / 2, (3 + 0) / 2, (4 + 0) / 2; and half of -12, -23, -34.
+    assert settings_report(curves(), question=asked).sentences == [
+        "Does it help? margin over random 1.50 points (0.26 to 2.74, interval above 0); "
+        "elsewhere over clean -11.50 points (-25.16 to 2.16, interval holds 0)."
+    ]
+
+
+def test_figures_show_all_settings():
     figures = settings_report(curves(), measures=["wrong_answers"]).figures
     assert [axis.get_ylabel() for axis in figures["settings"].axes] == [
         "accuracy, points",
@@ -69,6 +90,9 @@ def test_both_figures_show_all_settings():
     assert points[0].tolist() == pytest.approx([63, 40])
     titles = [axis.get_title(loc="left") for axis in figures["learning_curves"].axes]
     assert titles == ["clean, a", "noisy, a"]
+    matrix = figures["gains"].axes[0]
+    assert [text.get_text() for text in matrix.texts] == ["+3.0", "+0.0"]
+    assert [text.get_fontweight() for text in matrix.texts] == ["bold", "normal"]
 
 
 def test_a_question_about_who_does_not_play_in_a_setting_is_refused():

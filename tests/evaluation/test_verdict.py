@@ -185,3 +185,9 @@ def test_a_question_about_who_does_not_play_is_refused():
         Question("Which?", [["margn", "random"]]).check(["random", "margin"])
     with pytest.raises(AlmetaError, match=r"question.pairs has \['margin'\]; each must name two strategies"):
         Question("Which?", [["margin"]])
+    for pair in ({"says": "a", "first": ["margin"]}, {"says": "a", "first": [], "second": ["random"]}):
+        with pytest.raises(AlmetaError, match="a pair of groups has says, first and second"):
+            Question("Which?", [pair])
+    groups = {"says": "a", "first": ["margn"], "second": ["random"]}
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'margn'; did you mean 'margin'"):
+        Question("Which?", [groups]).check(["random", "margin"])

@@ -36,6 +36,17 @@ def test_a_setting_changes_what_it_names_and_nothing_else():
     assert (named.oracle.noise, named.oracle.price) == (0.1, 0.0)  # the choice of that name, not what was there
 
 
+def test_each_combination_is_a_setting():
+    each = {"oracle.noise": [0, 0.2], "oracle.price": [1], "judge": ["ridge", {"name": "svc", "C": 9}]}
+    assert read_settings({"plain": {}, "each": each}) == {
+        "plain": {},
+        "0, 1, ridge": {"oracle": {"noise": 0, "price": 1}, "judge": "ridge"},
+        "0, 1, svc(C=9)": {"oracle": {"noise": 0, "price": 1}, "judge": {"name": "svc", "C": 9}},
+        "0.2, 1, ridge": {"oracle": {"noise": 0.2, "price": 1}, "judge": "ridge"},
+        "0.2, 1, svc(C=9)": {"oracle": {"noise": 0.2, "price": 1}, "judge": {"name": "svc", "C": 9}},
+    }
+
+
 @pytest.mark.usefixtures("quick_figures")
 def test_everybody_plays_the_same_tasks_in_each_setting(tmp_path):
     asked = config("settings={clean: {}, noisy: {oracle: {noise: 0.5}}}", "scores=[accuracy,wrong_answers]")
@@ -56,7 +67,13 @@ def test_everybody_plays_the_same_tasks_in_each_setting(tmp_path):
     [
         ({"a: b": {}}, "settings has a setting 'a: b'; its name must be a text without ': '"),
         ({"a": {"orcale": {}}}, "unknown key of settings.a 'orcale'; did you mean 'oracle'"),
-        ({"a": 3}, "settings.a is 3; it must be a group of keys, of env, learner, judge, oracle, options"),
+        (
+            {"each": {"judge": "svc"}},
+            "settings.each is {'judge': 'svc'}; it must name parts with a list of values each",
+        ),
+        ({"each": ["svc"]}, "settings.each is .'svc'.; it must name parts with a list of values each"),
+        ({"each": {"jugde": ["svc"]}}, "unknown key of settings.svc 'jugde'; did you mean 'judge'"),
+        ({"a": 3}, "settings.a is 3; it must be a group of keys, of datasets, env, learner, judge, oracle, options"),
     ],
 )
 def test_wrong_settings_are_told(given, message):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -105,7 +106,7 @@ def test_a_trained_policy_is_published_and_acts_in_the_environment(tmp_path):
     train(config("batches=1", "dataset.fold=null"), tmp_path)
     publish(tmp_path / "last.pt", tmp_path / "cells.json", {})
     agent = load_policy(tmp_path / "cells.json")
-    options = {"pool_size": 12, "max_features": 5, "budget": 4, "inputs": agent.inputs}
+    options: dict[str, Any] = {"pool_size": 12, "max_features": 5, "budget": 4, "inputs": agent.inputs}
     env = gym.make("almeta:almeta/FeatureAcquisition-v0", dataset="iris", **options)
     observation, info = env.reset(seed=0)
     terminated, memory = False, None

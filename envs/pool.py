@@ -206,7 +206,7 @@ class PoolSimulation(Simulation):
         parts = [part.split(each) for part in (tasks.y, tasks.exists, tasks.num_classes, tasks.x)]
         answers = [
             self.oracle.answer(y, exists, num_classes, by, x)
-            for (y, exists, num_classes, x), by in zip(zip(*parts, strict=True), generators, strict=True)
+            for y, exists, num_classes, x, by in zip(*parts, generators, strict=True)
         ]
         labels, prices = (torch.cat(part).repeat_interleave(self.group, 0) for part in zip(*answers, strict=True))
         self.answers = Answers(labels, prices)

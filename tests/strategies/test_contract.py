@@ -73,7 +73,7 @@ def test_finite_for_rows_that_may_be_picked_and_minus_infinity_for_others(name, 
     assert pools.state.available.sum(1).tolist() == [14 - labelled[0], 11 - labelled[1]]
 
 
-@pytest.mark.parametrize("name", filter(of_classes, NAMES))
+@pytest.mark.parametrize("name", strategy_names("classes"))
 def test_one_class_is_no_trouble(name):
     alone = make_pools(classes=(1, 1))
     assert alone.state.probabilities.shape[-1] == 1
@@ -244,6 +244,13 @@ def test_names_are_those_of_the_files():
     assert strategy_names() == sorted(written)
     assert {"random", "margin", "entropy", "least_confident", "information_density"} <= set(written)
     assert {"core_set", "vote_entropy", "mean_kl"} <= set(written)
+
+
+def test_names_by_what_they_are_for():
+    classes, numbers = set(strategy_names("classes")), set(strategy_names("numbers"))
+    assert classes | numbers == set(NAMES) and classes & numbers == {
+        *("random", "core_set", "robust_core_set", "typiclust", "gsx")
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

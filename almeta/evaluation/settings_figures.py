@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 
 from almeta.evaluation.comparison import RANDOM
 from almeta.evaluation.style import dress, legend, looks
+
+_COLUMNS = 3  # panels side by side
 
 
 def measures_over_settings(rows: pd.DataFrame, measures: Sequence[str]) -> Figure:
@@ -23,10 +26,15 @@ def measures_over_settings(rows: pd.DataFrame, measures: Sequence[str]) -> Figur
     """
     settings, strategies = list(rows["setting"].unique()), list(rows["strategy"].unique())
     panels = [*measures, "gain"]
-    figure = Figure(figsize=(max(4.4, 1.2 + 0.7 * len(settings)) * len(panels), 4.2), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    columns = min(len(panels), _COLUMNS)
+    lines = math.ceil(len(panels) / columns)
+    size = (max(4.4, 1.2 + 0.7 * len(settings)) * columns, 0.6 + 3.6 * lines)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis in grid[len(panels) :]:
+        axis.set_visible(False)
     styles = looks(strategies)
-    for axis, measure in zip(grid, panels, strict=True):
+    for axis, measure in zip(grid, panels, strict=False):
         dress(axis)
         for place, strategy in enumerate(strategies):
             if measure == "gain" and strategy == RANDOM:
@@ -47,7 +55,7 @@ def measures_over_settings(rows: pd.DataFrame, measures: Sequence[str]) -> Figur
             )
         _name_settings(axis, settings)
         axis.set_ylabel(f"{'gain over random' if measure == 'gain' else measure.replace('_', ' ')}, points")
-    legend(figure, grid, loc="outside lower center", ncols=min(4, len(strategies)))
+    legend(figure, grid[: len(panels)], loc="outside lower center", ncols=min(4, len(strategies)))
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,7 @@ def measures_over_settings(tables: Mapping[str, pd.DataFrame], measures: Sequenc
     return figure
 
 
-def _draw_panels(axes: Sequence[Axes], rows: pd.DataFrame, panels: Sequence[str]) -> None:
+def _draw_panels(axes: Iterable[Axes], rows: pd.DataFrame, panels: Sequence[str]) -> None:
     settings, strategies = list(rows["setting"].unique()), list(rows["strategy"].unique())
     styles = looks(strategies)
     for axis, measure in zip(axes, panels, strict=False):

@@ -54,11 +54,14 @@ class Standing(NamedTuple):
     @property
     def asked(self) -> Tensor:
         """`[E, N]` bool, the rows asked for and answered, first labels left out."""
-        return self.queried & (self.pool.state().labels >= 0)
+        return self.queried & self.pool.state().is_labelled
 
 
 def wrong_answers(standing: Standing) -> Tensor:
-    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first."""
+    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first.
+
+    Of numbers, an answer is wrong that has any noise.
+    """
     wrong = standing.asked & (standing.pool.state().labels != standing.tasks.y)
     return wrong.sum(1) / standing.asked.sum(1).clamp_min(1)
 
@@ -83,7 +86,7 @@ def money(standing: Standing) -> Tensor:
 
 def pseudo_labels(standing: Standing) -> Tensor:
     """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1]."""
-    unlabelled = standing.tasks.exists & (standing.pool.state().labels < 0)
+    unlabelled = standing.tasks.exists & ~standing.pool.state().is_labelled
     return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1).clamp_min(1)
 
 
@@ -119,8 +122,8 @@ def _attacked(standing: Standing, measure: str) -> tuple[HasInputGradients, Boun
     model, learner = standing.pool.model, type(standing.pool.learner).__name__
     if not isinstance(model, HasInputGradients):
         raise AlmetaError(
-            f"measure {measure} needs a learner with {ABILITIES[HasInputGradients]}; {learner} has none: choose another "
-            "learner, such as cnn or mlp, or leave the measure out of scores"
+            f"measure {measure} needs a learner with {ABILITIES[HasInputGradients]}; {learner} has none: choose "
+            "another learner, such as cnn or mlp, or leave the measure out of scores"
         )
     return model, range_of(standing.tasks.x, standing.tasks.exists)
 

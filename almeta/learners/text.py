@@ -80,12 +80,11 @@ class EmbeddingAverageModel:
         found = errors(self.probabilities(x))
         return torch.stack([largest * (error @ self.last.weights.mT).norm(dim=-1) for error in found], -1)
 
-
     def word_swaps(self, x: Tensor, num_neighbours: int) -> Tensor:
         """Return `[E, M]` float32, as `EmbedsWords` says, exactly: each swap moves the logits by itself.
 
-        The words that take their place are those of the episode's labelled rows. Towards each rival class every word has
-        its best swap, and the best swaps of the row come first.
+        The words that take their place are those of the episode's labelled rows. Towards each rival class every word
+        has its best swap, and the best swaps of the row come first.
         """
         gains, classes = self._swap_gains(num_neighbours), self.last.weights.shape[2]
 

@@ -16,7 +16,7 @@ CLASSES = 4
 
 
 def fitted(learner, features=48, rows=24):
-    """A model of classes 0, 1 and 3 of four, and rows with their labels; those of the CNN are 4 x 4 pixels in colour."""
+    """A model of classes 0, 1 and 3 of four, rows and labels; rows of the CNN are 4 x 4 pixels in colour."""
     generator = torch.Generator().manual_seed(0)
     y = torch.tensor([0, 1, 3]).repeat(2, rows // 3)
     x = torch.randn(2, rows, features, generator=generator)

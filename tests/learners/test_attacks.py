@@ -1,6 +1,7 @@
 """Moves against a model: each against a loop over rows, and by hand where the model is linear."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -180,7 +181,7 @@ def test_adversarial_training_withstands_attacks_better(options):
     x[..., 0] = 2.0 * (2 * y - 1)
     base, accuracy = MLP(hidden_size=8, steps=60), []
     for learner in (base, Adversarial(base, epsilon=0.3, alpha=2.0, **options)):
-        model = learner.fit(x[:, :40], y[:, :40], torch.ones(3, 40), 2)
+        model: Any = learner.fit(x[:, :40], y[:, :40], torch.ones(3, 40), 2)
         moved = pgd(model.logits, x[:, 40:], y[:, 40:], 0.3, 5)
         accuracy.append(float((model.probabilities(moved).argmax(-1) == y[:, 40:]).float().mean()))
     assert accuracy[1] > accuracy[0] + 0.05

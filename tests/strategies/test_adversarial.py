@@ -17,14 +17,20 @@ def test_the_least_effort_comes_first_and_what_does_not_count_last():
     assert nearest_first(effort, counted).tolist() == [[-3, -1, -4, -4, -2], [-1] * 5]
 
 
+def fitted(learner, state):
+    """The pools, of another learner."""
+    x, y, weight = state.labelled_rows()
+    model = learner.fit(x, y, weight, 3)
+    return replace(state, model=model, learner=learner, probabilities=model.probabilities(state.x))
+
+
 # --- DeepFool ---
 
 
 def linear_pools():
     """Pools whose learner is logistic regression."""
     state = make_pools(sizes=(14, 14), columns=(3, 3), classes=(3, 3), labelled=(6, 6), seed=1).state
-    model = LogisticRegression().fit(*state.labelled_rows(), 3)
-    return replace(state, model=model, learner=LogisticRegression(), probabilities=model.probabilities(state.x))
+    return fitted(LogisticRegression(), state)
 
 
 def distances(state):
@@ -62,8 +68,7 @@ def test_deepfool_looks_at_some_rows_only():
 
 
 def test_deepfool_needs_gradients_by_features():
-    state = make_pools().state
-    state = replace(state, learner=Ridge(), model=Ridge().fit(*state.labelled_rows(), 3))
+    state = fitted(Ridge(), make_pools().state)
     message = "needs a learner with logits that can be derived by the features; Ridge has none: .* mlp or cnn"
     with pytest.raises(AlmetaError, match=message):
         utilities_of(DeepFool(), state)
@@ -153,7 +158,6 @@ def test_without_a_rival_no_swap_changes_the_label():
 
 
 def test_word_swaps_needs_words():
-    state = make_pools().state
-    state = replace(state, learner=Ridge(), model=Ridge().fit(*state.labelled_rows(), 3))
+    state = fitted(Ridge(), make_pools().state)
     with pytest.raises(AlmetaError, match="strategy word_swaps needs a learner with an embedding of words"):
         utilities_of(WordSwaps(), state)

@@ -46,7 +46,7 @@ class Panel(NamedTuple):
     widths: np.ndarray
 
 
-def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
+def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy", asked: str = "labels") -> list[Figure]:
     """Draw the learning curves of each data set, their mean over data sets first; a figure for every 20 panels.
 
     Bands are pointwise 95 % t-intervals over repeats: they show how far a mean may move with other splits of the same
@@ -55,13 +55,14 @@ def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> 
     Args:
         blocks: from `split_curves`.
         measure: name of the score.
+        asked: what queries ask for.
     """
     panels = _panels(blocks)
     if len(panels) > 1:
         together = _on_one_axis(panels)
         widths = np.sqrt(np.square(together.widths).sum(axis=0)) / len(panels)  # repeats of data sets are independent
         panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=widths))
-    return _draw_pages(panels, _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)))
+    return _draw_pages(panels, _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)), asked)
 
 
 def learning_curves_of(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
@@ -73,7 +74,7 @@ def _panels(blocks: Mapping[str, Curves]) -> list[Panel]:
     return [_panel(name, block.queries, block.scores) for name, block in blocks.items()]
 
 
-def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
+def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy", asked: str = "labels") -> list[Figure]:
     """Draw the gain over random along the learning curves, in points, its mean over data sets first.
 
     The gain is that within a repeat. Bands are its pointwise 95 % t-intervals: over repeats for a data set, over data
@@ -88,7 +89,7 @@ def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list
         panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=half_widths(together.means)))
         over.append("in the first panel over data sets")
     note = f"Gain over random in the same repeat, in points of {measure}. {_note(blocks, over)}"
-    return _draw_pages(panels, _strategies(blocks), "gain, points", note)
+    return _draw_pages(panels, _strategies(blocks), "gain, points", note, asked)
 
 
 def rank_diagram(comparison: Comparison) -> Figure:
@@ -302,14 +303,17 @@ def _strategies(blocks: Mapping[str, Curves]) -> list[str]:
     return next(iter(blocks.values())).strategies
 
 
-def _draw_pages(panels: list[Panel], strategies: list[str], label: str, note: str) -> list[Figure]:
+def _draw_pages(
+    panels: list[Panel], strategies: list[str], label: str, note: str, asked: str = "labels"
+) -> list[Figure]:
     size = math.ceil(len(panels) / math.ceil(len(panels) / PANELS_A_PAGE))  # pages of equal size
     pages = [panels[start : start + size] for start in range(0, len(panels), size)]
     numbers = [f" Page {number} of {len(pages)}." * (len(pages) > 1) for number in range(1, len(pages) + 1)]
-    return [_draw_page(page, strategies, label, note + number) for page, number in zip(pages, numbers, strict=True)]
+    numbered = zip(pages, numbers, strict=True)
+    return [_draw_page(page, strategies, label, note + number, asked) for page, number in numbered]
 
 
-def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str) -> Figure:
+def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str, asked: str) -> Figure:
     columns = min(4, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
     width, height = (6.0, 4.0) if len(panels) == 1 else (3.6, 2.5) if len(panels) <= 4 else (2.9, 2.0)
@@ -323,7 +327,7 @@ def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str
         if place % columns == 0:
             axis.set_ylabel(label, fontsize=FONT)
         if place + columns >= len(panels):  # nothing below it
-            axis.set_xlabel("labels asked for", fontsize=FONT)
+            axis.set_xlabel(f"{asked} asked for", fontsize=FONT)
             axis.tick_params(labelbottom=True)
     _lay_out(figure, styles, note, (rows, columns), (width, height), gap=0.35 if same_queries else 0.5)
     return figure

@@ -30,6 +30,7 @@ def pool_report(
     config: dict[str, Any] | None = None,
     title: str | None = None,
     question: Question | None = None,
+    asked: str = "labels",
 ) -> Report:
     """Judge strategies by their learning curves.
 
@@ -48,6 +49,7 @@ def pool_report(
         config: plain values that the report shows.
         title: of the report; None counts strategies, data sets and repeats.
         question: answered in the last sentence; None for none.
+        asked: what queries ask for, in figures.
 
     Returns:
         The report. Its `summary` holds `measure`, `area`, `datasets` (by name, with `repeats` and `budget`), `unit`
@@ -61,11 +63,11 @@ def pool_report(
     whole = split_curves(table)
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
-    sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
+    sentences, figures = verdict(comparison), _figures(blocks, comparison, measure, asked)
     sentences += [] if question is None else [question.answer(comparison.areas)]
     tests = comparison.tests()
     summary_table = _summary(comparison, area, measure, seconds)
-    further = [_further(table, name, reference, area) for name in measures]
+    further = [_further(table, name, reference, area, asked) for name in measures]
     figures |= {stem: figure for _, drawn in further for stem, figure in drawn.items()}
     summary = {
         "measure": measure,
@@ -105,7 +107,9 @@ def _summary(comparison: Comparison, area: Area, measure: str, seconds: pd.DataF
     return Table("summary", numbers, shown, narrow=shown_summary(comparison, narrow=True), note=note)
 
 
-def _further(curves: pd.DataFrame, name: str, reference: str, area: Area) -> tuple[Table, dict[str, Figure]]:
+def _further(
+    curves: pd.DataFrame, name: str, reference: str, area: Area, asked: str
+) -> tuple[Table, dict[str, Figure]]:
     """Return the summary table and the learning curves by a further measure."""
     blocks = split_curves(curves, name)
     blocks = dict(zip(short_names(blocks).values(), blocks.values(), strict=True))
@@ -117,7 +121,7 @@ def _further(curves: pd.DataFrame, name: str, reference: str, area: Area) -> tup
         narrow=shown_summary(comparison, narrow=True),
         title=f"By {name}",
     )
-    return table, pages_by_stem({f"learning_curves_{name}": learning_curves(blocks, name)})
+    return table, pages_by_stem({f"learning_curves_{name}": learning_curves(blocks, name, asked)})
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -227,10 +231,10 @@ def _counts(row: Mapping[Hashable, Any], key: str, names: Sequence[str]) -> str:
     return "–" if pd.isna(counts[0]) else "/".join(str(count) for count in counts)
 
 
-def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str) -> dict[str, Figure]:
-    pages = {"learning_curves": learning_curves(blocks, measure)}
+def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str, asked: str) -> dict[str, Figure]:
+    pages = {"learning_curves": learning_curves(blocks, measure, asked)}
     if len(comparison.strategies) > 1:
-        pages["gain_curves"] = gain_curves(blocks, measure)
+        pages["gain_curves"] = gain_curves(blocks, measure, asked)
         pages |= {"ranks": [rank_diagram(comparison)], "gains": [gain_map(comparison)]}
     return pages_by_stem(pages)
 

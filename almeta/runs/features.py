@@ -170,4 +170,5 @@ def compare(
     policy, others = str(contenders[-1]), [str(one) for one in contenders[:-1]]
     pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
     question = Question("Which cells are worth their price?", pairs)
-    return pool_report(curves, REFERENCE, measure=NET, measures=[setting.env.score], config=config, question=question)
+    judged: dict[str, Any] = {"measure": NET, "measures": [setting.env.score], "asked": "cells"}
+    return pool_report(curves, REFERENCE, config=config, question=question, **judged)

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import RANDOM
-from almeta.evaluation.curves import Area, check_curves, curve_areas, split_curves
+from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, split_curves
 from almeta.evaluation.pool_figures import learning_curves_of
 from almeta.evaluation.pool_report import AREAS, pages_by_stem
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.settings_figures import gain_matrix, measures_over_settings
 from almeta.evaluation.statistics import Estimate, mean_interval
-from almeta.evaluation.verdict import BETWEEN, Question, count_text, gain_over_repeats, named_in
+from almeta.evaluation.verdict import BETWEEN, AskedPair, Question, count_text, gain_over_repeats, named_in
 
 
 def settings_report(
@@ -33,8 +33,11 @@ def settings_report(
     measures: Sequence[str] = (),
     config: dict[str, Any] | None = None,
     question: Question | None = None,
+    over: Over = "queries",
 ) -> Report:
     """Compare strategies in several settings by their learning curves.
+
+    The settings are drawn for each data set by itself if the question is about each.
 
     The tables are `settings` (a row for each setting and strategy: the area under the curve of each measure, and the
     gain over random in the same setting) and `curves`. The figures are `settings`, the same numbers drawn, `gains`, the
@@ -47,24 +50,30 @@ def settings_report(
         measures: columns of the curves with further measures.
         config: plain values that the report shows.
         question: answered in the first sentence, see `asked_in_settings`; None for none.
+        over: what curves and areas are over; "money" needs the measure of that name, see `over_money`.
 
     Returns:
         The report. Its `summary` holds `measure`, `area`, `settings` (rows of the table), `verdict` and `figures`.
     """
     blocks = {str(name): check_curves(block, measures) for name, block in curves.groupby("setting", sort=False)}
-    columns = {measure: "score"} | {name: name for name in measures}
-    areas = {name: _areas(blocks, column, area) for name, column in columns.items()}
+    columns = {measure: "score"} | {name: name for name in measures if name != over}
+    along = {name: over_money(block) if over == "money" else block for name, block in blocks.items()}
+    areas = {name: _areas(along, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
-    sentences = [] if question is None else [question.answer(areas[measure])]
+    sentences = [] if question is None else [question.answer(areas[measure], areas)]
     panels = {
         f"{setting}, {dataset}" if setting else dataset: block
-        for setting, table in blocks.items()
+        for setting, table in along.items()
         for dataset, block in split_curves(table).items()
     }
-    figures: dict[str, Figure] = {"settings": measures_over_settings(rows, list(columns))}
+    drawn = {"": rows}
+    if question is not None and question.each_dataset:
+        names = (list(blocks), list(curves["strategy"].unique()))
+        drawn = {str(one): _rows(_of(areas, one), measure, *names) for one in curves["dataset"].unique()}
+    figures: dict[str, Figure] = {"settings": measures_over_settings(drawn, list(columns))}
     if matrix := gain_matrix(rows):
         figures["gains"] = matrix
-    figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure)})
+    figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure, over)})
     repeats, datasets = curves["repeat"].nunique(), curves["dataset"].nunique()
     title = (
         f"{count_text(curves['strategy'].nunique(), 'strategy')} in {count_text(len(blocks), 'setting')} on "
@@ -99,19 +108,24 @@ def asked_in_settings(question: Question, settings: Sequence[str], strategies: S
         AlmetaError: for a name that nobody has.
     """
     known = [f"{setting}{BETWEEN}{strategy}" for setting in settings for strategy in strategies]
-    pairs: list[Any] = []
-    for pair in question.pairs:
-        if not isinstance(pair, Mapping) and all(name in strategies for name in pair):
-            pairs += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
-            continue
-        if isinstance(pair, Mapping):
-            groups = {group: _in_all_settings(pair[group], settings) for group in ("first", "second")}
-            pair = {"says": pair["says"], **groups}
-        for name in named_in(pair):
-            if name not in known:
-                raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
-        pairs.append(pair)
-    return dataclasses.replace(question, pairs=pairs)
+
+    def in_settings(pairs: Sequence[AskedPair]) -> list[AskedPair]:
+        found: list[AskedPair] = []
+        for pair in pairs:
+            if not isinstance(pair, Mapping) and all(name in strategies for name in pair):
+                found += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
+                continue
+            if isinstance(pair, Mapping):
+                groups = {group: _in_all_settings(pair[group], settings) for group in ("first", "second")}
+                pair = {"says": pair["says"], **groups}
+            for name in named_in(pair):
+                if name not in known:
+                    raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
+            found.append(pair)
+        return found
+
+    measures = {name: in_settings(pairs) for name, pairs in question.measures.items()}
+    return dataclasses.replace(question, pairs=in_settings(question.pairs), measures=measures)
 
 
 def _in_all_settings(names: Sequence[str], settings: Sequence[str]) -> list[str]:
@@ -132,6 +146,11 @@ def _areas(blocks: Mapping[str, pd.DataFrame], column: str, area: Area) -> pd.Da
         curve_areas(split_curves(block, column), area).add_prefix(f"{name}{BETWEEN}") for name, block in blocks.items()
     ]
     return pd.concat(parts, axis=1)
+
+
+def _of(areas: Mapping[str, pd.DataFrame], dataset: str) -> dict[str, pd.DataFrame]:
+    """Return the areas on one data set."""
+    return {name: table.loc[[dataset]] for name, table in areas.items()}
 
 
 def _rows(

@@ -170,5 +170,5 @@ def compare(
     policy, others = str(contenders[-1]), [str(one) for one in contenders[:-1]]
     pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
     question = Question("Which cells are worth their price?", pairs)
-    judged: dict[str, Any] = {"measure": NET, "measures": [setting.env.score], "asked": "cells"}
+    judged: dict[str, Any] = {"measure": NET, "measures": [setting.env.score], "over": "cells"}
     return pool_report(curves, REFERENCE, config=config, question=question, **judged)

@@ -18,11 +18,11 @@ from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.measures import MEASURES
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.envs.scores import SCORES
+from almeta.envs.scores import NUMBER_SCORES, SCORES
 from almeta.envs.varied_pool import VariedPoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
-from almeta.evaluation.curves import Area
+from almeta.evaluation.curves import Area, Over
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table, shown_cell
@@ -281,6 +281,7 @@ def compare(
     *,
     reference: str = REFERENCE,
     area: Area = "mean",
+    over: Over = "queries",
     question: Question | None = None,
     **running: Any,
 ) -> Report:
@@ -294,6 +295,7 @@ def compare(
         config: plain values that the report shows.
         reference: the strategy that others are compared with beside random.
         area: see `curve_areas`.
+        over: see `pool_report`.
         question: what the report is to tell; None for nothing beside its verdict.
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
     """
@@ -308,6 +310,7 @@ def compare(
         seconds=found.seconds,
         config=config,
         question=question,
+        over=over,
     )
     return replace(report, tables=[*report.tables, Table("picks", found.picks)])
 
@@ -365,17 +368,22 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     learners = [Spec.read(learner, "learner") for learner in config.learners]
     contenders += [one for learner in learners for contender in contenders for one in _with_learner(contender, learner)]
     question, names = Question(**config.question) if config.question else None, list(map(str, contenders))
+    if question:
+        question.check_measures((config.scores or [])[1:])
     running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
-    judging: dict[str, Any] = {"area": config.area, "config": config.plain()}
+    judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:
         settings = {name: make_setting(config, changes) for name, changes in read_settings(config.settings).items()}
         if question:
             question = asked_in_settings(question, list(settings), names)
+            question.check_measures(next(iter(settings.values())).measures)
         report = compare_in_settings(datasets, contenders, settings, folder, question=question, **judging, **running)
     else:
         if question:
             question.check(names)
         setting = make_setting(config)
+        if question:
+            question.check_measures(setting.measures)
         judging["reference"] = config.reference
         report = compare(datasets, contenders, setting, folder, question=question, **judging, **running)
     publish(report, folder, Console(), report.summary)
@@ -420,6 +428,7 @@ def compare_in_settings(
     config: dict[str, Any],
     *,
     area: Area = "mean",
+    over: Over = "queries",
     question: Question | None = None,
     **running: Any,
 ) -> Report:
@@ -431,7 +440,7 @@ def compare_in_settings(
     found = run_benchmark(datasets, contenders, settings, folder / "cells.sqlite", track=progress, say=print, **running)
     first = next(iter(settings.values()))
     judged: dict[str, Any] = {"measure": first.env.score, "measures": first.measures, "question": question}
-    report = settings_report(found.curves, area=area, config=config, **judged)
+    report = settings_report(found.curves, area=area, over=over, config=config, **judged)
     return replace(report, tables=[*report.tables, Table("seconds", found.seconds), Table("picks", found.picks)])
 
 
@@ -441,10 +450,10 @@ def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[Any]:
         raise AlmetaError(
             "scores=[] names no measure; name one, as scores=[accuracy], or scores=null for env.score alone"
         )
-    known = {str(name): name for name in (*SCORES, *MEASURES)}
+    known = {str(name): name for name in (*SCORES, *NUMBER_SCORES, *MEASURES)}
     if unknown := [name for name in config.scores or [] if name not in known]:
         raise AlmetaError(did_you_mean(unknown[0], known, "measure"))
-    names = list(dict.fromkeys(config.scores or [env.score]))
+    names = list(dict.fromkeys([*(config.scores or [env.score]), *(["money"] if config.over == "money" else [])]))
     if names[0] in MEASURES:
         raise AlmetaError(
             f"scores=[{','.join(names)}] begins with {names[0]}, which is no score of a learner; put one before it, "

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.learners.learner import ABILITIES
 from almeta.pool import PoolState
@@ -19,6 +20,9 @@ _TRIED = 32
 class PoolStrategy:
     """A score for every row, and `-inf` where it may not be picked.
 
+    Where several annotators may be asked about a row, who goes by features and probabilities scores all these questions
+    alike: chance decides who is asked.
+
     A strategy is a subclass in a file of `almeta/strategies`. It needs `name`, which tables and commands use, and
     `score`; its options are the annotated arguments of its `__init__`. A rule with chance draws from `generator`.
 
@@ -26,6 +30,7 @@ class PoolStrategy:
     alike, so that the first pick is drawn at random.
 
     Attributes:
+        targets: what may be to be predicted: "classes", "numbers", or both.
         needs: what the fitted learner must be able to do, such as `almeta.learners.learner.Samples`.
         uses_learner: whether it goes by the learner's opinion, of which there is none before the first labels.
         spreads: whether the picks of a query differ without answers between them, because they take those into account
@@ -33,14 +38,18 @@ class PoolStrategy:
         lowest: the lowest score it can give, if below 0; see `almeta.strategies.based`.
         compares_fits: whether it compares fits of the learner to one row more each. With a learner that draws, such as
             mlp or random_forest, chance would decide between the rows: it is refused.
+        asks_again: whether it also scores questions about rows that were asked before, `PoolState.again`; who does not
+            asks once about each row.
         packages: distributions that it leaves its choice to; stored results depend on their versions.
     """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
     compares_fits: ClassVar[bool] = False
+    asks_again: ClassVar[bool] = False
     # These may depend on the options: then __init__ sets them.
     lowest: float = 0.0
+    targets: tuple[Target, ...] = ("classes",)
     needs: tuple[type, ...] = ()
     uses_learner: bool = True
     spreads: bool = False
@@ -80,7 +89,10 @@ class PoolStrategy:
             memory = () if self.spreads else (scores,)
         else:  # within a query nothing is learnt
             (scores,) = memory
-        return Outputs(scores.masked_fill(~state.available, -torch.inf)), memory
+        return Outputs(scores.masked_fill(~self._allowed(state), -torch.inf)), memory
+
+    def _allowed(self, state: PoolState) -> Tensor:
+        return state.action_mask if self.asks_again else state.available
 
     def _checked(self, scores: Tensor, state: PoolState) -> Tensor:
         """Return the scores; those of another shape, or not finite where a row may be picked, are an AlmetaError."""
@@ -88,12 +100,17 @@ class PoolStrategy:
         if not isinstance(scores, Tensor) or list(scores.shape) != shape:
             given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise AlmetaError(f"strategy {self.name} returned scores {given}; they must be a tensor [E, N] = {shape}")
-        if not (scores.isfinite() | ~state.available).all():
+        if not (scores.isfinite() | ~self._allowed(state)).all():
             raise AlmetaError(f"strategy {self.name} returned scores that are NaN or infinite; return finite ones")
         return scores
 
     def check(self, state: PoolState) -> None:
-        """Raise AlmetaError if the learner cannot do what the strategy needs, or draws where fits are compared."""
+        """Raise AlmetaError if the strategy is for other targets, or the learner cannot do what it needs, or draws."""
+        if state.target not in self.targets:
+            raise AlmetaError(
+                f"strategy {self.name} is for {self.targets[0]}, and targets are {state.target}; choose another one, "
+                f"such as {EXAMPLES[state.target]}, or core_set"
+            )
         for ability in self.needs:
             if not isinstance(state.model, ability):
                 raise AlmetaError(
@@ -111,10 +128,14 @@ class PoolStrategy:
         raise NotImplementedError
 
 
+# Strategies to name in messages, by what is to be predicted.
+EXAMPLES = {"classes": "margin", "numbers": "predictive_variance"}
+
 _EXAMPLES = {
     "Samples": "mlp or cnn",
     "Embeds": "logistic_regression or mlp",
     "HasGradients": "logistic_regression or mlp",
+    "Predicts": "gaussian_process or ridge_regression",
     "EmbedsWords": "text, on texts as tokens alone (datasets=[trec] options.form=tokens)",
 }
 

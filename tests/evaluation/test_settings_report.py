@@ -77,6 +77,31 @@ def test_groups_are_averaged_over_settings():
     ]
 
 
+def test_a_question_about_each_data_set_is_answered_and_drawn_for_each():
+    other = curves().assign(dataset="b")
+    other["score"] += 0.1 * (other["strategy"] == "margin")
+    question = asked_in_settings(
+        Question("Where?", [["margin", "random"]], each_dataset=True), ["clean", "noisy"], ["random", "margin"]
+    )
+    report = settings_report(pd.concat([curves(), other]), question=question)
+    assert report.sentences == [
+        "Where? On a: clean: margin over random 3.00 points (0.52 to 5.48, interval above 0); "
+        "noisy: margin over random 0.00 points (0.00 to 0.00, interval holds 0). "
+        "On b: clean: margin over random 13.00 points (10.52 to 15.48, interval above 0); "
+        "noisy: margin over random 10.00 points (10.00 to 10.00, interval above 0)."
+    ]
+    axes = report.figures["settings"].axes
+    assert [axis.get_title(loc="left") for axis in axes] == ["a", "", "b", ""]
+    drawn = [np.asarray(line.get_ydata()) for line in axes[2].lines if line.get_marker() == "s"]
+    assert drawn[0].tolist() == pytest.approx([73, 50])
+
+
+def test_who_is_alone_has_no_panel_of_gains():
+    alone = curves()[lambda table: table["strategy"] == "random"]
+    axes = settings_report(alone).figures["settings"].axes
+    assert [axis.get_ylabel() for axis in axes] == ["accuracy, points"]
+
+
 def test_figures_show_all_settings():
     figures = settings_report(curves(), measures=["wrong_answers"]).figures
     assert [axis.get_ylabel() for axis in figures["settings"].axes] == [
@@ -102,3 +127,49 @@ def test_a_question_about_who_does_not_play_in_a_setting_is_refused():
         asked_in_settings(Question("?", [["clean: margn", "clean: random"]]), ["clean"], ["random", "margin"])
     with pytest.raises(AlmetaError, match="unknown strategy of the question 'dirty: margin'"):
         asked_in_settings(Question("?", [["dirty: margin", "margin"]]), ["clean"], ["random", "margin"])
+
+
+def test_a_question_about_another_measure_is_answered_beside():
+    question = asked_in_settings(
+        Question("Who errs?", [["margin", "random"]], {"wrong_answers": [["noisy: margin", "clean: margin"]]}),
+        ["clean", "noisy"],
+        ["random", "margin"],
+    )
+    report = settings_report(curves(), measures=["wrong_answers"], question=question)
+    assert report.sentences[0].endswith(
+        "; of wrong answers, noisy: margin over clean: margin 20.00 points (20.00 to 20.00, interval above 0)."
+    )
+    with pytest.raises(
+        AlmetaError, match="question.measures names 'wrong_answers', but the further measures are money"
+    ):
+        question.check_measures(["money"])
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'noisy: margn'"):
+        asked_in_settings(
+            Question("?", [], {"wrong_answers": [["noisy: margn", "noisy: margin"]]}), ["noisy"], ["margin"]
+        )
+
+
+def test_areas_and_figures_over_money():
+    """A query costs two units and brings a tenth: over 0, 1 and 2 units, a curve gains a thirtieth on average."""
+    table = curves()
+    table = table.assign(money=2 * table["queries"], score=table["score"] + 0.1 * table["queries"])
+    report = settings_report(table, measures=["wrong_answers", "money"], over="money")
+    rows = report.tables[0].numbers.set_index(["setting", "strategy"])
+    plain = curves().groupby(["setting", "strategy"])["score"].mean()
+    assert rows["accuracy"].to_dict() == pytest.approx((plain + 0.1 / 3).to_dict())
+    assert "money" not in rows  # it is what the curves are over
+    assert list(report.tables[1].numbers["queries"].unique()) == [0, 1]  # as they were played
+    labels = {axis.get_xlabel() for axis in report.figures["learning_curves"].axes}
+    assert labels - {""} == {"money spent"}
+
+
+def test_many_measures_stand_in_rows_of_three():
+    table = curves().assign(money=1.0, asked_again=0.5)
+    figure = settings_report(table, measures=["wrong_answers", "money", "asked_again"]).figures["settings"]
+    drawn = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_ylabel().partition(",")[0] for axis in drawn] == [
+        *("accuracy", "wrong answers", "money"),
+        *("asked again", "gain over random"),
+    ]
+    spans = [span for axis in drawn if (span := axis.get_subplotspec())]
+    assert [(span.rowspan.start, span.colspan.start) for span in spans] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]

@@ -133,7 +133,7 @@ def test_random_draws_classes_by_their_shares_in_the_data():
     found = torch.bincount(chosen, minlength=C) / 4000
     torch.testing.assert_close(found, shares, atol=0.03, rtol=0)
     again, other = (make_class_strategy("random", make_generator(seed, "test")) for seed in (0, 1))
-    assert not torch.equal(again.step(state, None)[0].utilities, other.step(state, ())[0].utilities)
+    assert not torch.equal(again.step(state, None)[0].utilities, other.step(state, None)[0].utilities)
 
 
 # --- mistakes ---

@@ -6,6 +6,8 @@ if __name__ == "agents":
 from torch import nn
 
 from almeta.agents.agent import Agent, Rollout
+from almeta.agents.cell_scorer import CellScorer
+from almeta.agents.class_scorer import ClassScorer
 from almeta.agents.double_q_learning import DoubleQLearning
 from almeta.agents.meta_scorer import MetaScorer
 from almeta.agents.networks import (
@@ -28,6 +30,8 @@ __all__ = [
     "PPO",
     "ActorCritic",
     "Agent",
+    "CellScorer",
+    "ClassScorer",
     "DoubleQLearning",
     "EpisodicNetwork",
     "GRUNetwork",

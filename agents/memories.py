@@ -1,7 +1,7 @@
 """Memory modules: what is known early goes through `project` for all steps at once, the rest through `step`.
 
 The reset happens inside the step, so that one module serves one step and a whole sequence. They are written by hand, a
-few products a step, so that they can be vmapped over weights and captured in a CUDA graph.
+few products a step, so that they can be vmapped over weights.
 """
 
 import math

@@ -84,6 +84,11 @@ class QLearning(Agent):
             sentences.append(
                 f"agent.temperature={self.temperature:g} has no effect without agent.exploration=boltzmann"
             )
+        if self.epsilon != type(self).epsilon and self.exploration in ("boltzmann", "thompson"):
+            sentences.append(
+                f"agent.epsilon={self.epsilon:g} has no effect with agent.exploration={self.exploration}, which "
+                "draws no other actions"
+            )
         return sentences
 
     @property

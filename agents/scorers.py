@@ -14,7 +14,8 @@ from almeta.inputs import PoolInputs, PoolView
 from almeta.strategies.actor import Memory
 
 # The candidate input, and its sign, of each rule to start from.
-PRIORS = {
+Priors = dict[str, tuple[str, float]]
+PRIORS: Priors = {
     "margin": ("margin", -1.0),
     "entropy": ("entropy", 1.0),
     "look_ahead": ("look-ahead", 1.0),
@@ -39,6 +40,7 @@ class PoolScorer(Network):
     """
 
     kind: ClassVar[str] = "pool"
+    priors: ClassVar[Priors] = PRIORS
 
     inputs: PoolInputs
     hidden_size: Count = 64
@@ -56,7 +58,7 @@ class PoolScorer(Network):
         for head in (self.score, self.value):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-        name, sign = PRIORS.get(self.prior, (None, 0.0))
+        name, sign = self.priors.get(self.prior, (None, 0.0))
         if name is not None and name not in names:
             raise AlmetaError(
                 f"network.prior is '{self.prior}', but the inputs have no '{name}'; "
@@ -83,7 +85,10 @@ class PoolScorer(Network):
 
     def _scores(self, view: PoolView, codes: Tensor, context: Tensor) -> Tensor:
         mixed = (self.candidate_part(codes) + self.context_part(context)[..., None, :]).relu()
-        scores = self.score(mixed).squeeze(-1)
+        return self._with_prior(view, self.score(mixed).squeeze(-1))
+
+    def _with_prior(self, view: PoolView, scores: Tensor) -> Tensor:
+        """Return scores `[E, N]` added to those of the rule to start from."""
         if self._prior_column is None:
             return scores
         return self._prior_weight * view.candidates[..., self._prior_column] + scores

@@ -36,6 +36,11 @@ __version__ = "0.1.0"
 
 # By name, so that worker processes find them too.
 ENVIRONMENTS = {
+    "almeta/ClassSampling-v0": ("almeta.envs:ClassSamplingEnv", "almeta.envs:ClassSamplingVectorEnv"),
+    "almeta/FeatureAcquisition-v0": (
+        "almeta.envs:FeatureAcquisitionEnv",
+        "almeta.envs:FeatureAcquisitionVectorEnv",
+    ),
     "almeta/OneShotStream-v0": ("almeta.envs:OneShotStreamEnv", "almeta.envs:OneShotStreamVectorEnv"),
     "almeta/PoolSelection-v0": ("almeta.envs:PoolSelectionEnv", "almeta.envs:PoolSelectionVectorEnv"),
     "almeta/TableStream-v0": ("almeta.envs:TableStreamEnv", "almeta.envs:TableStreamVectorEnv"),

@@ -147,7 +147,10 @@ def choose(choice: Any, group: str, expected: type | None = None) -> Any:
     """
     if isinstance(choice, str | Mapping | Spec):
         spec = Spec.read(choice, group)
-        return build(named_config(group, spec.name) | dict(spec.options), group)
+        made = build(named_config(group, spec.name) | dict(spec.options), group)
+        if expected is not None and not isinstance(made, expected):
+            raise AlmetaError(f"{group}={spec.name} is no {expected.__name__}; choose {group} of that kind")
+        return made
     if (expected is not None and not isinstance(choice, expected)) or inspect.isclass(choice):
         raise AlmetaError(f"{group} is {choice!r}; give a name of conf/{group}, or an object of the kind")
     return choice

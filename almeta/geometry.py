@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from almeta.learners.learner import rows_of
+
 # Numbers computed at once: few enough for the cache, which makes it three times as fast as large blocks.
 _BLOCK = 1 << 20
 # So many new picks are taken one by one.
@@ -190,11 +192,6 @@ class Geometry:
 def fixed_draw(rows: int, device: torch.device) -> Tensor:
     """Return numbers in [0, 1) `[N]` float64: the same for all callers, whatever rows pad, and of no random state."""
     return torch.rand(rows, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(device)
-
-
-def rows_of(x: Tensor, rows: Tensor) -> Tensor:
-    """Return the columns `[E, P, D]` of rows `[E, P]` of x `[E, N, D]`; those of row 0 for -1."""
-    return x.gather(1, rows.clamp_min(0)[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def slices(length: int, size: int) -> Iterator[slice]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry, rows_of
-from almeta.learners.learner import Learner, Prediction, target_of
+from almeta.learners.learner import Learner, Prediction, fit_to_pool, target_of
 
 # No label of a row, and learners to name in messages, by what is to be predicted.
 _NONE: dict[str, float] = {"classes": -1, "numbers": torch.nan}
@@ -28,10 +28,12 @@ class PoolState:
 
     Smaller pools are padded to the largest in rows, columns and classes: see `exists` and `num_classes`.
 
+    Where A annotators may be asked, each row stands A times: row r * A + a is the question to annotator a about row r.
+
     Attributes:
         x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
         exists: `[E, N]` bool, False for rows that pad.
-        available: `[E, N]` bool, rows that may be picked: they exist and were not picked before.
+        available: `[E, N]` bool, rows that may be picked: they exist and were not picked before, of no annotator.
         labels: `[E, N]` int64, the oracle's answers; -1 for rows not asked, not answered, or not answered yet. Targets
             that are numbers are float32, and NaN for such rows.
         picks: `[E, P]` int64, the rows in the order in which they were picked, first labels first; -1 pads.
@@ -46,6 +48,9 @@ class PoolState:
         learner: how the classifier is fit, for strategies that fit some of their own.
         model: the learner's latest fit, which gave `probabilities`.
         geometry: distances between the rows, kept from one query to the next.
+        annotators: how many may be asked about each row, A.
+        again: `[E, N]` bool, questions about rows that other annotators have answered: they may be picked, too, by who
+            means to ask again; None for one annotator.
         prediction: what the learner says of every row where targets are numbers; None where they are classes.
     """
 
@@ -64,6 +69,8 @@ class PoolState:
     learner: Learner
     model: Any
     geometry: Geometry
+    annotators: int = 1
+    again: Tensor | None = None
     prediction: Prediction | None = None
 
     @property
@@ -78,8 +85,8 @@ class PoolState:
 
     @property
     def action_mask(self) -> Tensor:
-        """`[E, N]` bool, the rows that may be picked."""
-        return self.available
+        """`[E, N]` bool, all that may be picked."""
+        return self.available if self.again is None else self.available | self.again
 
     @property
     def pending(self) -> Tensor:
@@ -116,9 +123,11 @@ class Pool:
         budget: labels that will be asked for, which policies may look at; None for as many as empty the smallest pool.
         generator: draws for learners with chance in them.
         query_size: rows that are picked before the oracle answers them together.
+        annotators: how many may be asked about each row, A; each row stands A times, see `PoolState`.
 
     Attributes:
         model: the fitted learner.
+        assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none.
 
     Raises:
         AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a learner of
@@ -138,6 +147,7 @@ class Pool:
         budget: int | None = None,
         generator: torch.Generator | None = None,
         query_size: int = 1,
+        annotators: int = 1,
     ) -> None:
         _check_tensor("x", x, torch.float32, ("E", "N", "D"))
         _check_tensor("exists", exists, torch.bool, x.shape[:2])
@@ -156,7 +166,7 @@ class Pool:
             )
         self.x, self.exists, self.num_classes, self.learner = x, exists, num_classes, learner
         self.prices = torch.zeros(exists.shape, device=x.device) if prices is None else prices
-        self.generator, self.query_size = generator, query_size
+        self.generator, self.query_size, self.annotators = generator, query_size, annotators
         self.model: Any = None
         self._classes = int(num_classes.max())
         self._pads_classes = bool((num_classes < self._classes).any())
@@ -165,6 +175,7 @@ class Pool:
         self._prediction: Prediction | None = None
         self._label_dtype = torch.float32 if target == "numbers" else torch.int64
         self._labels = torch.full(exists.shape, _NONE[target], dtype=self._label_dtype, device=x.device)
+        self.assumed = torch.full_like(exists, -1, dtype=torch.int64)
         self._check(picks, labels)
         picks = _columns(picks)
         self.budget = int((exists.sum(1) - (picks >= 0).sum(1)).min()) if budget is None else budget
@@ -176,10 +187,11 @@ class Pool:
 
     def state(self) -> PoolState:
         """Return what may be known now; it is valid until the next pick or answer."""
+        available, again = self._questions()
         return PoolState(
             x=self.x,
             exists=self.exists,
-            available=self._available,
+            available=available,
             labels=self._labels,
             picks=self._picks[:, : self._filled],
             answered=self._answered,
@@ -192,8 +204,22 @@ class Pool:
             learner=self.learner,
             model=self.model,
             geometry=self._geometry,
+            annotators=self.annotators,
+            again=again,
             prediction=self._prediction,
         )
+
+    def _questions(self) -> tuple[Tensor, Tensor | None]:
+        """Return `PoolState.available` and `PoolState.again`."""
+        if self.annotators == 1:
+            return self._available, None
+        asked = self._of_all(self.exists & ~self._available)
+        waiting = self._of_all(_mark(torch.zeros_like(self.exists), self.pending))
+        return self._available & ~asked, self._available & asked & ~waiting
+
+    def _of_all(self, mask: Tensor) -> Tensor:
+        """Return the questions `[E, N]` bool about rows for which a mask `[E, N]` is True for any annotator."""
+        return mask.unflatten(1, (-1, self.annotators)).any(-1).repeat_interleave(self.annotators, 1)
 
     def tell(self, rows: Tensor, labels: Tensor) -> None:
         """Add labels of rows, and refit the learner.
@@ -246,7 +272,10 @@ class Pool:
     def _refit(self) -> Tensor:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
-        self.model = self.learner.fit(x, y, weight, self._classes, start=self.model, generator=self.generator)
+        read = (self.x, self.exists & ~has_label(self._labels))
+        self.model, self.assumed = fit_to_pool(
+            self.learner, x, y, weight, self._classes, *read, start=self.model, generator=self.generator
+        )
         if self.target == "numbers":
             self._prediction = self.model.predict(self.x)
             return self.x.new_zeros(*self.exists.shape, 0)

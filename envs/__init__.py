@@ -3,6 +3,13 @@
 if __name__ == "envs":
     raise ImportError("This folder is a part of the package almeta: import almeta.envs, not envs.")
 
+from almeta.envs.classes import ClassOptions, ClassSamplingEnv, ClassSamplingVectorEnv, ClassSimulation
+from almeta.envs.features import (
+    FeatureAcquisitionEnv,
+    FeatureAcquisitionVectorEnv,
+    FeatureOptions,
+    FeatureSimulation,
+)
 from almeta.envs.pool import PoolOptions, PoolSelectionEnv, PoolSelectionVectorEnv, PoolSimulation
 from almeta.envs.simulation import Simulation
 from almeta.envs.stream import (
@@ -20,6 +27,14 @@ from almeta.envs.table_stream import (
 )
 
 __all__ = [
+    "ClassOptions",
+    "ClassSamplingEnv",
+    "ClassSamplingVectorEnv",
+    "ClassSimulation",
+    "FeatureAcquisitionEnv",
+    "FeatureAcquisitionVectorEnv",
+    "FeatureOptions",
+    "FeatureSimulation",
     "OneShotStreamEnv",
     "OneShotStreamVectorEnv",
     "PoolOptions",

@@ -26,6 +26,7 @@ from almeta.envs.scores import NUMBER_SCORES, SCORES, NumberScoreName, Score, Sc
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
+from almeta.inputs.inputs import CandidateInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
 from almeta.learners.learner import target_of
 from almeta.oracles import Answers, Oracle
@@ -124,8 +125,8 @@ class PoolSimulation(Simulation):
 
     Attributes:
         pool: what may be known, without test rows and hidden labels.
-        tasks: the tasks being played.
-        answers: what the oracle would answer for each row.
+        tasks: the tasks being played; where A annotators may be asked, each row of a pool stands A times.
+        answers: what the oracle would answer for each row; with several annotators, to each question.
         judged: the pool as the judge knows it: the same rows and labels; `pool` itself without a judge.
         scores: the judge's on the test rows now, and further measures, `[E]` by name.
 
@@ -150,13 +151,14 @@ class PoolSimulation(Simulation):
         super().__init__(num_envs, generator, options.group)
         self.discount = options.discount
         self.sampler = PoolSampler(datasets, options, self.generator.device)
-        check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.oracle = learner or LogisticRegression(), oracle or Oracle()
+        each = self.sampler.bytes_per_task * self.oracle.num_annotators
+        check_memory(num_envs, each, self.generator.device)
         self.judge = judge or self.learner
         self._worth = options.reward_measure
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
         self._check_targets()
-        self.scores: dict[ScoreName | NumberScoreName | MeasureName, Tensor]
+        self.scores: dict[Any, Tensor]
         self.tasks: PoolTasks
         self.pool: Pool
         self.judged: Pool
@@ -202,20 +204,18 @@ class PoolSimulation(Simulation):
             tasks = self.sampler.draw_by(generators, number)
         elif len(tasks) != number:
             raise ValueError(f"{len(tasks)} tasks are given; here they are {number}")
-        self.length, self.time = self._checked_budget(tasks), 0
-        parts = [part.split(each) for part in (tasks.y, tasks.exists, tasks.num_classes, tasks.x)]
-        answers = [
-            self.oracle.answer(y, exists, num_classes, by, x)
-            for y, exists, num_classes, x, by in zip(*parts, generators, strict=True)
-        ]
-        labels, prices = (torch.cat(part).repeat_interleave(self.group, 0) for part in zip(*answers, strict=True))
-        self.answers = Answers(labels, prices)
+        parts = [part.split(each) for part in (tasks.x, tasks.y, tasks.exists, tasks.num_classes)]
+        drawn = [self.oracle.answer(*part) for part in zip(*parts, generators, strict=True)]
+        answers = (torch.cat(part).repeat_interleave(self.group, 0) for part in zip(*drawn, strict=True))
+        self.answers, self._tired = Answers(*answers), 0.0
         self._target = self._reward_target(tasks)
-        self.tasks = tasks = tasks.repeat(self.group)
+        self.tasks = tasks = tasks.asked_of(self.oracle.num_annotators).repeat(self.group)
+        self.length, self.time = self._checked_budget(tasks), 0
         self._ended = torch.zeros(self.num_envs, dtype=torch.bool, device=tasks.y.device)
         first = tasks.y.gather(1, tasks.first.clamp_min(0))  # what is known at the start is known for sure
         known = (tasks.x, tasks.exists, tasks.first, first, tasks.num_classes)
-        given: dict[str, Any] = {"prices": prices, "budget": self.length, "query_size": self.options.query_size}
+        given: dict[str, Any] = {"prices": self.answers.prices, "budget": self.length}
+        given |= {"query_size": self.options.query_size, "annotators": self.oracle.num_annotators}
         self.pool = self.judged = Pool(*known, self.learner, generator=self.generator, **given)
         if self.judge is not self.learner:
             self.judged = Pool(*known, self.judge, generator=self.generator, **given)
@@ -256,18 +256,25 @@ class PoolSimulation(Simulation):
         self.time += 1
         before = self.scores
         if self.time % self.options.query_size == 0 or self.finished:
-            asked = self.pool.pending
-            labels = self.answers.labels.gather(1, asked.clamp_min(0))
-            heard = ((asked >= 0) & has_label(labels)).any(1)
+            labels = self._hear(self.pool.pending)
+            heard = has_label(labels).any(1)
             self.pool.answer(labels)
             if self.judged is not self.pool:
                 self.judged.answer(labels)
             # A refit to the same labels, with other random numbers or further than before, is no gain.
-            self.scores = {name: now.where(heard, before[name]) for name, now in self._scores().items()}
+            self.scores = {
+                name: now if name in MEASURES else now.where(heard, before[name])
+                for name, now in self._scores().items()
+            }
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
         declined = valid & ~has_label(self.answers.labels.gather(1, rows[:, None]).squeeze(1))
         gain, ended = self._gain(before[self._worth])
         return PoolOutcome(gain - price, self.score, price, declined, ~valid, ended)
+
+    def _hear(self, asked: Tensor) -> Tensor:
+        """Return the oracle's answers `[E, K]` about the rows of a query, -1 for none; the oracle tires and rests."""
+        tired, self._tired = self.oracle.tired(self._tired, asked.shape[1])
+        return self.answers.told(asked, tired.to(asked.device))
 
     def _gain(self, before: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the pick is worth, and whether later ones are worth nothing, both `[E]`.
@@ -315,12 +322,12 @@ def load_datasets(given: str | Dataset | Sequence[str | Dataset]) -> list[Datase
     return [_load(one) if isinstance(one, str) else one for one in several]
 
 
-def observed(state: PoolState, inputs: PoolInputs) -> dict[str, np.ndarray]:
+def observed(state: Any, inputs: CandidateInputs) -> dict[str, np.ndarray]:
     """Return what the environment shows of a state: see `PoolSelectionVectorEnv`."""
     view = inputs(state)
     numbers = {"candidates": view.candidates, "pool": view.pool}
     observation = {name: value.clamp(-LIMIT, LIMIT).cpu().numpy() for name, value in numbers.items()}
-    return observation | {"action_mask": state.available.to(torch.int8).cpu().numpy()}
+    return observation | {"action_mask": state.action_mask.to(torch.int8).cpu().numpy()}
 
 
 class PoolSelectionVectorEnv(BatchEnv):
@@ -378,7 +385,7 @@ class PoolSelectionVectorEnv(BatchEnv):
             learner=make_learner(learner or "logistic_regression"),
             oracle=choose(oracle or "perfect", "oracle", Oracle),
         )
-        rows, size = simulation.sampler.num_rows, self.inputs
+        rows, size = simulation.sampler.num_rows * simulation.oracle.num_annotators, self.inputs
         observed = gym.spaces.Dict(
             {
                 "candidates": gym.spaces.Box(-LIMIT, LIMIT, (rows, len(size.candidate_names)), np.float32),
@@ -438,4 +445,4 @@ class PoolSelectionEnv(SingleEnv):
 
     def action_masks(self) -> np.ndarray:
         """Return which rows may be picked, `[N]` bool; sb3-contrib's agents call this."""
-        return self.batch.simulation.state().available[0].numpy().copy()
+        return self.batch.simulation.state().action_mask[0].numpy().copy()

@@ -44,7 +44,7 @@ def stream_of(dataset: Dataset, classes: int, images: int, seed: int = 0) -> lis
 
 # %%
 def play(
-    agent: Agent, images: list[tuple[np.ndarray, str]], labels: list[str] | None = None, incorrect: float = -1.0
+    agent: Agent, images: list[tuple[np.ndarray, str]], labels: list[str] | None = None, incorrect: float | None = None
 ) -> str:
     """Play a stream, answer every request, and return how it went; the agent may know the labels beforehand."""
     classes = len({name for _, name in images})
@@ -85,9 +85,9 @@ for classes in (3, 5):
     print("digits:", play(agent, stream_of(digits, classes, images=10)))
 
 # %% [markdown]
-# A request costs .05 and a right answer brings 1; what a mistake costs, you say. The dearer it is, the more the agent
-# asks.
+# A request costs .05 and a right answer brings 1; what a mistake costs, you say to an agent that was told it in
+# training. The dearer it is, the more the agent asks.
 
 # %%
-for incorrect in (-1.0, -5.0, -20.0):
+for incorrect in (-1.0, -5.0, -20.0) if agent.inputs.price else ():
     print(f"digits, {incorrect:g} for a mistake:", play(agent, stream_of(digits, 3, images=10), incorrect=incorrect))

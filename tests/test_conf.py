@@ -38,7 +38,11 @@ def choices(group: str) -> list[str]:
 
 
 # A small run of each kind.
-KINDS = {"stream": ("env.group=2",), "pool": ("experiment=pool/quickstart", *SMALL_POOLS, "dataset.fold=null")}
+KINDS = {
+    "stream": ("env.group=2",),
+    "pool": ("experiment=pool/quickstart", *SMALL_POOLS, "dataset.fold=null"),
+    "classes": ("experiment=study/classes", *SMALL_POOLS, "env.query_size=2", "dataset.fold=null"),
+}
 
 
 PAIRED = ("agent", "network")
@@ -85,10 +89,13 @@ def test_every_file_and_every_knob_has_a_sentence(path):
             assert re.match(rf"{knob[1]}# \S", above), f"{path}: no sentence above {line!r}"
 
 
-@pytest.mark.parametrize("env, scores", [("pool", {*SCORES, *NUMBER_SCORES}), ("table_stream", {*SCORES})])
+@pytest.mark.parametrize(
+    "env, scores",
+    [("classes", SCORES), ("features", SCORES), ("pool", {*SCORES, *NUMBER_SCORES}), ("table_stream", SCORES)],
+)
 def test_all_measures_are_named_where_one_is_chosen(env, scores):
     above = (CONF / "env" / f"{env}.yaml").read_text("utf-8").partition("\nscore:")[0].rpartition("\n# The score")[2]
-    assert set(re.findall(r'"(\w+)"', above)) == scores
+    assert set(re.findall(r'"(\w+)"', above)) == set(scores)
 
 
 def test_presets_are_found():
@@ -198,15 +205,26 @@ def test_a_preset_on_pools_trains_resumes_and_is_judged_as_by_evaluate(preset, t
     assert judged == json.loads((tmp_path / "summary.json").read_text())
 
 
+@pytest.mark.usefixtures("quick_figures")
+def test_the_preset_of_class_sampling_trains_resumes_and_is_judged_as_by_evaluate(tmp_path, monkeypatch):
+    config = small_config("experiment=study/classes", *EVERY, *SMALL_POOLS, "env.query_size=2")
+    summary = train_in_parts(config, tmp_path, monkeypatch)
+    judged = judge(f"policy={tmp_path / 'whole'}", "repeats=8", "seed=7", folder=tmp_path)
+    assert judged["benchmark"] == summary["benchmark"]
+    assert judged == json.loads((tmp_path / "summary.json").read_text())
+
+
 def test_what_fits_what():
     """Most agents learn in problems of any kind; networks are made for one."""
     networks = {kind: {network for _, network in fitting(kind)} for kind in KINDS}
     of_pools = {"scorer", "recurrent_scorer", "meta_scorer", "state_action"}
-    assert networks == {"stream": {"episodic", "gru", "lstm", "mann", "ntm", "transformer"}, "pool": of_pools}
+    of_streams = {"episodic", "gru", "lstm", "mann", "ntm", "transformer"}
+    assert networks == {"stream": of_streams, "pool": of_pools, "classes": {"class_scorer"}}
     agents = {kind: {agent for agent, _ in fitting(kind)} for kind in KINDS}
     assert agents == {
         "stream": {*choices("agent")} - {"double_q_learning"},
         "pool": {*choices("agent")} - {"supervised"},
+        "classes": {*choices("agent")} - {"supervised", "double_q_learning"},
     }
 
 
@@ -214,7 +232,7 @@ def test_what_fits_what():
 @pytest.mark.parametrize("kind, agent, network", [(kind, *pair) for kind in KINDS for pair in fitting(kind)])
 def test_every_agent_learns_with_every_network(kind, agent, network, tmp_path):
     options = {"supervised": ["env.reveal=always"]}.get(agent, [])
-    if kind == "pool" and agent.startswith("q_learning"):
+    if kind in ("pool", "classes") and agent.startswith("q_learning"):
         options = ["agent.exploration=uniform"]
     options = [*options, *{"meta_scorer": ["inputs=columns"]}.get(network, [])]
     chosen = (*KINDS[kind], f"agent={agent}", f"network={network}", *options, "batches=3")

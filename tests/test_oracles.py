@@ -1,8 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from almeta.errors import AlmetaError
@@ -23,8 +25,17 @@ def tasks(classes=(2, 3, 5)) -> tuple[Tensor, Tensor, Tensor]:
     return y, exists, num_classes
 
 
+def features(shape: tuple[int, ...]) -> Tensor:
+    """Rows around two centres, three in four around the first one, which is denser: `[E, N, 2]`."""
+    x = torch.randn(*shape, 2, generator=make_generator(0, "features"))
+    far = torch.arange(shape[1]) % 4 == 3
+    return torch.where(far[:, None], 2 * x + 20, 0.5 * x)
+
+
 def answer(oracle, classes=(2, 3, 5), seed=0):
-    return oracle.answer(*tasks(classes), make_generator(seed, "test"))
+    y, exists, num_classes = tasks(classes)
+    x = torch.zeros(*y.shape, 1)  # no region is looked for
+    return oracle.answer(x, y, exists, num_classes, make_generator(seed, "test"))
 
 
 def near(share, count):
@@ -131,11 +142,157 @@ def test_options_do_not_disturb_each_other():
 
 def test_what_is_given_is_left_as_it_was():
     given = tasks()
-    Oracle(noise=0.5, decline=0.5, price=1, spread=1).answer(*given, make_generator(0, "test"))
+    x = torch.zeros(*given[0].shape, 1)
+    Oracle(noise=0.5, decline=0.5, price=1, spread=1).answer(x, *given, make_generator(0, "test"))
     assert all(torch.equal(one, other) for one, other in zip(given, tasks(), strict=True))
 
 
+# ---- regions
+
+
+def ball(x, exists, centre, share):
+    """The rows nearest to a centre, those that come first where distances are equal: a transcription."""
+    rows = [i for i in range(len(x)) if exists[i]]
+    ordered = sorted(rows, key=lambda i: (math.dist(x[i], x[centre]), i))
+    return set(ordered[: round(share * len(rows))])
+
+
+def densest(x, exists):
+    """The row whose ten nearest others are nearest on average."""
+    rows = [i for i in range(len(x)) if exists[i]]
+
+    def gap(i):
+        return sum(sorted(math.dist(x[i], x[j]) for j in rows if j != i)[:10])
+
+    return min(rows, key=gap)
+
+
+def two_pools(rows=40):
+    """Two pools with a dense and a sparse cloud, the last five rows of the second padding."""
+    x, y = features((2, rows)), torch.arange(rows).expand(2, -1) % 2
+    exists = torch.ones(2, rows, dtype=torch.bool)
+    exists[1, -5:] = False
+    return x * exists[..., None], y, exists, torch.tensor([2, 2])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_the_dense_region_is_a_ball_around_the_densest_row(share):
+    x, y, exists, classes = two_pools()
+    answers = Oracle(region="dense", region_share=share).answer(x, y, exists, classes, make_generator(0, "test"))
+    for pool in range(2):
+        centre = densest(x[pool].tolist(), exists[pool])
+        assert centre % 4 != 3  # in the dense cloud
+        expected = ball(x[pool].tolist(), exists[pool], centre, share)
+        assert set(answers.region[pool].nonzero()[:, 0].tolist()) == expected
+
+
+def test_a_region_at_random_is_a_ball_around_some_row(looks_uniform):
+    x, y, exists, classes = (part[1:] for part in two_pools())
+    oracle, generator = Oracle(region="random", region_share=0.2), make_generator(0, "test")
+    balls = [frozenset(ball(x[0].tolist(), exists[0], row, 0.2)) for row in range(35)]
+    found = [
+        frozenset(oracle.answer(x, y, exists, classes, generator).region[0].nonzero()[:, 0].tolist())
+        for _ in range(200)
+    ]
+    assert set(found) <= set(balls)
+    assert len(set(found)) > 10
+
+
+def test_answers_are_wrong_more_often_in_the_region():
+    x = features((1, 4000))
+    y, exists, classes = torch.zeros(1, 4000).long(), torch.ones(1, 4000, dtype=torch.bool), torch.tensor([2])
+    oracle = Oracle(noise=0.1, region="dense", region_share=0.5, region_noise=0.6)
+    answers = oracle.answer(x, y, exists, classes, make_generator(0, "test"))
+    wrong = answers.labels != y
+    assert wrong[answers.region].float().mean().item() == near(0.6, 2000)
+    assert wrong[~answers.region].float().mean().item() == near(0.1, 2000)
+    # The mistakes elsewhere are those of an oracle without a region.
+    plain = Oracle(noise=0.1).answer(x, y, exists, classes, make_generator(0, "test")).labels
+    assert torch.equal(answers.labels[~answers.region], plain[~answers.region])
+
+
+# ---- fatigue
+
+
+def test_errors_grow_with_the_number_of_answers_and_pauses_help():
+    oracle = Oracle(fatigue=0.1, recovery=0.75)
+    first, left = oracle.tired(0.0, 4)
+    torch.testing.assert_close(first, torch.tensor([0.0, 0.1, 0.2, 0.3]))
+    assert left == pytest.approx(0.1)  # a quarter of 0.4
+    second, left = oracle.tired(left, 4)
+    torch.testing.assert_close(second, torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    assert left == pytest.approx(0.125)
+    assert Oracle(fatigue=0.1).tired(0.0, 4)[1] == 0.0  # a pause makes all of it good
+
+
+def test_the_error_rate_at_the_time_of_the_answer_decides():
+    """One random number a row: wrong where it is below the rate, and never beyond guessing."""
+    y, _, _ = tasks((2,))
+    answers = answer(Oracle(noise=0.1, fatigue=0.05), classes=(2,))
+    rows = torch.arange(N)[None]
+    before = torch.zeros(1, N, dtype=torch.bool)
+    for rise, rate in ((0.0, 0.1), (0.15, 0.25), (0.4, 0.5), (3.0, 0.5)):
+        wrong = answers.told(rows, torch.full((N,), rise)) != y
+        assert wrong.float().mean().item() == near(rate, N)
+        assert (wrong | ~before).all()  # who was wrong when fresh is wrong when tired
+        before = wrong
+    assert torch.equal(answers.told(rows), answers.labels)
+    assert answers.told(torch.tensor([[-1, 3]]))[0].tolist() == [-1, int(answers.labels[0, 3])]
+    worse = answer(Oracle(noise=0.8), classes=(2,))  # noise beyond guessing is as it is
+    assert torch.equal(worse.told(rows, 1.0), worse.labels)
+
+
+def test_a_tired_oracle_declines_what_it_declines():
+    answers = answer(Oracle(decline=0.3), classes=(3,))
+    tired = answers.told(torch.arange(N)[None], 0.5)
+    assert torch.equal(tired < 0, answers.labels < 0)
+
+
+# ---- several annotators
+
+
+def test_annotators_answer_by_themselves():
+    y, exists, _ = tasks()
+    panel = Oracle(price=1, annotators=[{}, {"noise": 0.3, "price": 0.5}, {"noise": [0.5] * 5, "decline": 0.2}])
+    assert panel.num_annotators == 3
+    answers = answer(panel)
+    labels = answers.labels.unflatten(1, (N, 3))
+    assert torch.equal(labels[..., 0], y.where(exists, -1))
+    for annotator, rate in ((1, 0.3), (2, 0.5)):
+        given = labels[0, :, annotator] >= 0
+        wrong = (labels[0, :, annotator] != y[0])[given]
+        assert wrong.float().mean().item() == near(rate, int(given.sum()))
+    assert torch.equal(answers.prices.unflatten(1, (N, 3))[0, 0], torch.tensor([1, 0.5, 1]))
+    assert (labels[..., 2] < 0)[exists].float().mean().item() == near(0.2, int(exists.sum()))
+    # The first one answers as if alone, and so does each whoever else is asked.
+    again = answer(Oracle(noise=0.3, annotators=[{}, {}])).labels.unflatten(1, (N, 2))
+    assert torch.equal(again[..., 0], answer(Oracle(noise=0.3)).labels)
+    assert torch.equal(again[..., 1], labels[..., 1])
+    both = ((again[..., 0] != y) & (again[..., 1] != y))[exists]
+    assert both.float().mean().item() == near(0.09, int(exists.sum()))
+
+
+def test_annotators_share_the_region():
+    x, y, exists, classes = two_pools()
+    panel = Oracle(region="random", region_noise=1, annotators=[{}, {"region_noise": 0}])
+    answers = panel.answer(x, y, exists, classes, make_generator(0, "test"))
+    region = answers.region.unflatten(1, (40, 2))
+    assert torch.equal(region[..., 0], region[..., 1])
+    wrong = (answers.labels.unflatten(1, (40, 2)) != y[..., None]) & exists[..., None]
+    assert torch.equal(wrong[..., 0], region[..., 0])
+    assert not wrong[..., 1].any()
+
+
 MISTAKES = {
+    "region": ({"region": "thick"}, "oracle.region is 'thick'; it must be 'dense' or 'random' or null"),
+    "region_share": ({"region_share": 2}, "oracle.region_share is 2; it must be a number from 0 to 1"),
+    "region_noise": ({"region_noise": -1}, "oracle.region_noise is -1"),
+    "fatigue": ({"fatigue": -0.1}, "oracle.fatigue is -0.1; it must be a number of at least 0"),
+    "recovery": ({"recovery": 1.1}, "oracle.recovery is 1.1; it must be a number from 0 to 1"),
+    "annotators": ({"annotators": [{}, 3]}, r"oracle.annotators\[1\] is 3; it must be a group of keys"),
+    "key": ({"annotators": [{"nois": 0}]}, r"unknown key of oracle.annotators\[0\] 'nois'; did you mean 'noise'"),
+    "together": ({"annotators": [{"fatigue": 0.1}]}, r"unknown key of oracle.annotators\[0\] 'fatigue'"),
+    "value": ({"annotators": [{}, {"noise": 2}]}, r"oracle.annotators\[1\].noise is 2"),
     "share": ({"noise": 1.5}, "oracle.noise is 1.5; it must be a number from 0 to 1 or a list"),
     "a class's share": ({"noise": [0.1, -1]}, r"oracle.noise\[1\] is -1; it must be a number from 0 to 1"),
     "text": ({"noise": "a lot"}, "oracle.noise is 'a lot'"),
@@ -161,15 +318,20 @@ PRESETS = {
     "noisy": Oracle(noise=0.1),
     "priced": Oracle(price=0.005, spread=0.5),
     "declining": Oracle(decline=0.2),
+    "region": Oracle(region="dense"),
+    "tired": Oracle(fatigue=0.02, recovery=0.8),
+    "panel": Oracle(annotators=[{"noise": 0.05, "price": 4}, {"noise": 0.2, "price": 2}, {"noise": 0.35, "price": 1}]),
 }
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name):
     with initialize_config_module("almeta.conf", version_base="1.3"):
-        options = dict(compose(f"oracle/{name}").oracle)
+        options = OmegaConf.to_container(compose(f"oracle/{name}").oracle)
+    assert isinstance(options, dict)
     assert options.pop("_target_") == "almeta.oracles.Oracle"
-    assert Oracle(**options) == PRESETS[name]
+    given = {str(key): value for key, value in options.items()}
+    assert Oracle(**given) == replace(PRESETS[name], annotators=list(PRESETS[name].annotators))
 
 
 # ---- numbers
@@ -180,7 +342,7 @@ def numbers(oracle, seed=0, pools=2, rows=4000):
     x = torch.linspace(0, 1, rows).expand(pools, rows)[..., None]
     exists = torch.arange(rows).expand(pools, rows) < rows - 10
     y, classes = torch.zeros(pools, rows), torch.zeros(pools, dtype=torch.int64)
-    return exists, oracle.answer(y, exists, classes, make_generator(seed, "test"), x)
+    return exists, oracle.answer(x, y, exists, classes, make_generator(seed, "test"))
 
 
 def test_numbers_are_answered_as_they_are():
@@ -196,7 +358,7 @@ def test_numbers_have_a_deviation():
 
 
 def test_a_region_of_rows_near_one_row_has_it_alone():
-    exists, answers = numbers(Oracle(deviation=2.0, region=0.25))
+    exists, answers = numbers(Oracle(region="random", region_share=0.25, region_deviation=2.0))
     for pool in range(2):
         noisy = (answers.labels[pool] != 0) & exists[pool]
         places = noisy.nonzero().flatten()
@@ -219,7 +381,7 @@ def test_an_oracle_of_numbers_may_decline_and_cost_as_any_other():
         (
             Oracle(noise=0.2),
             numbers,
-            "oracle.noise=0.2 is a share of wrong classes, and targets are numbers; set oracle",
+            "oracle.noise=0.2 is about shares of wrong classes, and targets are numbers; set oracle",
         ),
         (
             Oracle(deviation=0.2),

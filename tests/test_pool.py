@@ -399,6 +399,35 @@ def test_mistakes_in_first_labels_are_told(options, message):
         small(**options)
 
 
+# --- several annotators ---
+
+
+def test_a_row_may_be_asked_again_once_it_is_answered():
+    x, exists = torch.randn(1, 3, 2).repeat_interleave(2, 1), torch.ones(1, 6, dtype=torch.bool)
+    first = torch.tensor([[0]])
+    pool = Pool(x, exists, first, first * 0, torch.tensor([2]), LogisticRegression(), query_size=2, annotators=2)
+
+    def marks():
+        state = pool.state()
+        assert state.again is not None
+        return ["".join("-+"[bool(value)] for value in mask[0]) for mask in (state.available, state.again)]
+
+    assert marks() == ["--++++", "-+----"]
+    assert pool.pick(torch.tensor([3])).all()
+    assert marks() == ["----++", "-+----"]  # what waits for its answer is not asked again
+    assert not pool.pick(torch.tensor([3])).any()
+    pool.answer(torch.tensor([[1, -1]]))
+    assert marks() == ["----++", "-++---"]
+    pool.tell(torch.tensor([2]), torch.tensor([0]))  # both answers count
+    rows, labels, weight = pool.state().labelled_rows()
+    assert labels[0, weight[0] > 0].tolist() == [0, 1, 0]
+    assert torch.equal(rows[0, 1], rows[0, -1])
+    assert pool.state().action_mask[0].tolist() == [False, True, False, False, True, True]
+    alone = Pool(x, exists, first, first * 0, torch.tensor([2]), LogisticRegression())
+    assert alone.state().again is None
+    assert torch.equal(alone.state().action_mask, alone.state().available)
+
+
 # --- nothing hidden is in it ---
 
 
@@ -422,13 +451,14 @@ def leaks(thing, simulation):
     """Whether tasks, answers or test rows can be reached, themselves or as a copy of what was not told."""
     found = reachable(thing)
     tensors = [one for one in found if isinstance(one, Tensor)]
-    tasks, answers = simulation.tasks, simulation.answers.labels
-    hidden = memory([tasks.y, tasks.test_x, tasks.test_y, tasks.test_exists, answers])
+    tasks, answers = simulation.tasks, simulation.answers
+    of_oracle = [answers.labels, answers.mistakes, answers.stamina, answers.region]
+    hidden = memory([tasks.y, tasks.test_x, tasks.test_y, tasks.test_exists, *of_oracle])
     open_rows = simulation.state().available
     copies = any(
         one.shape == tasks.y.shape and torch.equal(one[open_rows].double(), kept[open_rows].double())
         for one in tensors
-        for kept in (tasks.y, answers)
+        for kept in (tasks.y, answers.labels)
     )
     return copies or bool(hidden & memory(tensors)) or any(one is tasks or one is simulation for one in found)
 

@@ -21,17 +21,24 @@ BATCH = 64  # images encoded at once
 
 @dataclass(frozen=True)
 class Encoder:
-    """A function from colour images to codes `[n, d]`, and a text that changes with it; None if nobody knows."""
+    """A function from colour images to codes `[n, d]`.
+
+    Attributes:
+        encode: the function.
+        version: a text that changes with it; None if nobody knows.
+        trained_on: the data sets whose labels it was trained with, which it does not encode.
+    """
 
     encode: Encode
     version: str | None = None
+    trained_on: tuple[str, ...] = ()
 
 
 _encoders: Table[Encoder] = Table("encoder")
 
 
-def register_encoder(name: str, encode: Encode, version: str | None = None) -> None:
-    """Let `encoder=NAME` of `folder:PATH` call a function of yours.
+def register_encoder(name: str, encode: Encode, version: str | None = None, trained_on: Sequence[str] = ()) -> None:
+    """Let `encoder=NAME` of `folder:PATH` and of data sets of images call a function of yours.
 
     Call this in each process, as `register_dataset`.
 
@@ -41,13 +48,14 @@ def register_encoder(name: str, encode: Encode, version: str | None = None) -> N
             `[n, d]`. It is called with up to `BATCH` images at once.
         version: a text that you change when the codes change; they are kept in the cache with it. None computes the
             codes whenever the data set is loaded.
+        trained_on: data sets whose labels it was trained with: it refuses to encode them.
 
     Raises:
         AlmetaError: if `encode` is not callable, or the name is empty or taken.
     """
     if not callable(encode):
         raise AlmetaError(f"encoder {name!r}: encode is {encode!r}; it must be a function of a list of images")
-    _encoders.add(name, Encoder(encode, version))
+    _encoders.add(name, Encoder(encode, version, tuple(trained_on)))
 
 
 def find_encoder(name: str) -> Encoder:
@@ -89,3 +97,12 @@ def _of_torchvision(networks: ModuleType, name: str) -> Encoder:
             return network(torch.stack([transform(image) for image in images])).numpy()
 
     return Encoder(encode, f"torchvision {weights}")
+
+
+def check_codes(codes: np.ndarray, n: int, name: str) -> np.ndarray:
+    """Return codes `[n, d]` float32 of n images; AlmetaError for another shape or numbers that are not finite."""
+    found = np.asarray(codes, np.float32)
+    if found.ndim != 2 or len(found) != n or not np.isfinite(found).all():
+        what = f"an array {found.shape}" if np.isfinite(found).all() else "numbers that are not finite"
+        raise AlmetaError(f"encoder {name!r} returned {what} for {n} images; it must return numbers [{n}, d]")
+    return found

@@ -4,6 +4,7 @@ H. Xiao, K. Rasul and R. Vollgraf. Fashion-MNIST: a novel image dataset for benc
 algorithms. arXiv:1708.07747, 2017. https://github.com/zalandoresearch/fashion-mnist
 """
 
+from almeta.data.coded import coded
 from almeta.data.dataset import Dataset, Split
 from almeta.data.idx import load_idx
 
@@ -20,16 +21,17 @@ CLASSES = (
 )
 
 
-def load(split: Split | None = None) -> Dataset:
+def load(split: Split | None = None, encoder: str | None = None) -> Dataset:
     """Return 70,000 pictures: the 60,000 training images, then the 10,000 test images.
 
     x `[70000, 784]` in [0, 1] (multiples of 1/255), cloth high on zero; 10 classes of 7,000.
 
     Args:
         split: "published" makes the published test images the fixed test set; None lets each task draw its own.
+        encoder: makes codes of the images, see `almeta.data.coded`; None for pixels.
 
     Raises:
         AlmetaError: if a file is missing or damaged.
     """
     source = "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017), https://github.com/zalandoresearch/fashion-mnist"
-    return load_idx("fashion-mnist", URL, MD5S, CLASSES, source, split)
+    return coded(load_idx("fashion-mnist", URL, MD5S, CLASSES, source, split), encoder)

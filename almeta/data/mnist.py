@@ -4,6 +4,7 @@ Y. LeCun, L. Bottou, Y. Bengio and P. Haffner. Gradient-based learning applied t
 Proc. IEEE 86(11), 2278-2324, 1998. http://yann.lecun.com/exdb/mnist/
 """
 
+from almeta.data.coded import coded
 from almeta.data.dataset import Dataset, Split
 from almeta.data.idx import load_idx
 
@@ -16,16 +17,17 @@ MD5S = (
 )
 
 
-def load(split: Split | None = None) -> Dataset:
+def load(split: Split | None = None, encoder: str | None = None) -> Dataset:
     """Return 70,000 digits: the 60,000 training images, then the 10,000 test images.
 
     x `[70000, 784]` in [0, 1] (multiples of 1/255), ink high on zero; classes "0" to "9".
 
     Args:
         split: "published" makes the published test images the fixed test set; None lets each task draw its own.
+        encoder: makes codes of the images, see `almeta.data.coded`; None for pixels.
 
     Raises:
         AlmetaError: if a file is missing or damaged.
     """
     source = "MNIST (LeCun, Bottou, Bengio and Haffner 1998), http://yann.lecun.com/exdb/mnist/"
-    return load_idx("mnist", URL, MD5S, tuple("0123456789"), source, split)
+    return coded(load_idx("mnist", URL, MD5S, tuple("0123456789"), source, split), encoder)

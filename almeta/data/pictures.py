@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from almeta.data.encoders import BATCH, Encoder, find_encoder
+from almeta.data.encoders import BATCH, Encoder, check_codes, find_encoder
 from almeta.data.files import Arrays, cached_arrays, code_of, digest_of
 from almeta.errors import AlmetaError
 
@@ -76,19 +76,11 @@ def _codes(paths: Sequence[Path], side: int, encoder: Encoder, name: str) -> Arr
         pictures = [picture for picture, _ in found if picture is not None]
         readable += [begin + place for place, (picture, _) in enumerate(found) if picture is not None]
         if pictures:
-            parts.append(_checked(encoder.encode(pictures), len(pictures), name))
+            parts.append(check_codes(encoder.encode(pictures), len(pictures), name))
     codes = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
     whole = np.zeros((len(paths), codes.shape[1]), np.float32)
     whole[readable] = codes
     return {"codes": whole, "problems": np.array(problems)}
-
-
-def _checked(codes: np.ndarray, n: int, name: str) -> np.ndarray:
-    found = np.asarray(codes, np.float32)
-    if found.ndim != 2 or len(found) != n or not np.isfinite(found).all():
-        what = f"an array {found.shape}" if np.isfinite(found).all() else "numbers that are not finite"
-        raise AlmetaError(f"encoder {name!r} returned {what} for {n} images; it must return numbers [{n}, d]")
-    return found
 
 
 def _read(path: Path, mode: str, side: int) -> tuple[Image.Image | None, str]:

@@ -1,15 +1,16 @@
-"""Sentences to classify, as counts of their terms or as tokens in their order."""
+"""Sentences to classify, as counts of their terms, as tokens in their order, or as embeddings."""
 
 import gzip
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from almeta.checks import Count
 from almeta.data.dataset import Dataset, Split
+from almeta.data.embeddings import embedded
 from almeta.data.files import check_unpacked, published_file, unreadable
 from almeta.errors import AlmetaError
 
@@ -29,12 +30,14 @@ def load(
     form: Literal["counts", "tokens"] = "counts",
     length: Count | None = None,
     split: Split | None = None,
+    embedding: str | None = None,
 ) -> Dataset:
     """Return one of the three data sets, the rows of all its published parts in their order.
 
     x `[n, terms]` counts; the columns are the most frequent terms of all rows, in lower case, by alphabet.
     `almeta.data.preparation` weighs them by the pool alone. Or x `[n, length]` tokens: the numbers of a row's words in
-    their order, 2 and more for the most frequent terms by alphabet, 1 for any other, 0 after the last.
+    their order, 2 and more for the most frequent terms by alphabet, 1 for any other, 0 after the last. Or embeddings
+    `[n, d]`.
 
     Args:
         name: of the data set.
@@ -42,33 +45,37 @@ def load(
         form: "counts" or "tokens".
         length: of a row of tokens, 64 for None; further words of a row are cut off.
         split: "published" makes the published test sentences the fixed test set; None lets each task draw its own.
+        embedding: a model of sentence embeddings in place of terms, see `almeta.data.embeddings.embedded`.
 
     Raises:
-        AlmetaError: if the file is missing or damaged, there is a length of counts, or the data set was published
-            without a test set.
+        AlmetaError: if the file is missing or damaged, there is a length of counts, an embedding of tokens or no such
+            model, or the data set was published without a test set.
     """
     if length is not None and form == "counts":
         raise AlmetaError(f"data set {name}: length={length} is for tokens; set form=tokens, or leave it out")
+    if embedding is not None and form == "tokens":
+        raise AlmetaError(f"data set {name}: embedding={embedding} is of whole sentences; leave out form=tokens")
     shape = "tab-separated, columns label, text and split, gzip"
     labels, texts, parts = read_sentences(published_file("text", f"{name}.tsv.gz", None, shape))
+    class_names, y = np.unique(labels, return_inverse=True)
+    shared: dict[str, Any] = {
+        "name": name,
+        "y": y.astype(np.int64),
+        "class_names": tuple(class_names.tolist()),
+        "source": SOURCES[name],
+        "test_rows": _published_test(name, parts) if split else None,
+    }
+    if embedding is not None:
+        return Dataset(x=embedded(texts, embedding), **shared)
     # The sentences are tokens separated by spaces, and a question mark is a token.
     vectorizer = CountVectorizer(token_pattern=r"\S+", max_features=terms, dtype=np.float32)
     counts = vectorizer.fit_transform(texts)
     found = vectorizer.get_feature_names_out().tolist()
-    class_names, y = np.unique(labels, return_inverse=True)
     if form == "tokens":
         words = vectorizer.build_analyzer()
         x = _numbers([words(text) for text in texts], found, LENGTH if length is None else length)
-    return Dataset(
-        name=name,
-        x=counts.toarray() if form == "counts" else x,
-        y=y.astype(np.int64),
-        class_names=tuple(class_names.tolist()),
-        source=SOURCES[name],
-        columns=tuple(found) if form == "counts" else (),
-        kind="text" if form == "counts" else "tokens",
-        test_rows=_published_test(name, parts) if split else None,
-    )
+        return Dataset(x=x, kind="tokens", **shared)
+    return Dataset(x=counts.toarray(), columns=tuple(found), kind="text", **shared)
 
 
 def _numbers(texts: list[list[str]], terms: list[str], length: int) -> np.ndarray:

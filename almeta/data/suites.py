@@ -18,18 +18,23 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "wine quality": ("wine_quality_red", "wine_quality_white"),
 }
 
+_TABLES = tuple(sorted((*FAMILIES["tabular"], "iris", "wine")))
+# OpenML lacks the six that are named, or has them in another form.
+_TWO_CLASSES = tuple(
+    sorted(
+        {name for name, (_, _, classes) in OPENML.items() if classes == 2}
+        | {"appendicitis", "fourclass", "german_numer", "liver_disorders", "mammographic_masses", "splice"}
+    )
+)
+
 SUITES: dict[str, tuple[str, ...]] = {
     # These need no file and no network.
     "embedded": FAMILIES["embedded"],
     # The small tables; of iris and wine, scikit-learn's copy.
-    "tables": tuple(sorted((*FAMILIES["tabular"], "iris", "wine"))),
-    # The small tables with two classes; OpenML lacks the six that are named, or has them in another form.
-    "two_class": tuple(
-        sorted(
-            {name for name, (_, _, classes) in OPENML.items() if classes == 2}
-            | {"appendicitis", "fourclass", "german_numer", "liver_disorders", "mammographic_masses", "splice"}
-        )
-    ),
+    "tables": _TABLES,
+    # The small tables with two classes, and those with more.
+    "two_class": _TWO_CLASSES,
+    "multi_class": tuple(name for name in _TABLES if name not in _TWO_CLASSES),
     # P.-Y. Lu, C.-L. Li and H.-T. Lin, Re-Benchmarking Pool-Based Active Learning for Binary Classification, 2023
     # (arXiv 2306.08954), without checkerboard, ex8a, ex8b, gcloudb and gcloudub.
     "rebenchmark": (

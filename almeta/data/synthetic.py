@@ -275,6 +275,7 @@ DRAWS: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
     "three-cluster": _draw_three_cluster,
 }
 SHARES = (0.5, 0.15, 0.1, 0.05, 0.05, 0.15)  # probabilities of DRAWS, in their order
+MOST_CLASSES = 5  # of a drawn data set
 
 
 def _wide(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:

@@ -1,20 +1,15 @@
 """Making features of a column of text: counts of its terms, or embeddings of its sentences."""
 
-import hashlib
-import json
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import CountVectorizer
 
-from almeta.data.files import LARGEST, cached_arrays, code_of
+from almeta.data.embeddings import embedded
+from almeta.data.files import LARGEST
 from almeta.data.frames import Features
 from almeta.errors import AlmetaError
-from almeta.registry import import_extra
 
 
 def text_features(
@@ -38,7 +33,7 @@ def text_features(
         fitted: `[n]` bool, the rows whose terms count.
         column: of text; NaN is an empty text, with a warning.
         terms: largest number of terms.
-        embedding: a model of sentence-transformers, its name or folder, for `[n, d]` sentence embeddings instead.
+        embedding: a model of sentence embeddings, see `almeta.data.embeddings.embedded`, for `[n, d]` numbers instead.
 
     Raises:
         AlmetaError: if there is no word, the counts need too much memory, or there is no such model or its package.
@@ -55,7 +50,7 @@ def text_features(
         )
     words = texts.fillna("").astype(str).tolist()
     if embedding is not None:
-        return Features(_embedded(words, embedding), set_aside=others)
+        return Features(embedded(words, embedding), set_aside=others)
     x, names = _counted(words, fitted, terms, f"{where}: column {column!r}")
     return Features(x, names, kind="text", set_aside=others)
 
@@ -76,29 +71,3 @@ def _counted(texts: list[str], fitted: np.ndarray, terms: int, where: str) -> tu
             f"with terms={LARGEST // (4 * len(texts))}"
         )
     return vectorizer.transform(texts).toarray(), tuple(names.tolist())
-
-
-def _embedded(texts: list[str], model: str) -> np.ndarray:
-    """Return sentence embeddings `[n, d]` float32, kept in the cache.
-
-    N. Reimers and I. Gurevych. Sentence-BERT: sentence embeddings using Siamese BERT-networks. EMNLP 2019.
-    """
-    package = import_extra("sentence_transformers", "text", f"embedding={model}")
-
-    def build() -> dict[str, np.ndarray]:
-        try:
-            encoder = package.SentenceTransformer(model)
-        except (OSError, ValueError) as error:  # no such model, no network
-            raise AlmetaError(
-                f"embedding={model} cannot be loaded: {error}; correct the name, or give the folder of a model"
-            ) from error
-        return {"x": np.asarray(encoder.encode(texts, show_progress_bar=False), np.float32)}
-
-    facts = [code_of(__file__), package.__version__, model, _files(Path(model).expanduser()), texts]
-    return cached_arrays("embedding", hashlib.sha256(json.dumps(facts).encode()).hexdigest(), build)["x"]
-
-
-def _files(folder: Path) -> Sequence[Any]:
-    """Return what tells whether a model in a folder has changed; nothing for one that is known by its name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    return [(str(path), (facts := path.stat()).st_size, facts.st_mtime_ns) for path in files]

@@ -7,6 +7,7 @@ T. Hastie, R. Tibshirani and J. Friedman, The Elements of Statistical Learning: 
 import numpy as np
 import pandas as pd
 
+from almeta.data.coded import coded
 from almeta.data.dataset import Dataset, Split
 from almeta.data.files import published_file
 
@@ -18,13 +19,14 @@ ORIGIN = "the zip codes of https://hastie.su.domains/ElemStatLearn, columns f0 t
 SIDE = 16
 
 
-def load(split: Split | None = None) -> Dataset:
+def load(split: Split | None = None, encoder: str | None = None) -> Dataset:
     """Return 9,298 digits: the 7,291 training images, then the 2,007 test images.
 
     x `[9298, 256]` in [0, 1], ink high on zero; classes "0" to "9".
 
     Args:
         split: "published" makes the published test images the fixed test set; None lets each task draw its own.
+        encoder: makes codes of the images, see `almeta.data.coded`; None for pixels.
 
     Raises:
         AlmetaError: if a file is missing or damaged.
@@ -33,7 +35,7 @@ def load(split: Split | None = None) -> Dataset:
     train, test = (pd.read_csv(path) for path in paths)
     rows = pd.concat([train, test])
     pixels = rows.drop(columns="target").to_numpy(np.float32)  # [9298, 256] in -1 .. 1
-    return Dataset(
+    dataset = Dataset(
         name="usps",
         x=(pixels + 1) / 2,
         y=rows["target"].to_numpy(np.int64),
@@ -42,3 +44,4 @@ def load(split: Split | None = None) -> Dataset:
         image_shape=(SIDE, SIDE),
         test_rows=np.arange(len(train), len(rows)) if split else None,
     )
+    return coded(dataset, encoder)

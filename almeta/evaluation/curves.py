@@ -19,6 +19,7 @@ from almeta.errors import AlmetaError
 COLUMNS = ("dataset", "strategy", "repeat", "queries", "score")
 
 Area = Literal["mean", "trapezoid"]
+Over = Literal["queries", "money"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,33 @@ def split_curves(curves: pd.DataFrame, score: str = "score") -> dict[str, Curves
         scores = values.to_numpy().reshape(len(strategies), len(repeats), len(queries))
         blocks[str(name)] = Curves(strategies, repeats, queries, scores)
     return blocks
+
+
+def over_money(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return curves over the money spent: `queries` are then 0, 1, 2, ... units of it.
+
+    The score at an amount is the one after the last query that it pays for. The curves of a data set end at the least
+    amount that any of them has spent, so that all are known up to there.
+
+    Args:
+        curves: from `check_curves`, with a column `money`, the sum of the prices so far.
+
+    Raises:
+        AlmetaError: if the curves of a data set have less than one unit in common.
+    """
+    parts = []
+    for dataset, block in curves.groupby("dataset", sort=False):
+        least = block.groupby(["strategy", "repeat"], sort=False)["money"].max().min()
+        if least < 1:
+            raise AlmetaError(
+                f"the curves of data set '{dataset}' are to be drawn over money, but one of them spends {least:g} in "
+                "all, and money is counted in whole units; choose higher prices (oracle.price) or a larger budget"
+            )
+        amounts = np.arange(int(least) + 1)
+        for _, curve in block.groupby(["strategy", "repeat"], sort=False):
+            paid = np.searchsorted(curve["money"], amounts, side="right") - 1
+            parts.append(curve.iloc[paid].assign(queries=amounts))
+    return pd.concat(parts, ignore_index=True)
 
 
 def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:

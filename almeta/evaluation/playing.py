@@ -62,6 +62,7 @@ class Setting:
         threads: CPU threads of a cell.
         measures: what is measured beside `env.score`.
         judge: the learner that is measured; None for the one by which rows are chosen.
+        datasets: names of those that are played; None for all of the benchmark.
     """
 
     env: PoolOptions
@@ -75,6 +76,7 @@ class Setting:
     threads: int = 1
     measures: tuple[ScoreName | NumberScoreName | MeasureName, ...] = ()
     judge: Learner | None = None
+    datasets: tuple[str, ...] | None = None
 
     @property
     def scores(self) -> tuple[ScoreName | NumberScoreName | MeasureName, ...]:

@@ -20,7 +20,7 @@ from scikit_posthocs import critical_difference_diagram
 from scipy.optimize import isotonic_regression
 
 from almeta.evaluation.comparison import RANDOM, Comparison
-from almeta.evaluation.curves import Curves
+from almeta.evaluation.curves import Curves, Over
 from almeta.evaluation.statistics import half_widths
 from almeta.evaluation.style import BLACK, dress, looks
 from almeta.evaluation.verdict import count_text, fewer_repeats, shorten
@@ -31,6 +31,7 @@ CHARACTER = 0.072  # inches, the mean width of one at FONT points
 FONT = 9
 MARKER = 3.5
 SHARES = np.linspace(0, 1, 101)  # of the budget, where data sets have different ones
+X_LABELS: dict[Over, str] = {"queries": "labels asked for", "money": "money spent"}
 
 
 Looks = Mapping[str, Mapping[str, Any]]  # of `looks`
@@ -46,7 +47,7 @@ class Panel(NamedTuple):
     widths: np.ndarray
 
 
-def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
+def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy", over: Over = "queries") -> list[Figure]:
     """Draw the learning curves of each data set, their mean over data sets first; a figure for every 20 panels.
 
     Bands are pointwise 95 % t-intervals over repeats: they show how far a mean may move with other splits of the same
@@ -55,25 +56,26 @@ def learning_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> 
     Args:
         blocks: from `split_curves`.
         measure: name of the score.
+        over: what the curves are drawn over.
     """
     panels = _panels(blocks)
     if len(panels) > 1:
         together = _on_one_axis(panels)
         widths = np.sqrt(np.square(together.widths).sum(axis=0)) / len(panels)  # repeats of data sets are independent
         panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=widths))
-    return _draw_pages(panels, _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)))
+    return _draw_pages(panels, _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)), over)
 
 
-def learning_curves_of(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
+def learning_curves_of(blocks: Mapping[str, Curves], measure: str = "accuracy", over: Over = "queries") -> list[Figure]:
     """Draw the learning curves of blocks of which no mean is of interest, such as settings; as `learning_curves`."""
-    return _draw_pages(_panels(blocks), _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)))
+    return _draw_pages(_panels(blocks), _strategies(blocks), measure, _note(blocks, _over_repeats(blocks)), over)
 
 
 def _panels(blocks: Mapping[str, Curves]) -> list[Panel]:
     return [_panel(name, block.queries, block.scores) for name, block in blocks.items()]
 
 
-def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list[Figure]:
+def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy", over: Over = "queries") -> list[Figure]:
     """Draw the gain over random along the learning curves, in points, its mean over data sets first.
 
     The gain is that within a repeat. Bands are its pointwise 95 % t-intervals: over repeats for a data set, over data
@@ -82,13 +84,13 @@ def gain_curves(blocks: Mapping[str, Curves], measure: str = "accuracy") -> list
     random = _strategies(blocks).index(RANDOM)
     gains = {name: 100 * (block.scores - block.scores[random]) for name, block in blocks.items()}
     panels = [_panel(name, block.queries, gains[name]) for name, block in blocks.items()]
-    over = _over_repeats(blocks)
+    of_bands = _over_repeats(blocks)
     if len(panels) > 1:
         together = _on_one_axis(panels)
         panels.insert(0, together._replace(means=together.means.mean(axis=0), widths=half_widths(together.means)))
-        over.append("in the first panel over data sets")
-    note = f"Gain over random in the same repeat, in points of {measure}. {_note(blocks, over)}"
-    return _draw_pages(panels, _strategies(blocks), "gain, points", note)
+        of_bands.append("in the first panel over data sets")
+    note = f"Gain over random in the same repeat, in points of {measure}. {_note(blocks, of_bands)}"
+    return _draw_pages(panels, _strategies(blocks), "gain, points", note, over)
 
 
 def rank_diagram(comparison: Comparison) -> Figure:
@@ -302,14 +304,15 @@ def _strategies(blocks: Mapping[str, Curves]) -> list[str]:
     return next(iter(blocks.values())).strategies
 
 
-def _draw_pages(panels: list[Panel], strategies: list[str], label: str, note: str) -> list[Figure]:
+def _draw_pages(panels: list[Panel], strategies: list[str], label: str, note: str, over: Over) -> list[Figure]:
     size = math.ceil(len(panels) / math.ceil(len(panels) / PANELS_A_PAGE))  # pages of equal size
     pages = [panels[start : start + size] for start in range(0, len(panels), size)]
     numbers = [f" Page {number} of {len(pages)}." * (len(pages) > 1) for number in range(1, len(pages) + 1)]
-    return [_draw_page(page, strategies, label, note + number) for page, number in zip(pages, numbers, strict=True)]
+    labels = (X_LABELS[over], label)
+    return [_draw_page(page, strategies, labels, note + number) for page, number in zip(pages, numbers, strict=True)]
 
 
-def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str) -> Figure:
+def _draw_page(panels: list[Panel], strategies: list[str], labels: tuple[str, str], note: str) -> Figure:
     columns = min(4, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
     width, height = (6.0, 4.0) if len(panels) == 1 else (3.6, 2.5) if len(panels) <= 4 else (2.9, 2.0)
@@ -321,9 +324,9 @@ def _draw_page(panels: list[Panel], strategies: list[str], label: str, note: str
     for place, (axis, panel) in enumerate(zip(grid.flat, panels, strict=False)):
         _draw_panel(axis, panel, styles, _literal(shorten(panel.title, int(width / CHARACTER))))
         if place % columns == 0:
-            axis.set_ylabel(label, fontsize=FONT)
+            axis.set_ylabel(labels[1], fontsize=FONT)
         if place + columns >= len(panels):  # nothing below it
-            axis.set_xlabel("labels asked for", fontsize=FONT)
+            axis.set_xlabel(labels[0], fontsize=FONT)
             axis.tick_params(labelbottom=True)
     _lay_out(figure, styles, note, (rows, columns), (width, height), gap=0.35 if same_queries else 0.5)
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from almeta.data.catalogue import path_of
 from almeta.evaluation.comparison import Comparison, compare
-from almeta.evaluation.curves import Area, Curves, check_curves, curve_areas, split_curves
+from almeta.evaluation.curves import Area, Curves, Over, check_curves, curve_areas, over_money, split_curves
 from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.verdict import Question, count_text, p_text, shorten, verdict
@@ -30,6 +30,7 @@ def pool_report(
     config: dict[str, Any] | None = None,
     title: str | None = None,
     question: Question | None = None,
+    over: Over = "queries",
 ) -> Report:
     """Judge strategies by their learning curves.
 
@@ -48,6 +49,7 @@ def pool_report(
         config: plain values that the report shows.
         title: of the report; None counts strategies, data sets and repeats.
         question: answered in the last sentence; None for none.
+        over: what curves and areas are over; "money" needs the measure of that name, see `over_money`.
 
     Returns:
         The report. Its `summary` holds `measure`, `area`, `datasets` (by name, with `repeats` and `budget`), `unit`
@@ -58,17 +60,18 @@ def pool_report(
         AlmetaError: if the curves have gaps, or random is not among the strategies.
     """
     table = check_curves(curves, measures)
-    whole = split_curves(table)
+    along = over_money(table) if over == "money" else table
+    whole = split_curves(along)
     blocks = dict(zip(short_names(whole).values(), whole.values(), strict=True))
     comparison = compare(curve_areas(blocks, area), reference)
-    sentences, figures = verdict(comparison), _figures(blocks, comparison, measure)
+    sentences, figures = verdict(comparison), _figures(blocks, comparison, measure, over)
     if question is not None:
-        others = {name: curve_areas(split_curves(table, name), area) for name in measures}
-        sentences.append(question.answer(comparison.areas, others))
+        further = {name: curve_areas(split_curves(along, name), area) for name in question.measures}
+        sentences.append(question.answer(comparison.areas, further))
     tests = comparison.tests()
     summary_table = _summary(comparison, area, measure, seconds)
-    further = [_further(table, name, reference, area) for name in measures]
-    figures |= {stem: figure for _, drawn in further for stem, figure in drawn.items()}
+    measured = [_further(along, name, reference, area, over) for name in measures if name != over]
+    figures |= {stem: figure for _, drawn in measured for stem, figure in drawn.items()}
     summary = {
         "measure": measure,
         "area": area,
@@ -88,7 +91,7 @@ def pool_report(
         Table("curves", table),
         Table("aulc", aulc.reset_index(), shown_areas(comparison), title="AULC of each data set", is_detail=True),
         summary_table,
-        *(measured for measured, _ in further),
+        *(found for found, _ in measured),
         Table("tests", tests, shown_tests(comparison), title="All pairs", is_detail=True),
         *([] if seconds is None else [Table("seconds", seconds)]),
     ]
@@ -107,7 +110,9 @@ def _summary(comparison: Comparison, area: Area, measure: str, seconds: pd.DataF
     return Table("summary", numbers, shown, narrow=shown_summary(comparison, narrow=True), note=note)
 
 
-def _further(curves: pd.DataFrame, name: str, reference: str, area: Area) -> tuple[Table, dict[str, Figure]]:
+def _further(
+    curves: pd.DataFrame, name: str, reference: str, area: Area, over: Over
+) -> tuple[Table, dict[str, Figure]]:
     """Return the summary table and the learning curves by a further measure."""
     blocks = split_curves(curves, name)
     blocks = dict(zip(short_names(blocks).values(), blocks.values(), strict=True))
@@ -119,7 +124,7 @@ def _further(curves: pd.DataFrame, name: str, reference: str, area: Area) -> tup
         narrow=shown_summary(comparison, narrow=True),
         title=f"By {name}",
     )
-    return table, pages_by_stem({f"learning_curves_{name}": learning_curves(blocks, name)})
+    return table, pages_by_stem({f"learning_curves_{name}": learning_curves(blocks, name, over)})
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -229,10 +234,10 @@ def _counts(row: Mapping[Hashable, Any], key: str, names: Sequence[str]) -> str:
     return "–" if pd.isna(counts[0]) else "/".join(str(count) for count in counts)
 
 
-def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str) -> dict[str, Figure]:
-    pages = {"learning_curves": learning_curves(blocks, measure)}
+def _figures(blocks: Mapping[str, Curves], comparison: Comparison, measure: str, over: Over) -> dict[str, Figure]:
+    pages = {"learning_curves": learning_curves(blocks, measure, over)}
     if len(comparison.strategies) > 1:
-        pages["gain_curves"] = gain_curves(blocks, measure)
+        pages["gain_curves"] = gain_curves(blocks, measure, over)
         pages |= {"ranks": [rank_diagram(comparison)], "gains": [gain_map(comparison)]}
     return pages_by_stem(pages)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,23 +10,65 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from almeta.evaluation.comparison import RANDOM
-from almeta.evaluation.style import dress, legend, looks
+from almeta.evaluation.style import BLACK, dress, legend, looks
+from almeta.evaluation.verdict import shorten
 
 
-def measures_over_settings(rows: pd.DataFrame, measures: Sequence[str]) -> Figure:
+def gain_matrix(rows: pd.DataFrame) -> Figure | None:
+    """Draw the gain over random as a table of colours, in points: a row for each strategy, a column for each setting.
+
+    Bold numbers have a 95 % interval without 0. None if only random plays.
+
+    Args:
+        rows: columns `setting`, `strategy`, `gain` and `gain_interval`.
+    """
+    settings, strategies = (list(rows[key].unique()) for key in ("setting", "strategy"))
+    strategies = [name for name in strategies if name != RANDOM]
+    if not strategies:
+        return None
+    tables = (rows.pivot(index="strategy", columns="setting", values=key) for key in ("gain", "gain_interval"))
+    gains, widths = (100 * table.loc[strategies, settings].to_numpy(float) for table in tables)
+    limit = max(1e-9, float(np.nanmax(np.abs(gains))))
+    figure = Figure(figsize=(3.6 + 0.85 * len(settings), 1.5 + 0.4 * len(strategies)), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(gains, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (row, column), gain in np.ndenumerate(gains):
+        colour = "white" if abs(gain) > 0.6 * limit else BLACK
+        weight = "bold" if abs(gain) > widths[row, column] else "normal"
+        axis.text(column, row, f"{gain:+.1f}", ha="center", va="center", fontsize=8, color=colour, weight=weight)
+    axis.set_yticks(range(len(strategies)), [shorten(name, 44) for name in strategies], fontsize=8)
+    axis.set_xticks(range(len(settings)), settings, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_title("Gain over random, points. Bold: 95 % interval without 0.", fontsize=9, loc="left")
+    return figure
+
+
+def measures_over_settings(tables: Mapping[str, pd.DataFrame], measures: Sequence[str]) -> Figure:
     """Draw each measure in each setting, and the gain over random, with 95 % intervals; a line for each strategy.
 
     Args:
-        rows: columns `setting`, `strategy`, and of each measure and of `gain` `NAME` and `NAME_interval`; settings are
-            drawn in their order.
+        tables: by what the panels of one row are about, or "": columns `setting`, `strategy`, and of each measure and
+            of `gain` `NAME` and `NAME_interval`; settings are drawn in their order.
         measures: names of the measures.
     """
+    first = next(iter(tables.values()))
+    strategies = list(first["strategy"].unique())
+    panels = [*measures, "gain"] if strategies != [RANDOM] else list(measures)
+    width = max(4.4, 1.2 + 0.7 * first["setting"].nunique())
+    figure = Figure(figsize=(width * len(panels), 0.4 + 3.8 * len(tables)), layout="constrained")
+    grid = figure.subplots(len(tables), len(panels), squeeze=False)
+    for axes, (name, rows) in zip(grid, tables.items(), strict=True):
+        _draw_row(axes, rows, panels)
+        axes[0].set_title(name, loc="left")
+    legend(figure, grid.flat, loc="outside lower center", ncols=min(4, len(strategies)))
+    return figure
+
+
+def _draw_row(axes: Sequence[Axes], rows: pd.DataFrame, panels: Sequence[str]) -> None:
     settings, strategies = list(rows["setting"].unique()), list(rows["strategy"].unique())
-    panels = [*measures, "gain"]
-    figure = Figure(figsize=(max(4.4, 1.2 + 0.7 * len(settings)) * len(panels), 4.2), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
     styles = looks(strategies)
-    for axis, measure in zip(grid, panels, strict=True):
+    for axis, measure in zip(axes, panels, strict=True):
         dress(axis)
         for place, strategy in enumerate(strategies):
             if measure == "gain" and strategy == RANDOM:
@@ -47,8 +89,6 @@ def measures_over_settings(rows: pd.DataFrame, measures: Sequence[str]) -> Figur
             )
         _name_settings(axis, settings)
         axis.set_ylabel(f"{'gain over random' if measure == 'gain' else measure.replace('_', ' ')}, points")
-    legend(figure, grid, loc="outside lower center", ncols=min(4, len(strategies)))
-    return figure
 
 
 def _name_settings(axis: Axes, settings: Sequence[str]) -> None:

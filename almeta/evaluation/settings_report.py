@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import RANDOM
-from almeta.evaluation.curves import Area, check_curves, curve_areas, split_curves
+from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, split_curves
 from almeta.evaluation.pool_figures import learning_curves_of
 from almeta.evaluation.pool_report import AREAS, pages_by_stem
 from almeta.evaluation.report import Report, Table
-from almeta.evaluation.settings_figures import measures_over_settings
+from almeta.evaluation.settings_figures import gain_matrix, measures_over_settings
 from almeta.evaluation.statistics import Estimate, mean_interval
-from almeta.evaluation.verdict import BETWEEN, Question, count_text, gain_over_repeats
+from almeta.evaluation.verdict import BETWEEN, AskedPair, Question, count_text, gain_over_repeats, named_in
 
 
 def settings_report(
@@ -33,12 +33,15 @@ def settings_report(
     measures: Sequence[str] = (),
     config: dict[str, Any] | None = None,
     question: Question | None = None,
+    over: Over = "queries",
 ) -> Report:
     """Compare strategies in several settings by their learning curves.
 
+    The settings are drawn for each data set by itself if the question is about each.
+
     The tables are `settings` (a row for each setting and strategy: the area under the curve of each measure, and the
-    gain over random in the same setting) and `curves`. The figures are `settings`, the same numbers drawn, and
-    `learning_curves`, a panel for each setting and data set.
+    gain over random in the same setting) and `curves`. The figures are `settings`, the same numbers drawn, `gains`, the
+    gains as a matrix, and `learning_curves`, a panel for each setting and data set.
 
     Args:
         curves: see `check_curves`, and a column `setting`.
@@ -47,22 +50,30 @@ def settings_report(
         measures: columns of the curves with further measures.
         config: plain values that the report shows.
         question: answered in the first sentence, see `asked_in_settings`; None for none.
+        over: what curves and areas are over; "money" needs the measure of that name, see `over_money`.
 
     Returns:
         The report. Its `summary` holds `measure`, `area`, `settings` (rows of the table), `verdict` and `figures`.
     """
     blocks = {str(name): check_curves(block, measures) for name, block in curves.groupby("setting", sort=False)}
-    columns = {measure: "score"} | {name: name for name in measures}
-    areas = {name: _areas(blocks, column, area) for name, column in columns.items()}
+    columns = {measure: "score"} | {name: name for name in measures if name != over}
+    along = {name: over_money(block) if over == "money" else block for name, block in blocks.items()}
+    areas = {name: _areas(along, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
     sentences = [] if question is None else [question.answer(areas[measure], areas)]
     panels = {
         f"{setting}, {dataset}" if setting else dataset: block
-        for setting, table in blocks.items()
+        for setting, table in along.items()
         for dataset, block in split_curves(table).items()
     }
-    figures: dict[str, Figure] = {"settings": measures_over_settings(rows, list(columns))}
-    figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure)})
+    drawn = {"": rows}
+    if question is not None and question.each_dataset:
+        names = (list(blocks), list(curves["strategy"].unique()))
+        drawn = {str(one): _rows(_of(areas, one), measure, *names) for one in curves["dataset"].unique()}
+    figures: dict[str, Figure] = {"settings": measures_over_settings(drawn, list(columns))}
+    if matrix := gain_matrix(rows):
+        figures["gains"] = matrix
+    figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure, over)})
     repeats, datasets = curves["repeat"].nunique(), curves["dataset"].nunique()
     title = (
         f"{count_text(curves['strategy'].nunique(), 'strategy')} in {count_text(len(blocks), 'setting')} on "
@@ -90,23 +101,43 @@ def settings_report(
 def asked_in_settings(question: Question, settings: Sequence[str], strategies: Sequence[str]) -> Question:
     """Return the question with the names that strategies have in settings.
 
-    A pair of strategies is asked in each setting. A pair may also name both with their settings: "clean: margin".
+    A pair of strategies is asked in each setting. A pair may also name both with their settings, "clean: margin"; the
+    groups of a pair must. In groups, "{setting}: margin" stands for every setting, and {other} for every other one.
 
     Raises:
         AlmetaError: for a name that nobody has.
     """
     known = [f"{setting}{BETWEEN}{strategy}" for setting in settings for strategy in strategies]
-    pairs: list[list[str]] = []
-    for pair in question.pairs:
-        names, measure = pair[:2], pair[2:]
-        if all(name in strategies for name in names):
-            pairs += [[*(f"{setting}{BETWEEN}{name}" for name in names), *measure] for setting in settings]
-            continue
-        for name in names:
-            if name not in known:
-                raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
-        pairs.append(list(pair))
-    return dataclasses.replace(question, pairs=pairs)
+
+    def in_settings(pairs: Sequence[AskedPair]) -> list[AskedPair]:
+        found: list[AskedPair] = []
+        for pair in pairs:
+            if not isinstance(pair, Mapping) and all(name in strategies for name in pair):
+                found += [[f"{setting}{BETWEEN}{name}" for name in pair] for setting in settings]
+                continue
+            if isinstance(pair, Mapping):
+                groups = {group: _in_all_settings(pair[group], settings) for group in ("first", "second")}
+                pair = {"says": pair["says"], **groups}
+            for name in named_in(pair):
+                if name not in known:
+                    raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
+            found.append(pair)
+        return found
+
+    measures = {name: in_settings(pairs) for name, pairs in question.measures.items()}
+    return dataclasses.replace(question, pairs=in_settings(question.pairs), measures=measures)
+
+
+def _in_all_settings(names: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Return names with every setting in place of {setting} and every other one in place of {other}, each name once."""
+    filled = [
+        name.replace("{setting}", setting).replace("{other}", other)
+        for name in names
+        for setting in settings
+        for other in settings
+        if other != setting or "{other}" not in name
+    ]
+    return list(dict.fromkeys(filled))
 
 
 def _areas(blocks: Mapping[str, pd.DataFrame], column: str, area: Area) -> pd.DataFrame:
@@ -115,6 +146,11 @@ def _areas(blocks: Mapping[str, pd.DataFrame], column: str, area: Area) -> pd.Da
         curve_areas(split_curves(block, column), area).add_prefix(f"{name}{BETWEEN}") for name, block in blocks.items()
     ]
     return pd.concat(parts, axis=1)
+
+
+def _of(areas: Mapping[str, pd.DataFrame], dataset: str) -> dict[str, pd.DataFrame]:
+    """Return the areas on one data set."""
+    return {name: table.loc[[dataset]] for name, table in areas.items()}
 
 
 def _rows(
@@ -132,7 +168,7 @@ def _rows(
                 row |= _columns(key, mean_interval(table[name].dropna().groupby("repeat").mean().tolist()))
             gain = Estimate(None, None)
             if strategy != RANDOM:
-                gain = gain_over_repeats(areas[measure], name, f"{setting}{BETWEEN}{RANDOM}")
+                gain = gain_over_repeats(areas[measure], [name], [f"{setting}{BETWEEN}{RANDOM}"])
             rows.append(row | _columns("gain", gain))
     return pd.DataFrame(rows).astype(dict.fromkeys(("gain", "gain_interval"), float))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,8 @@ from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smalle
 from almeta.evaluation.statistics import Estimate, mean_interval
 
 BETWEEN = ": "  # a setting and the strategy that plays in it
+
+AskedPair = Sequence[str] | Mapping[str, Any]  # two strategies, or two groups of them, see `Question`
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -202,66 +205,100 @@ class Question:
 
     Args:
         text: the question.
-        pairs: of strategies; the gain of the first over the second is told. A third text names a further measure, by
-            which these two are compared.
+        pairs: of strategies; the gain of the first over the second is told. A pair of groups, of which the means are
+            compared, has words of its own: `{says: both over random, first: [margin, entropy], second: [random]}`.
+        measures: pairs of which another measure than the first one is told, by its name: {noisy_region: [[a, b]]}.
+        each_dataset: whether it is told for each data set, and not for their mean.
 
     Raises:
         AlmetaError: for a pair that is none.
     """
 
     text: str
-    pairs: Sequence[Sequence[str]]
+    pairs: Sequence[AskedPair]
+    measures: Mapping[str, Sequence[AskedPair]] = field(default_factory=dict)
+    each_dataset: bool = False
 
     def __post_init__(self) -> None:
-        for pair in self.pairs:
-            if len(pair) not in (2, 3):
+        for pair in self._all_pairs():
+            if isinstance(pair, Mapping):
+                if set(pair) != {"says", "first", "second"} or not (pair["first"] and pair["second"]):
+                    raise AlmetaError(
+                        f"question.pairs has {dict(pair)}; a pair of groups has says, first and second, the last two "
+                        "lists of strategies"
+                    )
+            elif len(pair) != 2:
                 raise AlmetaError(f"question.pairs has {list(pair)}; each must name two strategies")
 
     def check(self, strategies: Sequence[str]) -> None:
         """Raise AlmetaError if a strategy is not among those that play."""
-        for name in itertools.chain.from_iterable(pair[:2] for pair in self.pairs):
+        for name in itertools.chain.from_iterable(map(named_in, self._all_pairs())):
             if name not in strategies:
                 raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
 
     def check_measures(self, measures: Sequence[str]) -> None:
-        """Raise AlmetaError if a measure is not among the further ones."""
-        for name in itertools.chain.from_iterable(pair[2:] for pair in self.pairs):
+        """Raise AlmetaError if a pair is about a measure that is not among those further ones that are recorded."""
+        for name in self.measures:
             if name not in measures:
-                raise AlmetaError(f"{did_you_mean(name, measures, 'measure of the question')}; name it in scores=[...]")
+                known = ", ".join(measures) or "none"
+                raise AlmetaError(
+                    f"question.measures names '{name}', but the further measures are {known}: add it to scores"
+                )
 
     def answer(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame] | None = None) -> str:
         """Return the question and its answer in one line, from the paired repeats of these data sets alone.
 
         Args:
             areas: of `curve_areas`, a column for each strategy that a pair names.
-            further: those of further measures, by name.
+            further: the same of each measure in `measures`, by its name.
         """
-        gains = [
-            _gain((further or {})[measure[0]], first, second, f"points of {measure[0]}")
-            if measure
-            else _gain(areas, first, second)
-            for first, second, *measure in self.pairs
-        ]
-        return f"{self.text} {'; '.join(gains)}."
+        if self.each_dataset:
+            parts = [
+                f"On {name}: {self._told(block, {key: table.loc[[name]] for key, table in (further or {}).items()})}."
+                for name, block in areas.groupby(level="dataset", sort=False)
+            ]
+            return f"{self.text} {' '.join(parts)}"
+        return f"{self.text} {self._told(areas, further or {})}."
+
+    def _told(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame]) -> str:
+        told = ["; ".join(_gain(areas, pair) for pair in self.pairs)]
+        for name, pairs in self.measures.items():
+            gains = "; ".join(_gain(further[name], pair) for pair in pairs)
+            told.append(f"of {name.replace('_', ' ')}, {gains}")
+        return "; ".join(told)
+
+    def _all_pairs(self) -> list[AskedPair]:
+        return [*self.pairs, *itertools.chain.from_iterable(self.measures.values())]
 
 
-def gain_over_repeats(areas: pd.DataFrame, first: str, second: str) -> Estimate:
-    """Return the gain of one column of `curve_areas` over another, and half of its 95 % interval over repeats.
+def named_in(pair: AskedPair) -> list[str]:
+    """Return the strategies that a pair of a question names."""
+    return [*pair["first"], *pair["second"]] if isinstance(pair, Mapping) else list(pair)
 
-    Data sets are averaged in each repeat: the interval is about these data sets and speaks of no others.
+
+def gain_over_repeats(areas: pd.DataFrame, first: Sequence[str], second: Sequence[str]) -> Estimate:
+    """Return the gain of some columns of `curve_areas` over others, and half of its 95 % interval over repeats.
+
+    The means of the columns are compared. Data sets are averaged in each repeat: the interval is about these data sets
+    and speaks of no others.
     """
-    gains = (areas[first] - areas[second]).dropna().groupby("repeat").mean()
-    return mean_interval(gains.tolist())
+    gains = areas[list(first)].mean(axis=1, skipna=False) - areas[list(second)].mean(axis=1, skipna=False)
+    return mean_interval(gains.dropna().groupby("repeat").mean().tolist())
 
 
-def _gain(areas: pd.DataFrame, first: str, second: str, unit: str = "points") -> str:
+def _gain(areas: pd.DataFrame, pair: AskedPair) -> str:
     """Return "margin over random 1.20 points (0.30 to 2.10, interval above 0)", the interval over repeats."""
-    estimate = gain_over_repeats(areas, first, second)
+    if isinstance(pair, Mapping):
+        says, estimate = pair["says"], gain_over_repeats(areas, pair["first"], pair["second"])
+    else:
+        first, second = pair
+        setting, between, _ = first.rpartition(BETWEEN)
+        says = f"{first} over {second.removeprefix(setting + between)}"
+        estimate = gain_over_repeats(areas, [first], [second])
     mean, half = estimate.mean, estimate.half_width
     if mean is None:
-        return f"{first} over {second} is not known"
-    setting, between, _ = first.rpartition(BETWEEN)
-    said = f"{first} over {second.removeprefix(setting + between)} {points(mean)} {unit}"
+        return f"{says} is not known"
+    said = f"{says} {points(mean)} points"
     if half is None:
         return f"{said} (a single repeat has no interval)"
     low, high = mean - half, mean + half

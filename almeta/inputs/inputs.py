@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from almeta.errors import AlmetaError
+from almeta.features import FeatureState
 from almeta.pool import PoolState
 
 
@@ -52,15 +53,17 @@ class PoolView:
     start: Tensor | None = None
 
 
-class PoolInputs:
-    """A set of inputs for pools: a subclass has the two tuples of names, and `read`.
+class CandidateInputs:
+    """A set of inputs about candidates, of which a state says which are `available`.
+
+    A subclass has a `kind`, the two tuples of names, and `read`.
 
     Attributes:
-        candidate_names: names of the F numbers about each row.
-        pool_names: names of the G numbers about each pool.
+        candidate_names: names of the F numbers about each candidate.
+        pool_names: names of the G numbers about all of them.
     """
 
-    kind: ClassVar[str] = "pool"
+    kind: ClassVar[str]
     candidate_names: tuple[str, ...]
     pool_names: tuple[str, ...]
 
@@ -69,8 +72,8 @@ class PoolInputs:
         """All names, those of candidates first."""
         return (*self.candidate_names, *self.pool_names)
 
-    def __call__(self, state: PoolState) -> PoolView:
-        if state.target == "numbers":
+    def __call__(self, state: Any) -> PoolView:
+        if getattr(state, "target", "classes") == "numbers":
             raise AlmetaError(
                 f"the targets are numbers, and {type(self).__name__} reads class probabilities: a policy has nothing "
                 "to go by; choose strategies of numbers, such as predictive_variance, or a data set with classes"
@@ -78,7 +81,7 @@ class PoolInputs:
         candidates, pool = self.read(state)
         return PoolView(candidates.masked_fill(~state.available[..., None], 0.0), pool, state.available)
 
-    def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
+    def read(self, state: Any) -> tuple[Tensor, Tensor]:
         """Return numbers per candidate `[E, N, F]` and per pool `[E, G]`, float32 and finite, in the order of names."""
         raise NotImplementedError
 
@@ -98,6 +101,26 @@ class PoolInputs:
         mask, starts = read_mask(given, candidates.shape[:2], device), read_starts(start, len(candidates), device)
         numbers = [torch.as_tensor(part, device=device) for part in (candidates, pool)]
         return PoolView(numbers[0], numbers[1], mask, starts), single
+
+
+class PoolInputs(CandidateInputs):
+    """A set of inputs for pools, whose candidates are rows: a subclass has the two tuples of names, and `read`."""
+
+    kind: ClassVar[str] = "pool"
+
+    def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
+        """Return numbers per row `[E, N, F]` and per pool `[E, G]`, float32 and finite, in the order of names."""
+        raise NotImplementedError
+
+
+class CellInputs(CandidateInputs):
+    """A set of inputs for tables with missing cells, which are the candidates, N times D of them."""
+
+    kind: ClassVar[str] = "features"
+
+    def read(self, state: FeatureState) -> tuple[Tensor, Tensor]:
+        """Return numbers per cell `[E, N * D, F]` and per table `[E, G]`, float32 and finite, in the order of names."""
+        raise NotImplementedError
 
 
 def to_array(name: str, given: Any, dtype: type = np.float32) -> np.ndarray:

@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.nn.functional import conv2d, unfold
 
 from almeta.checks import Count, Positive, Weight, Within
-from almeta.errors import AlmetaError
-from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
+from almeta.learners.images import image_shape
+from almeta.learners.learner import Rng
 from almeta.learners.networks import (
     LastLayer,
     draw_kept,
+    draw_rows,
     draw_samples,
     errors,
+    fit_network,
     in_blocks,
-    shares,
     square,
-    train,
     uniform,
 )
 
@@ -176,57 +176,35 @@ class CNN:
         Raises:
             AlmetaError: if the features are no image of the shape, or of none that can be told.
         """
-        generator = generator or torch.Generator(x.device).manual_seed(0)
-        shape = self._shape(x.shape[2])
-        y, share = counted_labels(y, weight), shares(weight)
-        seen = seen_classes(y, weight, num_classes)
-        possible = possible_classes(seen)
-        parameters = self._initial(shape, len(x), num_classes, generator, x.device)
+        model: CNNModel = fit_network(self, x, y, weight, num_classes, generator)
+        return model
 
-        def batch() -> tuple[Tensor, Tensor, Tensor]:
-            rows, labels, counted = self._draw(x, y, share, generator)
-            layers, (last, last_bias) = _assemble(shape, parameters)
-            maps = layers.maps(rows)
-            hidden = layers.hidden(maps, draw_kept(maps.shape, self.dropout, generator, x.device))
-            hidden = hidden * draw_kept(hidden.shape, self.dropout, generator, x.device)
-            return torch.baddbmm(last_bias, hidden, last), labels, counted
+    def outputs(self, parameters: Sequence[Tensor], x: Tensor, generator: Rng = None) -> Tensor:
+        """Return what the last layer returns, as `Network.outputs` says."""
+        layers, (last, last_bias) = _assemble(self._shape(x.shape[2]), parameters)
+        maps = layers.maps(x)
+        if generator is None:
+            return torch.baddbmm(last_bias, layers.hidden(maps), last)
+        hidden = layers.hidden(maps, draw_kept(maps.shape, self.dropout, generator, x.device))
+        hidden = hidden * draw_kept(hidden.shape, self.dropout, generator, x.device)
+        return torch.baddbmm(last_bias, hidden, last)
 
-        trained = train(parameters, parameters[::2], batch, possible, self.steps, self.learning_rate, self.weight_decay)
-        layers, (last, last_bias) = _assemble(shape, trained)
-        return CNNModel(layers, LastLayer.after(last, last_bias, seen), self.dropout)
-
-    def _draw(self, x: Tensor, y: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, x: Tensor, y: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return the rows of a step, their labels and their shares in the loss."""
-        if x.shape[1] <= self.batch_size:
-            return x, y, share
-        labelled = share.any(1, keepdim=True)
-        drawn = share.where(labelled, 1.0).multinomial(self.batch_size, replacement=True, generator=generator)
-        rows = x.gather(1, drawn[..., None].expand(-1, -1, x.shape[2]))
-        return rows, y.gather(1, drawn), labelled.expand_as(drawn) / self.batch_size
+        return draw_rows(x, y, share, self.batch_size, generator)
+
+    def model(self, parameters: Sequence[Tensor], features: int, seen: Tensor) -> CNNModel:
+        """Return the model of trained parameters, as `Network.model` says."""
+        layers, (last, last_bias) = _assemble(self._shape(features), parameters)
+        return CNNModel(layers, LastLayer.after(last, last_bias, seen), self.dropout)
 
     def _shape(self, features: int) -> tuple[int, int, int]:
         """Return height, width and channels."""
-        if self.shape is not None:
-            if len(self.shape) != 3 or math.prod(self.shape) != features or min(self.shape) < 1:
-                raise AlmetaError(
-                    f"learner cnn: shape={[*self.shape]} does not fit the {features} features of a row; give "
-                    "[height, width, channels] whose product they are, or null"
-                )
-            height, width, channels = self.shape
-            return height, width, channels
-        for channels in (1, 3):
-            if features % channels == 0 and (side := math.isqrt(features // channels)) ** 2 * channels == features:
-                return side, side, channels
-        raise AlmetaError(
-            f"learner cnn: {features} features are no square image of 1 or 3 channels; give shape=[height, width, "
-            "channels], leave out what makes other features of images (components, encoder), or choose mlp"
-        )
+        return image_shape(features, self.shape, "learner cnn")
 
-    def _initial(
-        self, shape: Sequence[int], episodes: int, classes: int, generator: torch.Generator, device: torch.device
-    ) -> list[Tensor]:
+    def initial(self, x: Tensor, outputs: int, generator: torch.Generator) -> list[Tensor]:
         """Draw new weights and biases of all four layers."""
-        height, width, channels = shape
+        height, width, channels = self._shape(x.shape[2])
         for _ in range(2):
             height, width = math.ceil(height / _STRIDE), math.ceil(width / _STRIDE)
         flat, area = 2 * self.maps * height * width, _KERNEL**2
@@ -234,10 +212,10 @@ class CNN:
             ((self.maps, channels, _KERNEL, _KERNEL), (self.maps,), channels * area),
             ((2 * self.maps, self.maps, _KERNEL, _KERNEL), (2 * self.maps,), self.maps * area),
             ((flat, self.hidden_size), (1, self.hidden_size), flat),
-            ((self.hidden_size, classes), (1, classes), self.hidden_size),
+            ((self.hidden_size, outputs), (1, outputs), self.hidden_size),
         ]
         return [
-            uniform((episodes, *size), inputs, generator, device)
+            uniform((len(x), *size), inputs, generator, x.device)
             for weights, bias, inputs in sizes
             for size in (weights, bias)
         ]

@@ -122,6 +122,69 @@ class Learner(Protocol):
         ...
 
 
+class PoolFit(NamedTuple):
+    """What a learner made of a pool.
+
+    Attributes:
+        model: the fitted model.
+        assumed: `[E, N]` int64, the labels that it gave to unlabelled rows itself; -1 for none.
+    """
+
+    model: Model
+    assumed: Tensor
+
+
+@runtime_checkable
+class ReadsPool(Learner, Protocol):
+    """A learner that also learns from rows without a label; its `fit` is for where there are none."""
+
+    def fit_with_pool(
+        self,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor,
+        num_classes: int,
+        pool: Tensor,
+        unlabelled: Tensor,
+        start: Any = None,
+        generator: Rng = None,
+    ) -> PoolFit:
+        """Fit E classifiers to labelled and unlabelled rows.
+
+        Args:
+            x: as in `Learner.fit`, and so are `y`, `weight`, `num_classes`, `start` and `generator`.
+            y: see `x`.
+            weight: see `x`.
+            num_classes: see `x`.
+            pool: `[E, N, D]` float32, all rows of the pools.
+            unlabelled: `[E, N]` bool, the rows of the pools that exist and have no label.
+            start: see `x`.
+            generator: see `x`.
+
+        Returns:
+            The model, and the labels that it assumed. Without any label all classes have the same probability.
+        """
+        ...
+
+
+def fit_to_pool(
+    learner: Learner,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    num_classes: int,
+    pool: Tensor,
+    unlabelled: Tensor,
+    start: Any = None,
+    generator: Rng = None,
+) -> PoolFit:
+    """Fit a learner as `ReadsPool.fit_with_pool` says, or to the labelled rows alone if it does not read the pool."""
+    if isinstance(learner, ReadsPool):
+        return learner.fit_with_pool(x, y, weight, num_classes, pool, unlabelled, start, generator)
+    model = learner.fit(x, y, weight, num_classes, start, generator)
+    return PoolFit(model, torch.full_like(unlabelled, -1, dtype=torch.int64))
+
+
 def target_of(learner: Learner) -> str:
     """Return what a learner learns: "classes", or "numbers"."""
     return getattr(learner, "target", "classes")
@@ -141,3 +204,8 @@ def possible_classes(seen: Tensor) -> Tensor:
 def counted_labels(y: Tensor, weight: Tensor) -> Tensor:
     """Return `[E, L]`: the labels of rows that count, and 0 for the others, whose label may be anything."""
     return y.where(weight > 0, 0)
+
+
+def rows_of(x: Tensor, rows: Tensor) -> Tensor:
+    """Return the columns `[E, P, D]` of rows `[E, P]` of x `[E, N, D]`; those of row 0 for -1."""
+    return x.gather(1, rows.clamp_min(0)[..., None].expand(-1, -1, x.shape[-1]))

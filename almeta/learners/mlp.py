@@ -1,5 +1,6 @@
 """Small neural networks with dropout, E of them trained at once by batched products."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -7,16 +8,15 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Positive, Weight, Within
-from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
+from almeta.learners.learner import Rng
 from almeta.learners.networks import (
     LastLayer,
     draw_kept,
     draw_samples,
     errors,
+    fit_network,
     in_blocks,
-    shares,
     square,
-    train,
     uniform,
 )
 
@@ -95,25 +95,30 @@ class MLP:
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
     ) -> MLPModel:
         """Fit E networks, as `Learner.fit` says; `start` has no effect, and the default generator has seed 0."""
-        generator = generator or torch.Generator(x.device).manual_seed(0)
-        y, share = counted_labels(y, weight), shares(weight)
-        seen = seen_classes(y, weight, num_classes)
-        possible = possible_classes(seen)
-        parameters = self._initial(x, num_classes, generator)
+        model: MLPModel = fit_network(self, x, y, weight, num_classes, generator)
+        return model
 
-        def batch() -> tuple[Tensor, Tensor, Tensor]:
-            first, first_bias, second, second_bias = parameters
-            kept = draw_kept((*y.shape, self.hidden_size), self.dropout, generator, x.device)
-            return torch.baddbmm(second_bias, torch.baddbmm(first_bias, x, first).relu() * kept, second), y, share
+    def outputs(self, parameters: Sequence[Tensor], x: Tensor, generator: Rng = None) -> Tensor:
+        """Return what the last layer returns, as `Network.outputs` says."""
+        first, first_bias, second, second_bias = parameters
+        hidden = torch.baddbmm(first_bias, x, first).relu()
+        if generator is not None:
+            hidden = hidden * draw_kept(hidden.shape, self.dropout, generator, x.device)
+        return torch.baddbmm(second_bias, hidden, second)
 
-        trained = train(parameters, parameters[::2], batch, possible, self.steps, self.learning_rate, self.weight_decay)
-        first, first_bias, second, second_bias = trained
+    def draw(self, x: Tensor, y: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return all rows."""
+        return x, y, share
+
+    def model(self, parameters: Sequence[Tensor], features: int, seen: Tensor) -> MLPModel:
+        """Return the model of trained parameters, as `Network.model` says."""
+        first, first_bias, second, second_bias = parameters
         return MLPModel(first, first_bias, LastLayer.after(second, second_bias, seen), self.dropout)
 
-    def _initial(self, x: Tensor, num_classes: int, generator: torch.Generator) -> list[Tensor]:
+    def initial(self, x: Tensor, outputs: int, generator: torch.Generator) -> list[Tensor]:
         """Draw new weights and biases of both layers."""
         return [
-            uniform((len(x), rows, outputs), inputs, generator, x.device)
-            for inputs, outputs in ((x.shape[2], self.hidden_size), (self.hidden_size, num_classes))
+            uniform((len(x), rows, units), inputs, generator, x.device)
+            for inputs, units in ((x.shape[2], self.hidden_size), (self.hidden_size, outputs))
             for rows in (inputs, 1)
         ]

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from almeta.errors import AlmetaError
-from almeta.learners.learner import Rng, possible_classes
+from almeta.learners.learner import Rng, counted_labels, possible_classes, rows_of, seen_classes
 
 # Numbers of rows that are computed at once: large pools are taken in blocks of rows, so that memory stays bounded.
 _BLOCK = 1 << 20
@@ -90,38 +91,116 @@ def draw_samples(
     return tuple(draw_kept((len(like), num_samples, size), dropout, generator, like.device) for size in sizes)
 
 
+class Network(Protocol):
+    """The settings of a network, of which E are trained at once."""
+
+    @property
+    def steps(self) -> int:
+        """Of Adam."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Of Adam."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight of half the squared weights in the loss."""
+
+    def initial(self, x: Tensor, outputs: int, generator: torch.Generator) -> list[Tensor]:
+        """Draw parameters of E networks for rows like x `[E, L, D]`: weights and biases in turn, layer by layer."""
+
+    def outputs(self, parameters: Sequence[Tensor], x: Tensor, generator: Rng = None) -> Tensor:
+        """Return what the last layer returns, `[E, B, outputs]`, of rows `[E, B, D]`; a generator draws dropout."""
+
+    def draw(self, x: Tensor, y: Tensor, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows `[E, B, D]` of a step, their labels and their shares in the loss, both `[E, B]`."""
+
+    def model(self, parameters: Sequence[Tensor], features: int, seen: Tensor) -> Any:
+        """Return the model of trained parameters, for rows of D features, after a fit to the classes `[E, C]` seen."""
+
+
+LogProbabilities = Callable[[Tensor], Tensor]
+Penalty = Callable[[LogProbabilities, torch.Generator], Tensor]
+
+
+def fit_network(
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    num_classes: int,
+    generator: Rng = None,
+    penalty: Penalty | None = None,
+) -> Any:
+    """Fit E networks as `Learner.fit` says, and return their model; the default generator has seed 0.
+
+    Args:
+        network: the settings.
+        x: `[E, L, D]`, as in `Learner.fit`.
+        y: `[E, L]`.
+        weight: `[E, L]`.
+        num_classes: C.
+        generator: draws initial weights, rows and dropout.
+        penalty: what is added to the loss in each step, a sum over the episodes. It is called with the networks as they
+            are, rows `[E, B, D]` -> log-probabilities `[E, B, C]` without dropout, and with the generator.
+    """
+    generator = generator or torch.Generator(x.device).manual_seed(0)
+    y, share = counted_labels(y, weight), shares(weight)
+    seen = seen_classes(y, weight, num_classes)
+    possible = possible_classes(seen)
+    parameters = network.initial(x, num_classes, generator)
+
+    def log_probabilities(rows: Tensor) -> Tensor:
+        return possible_log_softmax(network.outputs(parameters, rows), possible)
+
+    def loss() -> Tensor:
+        rows, labels, counted = network.draw(x, y, share, generator)
+        cost = cross_entropy(network.outputs(parameters, rows, generator), labels, counted, possible)
+        return cost if penalty is None else cost + penalty(log_probabilities, generator)
+
+    return network.model(train(network, parameters, parameters[::2], loss), x.shape[2], seen)
+
+
 def train(
-    parameters: Sequence[Tensor],
-    decayed: Sequence[Tensor],
-    batch: Callable[[], tuple[Tensor, Tensor, Tensor]],
-    possible: Tensor,
-    steps: int,
-    learning_rate: float,
-    weight_decay: float,
+    network: Any, parameters: Sequence[Tensor], decayed: Sequence[Tensor], loss: Callable[[], Tensor]
 ) -> list[Tensor]:
     """Train E networks at once by Adam, and return their parameters, detached.
 
     Args:
+        network: says the number of `steps`, the `learning_rate` and the `weight_decay`.
         parameters: all of them, with a leading axis E.
         decayed: those whose squares are part of the loss.
-        batch: returns the logits `[E, B, C]`, labels `[E, B]` and shares in the loss `[E, B]` of the rows of a step.
-        possible: `[E, C]` bool, the classes that were seen.
-        steps: of Adam.
-        learning_rate: of Adam.
-        weight_decay: weight of half the squares in the loss.
+        loss: the loss of a step, summed over episodes, so that each network has the gradient of its own loss.
     """
-    optimizer = torch.optim.Adam(parameters, learning_rate)
+    optimizer = torch.optim.Adam(parameters, network.learning_rate)
     with torch.enable_grad():
-        for _ in range(steps):
-            logits, y, share = batch()
-            # The losses are summed over episodes, so that each network has the gradient of its own loss.
-            log_p = logits.masked_fill(~possible[:, None], -1e8).log_softmax(-1)
-            loss = -(log_p.gather(2, y[..., None]).squeeze(2) * share).sum()
-            loss = loss + 0.5 * weight_decay * sum(p.square().sum() for p in decayed)
+        for _ in range(network.steps):
+            cost = loss() + 0.5 * network.weight_decay * sum(p.square().sum() for p in decayed)
             optimizer.zero_grad()
-            loss.backward()
+            cost.backward()
             optimizer.step()
     return [p.detach() for p in parameters]
+
+
+def cross_entropy(logits: Tensor, y: Tensor, share: Tensor, possible: Tensor) -> Tensor:
+    """Return the cross-entropy of logits `[E, B, C]` and labels `[E, B]`, weighted by shares `[E, B]`, as a sum."""
+    return -(possible_log_softmax(logits, possible).gather(2, y[..., None]).squeeze(2) * share).sum()
+
+
+def possible_log_softmax(logits: Tensor, possible: Tensor) -> Tensor:
+    """Return log-probabilities `[E, B, C]`, finite and very low for classes that are not possible `[E, C]`."""
+    return logits.masked_fill(~possible[:, None], -1e8).log_softmax(-1)
+
+
+def draw_rows(
+    x: Tensor, y: Tensor, share: Tensor, batch_size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows of a step drawn by their shares, their labels and their shares in the loss; all if there are few."""
+    if x.shape[1] <= batch_size:
+        return x, y, share
+    labelled = share.any(1, keepdim=True)
+    drawn = share.where(labelled, 1.0).multinomial(batch_size, replacement=True, generator=generator)
+    return rows_of(x, drawn), y.gather(1, drawn), labelled.expand_as(drawn) / batch_size
 
 
 def shares(weight: Tensor) -> Tensor:

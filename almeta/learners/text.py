@@ -12,6 +12,7 @@ from almeta.errors import AlmetaError
 from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
 from almeta.learners.networks import (
     LastLayer,
+    cross_entropy,
     draw_kept,
     draw_samples,
     errors,
@@ -121,13 +122,13 @@ class EmbeddingAverage:
         embeddings = torch.zeros((len(x), len(words) + 1, size), device=x.device).requires_grad_()
         last, bias = (uniform((len(x), rows, num_classes), size, generator, x.device) for rows in (size, 1))
 
-        def batch() -> tuple[Tensor, Tensor, Tensor]:
+        def loss() -> Tensor:
             average = _average(embeddings, places, present)
             kept = draw_kept(average.shape, self.dropout, generator, x.device)
-            return torch.baddbmm(bias, average * kept, last), y, share
+            return cross_entropy(torch.baddbmm(bias, average * kept, last), y, share, possible)
 
         decayed = (embeddings, last)
-        trained = train((*decayed, bias), decayed, batch, possible, self.steps, self.learning_rate, self.weight_decay)
+        trained = train(self, (*decayed, bias), decayed, loss)
         return EmbeddingAverageModel(words, trained[0], LastLayer.after(trained[1], trained[2], seen), self.dropout)
 
 

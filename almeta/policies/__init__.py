@@ -183,22 +183,23 @@ def group_or_name(dataset: str) -> str:
         return dataset
 
 
-def find_policy(name_or_folder: str | Path, name: str | None = None) -> TrainedPolicy:
-    """Return a policy of pools as a contender of benchmarks.
+def find_policy(name_or_folder: str | Path, name: str | None = None, kind: str = "pool") -> TrainedPolicy:
+    """Return a policy of pools, or of another kind of problems, as a contender of benchmarks.
 
     Args:
         name_or_folder: as for `load_policy`, or the folder of a sweep over folds.
         name: in tables; None for its own name.
+        kind: of the problems that it acts in.
 
     Raises:
-        AlmetaError: if there is no such policy, or it does not act on pools.
+        AlmetaError: if there is no such policy, or it was trained on problems of another kind.
     """
     members = _members(name_or_folder)
     for member in members:
-        if member.kind != "pool":
+        if member.kind != kind:
             raise AlmetaError(
-                f"{member.path} was trained on problems of kind {member.kind}; a benchmark of pools needs a policy of "
-                "pools"
+                f"{member.path} was trained on problems of kind {member.kind}; a benchmark of {kind.rstrip('s')}s "
+                f"needs a policy of {kind.rstrip('s')}s"
             )
     own = str(name_or_folder) if members[0].is_card else "+".join(sorted({m.config["name"] for m in members}))
     return TrainedPolicy(name or own, members)

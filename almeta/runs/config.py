@@ -157,6 +157,7 @@ class BenchmarkConfig(CommandConfig):
     reference: str
     scores: list[str] | None
     area: Literal["mean", "trapezoid"]
+    over: Literal["queries", "money"]
     jobs: Count
     backend: str | None
     backend_options: Group | None

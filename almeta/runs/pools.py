@@ -22,7 +22,7 @@ from almeta.envs.scores import NUMBER_SCORES, SCORES
 from almeta.envs.varied_pool import VariedPoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
-from almeta.evaluation.curves import Area
+from almeta.evaluation.curves import Area, Over
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table, shown_cell
@@ -152,7 +152,7 @@ class PoolRun(Run):
         def measure(agent: Actor[PoolState]) -> dict[str, Any]:
             if not reference:
                 reference.append(self._play(simulation, make_strategy(REFERENCE), tasks))
-            return _measures(self._play(simulation, agent, tasks), reference[0], tasks.names)
+            return curve_measures(self._play(simulation, agent, tasks), reference[0], tasks.names)
 
         return measure
 
@@ -229,7 +229,7 @@ class PoolRun(Run):
         policy = find_policy(config.policy)
         trained = policy.members[0].config
         chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
-        datasets, options = _judged_datasets(chosen)
+        datasets, options = judged_datasets(chosen)
         changes = config.changes
         learner, oracle = config.learner or trained["learner"], config.oracle or trained["oracle"]
         setting = Setting(
@@ -257,14 +257,14 @@ def _computing(config: TrainConfig | EvaluateConfig | BenchmarkConfig, precision
     }
 
 
-def _measures(curves: Tensor, reference: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Return measures of curves `[T + 1, E]` and of their gain over the reference, on the data sets `names` `[E]`."""
+def curve_measures(curves: Tensor, reference: Tensor, names: Sequence[str], rule: str = REFERENCE) -> dict[str, Any]:
+    """Return measures of curves `[T + 1, E]` and of their gain over those of a rule, on the data sets `names` `[E]`."""
     gains = (curves - reference).mean(0)
     by_dataset = {name: gains[[n == name for n in names]].mean() for name in set(names)}
     better = sum(gain > 0 for gain in by_dataset.values()) / len(by_dataset)
     return {
         "aulc": float(curves.mean()),
-        f"aulc_of_{REFERENCE}": float(reference.mean()),
+        f"aulc_of_{rule}": float(reference.mean()),
         "gain": float(gains.mean()),
         "better": float(better),
         "mean_return": float((curves[-1] - curves[0]).mean()),
@@ -281,6 +281,7 @@ def compare(
     *,
     reference: str = REFERENCE,
     area: Area = "mean",
+    over: Over = "queries",
     question: Question | None = None,
     **running: Any,
 ) -> Report:
@@ -294,6 +295,7 @@ def compare(
         config: plain values that the report shows.
         reference: the strategy that others are compared with beside random.
         area: see `curve_areas`.
+        over: see `pool_report`.
         question: what the report is to tell; None for nothing beside its verdict.
         running: `jobs`, `backend` and `backend_options` of `run_benchmark`.
     """
@@ -308,11 +310,12 @@ def compare(
         seconds=found.seconds,
         config=config,
         question=question,
+        over=over,
     )
     return replace(report, tables=[*report.tables, Table("picks", found.picks)])
 
 
-def _judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
+def judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
     """Return the names of the data sets to judge a policy on, and the loader's options.
 
     Raises:
@@ -368,16 +371,19 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     if question:
         question.check_measures((config.scores or [])[1:])
     running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
-    judging: dict[str, Any] = {"area": config.area, "config": config.plain()}
+    judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:
         settings = {name: make_setting(config, changes) for name, changes in read_settings(config.settings).items()}
         if question:
             question = asked_in_settings(question, list(settings), names)
+            question.check_measures(next(iter(settings.values())).measures)
         report = compare_in_settings(datasets, contenders, settings, folder, question=question, **judging, **running)
     else:
         if question:
             question.check(names)
         setting = make_setting(config)
+        if question:
+            question.check_measures(setting.measures)
         judging["reference"] = config.reference
         report = compare(datasets, contenders, setting, folder, question=question, **judging, **running)
     publish(report, folder, Console(), report.summary)
@@ -397,8 +403,21 @@ def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = No
         oracle=build(changed["oracle"], "oracle"),
         repeats=config.repeats,
         options={key: value for key, value in changed["options"].items() if value is not None},
+        datasets=_played(config, (changes or {}).get("datasets")),
         **_computing(config),
     )
+
+
+def _played(config: BenchmarkConfig, names: Any) -> tuple[str, ...] | None:
+    """Return the data sets of a setting, which are among those of the benchmark; None for all of them."""
+    if names is None:
+        return None
+    all_names = [canonical_name(name) for name in chosen_datasets(config)]
+    played = tuple(canonical_name(name) for name in ([names] if isinstance(names, str) else names))
+    for name in played:
+        if name not in all_names:
+            raise AlmetaError(did_you_mean(name, all_names, "data set of a setting"))
+    return played
 
 
 def compare_in_settings(
@@ -409,6 +428,7 @@ def compare_in_settings(
     config: dict[str, Any],
     *,
     area: Area = "mean",
+    over: Over = "queries",
     question: Question | None = None,
     **running: Any,
 ) -> Report:
@@ -420,7 +440,7 @@ def compare_in_settings(
     found = run_benchmark(datasets, contenders, settings, folder / "cells.sqlite", track=progress, say=print, **running)
     first = next(iter(settings.values()))
     judged: dict[str, Any] = {"measure": first.env.score, "measures": first.measures, "question": question}
-    report = settings_report(found.curves, area=area, config=config, **judged)
+    report = settings_report(found.curves, area=area, over=over, config=config, **judged)
     return replace(report, tables=[*report.tables, Table("seconds", found.seconds), Table("picks", found.picks)])
 
 
@@ -433,7 +453,7 @@ def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[Any]:
     known = {str(name): name for name in (*SCORES, *NUMBER_SCORES, *MEASURES)}
     if unknown := [name for name in config.scores or [] if name not in known]:
         raise AlmetaError(did_you_mean(unknown[0], known, "measure"))
-    names = list(dict.fromkeys(config.scores or [env.score]))
+    names = list(dict.fromkeys([*(config.scores or [env.score]), *(["money"] if config.over == "money" else [])]))
     if names[0] in MEASURES:
         raise AlmetaError(
             f"scores=[{','.join(names)}] begins with {names[0]}, which is no score of a learner; put one before it, "

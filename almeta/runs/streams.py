@@ -132,12 +132,17 @@ class StreamRun(Run):
                 f"network.capacity={capacity}, but up to {before} images come before the last of a stream: the oldest "
                 "are forgotten with their labels"
             )
+        usual = OmegaConf.load(Path(conf.__file__).parent / "train.yaml").pretraining
+        told = {key: value for key, value in self.config.pretraining.items() if value != usual[key]}
         if getattr(network, "encoder", None) is None:
-            usual = OmegaConf.load(Path(conf.__file__).parent / "train.yaml").pretraining
-            changed = [
-                f"pretraining.{key}={value}" for key, value in self.config.pretraining.items() if value != usual[key]
-            ]
-            notes += [f"{one} has no effect: {type(network).__name__} has no encoder here" for one in changed]
+            changed = [f"pretraining.{key}={value}" for key, value in told.items()]
+            return notes + [f"{one} has no effect: {type(network).__name__} has no encoder here" for one in changed]
+        if "margin" in told and self.config.pretraining["loss"] == "prototypical":
+            notes.append(f"pretraining.margin={told['margin']:g} has no effect with pretraining.loss=prototypical")
+        sampler = self.simulation.sampler
+        for key, most in (("ways", sampler.num_all_classes), ("shots", sampler.fewest_images)):
+            if told.get(key, 0) > most:
+                notes.append(f"pretraining.{key}={told[key]} is cut to {most}, all that data set {sampler.name} has")
         return notes
 
     def _measuring(self, simulation: StreamSimulation) -> Evaluate:

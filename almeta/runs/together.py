@@ -122,7 +122,7 @@ class Together(StreamRun):
         summaries = []
         for number, job in enumerate(self.jobs):
             own = folder / JOBS / self._name(number)
-            if not (own / SUMMARY).exists():  # it is there where a stop has cut the judging short
+            if not _is_judged(own, job.config):  # it may be where a stop has cut the judging short
                 print(f"judging run {number + 1} of {self.runs}: {self._name(number)}")
                 own.mkdir(parents=True, exist_ok=True)
                 _note(own, self._overrides(number), job.config)
@@ -165,6 +165,14 @@ class Together(StreamRun):
                 rows = {key: value[number].clone() if value.dim() else value for key, value in before.items()}
                 kept[mine[id(own)]] = rows
         return {"state": kept, "param_groups": [state["param_groups"][0] | {"params": list(mine.values())}]}
+
+
+def _is_judged(folder: Path, config: TrainConfig) -> bool:
+    """Return whether a folder holds the results of a run of this config and length."""
+    if not (folder / SUMMARY).exists() or not (folder / CONFIG).exists():
+        return False
+    there = yaml.safe_load((folder / CONFIG).read_text("utf-8"))
+    return bool(there == yaml.safe_load(yaml.safe_dump(config.plain())))
 
 
 def of_run(record: Record, number: int) -> Record:

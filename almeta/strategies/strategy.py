@@ -20,6 +20,9 @@ _TRIED = 32
 class PoolStrategy:
     """A score for every row, and `-inf` where it may not be picked.
 
+    Where several annotators may be asked about a row, who goes by features and probabilities scores all these questions
+    alike: chance decides who is asked.
+
     A strategy is a subclass in a file of `almeta/strategies`. It needs `name`, which tables and commands use, and
     `score`; its options are the annotated arguments of its `__init__`. A rule with chance draws from `generator`.
 
@@ -35,12 +38,15 @@ class PoolStrategy:
         lowest: the lowest score it can give, if below 0; see `almeta.strategies.based`.
         compares_fits: whether it compares fits of the learner to one row more each. With a learner that draws, such as
             mlp or random_forest, chance would decide between the rows: it is refused.
+        asks_again: whether it also scores questions about rows that were asked before, `PoolState.again`; who does not
+            asks once about each row.
         packages: distributions that it leaves its choice to; stored results depend on their versions.
     """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
     compares_fits: ClassVar[bool] = False
+    asks_again: ClassVar[bool] = False
     # These may depend on the options: then __init__ sets them.
     lowest: float = 0.0
     targets: tuple[Target, ...] = ("classes",)
@@ -83,7 +89,10 @@ class PoolStrategy:
             memory = () if self.spreads else (scores,)
         else:  # within a query nothing is learnt
             (scores,) = memory
-        return Outputs(scores.masked_fill(~state.available, -torch.inf)), memory
+        return Outputs(scores.masked_fill(~self._allowed(state), -torch.inf)), memory
+
+    def _allowed(self, state: PoolState) -> Tensor:
+        return state.action_mask if self.asks_again else state.available
 
     def _checked(self, scores: Tensor, state: PoolState) -> Tensor:
         """Return the scores; those of another shape, or not finite where a row may be picked, are an AlmetaError."""
@@ -91,7 +100,7 @@ class PoolStrategy:
         if not isinstance(scores, Tensor) or list(scores.shape) != shape:
             given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise AlmetaError(f"strategy {self.name} returned scores {given}; they must be a tensor [E, N] = {shape}")
-        if not (scores.isfinite() | ~state.available).all():
+        if not (scores.isfinite() | ~self._allowed(state)).all():
             raise AlmetaError(f"strategy {self.name} returned scores that are NaN or infinite; return finite ones")
         return scores
 

@@ -128,5 +128,8 @@ class AskUnnamed:
         outputs, inner = self._actor.step(state, inner)
         follows = named.sum(-1, keepdim=True) == self.num_slots - 1
         barred = ~named & ~follows & state.action_mask[:, -1:]  # where no request is allowed, nothing is
-        utilities = outputs.utilities.masked_fill(torch.nn.functional.pad(barred, (0, 1)), -torch.inf)
+        barred = torch.nn.functional.pad(barred, (0, 1))  # a request is none of them
+        best = outputs.utilities.masked_fill(~state.action_mask, -torch.inf).argmax(-1, keepdim=True)
+        utilities = outputs.utilities.masked_fill(barred, -torch.inf)
+        utilities[:, -1:] = utilities[:, -1:].masked_fill(barred.gather(-1, best), torch.inf)
         return outputs._replace(utilities=utilities), (inner, named)

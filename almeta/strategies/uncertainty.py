@@ -6,13 +6,17 @@ Lewis & Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994
 Classes of probability 0, such as those that pad or were not seen yet, change none of them.
 
 Each strategy can prefer rows of classes that are rare among the labels (`balance`), to the end of Bengar et al.,
-"Class-Balanced Active Learning for Image Classification", WACV 2022.
+"Class-Balanced Active Learning for Image Classification", WACV 2022. And each can sum the uncertainty of an image over
+turned copies of it (`rotations`).
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from almeta.checks import Weight
+from almeta.learners.images import image_shape, rotated
 from almeta.pool import PoolState
 from almeta.strategies.strategy import PoolStrategy
 
@@ -71,19 +75,34 @@ class _Uncertainty(PoolStrategy):
         balance: how much rare classes are preferred: with more than 0, the uncertainty, counted from its lowest value
             on, is multiplied by the `rarity` of the row's predicted class to this power. Then the picks of a query
             also differ without answers between them.
+        rotations: degrees, counter-clockwise, by which images are turned: the uncertainty of an image is the sum of its
+            own and of that of each turned copy. Images are square, of 1 or 3 channels.
     """
 
-    def __init__(self, balance: Weight = 0.0) -> None:
-        self.balance, self.spreads = balance, balance > 0
-        if balance > 0:
-            self.lowest = 0.0  # `score` has moved the lowest uncertainty there
+    def __init__(self, balance: Weight = 0.0, rotations: Sequence[float] = ()) -> None:
+        self.balance, self.spreads, self.rotations = balance, balance > 0, tuple(rotations)
+        # `score` has moved the lowest uncertainty to 0 where it is multiplied.
+        self.lowest = 0.0 if balance > 0 else self._lowest_sum
+
+    @property
+    def _lowest_sum(self) -> float:
+        """The lowest uncertainty, of an image and of its turned copies."""
+        return type(self).lowest * (1 + len(self.rotations))
 
     def score(self, state: PoolState) -> Tensor:
         uncertainty = self.uncertainty(state.probabilities)
+        for degrees in self.rotations:
+            uncertainty = uncertainty + self._turned(state, degrees)
         if self.balance == 0:
             return uncertainty
         rare = rarity(state.labels, state.pending, state.probabilities, state.num_classes)
-        return (uncertainty - type(self).lowest) * rare**self.balance
+        return (uncertainty - self._lowest_sum) * rare**self.balance
+
+    def _turned(self, state: PoolState, degrees: float) -> Tensor:
+        """Return the uncertainty `[E, N]` of images turned by so many degrees."""
+        shape = image_shape(state.x.shape[2], None, f"strategy {self.name} with rotations")
+        turned = rotated(state.x, torch.full_like(state.x[..., 0], degrees), shape)
+        return self.uncertainty(state.model.probabilities(turned))
 
     def uncertainty(self, probabilities: Tensor) -> Tensor:
         """Return the uncertainty `[E, N]` of class probabilities `[E, N, C]`."""

@@ -19,7 +19,7 @@ from almeta.checks import Count, Share, Within, check_arguments
 from almeta.data.dataset import Dataset, Target
 from almeta.data.preparation import Scale, prepare
 from almeta.data.rows import sketch
-from almeta.data.synthetic import draw_synthetic
+from almeta.data.synthetic import MOST_CLASSES, draw_synthetic
 from almeta.errors import AlmetaError, did_you_mean
 
 First = Literal["per_class", "random"]
@@ -73,6 +73,14 @@ class PoolTasks:
             return self
         names = tuple(name for name in self.names for _ in range(group))
         return replace(self._each(lambda part: part.repeat_interleave(group, 0)), names=names)
+
+    def asked_of(self, annotators: int) -> "PoolTasks":
+        """Return the tasks with each row `annotators` times in a row, `[E, N * A]`: a question for each annotator."""
+        if annotators == 1:
+            return self
+        parts = ("x", "y", "exists", "rows")
+        changes: dict[str, Any] = {part: getattr(self, part).repeat_interleave(annotators, 1) for part in parts}
+        return replace(self, **changes, first=torch.where(self.first >= 0, self.first * annotators, -1))
 
     def to(self, device: torch.device | str) -> "PoolTasks":
         """Return the same tasks on a device."""
@@ -213,6 +221,13 @@ class PoolSampler:
     def num_rows(self) -> int:
         """N, the number of pool rows to which every batch of tasks is padded."""
         return max(self._sizes(rows, fixed)[0] for rows, fixed, _ in self._shapes)
+
+    @property
+    def num_classes(self) -> int:
+        """C, the largest number of classes that a task may have."""
+        most = [len(self._classes(dataset)) for dataset in self.datasets]
+        most += [MOST_CLASSES] if self.options.synthetic > 0 else []
+        return min(max(most), self.options.max_classes or max(most))
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:

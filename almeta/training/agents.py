@@ -27,15 +27,18 @@ def build_agent(config: Config, inputs: Inputs) -> Agent:
 
 
 def check_agent(config: Config, kind: str) -> None:
-    """Raise AlmetaError unless agent and network can act in problems of a kind."""
+    """Raise AlmetaError unless agent and network can act in problems of a kind, and its inputs can be read there."""
     network = read_part(config["network"], "network", ("inputs", "num_values"))[0]
     agent = read_part(config["agent"], "agent", ("network", "inputs"))[0]
-    for part, kinds in (("network", (getattr(network, "kind", kind),)), ("agent", getattr(agent, "kinds", None))):
+    inputs = read_part(config["inputs"], "inputs")[0] if config.get("inputs") else None
+    of_one_kind = {"network": network, "inputs": inputs}
+    parts = {part: (getattr(made, "kind", kind),) for part, made in of_one_kind.items()}
+    for part, kinds in (*parts.items(), ("agent", getattr(agent, "kinds", None))):
         if kinds is not None and kind not in kinds:
             raise AlmetaError(
                 f"{part}._target_ is '{config[part]['_target_']}', which is for problems of kind {' or '.join(kinds)}, "
                 f"but env is of kind {kind}; begin with a preset, such as experiment=pool/quickstart, or choose "
-                "env, network and agent of one kind"
+                f"env, {'inputs, ' if part == 'inputs' else ''}network and agent of one kind"
             )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from almeta.checks import Count, Positive, Within
 from almeta.errors import AlmetaError
+from almeta.learners.siamese import contrastive_loss
 from almeta.tasks import StreamSampler
 
 
@@ -41,10 +42,9 @@ def siamese_loss(codes: Tensor, margin: float) -> Tensor:
         codes: `[W, M, F]`, M >= 2 images of each of W classes.
         margin: distance that different classes should have.
     """
-    distances, alike, different = _pairs(codes)
-    pull = distances.square()[alike].mean()
-    push = (margin - distances).clamp_min(0)[different].square().mean()
-    return (pull + push) / 2
+    ways, shots, _ = codes.shape
+    own = torch.arange(ways, device=codes.device).repeat_interleave(shots)[None]
+    return contrastive_loss(codes.flatten(0, 1)[None], own, torch.ones_like(own, dtype=torch.bool), margin)[0]
 
 
 def triplet_loss(codes: Tensor, margin: float) -> Tensor:

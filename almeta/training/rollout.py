@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from almeta.agents.agent import Agent, Rollout, stacked
+from almeta.envs.classes import ClassSimulation
 from almeta.envs.measures import MeasureName
 from almeta.envs.pool import PoolSimulation
 from almeta.envs.scores import NumberScoreName, ScoreName
 from almeta.envs.simulation import Simulation
-from almeta.pool import PoolState
 from almeta.strategies.actor import Actor, Memory, Outputs
 from almeta.strategies.choosing import best_action
 from almeta.tasks import PoolTasks
@@ -118,14 +118,14 @@ class PoolRecord(NamedTuple):
 
 @torch.no_grad()
 def record_pools(
-    simulation: PoolSimulation,
-    actor: Actor[PoolState],
+    simulation: PoolSimulation | ClassSimulation,
+    actor: Actor[Any],
     generator: torch.Generator,
     tasks: PoolTasks | None = None,
     generators: Sequence[torch.Generator] | None = None,
     measures: Sequence[ScoreName | NumberScoreName | MeasureName] = (),
 ) -> PoolRecord:
-    """Play one batch of pools, picking the rows of highest utility, and return the record.
+    """Play one batch of pools, or of class sampling, choosing what has the highest utility, and return the record.
 
     Args:
         simulation: it is reset first.
@@ -162,7 +162,10 @@ def record_pools(
 
 
 def learning_curves(
-    simulation: PoolSimulation, actor: Actor[PoolState], generator: torch.Generator, tasks: PoolTasks | None = None
+    simulation: PoolSimulation | ClassSimulation,
+    actor: Actor[Any],
+    generator: torch.Generator,
+    tasks: PoolTasks | None = None,
 ) -> Tensor:
-    """Return the scores `[T + 1, E]` of one batch of pools; arguments as `record_pools`."""
+    """Return the scores `[T + 1, E]` of one batch; arguments as `record_pools`."""
     return record_pools(simulation, actor, generator, tasks).scores[0]

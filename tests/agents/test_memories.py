@@ -116,7 +116,10 @@ def test_gru_as_torch(inputs):
 
 
 def test_least_used_access_as_in_the_paper():
-    """Equations 1 to 8 of Santoro et al. for one episode, with loops over heads and rows."""
+    """Equations 1 to 8 of Santoro et al. for one episode, with loops over heads and rows.
+
+    But for one thing, which `LeastUsedAccess` tells: each head writes to one least-used row of its own.
+    """
     hidden_size, rows, width, heads, decay = 3, 4, 2, 2, 0.9
     generator = make_generator(5, "test")
     with seeded_weights(1):

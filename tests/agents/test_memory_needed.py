@@ -48,9 +48,9 @@ CASES: list[Case] = [
     ("GroupReinforce", "LSTMNetwork", {"ent_coef": 0.2, "returns": "rewards", "gamma": 0.5}, 700),
     ("QLearning", "EpisodicNetwork", {"epsilon": 0.2}, 200),
     ("QLearning", "GRUNetwork", {"epsilon": 0.2}, 700),
-    ("PPO", "MANNNetwork", {"ent_coef": 0.2}, 250),
-    ("PPO", "NTMNetwork", {"ent_coef": 0.2}, 250),
-    ("PPO", "TransformerNetwork", {"ent_coef": 0.2}, 250),
+    ("PPO", "MANNNetwork", {"ent_coef": 0.2}, 160),
+    ("PPO", "NTMNetwork", {"ent_coef": 0.2}, 150),
+    ("PPO", "TransformerNetwork", {"ent_coef": 0.2}, 60),
 ]
 
 

@@ -29,7 +29,7 @@ class Shown(PoolInputs):
     candidate_names = ("kind",)
     pool_names = ("cue", "first")
 
-    def __call__(self, state: PoolView) -> PoolView:  # type: ignore[override]
+    def __call__(self, state: PoolView) -> PoolView:
         return state
 
 

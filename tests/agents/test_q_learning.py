@@ -201,6 +201,12 @@ def test_all_ways_learn_to_know_images_again(options):
         ({"temperature": 0.5}, {}, ["agent.temperature=0.5 has no effect without agent.exploration=boltzmann"]),
         ({"temperature": 0.5, "exploration": "boltzmann"}, {}, []),
         ({}, {"dueling": True}, []),
+        ({"epsilon": 0.5}, {}, []),
+        (
+            {"epsilon": 0.5, "exploration": "boltzmann"},
+            {},
+            ["agent.epsilon=0.5 has no effect with agent.exploration=boltzmann, which draws no other actions"],
+        ),
     ],
 )
 def test_options_without_effect_are_told(options, network, says):

@@ -23,6 +23,7 @@ def test_sizes():
         "two_class": 34,
         "rebenchmark": 21,
         "pang": 13,
+        "multi_class": 26,
         "synthetic": 6,
         "text": 3,
         "images": 5,
@@ -35,6 +36,7 @@ def test_suites_of_tables_are_those_of_the_catalogue():
     items = json.loads(path.read_text("utf-8"))["datasets"]
     assert suite("tables") == tuple(sorted(item["name"] for item in items))
     assert suite("two_class") == tuple(sorted(item["name"] for item in items if item["classes"] == 2))
+    assert suite("multi_class") == tuple(sorted(item["name"] for item in items if item["classes"] > 2))
 
 
 def test_unknown_suite():

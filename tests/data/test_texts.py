@@ -1,5 +1,6 @@
 """A column of text as features."""
 
+import gzip
 import sys
 from types import SimpleNamespace
 
@@ -125,3 +126,25 @@ def test_a_model_that_is_not_there(load, calls):
         AlmetaError, match="embedding=mimi cannot be loaded: mimi is not a local folder .*; correct the"
     ):
         load(FILMS, text="text", embedding="mimi")
+
+
+def test_a_package_may_bring_the_model(load, calls, tmp_path, monkeypatch):
+    model = tmp_path / "packages" / "my_model" / "weights"
+    model.mkdir(parents=True)
+    (model / "modules.json").write_text("[]")
+    (model.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    assert load(FILMS, text="text", embedding="my-model").x.shape == (4, 2)
+    assert calls == [str(model)]
+
+
+def test_sentences_are_embedded(calls, data, cache):
+    (data / "text").mkdir()
+    rows = "label\ttext\tsplit\nb\tA bird , too\ttrain\na\tno bird\ttest\n"
+    (data / "text" / "trec.tsv.gz").write_bytes(gzip.compress(rows.encode()))
+    sentences = load_dataset("trec", embedding="mini", split="published")
+    assert sentences.x.tolist() == [[12, 2], [7, 1]]
+    assert (sentences.kind, sentences.columns) == ("table", ())
+    assert sentences.test_rows is not None and sentences.test_rows.tolist() == [1]
+    with pytest.raises(AlmetaError, match="embedding=mini is of whole sentences; leave out form=tokens"):
+        load_dataset("trec", embedding="mini", form="tokens")

@@ -13,6 +13,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 from almeta.envs import (
+    ClassSamplingEnv,
+    ClassSamplingVectorEnv,
+    FeatureAcquisitionEnv,
+    FeatureAcquisitionVectorEnv,
     OneShotStreamEnv,
     OneShotStreamVectorEnv,
     PoolSelectionEnv,
@@ -37,7 +41,24 @@ ROWS: dict[str, Any] = {
     "learner": "prototype",
     "budget": 0.5,
 }
+CLASS_ROWS: dict[str, Any] = {
+    "dataset": ("iris", "wine"),
+    "pool_size": 30,
+    "budget": 4,
+    "query_size": 2,
+    "learner": "prototype",
+    "score": "true_probability",
+}
+CELLS: dict[str, Any] = {
+    "dataset": ("iris", "wine"),
+    "pool_size": 15,
+    "max_features": 6,
+    "budget": 4,
+    "learner": "prototype",
+}
 IDS = {
+    "classes": "almeta:almeta/ClassSampling-v0",
+    "features": "almeta:almeta/FeatureAcquisition-v0",
     "pool": "almeta:almeta/PoolSelection-v0",
     "stream": "almeta:almeta/OneShotStream-v0",
     "table_stream": "almeta:almeta/TableStream-v0",
@@ -48,7 +69,8 @@ every_kind = pytest.mark.parametrize("kind", IDS)
 
 @pytest.fixture
 def options(tiny_images):
-    return {"pool": POOL, "stream": {"dataset": tiny_images, "length": 4, "max_requests": 2}, "table_stream": ROWS}
+    stream = {"dataset": tiny_images, "length": 4, "max_requests": 2}
+    return {"classes": CLASS_ROWS, "features": CELLS, "pool": POOL, "stream": stream, "table_stream": ROWS}
 
 
 @pytest.fixture
@@ -117,7 +139,7 @@ def test_the_last_step_under_same_step_tells_what_it_was(kind, vector):
     assert told["_final_obs"].tolist() == told["_final_info"].tolist() == [True] * 3
     assert_close(told.pop("final_info"), info)
     for e, observation in enumerate(told.pop("final_obs")):
-        observed = {name: value[e] for name, value in ended.items()} if kind == "pool" else ended[e]
+        observed = {name: value[e] for name, value in ended.items()} if isinstance(ended, dict) else ended[e]
         assert_close(observation, observed)
         assert observation in env.single_observation_space
     fresh, start = plain.reset()
@@ -233,7 +255,7 @@ def test_each_seed_names_its_episode_whatever_the_others_are(kind, single, vecto
 def test_a_list_of_seeds_as_array_with_holes_and_after_whole_numbers(kind, vector):
     def first(env, seed):
         observation, _ = env.reset(seed=seed)
-        return observation["candidates"] if kind == "pool" else observation
+        return observation["candidates"] if isinstance(observation, dict) else observation
 
     env = vector(kind)
     listed = first(env, [1, 2, 3])
@@ -269,6 +291,8 @@ def test_given_tasks_hear_the_answers_of_their_own_seeds(vector, single):
 
 
 CLASSES = {
+    "classes": (ClassSamplingEnv, ClassSamplingVectorEnv),
+    "features": (FeatureAcquisitionEnv, FeatureAcquisitionVectorEnv),
     "pool": (PoolSelectionEnv, PoolSelectionVectorEnv),
     "stream": (OneShotStreamEnv, OneShotStreamVectorEnv),
     "table_stream": (TableStreamEnv, TableStreamVectorEnv),
@@ -401,7 +425,7 @@ def test_stable_baselines3_warns_of_nothing_but_the_shape_of_a_table(kind, singl
     checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="install almeta[sb3]")
     checker.check_env(single(kind, render_mode="rgb_array"), warn=True, skip_render_check=False)
     # A table of candidates is neither an image nor a vector, and needs a network of its own.
-    expected = ["observation candidates has an unconventional shape"] if kind == "pool" else []
+    expected = ["observation candidates has an unconventional shape"] if kind in ("pool", "classes") else []
     assert len(recwarn.list) == len(expected)
     for warning, text in zip(recwarn.list, expected, strict=True):
         assert text in str(warning.message)

@@ -34,6 +34,68 @@ def test_wrong_answers_are_counted_without_the_first_labels():
     assert 0 < expected.mean() < 1
 
 
+def test_the_share_of_queries_in_the_region_is_counted():
+    simulation = simulate(oracle=Oracle(region="dense", region_share=0.5, decline=0.3), measures=["noisy_region"])
+    inside: list[list[bool]] = [[] for _ in range(4)]
+    for time in range(6):
+        rows = simulation.state().available.float().argmax(1)
+        simulation.step(rows)
+        for e, row in enumerate(rows.tolist()):
+            inside[e].append(bool(simulation.answers.region[e, row]))
+        if time % 2:
+            expected = torch.tensor([sum(one) / len(one) for one in inside])
+            torch.testing.assert_close(simulation.scores["noisy_region"], expected)
+    assert 0 < expected.mean() < 1
+
+
+def test_money_and_what_is_asked_again_are_counted():
+    panel = Oracle(annotators=[{"price": 4}, {"price": 1.5, "decline": 1}])
+    simulation = simulate(oracle=panel, measures=["money", "asked_again"])
+    rows = simulation.state().available.float().argmax(1)  # the first annotator, about the first open row
+    assert (rows % 2 == 0).all()
+    for pick in (rows, rows + 2):
+        simulation.step(pick)
+    assert simulation.scores["money"].tolist() == [8] * 4
+    assert simulation.scores["asked_again"].tolist() == [0] * 4
+    for pick in (rows + 1, rows + 3):  # the same rows, of the other one, who declines: it costs all the same
+        assert not simulation.step(pick).invalid.any()
+    assert simulation.scores["money"].tolist() == [11] * 4
+    assert simulation.scores["asked_again"].tolist() == [0.5] * 4
+
+
+def test_a_tired_oracle_errs_more_within_a_query():
+    """The k-th answer of a query is that of an oracle whose error rate has risen k times; a pause takes it back."""
+    simulation = simulate(oracle=Oracle(fatigue=0.4, recovery=0.5))
+    rise = 0.0
+    for _ in range(3):
+        picks = []
+        for _ in range(2):
+            picks.append(simulation.state().available.float().argmax(1))
+            simulation.step(picks[-1])
+        asked = torch.stack(picks, 1)
+        expected = simulation.answers.told(asked, torch.tensor([rise, rise + 0.4]))
+        assert torch.equal(simulation.state().labels.gather(1, asked), expected)
+        rise = (rise + 0.8) / 2
+    assert (simulation.state().labels.gather(1, asked) != simulation.tasks.y.gather(1, asked)).any()
+
+
+def test_pseudo_labels_are_counted():
+    learner = make_learner({"name": "pseudo_labels", "base": "prototype", "threshold": 0.9})
+    simulation = simulate(learner=learner, measures=["pseudo_labels", "wrong_pseudo_labels"])
+    for _ in range(2):
+        simulation.step(simulation.state().available.float().argmax(1))
+    assumed, state, tasks = simulation.pool.assumed, simulation.state(), simulation.tasks
+    for e in range(4):
+        free = [row for row in range(30) if tasks.exists[e, row] and state.labels[e, row] < 0]
+        kept = [row for row in free if assumed[e, row] >= 0]
+        wrong = [row for row in kept if assumed[e, row] != tasks.y[e, row]]
+        got = [float(simulation.scores[name][e]) for name in ("pseudo_labels", "wrong_pseudo_labels")]
+        torch.testing.assert_close(got, [len(kept) / len(free), len(wrong) / max(1, len(kept))])
+    assert simulation.scores["pseudo_labels"].min() > 0 and simulation.scores["wrong_pseudo_labels"].max() > 0
+    plain = simulate(measures=["pseudo_labels", "wrong_pseudo_labels"])
+    assert all((plain.scores[name] == 0).all() for name in ("pseudo_labels", "wrong_pseudo_labels"))
+
+
 def test_another_learner_judges_the_rows_that_the_first_one_chooses():
     judge = make_learner("prototype")
     simulation, alone = simulate(judge=judge), simulate()

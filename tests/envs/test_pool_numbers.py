@@ -79,7 +79,7 @@ def test_declined_numbers_are_picks_without_a_label():
 
 
 def test_answers_with_noise_are_counted():
-    simulation = simulate(oracle=Oracle(deviation=1.0, region=0.5), measures=["wrong_answers"])
+    simulation = simulate(oracle=Oracle(region="random", region_share=0.5), measures=["wrong_answers"])
     simulation.reset()
     noisy = simulation.answers.labels != simulation.tasks.y
     asked = torch.zeros(6, dtype=torch.long)
@@ -127,7 +127,7 @@ def test_variance_by_row_asks_where_the_noise_is():
     """The collapse: one noise for all does not see the region; noise by row, and a committee, spend queries there."""
     waves = load_dataset("waves", n=300)
     options = PoolOptions(pool_size=150, max_test=100, budget=30, num_first=5, score="neg_rmse")
-    oracle = Oracle(deviation=3.0, region=0.25)
+    oracle = Oracle(region="random", region_deviation=3.0)
 
     def share(learner, strategy):
         simulation = PoolSimulation([waves], options, 8, make_generator(0, "env"), learner, oracle, ["wrong_answers"])

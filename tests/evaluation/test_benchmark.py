@@ -688,7 +688,7 @@ def written(tmp_path, monkeypatch):
     """Writes a module that Python can import: `written("name", source)`; sources of its own are not left behind."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("almeta.registry._trusted", set())
-    monkeypatch.setattr("almeta.learners._REGISTERED", Table("learner"))
+    monkeypatch.setattr("almeta.learners.named._REGISTERED", Table("learner"))
     names = []
 
     def write(name, source):

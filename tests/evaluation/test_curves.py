@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from almeta.errors import AlmetaError
-from almeta.evaluation.curves import check_curves, curve_areas, query_weights, split_curves
+from almeta.evaluation.curves import check_curves, curve_areas, over_money, query_weights, split_curves
 
 SCORES = {
     ("iris", "margin", 0): [0.5, 0.9, 1.0],
@@ -123,3 +123,40 @@ def test_further_measures_stay_and_have_curves_of_their_own(curves):
         check_curves(curves, ["roc_auc"])
     with pytest.raises(AlmetaError, match="macro_f1 is nan in a row of 'margin' on data set 'iris'"):
         check_curves(curves.assign(macro_f1=np.nan), ["macro_f1"])
+
+
+MONEY = {
+    ("iris", "margin", 0): [0, 3, 6],
+    ("iris", "margin", 1): [0, 1, 5],
+    ("iris", "random", 0): [0, 0.5, 4.5],
+    ("iris", "random", 1): [0, 2, 4],
+}
+
+
+def with_money(curves, money):
+    places = curves[["dataset", "strategy", "repeat", "queries"]].itertuples(index=False)
+    spent = [money[tuple(key)][query] for *key, query in places]
+    return check_curves(curves.assign(money=spent), ["money"])
+
+
+def test_curves_over_money(curves):
+    """The score at an amount is that after the last query it pays for, up to the least that anybody has spent."""
+    along = over_money(with_money(curves, MONEY))
+    assert list(along.columns) == ["dataset", "strategy", "repeat", "queries", "score", "money"]
+    blocks = split_curves(check_curves(along))
+    assert blocks["iris"].queries.tolist() == [0, 1, 2, 3, 4]
+    found = dict(zip(blocks["iris"].strategies, blocks["iris"].scores.tolist(), strict=True))
+    assert found == {
+        "margin": [[0.5, 0.5, 0.5, 0.9, 0.9], [0.2, 0.4, 0.4, 0.4, 0.4]],
+        "random": [[0.5, 0.6, 0.6, 0.6, 0.6], [0.2, 0.2, 0.2, 0.2, 0.5]],
+    }
+    areas = curve_areas(blocks)
+    assert areas["random"].tolist() == pytest.approx([2.9 / 5, 1.3 / 5])
+
+
+def test_too_little_money_is_told(curves):
+    small = {key: [0, 0.1, 0.2] for key in MONEY}
+    with pytest.raises(
+        AlmetaError, match="data set 'iris' are to be drawn over money, but one of them spends 0.2 in all"
+    ):
+        over_money(with_money(curves, small))

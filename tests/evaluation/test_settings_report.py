@@ -6,7 +6,7 @@ import pytest
 
 from almeta.errors import AlmetaError
 from almeta.evaluation.settings_report import asked_in_settings, settings_report
-from almeta.evaluation.verdict import Question
+from almeta.evaluation.verdict import Question, named_in
 
 REPEATS = 3
 
@@ -56,7 +56,53 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.tables[1].numbers.columns[0] == "setting"
 
 
-def test_both_figures_show_all_settings():
+def test_groups_are_averaged_over_settings():
+    """Own: (60 + 40) / 2 of random and (63 + 40) / 2 of margin; each other setting's margin is the one of the other."""
+    question = Question(
+        "Does it help?",
+        [
+            {"says": "margin over random", "first": ["{setting}: margin"], "second": ["{setting}: random"]},
+            {"says": "elsewhere over clean", "first": ["{other}: margin"], "second": ["clean: margin"]},
+        ],
+    )
+    asked = asked_in_settings(question, ["clean", "noisy"], ["random", "margin"])
+    assert [named_in(pair) for pair in asked.pairs] == [
+        ["clean: margin", "noisy: margin", "clean: random", "noisy: random"],
+        ["noisy: margin", "clean: margin", "clean: margin"],
+    ]
+    # Per repeat (2 + 0) / 2, (3 + 0) / 2, (4 + 0) / 2; and half of -12, -23, -34.
+    assert settings_report(curves(), question=asked).sentences == [
+        "Does it help? margin over random 1.50 points (0.26 to 2.74, interval above 0); "
+        "elsewhere over clean -11.50 points (-25.16 to 2.16, interval holds 0)."
+    ]
+
+
+def test_a_question_about_each_data_set_is_answered_and_drawn_for_each():
+    other = curves().assign(dataset="b")
+    other["score"] += 0.1 * (other["strategy"] == "margin")
+    question = asked_in_settings(
+        Question("Where?", [["margin", "random"]], each_dataset=True), ["clean", "noisy"], ["random", "margin"]
+    )
+    report = settings_report(pd.concat([curves(), other]), question=question)
+    assert report.sentences == [
+        "Where? On a: clean: margin over random 3.00 points (0.52 to 5.48, interval above 0); "
+        "noisy: margin over random 0.00 points (0.00 to 0.00, interval holds 0). "
+        "On b: clean: margin over random 13.00 points (10.52 to 15.48, interval above 0); "
+        "noisy: margin over random 10.00 points (10.00 to 10.00, interval above 0)."
+    ]
+    axes = report.figures["settings"].axes
+    assert [axis.get_title(loc="left") for axis in axes] == ["a", "", "b", ""]
+    drawn = [np.asarray(line.get_ydata()) for line in axes[2].lines if line.get_marker() == "s"]
+    assert drawn[0].tolist() == pytest.approx([73, 50])
+
+
+def test_who_is_alone_has_no_panel_of_gains():
+    alone = curves()[lambda table: table["strategy"] == "random"]
+    axes = settings_report(alone).figures["settings"].axes
+    assert [axis.get_ylabel() for axis in axes] == ["accuracy, points"]
+
+
+def test_figures_show_all_settings():
     figures = settings_report(curves(), measures=["wrong_answers"]).figures
     assert [axis.get_ylabel() for axis in figures["settings"].axes] == [
         "accuracy, points",
@@ -69,6 +115,9 @@ def test_both_figures_show_all_settings():
     assert points[0].tolist() == pytest.approx([63, 40])
     titles = [axis.get_title(loc="left") for axis in figures["learning_curves"].axes]
     assert titles == ["clean, a", "noisy, a"]
+    matrix = figures["gains"].axes[0]
+    assert [text.get_text() for text in matrix.texts] == ["+3.0", "+0.0"]
+    assert [text.get_fontweight() for text in matrix.texts] == ["bold", "normal"]
 
 
 def test_a_question_about_who_does_not_play_in_a_setting_is_refused():
@@ -80,15 +129,35 @@ def test_a_question_about_who_does_not_play_in_a_setting_is_refused():
         asked_in_settings(Question("?", [["dirty: margin", "margin"]]), ["clean"], ["random", "margin"])
 
 
-def test_a_pair_in_a_setting_may_be_compared_by_a_further_measure():
-    question = Question(
-        "?", [["noisy: margin", "clean: margin", "wrong_answers"], ["margin", "random", "wrong_answers"]]
+def test_a_question_about_another_measure_is_answered_beside():
+    question = asked_in_settings(
+        Question("Who errs?", [["margin", "random"]], {"wrong_answers": [["noisy: margin", "clean: margin"]]}),
+        ["clean", "noisy"],
+        ["random", "margin"],
     )
-    asked = asked_in_settings(question, ["clean", "noisy"], ["random", "margin"])
-    assert asked.pairs[1:] == [
-        [f"{setting}: margin", f"{setting}: random", "wrong_answers"] for setting in ("clean", "noisy")
-    ]
-    report = settings_report(curves(), measures=["wrong_answers"], question=asked)
-    assert report.sentences[0].startswith(
-        "? noisy: margin over clean: margin 20.00 points of wrong_answers (20.00 to 20"
+    report = settings_report(curves(), measures=["wrong_answers"], question=question)
+    assert report.sentences[0].endswith(
+        "; of wrong answers, noisy: margin over clean: margin 20.00 points (20.00 to 20.00, interval above 0)."
     )
+    with pytest.raises(
+        AlmetaError, match="question.measures names 'wrong_answers', but the further measures are money"
+    ):
+        question.check_measures(["money"])
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'noisy: margn'"):
+        asked_in_settings(
+            Question("?", [], {"wrong_answers": [["noisy: margn", "noisy: margin"]]}), ["noisy"], ["margin"]
+        )
+
+
+def test_areas_and_figures_over_money():
+    """A query costs two units and brings a tenth: over 0, 1 and 2 units, a curve gains a thirtieth on average."""
+    table = curves()
+    table = table.assign(money=2 * table["queries"], score=table["score"] + 0.1 * table["queries"])
+    report = settings_report(table, measures=["wrong_answers", "money"], over="money")
+    rows = report.tables[0].numbers.set_index(["setting", "strategy"])
+    plain = curves().groupby(["setting", "strategy"])["score"].mean()
+    assert rows["accuracy"].to_dict() == pytest.approx((plain + 0.1 / 3).to_dict())
+    assert "money" not in rows  # it is what the curves are over
+    assert list(report.tables[1].numbers["queries"].unique()) == [0, 1]  # as they were played
+    labels = {axis.get_xlabel() for axis in report.figures["learning_curves"].axes}
+    assert labels - {""} == {"money spent"}

@@ -185,17 +185,9 @@ def test_a_question_about_who_does_not_play_is_refused():
         Question("Which?", [["margn", "random"]]).check(["random", "margin"])
     with pytest.raises(AlmetaError, match=r"question.pairs has \['margin'\]; each must name two strategies"):
         Question("Which?", [["margin"]])
-
-
-def test_a_pair_may_be_compared_by_a_further_measure():
-    comparison = compared(random=[0.5] * 6, margin=[0.51] * 6)
-    question = Question("Does it help?", [["margin", "random"], ["margin", "random", "wrong_answers"]])
-    question.check(["random", "margin"])
-    question.check_measures(["wrong_answers"])
-    further = {"wrong_answers": comparison.areas * 2}
-    assert question.answer(comparison.areas, further) == (
-        "Does it help? margin over random 1.00 points (1.00 to 1.00, interval above 0); "
-        "margin over random 2.00 points of wrong_answers (2.00 to 2.00, interval above 0)."
-    )
-    with pytest.raises(AlmetaError, match=r"unknown measure of the question 'wrong_answers'; .*name it in scores=\["):
-        question.check_measures(["r2"])
+    for pair in ({"says": "a", "first": ["margin"]}, {"says": "a", "first": [], "second": ["random"]}):
+        with pytest.raises(AlmetaError, match="a pair of groups has says, first and second"):
+            Question("Which?", [pair])
+    groups = {"says": "a", "first": ["margn"], "second": ["random"]}
+    with pytest.raises(AlmetaError, match="unknown strategy of the question 'margn'; did you mean 'margin'"):
+        Question("Which?", [groups]).check(["random", "margin"])

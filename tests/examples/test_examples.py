@@ -51,12 +51,9 @@ def test_the_stream_is_played_by_a_run_that_is_named(tmp_path, monkeypatch):
     skip_without_data(process)
     lines = process.out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [
-        *["characters"] * 3,
-        "characters, named beforehand",
-        *["digits"] * 2,
-        *[f"digits, {price} for a mistake" for price in (-1, -5, -20)],
-    ]
-    assert SAYS["own_stream"] in process.out
+        *["characters"] * 3, "characters, named beforehand", *["digits"] * 2
+    ]  # fmt: skip
+    assert SAYS["own_stream"] in lines[-1]
 
 
 def skip_without_data(process: Forked) -> None:

@@ -35,11 +35,11 @@ def test_several_at_once_are_as_one_by_one(monkeypatch):
     weight = torch.ones(y.shape)
     weight[1, 20:] = 0
     learner = CNN(maps=3, hidden_size=8, dropout=0.0, steps=30)
-    initial = learner._initial((10, 10, 1), 2, 2, torch.Generator().manual_seed(0), x.device)
+    initial = learner.initial(x, 2, torch.Generator().manual_seed(0))
 
     def fit(part):
         given = [p.detach()[part].clone().requires_grad_() for p in initial]
-        monkeypatch.setattr(CNN, "_initial", lambda *_: given)
+        monkeypatch.setattr(CNN, "initial", lambda *_: given)
         return learner.fit(x[part], y[part], weight[part], 2).probabilities(x[part])
 
     whole = fit(slice(None))

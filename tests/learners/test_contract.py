@@ -9,12 +9,16 @@ import almeta.learners
 from almeta.learners import (
     CNN,
     MLP,
+    VAT,
+    Augmented,
     EmbeddingAverage,
     Learner,
     LogisticRegression,
     Prototype,
+    PseudoLabels,
     Ridge,
     Scikit,
+    Siamese,
     TorchModel,
     gradient_boosting,
     nearest_neighbours,
@@ -34,6 +38,10 @@ LEARNERS: dict[str, Learner] = {
     "Ridge": Ridge(),
     "Prototype": Prototype(),
     "MLP": MLP(steps=20),
+    "PseudoLabels": PseudoLabels(),
+    "Augmented": Augmented(CNN(maps=4, hidden_size=16, steps=30, learning_rate=0.02), copies=1),
+    "VAT": VAT(MLP(steps=20), epsilon=0.3),
+    "Siamese": Siamese(MLP(steps=30), code_size=4),
     "CNN": CNN(maps=4, hidden_size=16, steps=30, learning_rate=0.02),  # images of a pixel, in colour
     "EmbeddingAverage": EmbeddingAverage(steps=30, learning_rate=0.1),
     "TorchModel": TorchModel(make_module, steps=30, learning_rate=0.02),
@@ -44,7 +52,8 @@ LEARNERS: dict[str, Learner] = {
     "Scikit": Scikit("sklearn.naive_bayes.GaussianNB", {}),
 }
 # Those that draw numbers: each episode has numbers of its own, and a row more changes them all.
-CHANCE = {"MLP", "CNN", "EmbeddingAverage", "TorchModel", "random_forest", "gradient_boosting"}
+CHANCE = {"Augmented", "CNN", "EmbeddingAverage", "MLP", "Siamese", "TorchModel", "VAT"}
+CHANCE |= {"random_forest", "gradient_boosting"}
 SURE = sorted(LEARNERS.keys() - CHANCE)
 CLASSES, EPISODES, ROWS = 4, 5, 12
 

@@ -10,7 +10,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-import almeta.learners
 from almeta import registry
 from almeta.build import config_names, find_target, named_config
 from almeta.checks import Positive
@@ -25,7 +24,7 @@ from almeta.specs import Spec
 @pytest.fixture(autouse=True)
 def _empty_table(monkeypatch):
     """What a test registers is forgotten after it."""
-    monkeypatch.setattr(almeta.learners, "_REGISTERED", Table("learner"))
+    monkeypatch.setattr("almeta.learners.named._REGISTERED", Table("learner"))
     monkeypatch.setattr(registry, "_trusted", set())
 
 

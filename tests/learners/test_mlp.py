@@ -36,11 +36,11 @@ def test_several_at_once_are_as_one_by_one(monkeypatch):
     weight = torch.ones(y.shape)
     weight[1, 50:] = 0
     learner = MLP(dropout=0.0, steps=50)
-    initial = learner._initial(x, 2, torch.Generator().manual_seed(0))
+    initial = learner.initial(x, 2, torch.Generator().manual_seed(0))
 
     def fit(part):
         given = [p.detach()[part].clone().requires_grad_() for p in initial]
-        monkeypatch.setattr(MLP, "_initial", lambda *_: given)
+        monkeypatch.setattr(MLP, "initial", lambda *_: given)
         return learner.fit(x[part], y[part], weight[part], 2).probabilities(x[part])
 
     whole = fit(slice(None))

@@ -36,7 +36,7 @@ def make(num_features, num_classes, size=32):
 @pytest.fixture(autouse=True)
 def _nothing_is_trusted(monkeypatch):
     monkeypatch.setattr(registry, "_trusted", set())
-    monkeypatch.setattr("almeta.learners._REGISTERED", Table("learner"))
+    monkeypatch.setattr("almeta.learners.named._REGISTERED", Table("learner"))
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_an_unknown_kind_is_told_in_a_sentence():
 def test_an_environment_without_training_is_told_and_not_offered():
     with pytest.raises(AlmetaError, match="of kind 'table_stream' have no training yet, only those of kind .*stream"):
         run_of(TrainConfig.read(compose_config("env=table_stream")))
-    assert choices("env", "train") == ["one_shot", "pool"]
+    assert choices("env", "train") == ["classes", "features", "one_shot", "pool"]
 
 
 def test_an_environment_without_a_kind_is_told():

@@ -163,6 +163,6 @@ def test_a_learner_of_ones_own_is_trusted_by_registering_it(finished, tmp_path, 
         build(card["config"]["learner"], "learner")
     assert not module.exists()
     own = pytest.importorskip(NAME)
-    monkeypatch.setattr("almeta.learners._REGISTERED", Table("learner"))
+    monkeypatch.setattr("almeta.learners.named._REGISTERED", Table("learner"))
     almeta.register_learner("my_learner_of_tests", own.my_learner)
     assert type(build(card["config"]["learner"], "learner")).__name__ == "Prototype"

@@ -36,9 +36,9 @@ def test_the_study_has_its_settings_and_says_what_came_out(tmp_path):
     summary = benchmark(BenchmarkConfig.read(config), tmp_path)
     rows = {(row["setting"], row["strategy"]): row for row in summary["settings"]}
     assert len(rows) == 4 * 5
-    assert rows["clean", "random"]["wrong_answers"] == 0 < rows["noisy_region", "random"]["wrong_answers"]
+    assert rows["clean", "random"]["noisy_region"] == 0 <= rows["noisy region", "random"]["noisy_region"]
     (answer,) = summary["verdict"]
-    assert "noisy_region: committee_variance over random" in answer and "points of wrong_answers (" in answer
+    assert "noisy region: committee_variance over random" in answer and "of noisy region, noisy region: " in answer
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_the_study_has_its_settings_and_says_what_came_out(tmp_path):
         ((*NUMBERS, "datasets=[iris]"), "data set 'iris' has classes as targets; neg_rmse scores numbers"),
         ((*NUMBERS, "policies=[transfer]", "strategies=[]"), "has numbers as targets; policy transfer is for classes"),
         (("strategies=[igs]", "datasets=[iris]"), "strategy igs is for numbers, and targets are classes; choose"),
-        ((*NUMBERS, "oracle=noisy"), "oracle.noise=0.1 is a share of wrong classes"),
+        ((*NUMBERS, "oracle=noisy"), "oracle.noise=0.1 is about shares of wrong classes"),
         (
-            (*NUMBERS, "question={text: '?', pairs: [[random, random, r3]]}"),
-            "unknown measure of the question 'r3'; K",
+            (*NUMBERS, "question={text: '?', pairs: [], measures: {r3: [[random, random]]}}"),
+            "question.measures names 'r3', but the further measures are ",
         ),
     ],
 )

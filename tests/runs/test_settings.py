@@ -4,9 +4,11 @@ import pandas as pd
 import pytest
 
 from almeta.errors import AlmetaError
+from almeta.evaluation.settings_report import asked_in_settings
+from almeta.evaluation.verdict import Question
 from almeta.learners import LogisticRegression, Scikit
 from almeta.runs.config import BenchmarkConfig
-from almeta.runs.pools import benchmark, make_setting
+from almeta.runs.pools import benchmark, make_setting, read_strategies
 from almeta.runs.settings import read_settings
 from tests.small_config import compose_config
 
@@ -36,6 +38,17 @@ def test_a_setting_changes_what_it_names_and_nothing_else():
     assert (named.oracle.noise, named.oracle.price) == (0.1, 0.0)  # the choice of that name, not what was there
 
 
+def test_each_combination_is_a_setting():
+    each = {"oracle.noise": [0, 0.2], "oracle.price": [1], "judge": ["ridge", {"name": "svc", "C": 9}]}
+    assert read_settings({"plain": {}, "each": each}) == {
+        "plain": {},
+        "0, 1, ridge": {"oracle": {"noise": 0, "price": 1}, "judge": "ridge"},
+        "0, 1, svc(C=9)": {"oracle": {"noise": 0, "price": 1}, "judge": {"name": "svc", "C": 9}},
+        "0.2, 1, ridge": {"oracle": {"noise": 0.2, "price": 1}, "judge": "ridge"},
+        "0.2, 1, svc(C=9)": {"oracle": {"noise": 0.2, "price": 1}, "judge": {"name": "svc", "C": 9}},
+    }
+
+
 @pytest.mark.usefixtures("quick_figures")
 def test_everybody_plays_the_same_tasks_in_each_setting(tmp_path):
     asked = config("settings={clean: {}, noisy: {oracle: {noise: 0.5}}}", "scores=[accuracy,wrong_answers]")
@@ -51,12 +64,41 @@ def test_everybody_plays_the_same_tasks_in_each_setting(tmp_path):
     assert set(pd.read_csv(tmp_path / "seconds.csv")["setting"]) == {"clean", "noisy"}
 
 
+@pytest.mark.usefixtures("quick_figures")
+def test_curves_over_money_are_of_what_was_paid(tmp_path):
+    panel = "oracle.annotators=[{price: 2},{price: 1}]"
+    asked = config("over=money", panel, "strategies=[per_price]", "question={text: Who?, pairs: [[per_price, random]]}")
+    assert make_setting(asked).measures == ("money",)
+    summary = benchmark(asked, tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    paid = curves[curves["strategy"] == "per_price"].groupby("queries")["money"].unique()
+    assert [list(one) for one in paid] == [[0], [1], [2], [3]]  # it always asks the cheaper one
+    assert summary["datasets"] == {"iris": {"repeats": 2, "budget": 3}}  # the least that anybody has spent
+    assert list(pd.read_csv(tmp_path / "aulc.csv").columns[1:]) == ["random", "per_price"]
+
+
+@pytest.mark.parametrize("preset", ["noise", "cost"])
+def test_the_studies_of_annotators_ask_about_strategies_that_play(preset):
+    read = BenchmarkConfig.read(compose_config(f"experiment=study/{preset}", command="benchmark"))
+    settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings or {}).items()}
+    names = [str(one) for one in read_strategies(["random", *read.strategies])]
+    question = asked_in_settings(Question(**(read.question or {})), list(settings), names)
+    question.check_measures(next(iter(settings.values())).measures)
+    assert {setting.oracle.num_annotators for setting in settings.values()} == {2 if preset == "noise" else 3}
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
         ({"a: b": {}}, "settings has a setting 'a: b'; its name must be a text without ': '"),
         ({"a": {"orcale": {}}}, "unknown key of settings.a 'orcale'; did you mean 'oracle'"),
-        ({"a": 3}, "settings.a is 3; it must be a group of keys, of env, learner, judge, oracle, options"),
+        (
+            {"each": {"judge": "svc"}},
+            "settings.each is {'judge': 'svc'}; it must name parts with a list of values each",
+        ),
+        ({"each": ["svc"]}, "settings.each is .'svc'.; it must name parts with a list of values each"),
+        ({"each": {"jugde": ["svc"]}}, "unknown key of settings.svc 'jugde'; did you mean 'judge'"),
+        ({"a": 3}, "settings.a is 3; it must be a group of keys, of datasets, env, learner, judge, oracle, options"),
     ],
 )
 def test_wrong_settings_are_told(given, message):
@@ -72,6 +114,9 @@ def test_wrong_settings_are_told(given, message):
         (["settings={a: {}, b: {learner: 3}}"], "settings has learner=3; it must be a name or a group of keys"),
         (["settings={a: {}, b: {options: {targt: y}}}"], "targt"),
         (["judge=svx"], "unknown learner 'svx'; did you mean 'svc'"),
+        (["over=money"], "the curves of data set 'iris' are to be drawn over money, but one of them spends 0 in all"),
+        (["over=mony"], "over is 'mony'; it must be 'queries' or 'money'"),
+        (["question={text: W, pairs: [], measures: {money: [[margin, random]]}}"], "question.measures names 'money'"),
         (["scores=[wrong_answers]"], "begins with wrong_answers, which is no score of a learner"),
     ],
 )

@@ -104,10 +104,18 @@ USUAL = ("network=gru", "pretraining.batches=500", "pretraining.ways=60")  # not
         ((*USUAL, "network.dropout=0.2"), "network.dropout=0.2 has no effect without agent.exploration=thompson"),
         ((*USUAL, "agent.double_q=false"), "agent.double_q=false has no effect without a target network"),
         ((*USUAL, "pretraining.loss=triplet"), "pretraining.loss=triplet has no effect: GRUNetwork has no encoder"),
-        (("network=gru", "pretraining.ways=60"), "pretraining.batches=2 has no effect: GRUNetwork has no encoder"),
+        (
+            ("network=gru", "pretraining.ways=60"),
+            "pretraining.batches=2 has no effect: GRUNetwork has no encoder",
+        ),
         (("network=gru", "network.code_size=3"), None),
         (("network=episodic", "network.capacity=28"), "network.capacity=28, but up to 29 images come before the last"),
         (("network=episodic", "network.capacity=29"), None),
+        (
+            ("network=episodic", "pretraining.ways=60", "pretraining.batches=1", "pretraining.margin=5"),
+            "pretraining.margin=5 has no effect with pretraining.loss=prototypical",
+        ),
+        (("network=episodic", "pretraining.shots=500"), "pretraining.shots=500 is cut to "),
         (
             ("network=transformer", "network.code_size=3", "network.capacity=5"),
             "network.capacity=5, but up to 29 images come before the last",

@@ -9,6 +9,7 @@ import almeta
 from almeta.errors import AlmetaError
 from almeta.evaluation.report import Report
 from almeta.runs.config import TrainConfig
+from almeta.runs.streams import StreamRun
 from almeta.runs.together import Together, settings_of, with_settings
 from almeta.runs.training import train
 from almeta.training.checkpoint import load_checkpoint
@@ -100,6 +101,35 @@ def test_a_stop_changes_nothing(same_images, tmp_path, finished, monkeypatch):
     whole = load_checkpoint(finished[0] / "last.pt")["agent"]
     for name, weight in load_checkpoint(tmp_path / "last.pt")["agent"].items():
         assert torch.equal(weight, whole[name]), name
+
+
+def test_runs_that_go_on_are_judged_again(same_images, tmp_path, monkeypatch):
+    judged: list[str] = []
+    monkeypatch.setattr(StreamRun, "finish", fake_finish(judged, StreamRun.finish))
+    monkeypatch.setattr("almeta.runs.together.sweep_report", lambda *given: Report("not drawn"))
+    train(config_of("batches=1"), tmp_path)
+    assert len(judged) == 4
+    (tmp_path / "summary.json").unlink()  # as if a stop had cut the judging short
+    train(config_of("batches=1"), tmp_path)
+    assert len(judged) == 4
+    train(config_of("batches=2"), tmp_path)
+    assert len(judged) == 8
+    for name in NAMES:
+        assert load_checkpoint(tmp_path / "jobs" / name / "last.pt")["batch"] == 2
+
+
+def fake_finish(judged, real):
+    """Notes which of the runs is judged, and writes a summary; all of them together are finished as ever."""
+
+    def finish(self, folder, console):
+        if isinstance(self, Together):
+            return real(self, folder, console)
+        judged.append(folder.name)
+        summary = {"train": {"mean_return": 0.0}}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return summary
+
+    return finish
 
 
 def test_settings_are_all_combinations():

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from almeta.data import load_dataset
-from almeta.envs import TableStreamOptions, TableStreamSimulation
+from almeta.envs import ClassOptions, ClassSimulation, TableStreamOptions, TableStreamSimulation
 from almeta.seeding import make_generator
 from almeta.strategies import Outputs, make_strategy, strategy_names
+from almeta.strategies.class_shares import class_strategy_names, make_class_strategy
 from almeta.strategies.stream import AlwaysRequest, NearestLabelled, NeverRequest, RandomRequest
 from almeta.strategies.stream_thresholds import make_rule, rule_names
 from almeta.training.rollout import greedy, play
@@ -30,6 +31,7 @@ CASES = [
     *(("strategy", name) for name in strategy_names("classes")),
     *(("rule", name) for name in RULES),
     *(("table rule", name) for name in rule_names()),
+    *(("class strategy", name) for name in class_strategy_names()),
     *PAIRS,
 ]
 every_actor = pytest.mark.parametrize("case", CASES, ids="-".join)
@@ -43,6 +45,8 @@ def make(case: tuple[str, str]) -> tuple[Any, Any]:
         return RULES[case[1]](), make_streams(num_envs=ENVS)
     if case[0] == "table rule":
         return make_rule(case[1]), make_rows(num_envs=ENVS)
+    if case[0] == "class strategy":
+        return make_class_strategy(case[1]), make_classes(num_envs=ENVS)
     return make_actor(*case), make_problem(*case, num_envs=ENVS)
 
 
@@ -50,6 +54,13 @@ def make_rows(num_envs: int) -> TableStreamSimulation:
     """Return streams of twelve rows."""
     options = TableStreamOptions(pool_size=20, max_test=20, length=12)
     return TableStreamSimulation([load_dataset("iris")], options, num_envs, make_generator(0, "env"))
+
+
+def make_classes(num_envs: int) -> ClassSimulation:
+    """Return episodes of eight rows, in queries of three."""
+    options = ClassOptions(pool_size=30, max_test=20, budget=8, query_size=3)
+    datasets = [load_dataset("iris"), load_dataset("wine")]
+    return ClassSimulation(datasets, options, num_envs, make_generator(0, "env"), Prototypes())
 
 
 def shapes_in(memory):

@@ -267,7 +267,7 @@ def test_options_are_passed_on():
 
 MISTAKES = {
     "name": (("margn", {}), r"unknown strategy 'margn'; did you mean 'margin'\? Known: .*core_set"),
-    "option": (("margin", {"beta": 1}), "unknown key of strategy margin 'beta'; Known: balance"),
+    "option": (("margin", {"beta": 1}), "unknown key of strategy margin 'beta'; Known: balance, rotations"),
     "misspelt option": (("mean_kl", {"num_member": 3}), "did you mean 'num_members'?"),
     "value": (("vote_entropy", {"num_members": 1}), "strategy vote_entropy.num_members is 1; .* at least 2"),
     "kind": (("information_density", {"beta": "high"}), "strategy information_density.beta is 'high'; .* a number"),

@@ -219,8 +219,9 @@ def test_what_nobody_has_named_is_asked_for_until_a_single_slot_is_left():
     for slots in ((None, None), (0, 1), (None, None), (2, None), (None, 0)):
         outputs, memory = actor.step(told(*slots), memory)
         actions.append(outputs.utilities.argmax(-1).tolist())
-    # The first stream hears of slots 0 and 2, so that slot 1 follows; the second of 1 and 0.
-    assert actions == [[3, 3], [0, 1], [0, 1], [1, 1], [1, 1]]
+    # The first stream hears of slots 0 and 2, and asks where its actor finds slot 1 best, until that follows; the
+    # second hears of 1.
+    assert actions == [[3, 3], [3, 1], [3, 1], [1, 1], [1, 1]]
     assert memory[0] == 5
 
 

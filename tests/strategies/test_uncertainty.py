@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
 from almeta.strategies.uncertainty import Entropy, LeastConfident, Margin, entropy, least_confident, margin, rarity
 from tests.strategies.pools import make_pools, utilities_of, with_probabilities
@@ -148,3 +149,35 @@ def test_balance_asks_for_the_class_without_labels(kind):
     waiting = replace(state, picks=torch.tensor([[0, 2]]), available=torch.tensor([[False, True, False, True]]))
     assert utilities_of(kind(balance=1), waiting).argmax() == 1
     assert kind(balance=1).spreads and not kind(balance=0).spreads
+
+
+# ---- rotations
+
+
+@pytest.mark.parametrize(
+    "strategy, function",
+    [
+        (LeastConfident(rotations=[90, -90]), least_confident),
+        (Margin(rotations=[90, -90]), margin),
+        (Entropy(rotations=[90, -90]), entropy),
+    ],
+)
+def test_rotations_add_the_uncertainty_of_turned_images(strategy, function):
+    state = make_pools(columns=(9, 9), classes=(3, 3), labelled=(6, 5)).state
+    images = state.x.unflatten(2, (3, 3))
+    expected = function(state.probabilities)
+    for quarters in (1, -1):
+        expected = expected + function(state.model.probabilities(torch.rot90(images, quarters, (2, 3)).flatten(2)))
+    torch.testing.assert_close(strategy.score(state), expected, atol=1e-4, rtol=1e-4)
+    assert (expected - 3 * function(state.probabilities)).abs().max() > 0.1
+    assert strategy.lowest == 3 * type(strategy).lowest
+    both = type(strategy)(rotations=[90, -90], balance=1)
+    weight = rarity(state.labels, state.pending, state.probabilities, state.num_classes)
+    torch.testing.assert_close(both.score(state), (expected - strategy.lowest) * weight, atol=1e-3, rtol=1e-3)
+    assert both.lowest == 0
+
+
+def test_rotations_of_what_is_no_image_are_told():
+    state = make_pools(columns=(5, 5)).state
+    with pytest.raises(AlmetaError, match="strategy margin with rotations: 5 features are no square image of 1 or 3"):
+        Margin(rotations=[10]).score(state)

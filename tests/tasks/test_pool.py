@@ -333,6 +333,18 @@ def test_repeated_tasks_are_neighbours():
         assert torch.equal(repeated.x[e], tasks.x[e // 3]) and torch.equal(repeated.first[e], tasks.first[e // 3])
 
 
+def test_each_row_stands_once_for_each_annotator():
+    tasks = sampler().draw_seeded([0, 1])
+    asked = tasks.asked_of(3)
+    assert tasks.asked_of(1) is tasks
+    for name in ("x", "y", "exists", "rows"):
+        for annotator in range(3):
+            assert torch.equal(getattr(asked, name)[:, annotator::3], getattr(tasks, name))
+    known = asked.rows.gather(1, asked.first.clamp_min(0)).where(asked.first >= 0, -1)
+    assert torch.equal(known, tasks.rows.gather(1, tasks.first.clamp_min(0)).where(tasks.first >= 0, -1))
+    assert torch.equal(asked.test_x, tasks.test_x)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_share_of_tasks_is_synthetic(share):
     make = draws_from([table()], synthetic=share, pool_size=30, max_test=20)

@@ -1,0 +1,56 @@
+"""Rows as images: their shape, and how they are turned."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from almeta.errors import AlmetaError
+
+Shape = tuple[int, int, int]
+
+
+def image_shape(features: int, shape: Sequence[int] | None, name: str) -> Shape:
+    """Return height, width and channels of images of D features, stored by row, column and channel.
+
+    Args:
+        features: D.
+        shape: the three, or None for a square image of 1 or 3 channels.
+        name: who asks, for messages: "learner cnn".
+
+    Raises:
+        AlmetaError: if the features are no image of the shape, or of none that can be told.
+    """
+    if shape is not None:
+        if len(shape) != 3 or math.prod(shape) != features or min(shape) < 1:
+            raise AlmetaError(
+                f"{name}: shape={[*shape]} does not fit the {features} features of a row; give "
+                "[height, width, channels] whose product they are, or null"
+            )
+        height, width, channels = shape
+        return height, width, channels
+    for channels in (1, 3):
+        if features % channels == 0 and (side := math.isqrt(features // channels)) ** 2 * channels == features:
+            return side, side, channels
+    raise AlmetaError(
+        f"{name}: {features} features are no square image of 1 or 3 channels; give shape=[height, width, "
+        "channels], leave out what makes other features of images (components, encoder), or choose mlp"
+    )
+
+
+def rotated(x: Tensor, degrees: Tensor, shape: Shape) -> Tensor:
+    """Return images `[E, M, D]` turned about their centres, counter-clockwise by so many degrees `[E, M]`.
+
+    Pixels between others are interpolated linearly; what was outside the image has the value of its rim.
+    """
+    height, width, channels = shape
+    images = x.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+    angle = degrees.flatten().deg2rad()
+    sine, cosine, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
+    # Rows and columns run from -1 to 1 whatever their number: a turn must not stretch what is not square.
+    matrix = torch.stack((cosine, -sine * height / width, zero, sine * width / height, cosine, zero), 1).view(-1, 2, 3)
+    grid = affine_grid(matrix, list(images.shape), align_corners=False)
+    turned = grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return turned.permute(0, 2, 3, 1).reshape(x.shape)

@@ -1,0 +1,189 @@
+"""Runs on tables with missing cells: a policy that asks for cells, judged on tables it never saw."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from almeta.build import build
+from almeta.data import Dataset, load_dataset
+from almeta.envs.features import FeatureOptions, FeatureSimulation
+from almeta.errors import AlmetaError
+from almeta.evaluation.contenders import Contender
+from almeta.evaluation.features import NET, CellRule, CellSetting, cell_curves, play_tables
+from almeta.evaluation.pool_report import pool_report
+from almeta.evaluation.report import Report
+from almeta.evaluation.training_report import gain_over_training
+from almeta.evaluation.verdict import Question
+from almeta.evaluation.writers import publish
+from almeta.features import FeatureState
+from almeta.inputs import CellInputs, Cells
+from almeta.learners import Learner, LogisticRegression
+from almeta.policies import find_policy
+from almeta.runs.config import EvaluateConfig, TrainConfig
+from almeta.runs.pools import SplitSuite, judged_datasets
+from almeta.runs.run import Run
+from almeta.seeding import make_generator
+from almeta.strategies import Actor
+from almeta.training.compute import set_compute
+from almeta.training.loggers import METRICS, read_json_lines
+from almeta.training.progress import Progress
+from almeta.training.trainer import LAST, Evaluate
+
+# Who a policy is compared with, and the one that its gain is measured over.
+STRATEGIES: tuple[Any, ...] = (
+    "random",
+    "cheapest",
+    "most_uncertain_row",
+    "expected_utility",
+    {"name": "expected_utility", "cost_aware": False},
+)
+REFERENCE = "cheapest"
+# Training may use a few classes of a data set; evaluation uses all.
+WHOLE: dict[str, Any] = {"max_classes": None}
+
+
+class FeaturesRun(Run):
+    """Training on some data sets and synthetic ones, judged on data sets of another fold."""
+
+    kind = "features"
+    score = "gain"
+    without = ("oracle", "vary")
+    not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs", "strategies", "oracle", "jobs")
+    simulation: FeatureSimulation
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        SplitSuite.read(config.dataset)
+        if config.name in map(str, rules()):
+            raise AlmetaError(f"name is '{config.name}', which is a strategy; choose another name for the policy")
+
+    def build(self) -> None:
+        config = self.config
+        self.names = SplitSuite.read(config.dataset).split()
+        self.options: FeatureOptions = build(config.env, "env")
+        parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
+        self.simulation = self._simulation(parts["train"], self.options, config.num_envs, "env")
+        self.evaluations = {
+            part: self._measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
+        }
+
+    def make_inputs(self) -> CellInputs:
+        inputs: CellInputs = build(self.config.inputs, "inputs") if self.config.inputs else Cells()
+        return inputs
+
+    def described_data(self) -> str:
+        train, test = self.names["train"], self.names["test"]
+        return (
+            f"{len(train)} data sets and {self.options.synthetic:.0%} synthetic tasks; judged on {len(test)} data sets "
+            "it never sees"
+        )
+
+    @property
+    def _learner(self) -> Learner:
+        learner: Learner = build(self.config.learner, "learner") if self.config.learner else LogisticRegression()
+        return learner
+
+    def _simulation(
+        self, datasets: Sequence[Dataset], options: FeatureOptions, num_envs: int, purpose: str
+    ) -> FeatureSimulation:
+        generator = make_generator(self.config.seed, purpose, self.config.device)
+        return FeatureSimulation(datasets, options, num_envs, generator, self._learner)
+
+    def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
+        """Return a function that measures an agent beside the reference, on the same tasks at each call."""
+        episodes, seed, device = self.config.evaluate_episodes, self.config.seed, self.config.device
+        options = replace(self.options, **WHOLE, group=1, synthetic=0.0 if datasets else 1.0)
+        simulation = self._simulation(datasets, options, episodes, f"evaluation on {part}")
+        seeds = torch.randint(2**62, (episodes,), generator=make_generator(seed, f"{part} tasks"))
+        tasks = simulation.sampler.draw_seeded(seeds.tolist(), cycle=True)
+        reference: list[torch.Tensor] = []  # its curves, played once
+
+        def cells() -> list[torch.Generator]:
+            return [make_generator(seed, f"{part} cells {number}", device) for number in range(episodes)]
+
+        def net(actor: Actor[FeatureState]) -> torch.Tensor:
+            simulation.generator = make_generator(seed, "evaluation", device)
+            scores, spent = cell_curves(simulation, actor, make_generator(seed, "ties", device), tasks, cells())
+            return scores - spent
+
+        simulation.reset(tasks, cells())  # raises before the training begins if the data do not fit
+
+        def measure(agent: Actor[FeatureState]) -> dict[str, Any]:
+            if not reference:
+                reference.append(net(CellRule(REFERENCE).make(make_generator(seed, "reference", device))))
+            return _measures(net(agent), reference[0], tasks.names)
+
+        return measure
+
+    def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
+        config, agent = self.config, self.agent
+        summary: dict[str, Any] = {"train": self.evaluations["train"](agent)}
+        metrics = read_json_lines(folder / METRICS)
+        figures = {}
+        if any(line["kind"] == "evaluation" for line in metrics):
+            figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)
+        if "test" not in self.evaluations:
+            verdict = "No fold was held out: there is nothing to judge the policy on."
+            title = f"{config.name} after {config.batches:,} batches"
+            return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
+        repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
+        setting = CellSetting(replace(self.options, **WHOLE), self._learner, repeats, config.seed, config.device)
+        policy = find_policy(folder / LAST, config.name, self.kind)
+        report = compare(self.names["test"], [*rules(), policy], setting, config.plain())
+        summary |= {"test": self.evaluations["test"](agent), "benchmark": report.summary}
+        return summary, replace(report, figures={**figures, **report.figures})
+
+    @staticmethod
+    def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
+        """Compare a policy with strategies, on the chosen data set or on those held out from its training.
+
+        Its environment is that of its training, with the changes that `config` names.
+        """
+        policy = find_policy(config.policy, kind=FeaturesRun.kind)
+        trained = policy.members[0].config
+        chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
+        datasets, options = judged_datasets(chosen)
+        env = build({**trained["env"], **WHOLE, **config.changes}, "env")
+        learner = config.learner or trained["learner"]
+        made = build(learner, "learner") if learner else LogisticRegression()
+        set_compute(config.threads, config.device, config.matmul_precision or trained["matmul_precision"])
+        setting = CellSetting(env, made, config.repeats, config.seed, config.device, options)
+        report = compare(datasets, [*rules(), policy], setting, config.plain())
+        summary: dict[str, Any] = {"kind": FeaturesRun.kind, "policy": config.policy, "datasets": list(datasets)}
+        summary["benchmark"] = report.summary
+        publish(report, folder, Console(), summary)
+        return summary
+
+
+def rules() -> list[CellRule]:
+    """Return the strategies that a policy is compared with."""
+    return [CellRule(spec.name, spec.options) for spec in map(CellRule.read, STRATEGIES)]
+
+
+def compare(
+    datasets: Sequence[str], contenders: Sequence[Contender], setting: CellSetting, config: dict[str, Any]
+) -> Report:
+    """Play all data sets and return the report; the last contender is the policy that the question is about."""
+    curves = play_tables(datasets, contenders, setting, track=Progress("judging", unit="data set"))
+    policy, others = str(contenders[-1]), [str(one) for one in contenders[:-1]]
+    pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
+    question = Question("Which cells are worth their price?", pairs)
+    return pool_report(curves, REFERENCE, measure=NET, measures=[setting.env.score], config=config, question=question)
+
+
+def _measures(curves: torch.Tensor, reference: torch.Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """Return measures of curves `[T + 1, E]` of the score less prices, and of their gain over the reference."""
+    gains = (curves - reference).mean(0)
+    by_dataset = {name: gains[[n == name for n in names]].mean() for name in set(names)}
+    return {
+        "aulc": float(curves.mean()),
+        f"aulc_of_{REFERENCE}": float(reference.mean()),
+        "gain": float(gains.mean()),
+        "better": float(sum(gain > 0 for gain in by_dataset.values()) / len(by_dataset)),
+        "mean_return": float((curves[-1] - curves[0]).mean()),
+        "episodes": curves.shape[1],
+    }

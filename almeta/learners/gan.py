@@ -94,11 +94,11 @@ class GAN:
         possible, share = possible_classes(seen), shares(weight)
         rows, counted = torch.cat((x, pool), 1), torch.cat((weight > 0, unlabelled), 1)
         counted = counted | ~counted.any(1, keepdim=True)
-        bounds = [
+        low, high = (
             rows.masked_fill(~counted[..., None], -sign * math.inf).mul(sign).amax(1, keepdim=True).mul(sign)
             for sign in (-1, 1)
-        ]
-        drawer = Drawer(self, self._initial(shape, len(x), num_classes, generator, x), shape, *bounds, num_classes)
+        )
+        drawer = Drawer(self, self._initial(shape, len(x), num_classes, generator, x), shape, low, high, num_classes)
         judge = CNN(self.maps, 4 * self.maps, shape=shape)
         judged = judge.initial(x, num_classes + 1, generator)
         fit_judge, fit_drawer = (
@@ -125,7 +125,7 @@ class GAN:
                 looks_drawn, wrong = named(drawn, labels, 1 / self.batch_size)
                 _step(fit_drawer, softplus(-looks_drawn).mean(1).sum() + wrong)
         trained = [parameter.detach() for parameter in drawer.parameters]
-        return Drawer(self, trained, shape, *bounds, num_classes)
+        return Drawer(self, trained, shape, low, high, num_classes)
 
     def _initial(
         self, shape: Shape, episodes: int, num_classes: int, generator: torch.Generator, like: Tensor

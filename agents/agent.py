@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from almeta.agents.live import Label, LiveStream
+from almeta.agents.live import TAKES_MORE, Label, LiveStream
 from almeta.checks import check_fields
 from almeta.errors import AlmetaError
 from almeta.inputs import Inputs
@@ -242,8 +242,7 @@ class Agent(nn.Module):
         own_slots: int = inputs.num_slots
         if num_slots > own_slots and not getattr(network, "slots_alike", False):
             raise AlmetaError(
-                f"the policy distinguishes {own_slots} classes; choose {own_slots} or fewer, or a policy whose network "
-                "treats all classes alike, as EpisodicNetwork does"
+                f"the policy distinguishes {own_slots} classes; choose {own_slots} or fewer, or {TAKES_MORE}"
             )
         changed = {"capacity": capacity} if getattr(network, "capacity", capacity) < capacity else {}
         if num_slots <= own_slots and not changed:

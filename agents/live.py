@@ -1,6 +1,7 @@
 """A trained agent on a stream of one's own: it looks at one image after the other, and says what it is, or asks."""
 
 import math
+import warnings
 from collections.abc import Hashable, Iterable
 from typing import Annotated, Any
 
@@ -13,6 +14,10 @@ from almeta.errors import AlmetaError
 from almeta.stream import LOWEST_INCORRECT, told_price
 
 Label = Hashable
+# Who takes more classes than it was trained with.
+TAKES_MORE = "a policy whose network treats all classes alike, as EpisodicNetwork does"
+# The highest of the whole numbers that hardly stand for levels of 255: the 17 greys of the digits of scikit-learn.
+FEW_LEVELS = 16
 
 
 class Looking:
@@ -53,9 +58,10 @@ class LiveStream:
 
     Agents have it as `observe`, `tell` and `begin_stream`. The agent distinguishes as many classes as it had slots
     in training, or as many as asked for if its network treats all slots alike, as the episodic one does. Who names them
-    all beforehand lets it conclude from the others what an image is; else an image of a class that nobody has named is
-    asked for. It remembers as much as its memory holds: the episodic network the last `capacity` images and their
-    labels, recurrent ones roughly what an episode of their training had.
+    all beforehand lets it conclude from the others what an image is; else it asks, too, where it would predict a slot
+    that has no name yet. An image of a new class may still be taken for one of those that have names. It remembers as
+    much as its memory holds: the episodic network the last `capacity` images and their labels, recurrent ones roughly
+    what an episode of their training had.
 
     Args:
         agent: an `almeta.agents.Agent` of streams.
@@ -83,6 +89,7 @@ class LiveStream:
         capacity: int | None = None,
         incorrect: float | None = None,
     ) -> None:
+        check_value("dark_ink", dark_ink, bool)
         check_value("incorrect", incorrect, Annotated[float, Within(LOWEST_INCORRECT, 0.0)] | None)
         if agent.inputs.kind != "stream":
             raise AlmetaError(
@@ -102,9 +109,11 @@ class LiveStream:
             raise AlmetaError(f"the policy reads {agent.inputs.num_pixels} pixels, which make no square image")
         if isinstance(labels, str) or not isinstance(labels, Iterable | None):
             raise AlmetaError(f"labels are {labels!r}; they must be a list of all classes, such as ['cat', 'dog']")
-        named = list(dict.fromkeys(map(_plain, labels or ())))
+        named = list(dict.fromkeys(map(_plain, () if labels is None else labels)))
         fitted = _fitted(agent, len(named), num_classes, capacity)
         self._looking = Looking(fitted, fitted.inputs.num_slots, incorrect)
+        more = f"begin_stream(num_classes={2 * fitted.inputs.num_slots}) takes more"
+        self._way_out = more if _grows(agent) else f"choose {TAKES_MORE}"
         self._slots: dict[Label, int] = {}
         for label in named:
             self._slot_of(label)
@@ -118,10 +127,16 @@ class LiveStream:
                 floats in [0, 1]; ink is bright on a dark ground, as in Omniglot and MNIST, unless `dark_ink` says
                 otherwise. It is brought to the size that the agent knows.
 
+        Warns:
+            UserWarning: if the ground of the first image is bright and `dark_ink` is false, or the other way round; and
+                see `prepared`.
+
         Raises:
             AlmetaError: for what is no image.
         """
         pixels = prepared(image, self._side)
+        if self._looking.action is None:
+            _warn_of_ground(pixels.reshape(self._side, self._side), self._dark_ink)
         said, self._new = self._looking.look(1 - pixels if self._dark_ink else pixels), None
         names = {slot: label for label, slot in self._slots.items()}
         if said in names:
@@ -157,7 +172,7 @@ class LiveStream:
                 known = ", ".join(map(repr, self._slots))
                 raise AlmetaError(
                     f"{label!r} is one label too many: the policy distinguishes {self._looking.num_slots} classes, "
-                    f"and knows {known}"
+                    f"and knows {known}; {self._way_out}"
                 )
             self._slots[label] = wanted if wanted in free else free[0]
         return self._slots[label]
@@ -172,9 +187,22 @@ def _fitted(agent: Any, labels: int, num_classes: int | None, capacity: int | No
         raise AlmetaError(f"{type(agent.network).__name__} has no capacity that could be chosen; leave it out")
     if num_classes is not None and num_classes < labels:
         raise AlmetaError(f"num_classes is {num_classes}, and there are {labels} labels; leave num_classes out")
-    grows = getattr(agent.network, "slots_alike", False)  # else too many labels are told one by one
-    wanted = num_classes or (labels if grows else 0)
+    wanted = num_classes or (labels if _grows(agent) else 0)  # else too many labels are told one by one
     return agent.for_streams(wanted, capacity or 0) if wanted or capacity else agent
+
+
+def _grows(agent: Any) -> bool:
+    """Whether an agent takes more classes than it was trained with."""
+    return bool(getattr(agent.network, "slots_alike", False))
+
+
+def _warn_of_ground(pixels: np.ndarray, dark_ink: bool) -> None:
+    """Warn if the border of an image `[H, H]` is not the ground that ink of this kind has."""
+    border = np.median(np.concatenate((pixels[[0, -1]].ravel(), pixels[:, [0, -1]].ravel())))
+    if border > 0.5 and not dark_ink:
+        warnings.warn("this looks like dark ink on a bright ground: begin_stream(dark_ink=True)", stacklevel=4)
+    if border < 0.5 and dark_ink:
+        warnings.warn("this looks like bright ink on a dark ground: leave dark_ink=True out", stacklevel=4)
 
 
 def _plain(label: Any) -> Label:
@@ -193,6 +221,9 @@ def _plain(label: Any) -> Label:
 def prepared(image: Any, side: int) -> np.ndarray:
     """Return an image as `[side * side]` float32 in [0, 1].
 
+    Warns:
+        UserWarning: for whole numbers that are too small for levels of 255, but no ink and ground either.
+
     Raises:
         AlmetaError: for another shape, or values out of range.
     """
@@ -202,20 +233,29 @@ def prepared(image: Any, side: int) -> np.ndarray:
         raise AlmetaError(f"the image is no array ({error}); it must be [H, W], or [H, W, 3]") from error
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype.kind not in "buif" or not fits or array.size == 0:
+        way_out = "read a file with np.asarray(PIL.Image.open(file).convert('L')), and put channels last"
+        if array.ndim == 3 and len(array) == 1:
+            way_out = "use image[0]"
         raise AlmetaError(
-            f"the image is {array.dtype} of shape {list(array.shape)}; it must be numbers [H, W], or [H, W, 3]: read a "
-            "file with np.asarray(PIL.Image.open(file).convert('L')), and put channels last"
+            f"the image is {array.dtype} of shape {list(array.shape)}; it must be numbers [H, W], or [H, W, 3]: "
+            f"{way_out}"
         )
+    if not np.isfinite(array).all():
+        raise AlmetaError("the image holds NaN or infinite numbers; floats lie in [0, 1]")
     if array.ndim == 3:
         array = array[..., :3]  # without opacity
     # Whole numbers up to 1 are ink and ground; they would be nearly black as levels of 255.
     levels = array.dtype.kind in "iu" and array.max() > 1
     pixels = array.astype(np.float32) / (255 if levels else 1)
-    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+    if pixels.min() < 0 or pixels.max() > 1:
+        divisor = next((most for most in (255, 65535) if 0 <= array.min() <= array.max() <= most), None)
         raise AlmetaError(
             f"the image has values from {array.min():g} to {array.max():g}; whole numbers lie in 0 .. 255, floats in "
-            "[0, 1]"
+            "[0, 1]" + (f": divide by {divisor}" if divisor else "")
         )
+    if levels and array.max() <= FEW_LEVELS:
+        most = array.max()
+        warnings.warn(f"whole numbers up to {most} are read as levels of 255; divide by {most}", stacklevel=4)
     grey: Tensor = torch.as_tensor(pixels if pixels.ndim == 2 else pixels.mean(2))
     return resized(grey[None], side).flatten().numpy()
 

@@ -14,7 +14,7 @@ from almeta.geometry import Geometry, rows_of
 Place = Literal["dense", "random"]
 
 # What may differ between annotators: they answer about the same region, and are tired together.
-_OWN = ("noise", "decline", "price", "spread", "region_noise")
+_OWN = ("noise", "deviation", "decline", "price", "spread", "region_noise", "region_deviation")
 
 
 class Answers(NamedTuple):
@@ -22,7 +22,7 @@ class Answers(NamedTuple):
 
     Attributes:
         labels: `[E, N]` int64, the answer for each row of an oracle who is not tired; -1 where the oracle declines, and
-            for padding.
+            for padding. Of numbers float32; NaN there.
         prices: `[E, N]` float32, the price of a query of the row; 0 for padding.
         mistakes: `[E, N]` int64, the wrong answer for each row, if the answer is wrong; -1 as in `labels`.
         stamina: `[E, N]` float32, how far the error rate must rise above that of the row until the answer is wrong:
@@ -37,7 +37,7 @@ class Answers(NamedTuple):
     region: Tensor
 
     def told(self, rows: Tensor, tired: Tensor | float = 0.0) -> Tensor:
-        """Return the answers `[E, K]` int64 about rows `[E, K]`; -1 for a declined one, and for no row (-1).
+        """Return the answers `[E, K]` about rows `[E, K]`; as `labels` for a declined one, and for no row (-1).
 
         Args:
             rows: what is asked.
@@ -47,7 +47,7 @@ class Answers(NamedTuple):
         labels = torch.where(
             self.stamina.gather(1, place) < tired, self.mistakes.gather(1, place), self.labels.gather(1, place)
         )
-        return labels.where(rows >= 0, -1)
+        return labels.where(rows >= 0, torch.nan if labels.is_floating_point() else -1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ class Oracle:
 
     Args:
         noise: share of wrong answers, or a list of shares, one for each true class. A wrong answer is one of the other
-            classes of the task, all equally likely.
+            classes of the task, all equally likely. Numbers have a `deviation` instead.
+        deviation: of targets that are numbers, the standard deviation of an answer's normal noise, in units of that of
+            the data set's targets.
         decline: share of rows without an answer.
         price: mean price of a query, in units of the reward.
         spread: standard deviation of the logarithm of the prices, which are log-normal; 0 makes all prices equal.
@@ -74,6 +76,7 @@ class Oracle:
             neighbours are nearest, or around a row drawn at "random". None for nowhere.
         region_share: share of the pool's rows that lie in that ball, those nearest to its centre.
         region_noise: share of wrong answers there, in place of `noise`.
+        region_deviation: of targets that are numbers, the deviation there, in place of `deviation`.
         fatigue: how much the error rate rises with each answer. It rises no further than to guessing, 1 - 1 / classes.
         recovery: the share of that rise that a pause makes good; there is one between two queries.
         annotators: what differs between those who may be asked, such as [{noise: 0.05, price: 4}, {noise: 0.3}]: each
@@ -84,12 +87,14 @@ class Oracle:
     """
 
     noise: Share | Sequence[float] = 0.0
+    deviation: Weight = 0.0
     decline: Share = 0.0
     price: Weight = 0.0
     spread: Weight = 0.0
     region: Place | None = None
     region_share: Share = 0.25
     region_noise: Share = 0.4
+    region_deviation: Weight = 1.0
     fatigue: Weight = 0.0
     recovery: Share = 1.0
     annotators: Sequence[Mapping[str, Any]] = ()
@@ -135,7 +140,7 @@ class Oracle:
 
         Args:
             x: `[E, N, D]` float32, features, in which the region is a ball.
-            y: `[E, N]` int64, true labels; any number for padding.
+            y: `[E, N]` int64, true labels, or float32, true numbers; any number for padding.
             exists: `[E, N]` bool, False for padding.
             num_classes: `[E]` int64, the number of classes of each task.
             generator: on the device of `y`.
@@ -144,8 +149,10 @@ class Oracle:
             The answers, each `[E, N * A]`.
 
         Raises:
-            AlmetaError: if noise is a list for fewer classes than there are.
+            AlmetaError: if noise is a list for fewer classes than there are, if numbers have `noise`, and if classes
+                have a `deviation`.
         """
+        self._check_kind(y)
         everybody = self._everybody
         draws = [_draw(y, generator) for _ in everybody]
         region = self._region(x, exists, generator)
@@ -155,8 +162,14 @@ class Oracle:
         return Answers(*(torch.stack(parts, -1).flatten(1) for parts in zip(*answers, strict=True)))
 
     def _answer(self, y: Tensor, exists: Tensor, num_classes: Tensor, region: Tensor, drawn: Tensor) -> Answers:
-        """Return the answers `[E, N]` of one annotator, by the numbers `[4, E, N]` of `_draw`."""
-        luck, other, silent, normal = drawn
+        """Return the answers `[E, N]` of one annotator, by the numbers of `_draw`."""
+        luck, other, silent, normal, *errors = drawn
+        prices = (self.price * (self.spread * normal - self.spread**2 / 2).exp()).where(exists, 0.0)
+        given = exists & (silent >= self.decline)
+        if errors:
+            deviation = torch.where(region, self.region_deviation, self.deviation)
+            numbers = (y + deviation * errors[0]).where(given, torch.nan)
+            return Answers(numbers, prices, numbers, torch.full_like(luck, torch.inf), region & exists)
         true, classes = y.where(exists, 0), num_classes[:, None]
         # Adding 1 .. C-1, modulo C, gives any other class; a task of one class has no wrong answer.
         step = 1 + (other * (classes - 1)).long()
@@ -165,11 +178,21 @@ class Oracle:
         labels = torch.where(luck < noise, mistakes, true)
         guessing = torch.maximum(noise, 1 - 1 / classes)
         stamina = (luck - noise).where(luck < guessing, torch.inf)
-        prices = self.price * (self.spread * normal - self.spread**2 / 2).exp()
-        given = exists & (silent >= self.decline)
-        return Answers(
-            labels.where(given, -1), prices.where(exists, 0.0), mistakes.where(given, -1), stamina, region & exists
-        )
+        return Answers(labels.where(given, -1), prices, mistakes.where(given, -1), stamina, region & exists)
+
+    def _check_kind(self, y: Tensor) -> None:
+        """Raise AlmetaError for mistakes that targets of this kind cannot have."""
+        for one in self._everybody:
+            if y.is_floating_point() and (one.noise != 0 or one.fatigue > 0):
+                key = "noise" if one.noise != 0 else "fatigue"
+                raise AlmetaError(
+                    f"oracle.{key}={getattr(one, key)} is about shares of wrong classes, and targets are numbers; set "
+                    "oracle.deviation"
+                )
+            if not y.is_floating_point() and one.deviation > 0:
+                raise AlmetaError(
+                    f"oracle.deviation={one.deviation} is noise of numbers, and targets are classes; set oracle.noise"
+                )
 
     def _region(self, x: Tensor, exists: Tensor, generator: torch.Generator) -> Tensor:
         """Return the rows of the region, `[E, N]` bool."""
@@ -198,6 +221,10 @@ class Oracle:
 
 
 def _draw(y: Tensor, generator: torch.Generator) -> Tensor:
-    """Return random numbers for labels `[E, N]`: `[4, E, N]`, the first three uniform in [0, 1), the last normal."""
+    """Return random numbers for labels `[E, N]`: `[4, E, N]`, the first three uniform in [0, 1), the last normal.
+
+    For numbers they are `[5, E, N]`, the last two normal.
+    """
     uniform = torch.rand((3, *y.shape), generator=generator, device=y.device)
-    return torch.cat((uniform, torch.randn((1, *y.shape), generator=generator, device=y.device)))
+    normals = 2 if y.is_floating_point() else 1
+    return torch.cat((uniform, torch.randn((normals, *y.shape), generator=generator, device=y.device)))

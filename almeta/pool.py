@@ -12,9 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry, rows_of
-from almeta.learners.learner import Learner, Model, fit_to_pool
+from almeta.learners.learner import Learner, Prediction, fit_to_pool, target_of
+
+# No label of a row, and learners to name in messages, by what is to be predicted.
+_NONE: dict[str, float] = {"classes": -1, "numbers": torch.nan}
+EXAMPLES = {"classes": "logistic_regression", "numbers": "gaussian_process"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,13 @@ class PoolState:
         x: `[E, N, D]` float32, features of all rows, prepared; padding is 0.
         exists: `[E, N]` bool, False for rows that pad.
         available: `[E, N]` bool, rows that may be picked: they exist and were not picked before, of no annotator.
-        labels: `[E, N]` int64, the oracle's answers; -1 for rows not asked, not answered, or not answered yet.
+        labels: `[E, N]` int64, the oracle's answers; -1 for rows not asked, not answered, or not answered yet. Targets
+            that are numbers are float32, and NaN for such rows.
         picks: `[E, P]` int64, the rows in the order in which they were picked, first labels first; -1 pads.
         answered: number of columns of `picks` that the oracle has answered; the others are of an unfinished query.
-        probabilities: `[E, N, C]` float32, the learner's for every row; 0 for classes it has not seen.
-        num_classes: `[E]` int64.
+        probabilities: `[E, N, C]` float32, the learner's for every row; 0 for classes it has not seen. C is 0 where
+            targets are numbers.
+        num_classes: `[E]` int64; 0 where targets are numbers.
         prices: `[E, N]` float32, what asking for a row costs.
         budget: labels that may be asked for in the episode.
         spent: labels asked for so far, first labels not counted.
@@ -44,6 +51,7 @@ class PoolState:
         annotators: how many may be asked about each row, A.
         again: `[E, N]` bool, questions about rows that other annotators have answered: they may be picked, too, by who
             means to ask again; None for one annotator.
+        prediction: what the learner says of every row where targets are numbers; None where they are classes.
     """
 
     x: Tensor
@@ -59,10 +67,21 @@ class PoolState:
     spent: int
     query_size: int
     learner: Learner
-    model: Model
+    model: Any
     geometry: Geometry
     annotators: int = 1
     again: Tensor | None = None
+    prediction: Prediction | None = None
+
+    @property
+    def target(self) -> Target:
+        """What is to be predicted: "classes", or "numbers"."""
+        return "numbers" if self.labels.is_floating_point() else "classes"
+
+    @property
+    def is_labelled(self) -> Tensor:
+        """`[E, N]` bool, the rows that have a label."""
+        return has_label(self.labels)
 
     @property
     def action_mask(self) -> Tensor:
@@ -83,7 +102,7 @@ class PoolState:
     def counted_picks(self) -> Tensor:
         """`[E, P]` bool, the picks with a label, and those that wait for it; not those that nobody could answer."""
         waits = torch.arange(self.picks.shape[1], device=self.picks.device) >= self.answered
-        return (self.picks >= 0) & (waits | (self.labels.gather(1, self.picks.clamp_min(0)) >= 0))
+        return (self.picks >= 0) & (waits | self.is_labelled.gather(1, self.picks.clamp_min(0)))
 
     def labelled_rows(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of the picks; weight 0 without a label."""
@@ -97,8 +116,8 @@ class Pool:
         x: `[E, N, D]` float32, as in `PoolState`.
         exists: `[E, N]` bool.
         picks: `[E, L]` int64, rows that are labelled already; -1 pads.
-        labels: `[E, L]` int64, their labels in 0 .. C-1; -1 for none.
-        num_classes: `[E]` int64, classes of each pool.
+        labels: `[E, L]` int64, their labels in 0 .. C-1, -1 for none; or numbers, float32, NaN for none.
+        num_classes: `[E]` int64, classes of each pool; 0 where targets are numbers.
         learner: how the classifier is fit.
         prices: `[E, N]` float32, what asking for a row costs; None for nothing.
         budget: labels that will be asked for, which policies may look at; None for as many as empty the smallest pool.
@@ -111,8 +130,9 @@ class Pool:
         assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none.
 
     Raises:
-        AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a row or a label
-            out of range, and a row that is given twice.
+        AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a learner of
+            classes where targets are numbers and the reverse, a row or a label out of range, and a row that is given
+            twice.
     """
 
     def __init__(
@@ -138,6 +158,12 @@ class Pool:
             raise AlmetaError("x has values that are NaN or infinite; fill them in, or leave these rows out")
         if isinstance(learner, type) or not isinstance(learner, Learner):
             raise AlmetaError(f"learner is {learner!r}; it must be a Learner: make one with make_learner(...)")
+        target = "numbers" if labels.is_floating_point() else "classes"
+        if target_of(learner) != target:
+            raise AlmetaError(
+                f"the targets are {target}, and {type(learner).__name__} learns {target_of(learner)}; choose another "
+                f"learner, such as {EXAMPLES[target]}"
+            )
         self.x, self.exists, self.num_classes, self.learner = x, exists, num_classes, learner
         self.prices = torch.zeros(exists.shape, device=x.device) if prices is None else prices
         self.generator, self.query_size, self.annotators = generator, query_size, annotators
@@ -146,7 +172,10 @@ class Pool:
         self._pads_classes = bool((num_classes < self._classes).any())
         self._geometry = Geometry(x, exists)
         self._available, self._answered, self._filled = exists, 0, 0
-        self._labels = self.assumed = torch.full_like(exists, -1, dtype=torch.int64)
+        self._prediction: Prediction | None = None
+        self._label_dtype = torch.float32 if target == "numbers" else torch.int64
+        self._labels = torch.full(exists.shape, _NONE[target], dtype=self._label_dtype, device=x.device)
+        self.assumed = torch.full_like(exists, -1, dtype=torch.int64)
         self._check(picks, labels)
         picks = _columns(picks)
         self.budget = int((exists.sum(1) - (picks >= 0).sum(1)).min()) if budget is None else budget
@@ -177,6 +206,7 @@ class Pool:
             geometry=self._geometry,
             annotators=self.annotators,
             again=again,
+            prediction=self._prediction,
         )
 
     def _questions(self) -> tuple[Tensor, Tensor | None]:
@@ -196,7 +226,8 @@ class Pool:
 
         Args:
             rows: `[E]` or `[E, K]` int64, rows that may be picked; -1 for none in a pool.
-            labels: int64 of the same shape, in 0 .. C-1; -1 where there is no answer.
+            labels: of the same shape and the dtype of the first labels: int64 in 0 .. C-1, -1 where there is no answer;
+                or float32, NaN where there is none.
 
         Raises:
             AlmetaError: if a row does not exist or was picked before, a label is out of range, or a pick still waits
@@ -224,7 +255,7 @@ class Pool:
         return self._picks[:, self._answered : self._filled]
 
     def answer(self, labels: Tensor) -> None:
-        """Add the labels `[E, K]` of the pending rows, -1 where there is none, and refit the learner.
+        """Add the labels `[E, K]` of the pending rows, -1 or NaN where there is none, and refit the learner.
 
         Raises:
             AlmetaError: if they have another shape than the pending rows.
@@ -234,19 +265,33 @@ class Pool:
             raise AlmetaError(
                 f"{picks} picks of {pools} pools wait; labels must be {list(shape)}, not {[*labels.shape]}"
             )
-        told = torch.where(self.pending >= 0, labels, -1)
-        self._labels = self._labels.scatter_reduce(1, self.pending.clamp_min(0), told, "amax")
+        self._labels = _with(self._labels, self.pending, labels)
         self._answered = self._filled
         self._probabilities = self._refit()
 
     def _refit(self) -> Tensor:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
-        read = (self.x, self.exists & (self._labels < 0))
+        read = (self.x, self.exists & ~has_label(self._labels))
         self.model, self.assumed = fit_to_pool(
             self.learner, x, y, weight, self._classes, *read, start=self.model, generator=self.generator
         )
+        if self.target == "numbers":
+            self._prediction = self.model.predict(self.x)
+            return self.x.new_zeros(*self.exists.shape, 0)
         return self.probabilities(self.x)
+
+    @property
+    def target(self) -> Target:
+        """What is to be predicted: "classes", or "numbers"."""
+        return "numbers" if self._labels.is_floating_point() else "classes"
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what scores are about: class probabilities `[E, M, C]` of rows `[E, M, D]`, or numbers `[E, M]`."""
+        if self.target == "classes":
+            return self.probabilities(x)
+        mean: Tensor = self.model.predict(x).mean
+        return mean
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Return the learner's class probabilities `[E, M, C]` float32 of rows `[E, M, D]`; 0 for classes that pad."""
@@ -270,8 +315,9 @@ class Pool:
             raise AlmetaError(
                 f"rows {list(rows.shape)} and labels {list(labels.shape)} must both be [E] or [E, K], E={pools} pools"
             )
-        if not rows.dtype == labels.dtype == torch.int64:
-            raise AlmetaError(f"rows are {rows.dtype} and labels {labels.dtype}; both must be torch.int64")
+        if rows.dtype != torch.int64 or labels.dtype != self._label_dtype:
+            both = "both must be torch.int64" if self._label_dtype == torch.int64 else "they must be int64 and float32"
+            raise AlmetaError(f"rows are {rows.dtype} and labels {labels.dtype}; {both}")
         if self._filled > self._answered:
             raise AlmetaError(f"{self._filled - self._answered} picks wait for their answer; give it with answer()")
         rows, labels = _columns(rows), _columns(labels)
@@ -284,6 +330,10 @@ class Pool:
         ordered = rows.sort(1).values
         if ((ordered.diff() == 0) & (ordered[:, 1:] >= 0)).any():
             raise AlmetaError("a row is given twice; name it once")
+        if self.target == "numbers":
+            if labels.isinf().any():
+                raise AlmetaError("a label is infinite; labels are numbers here, or NaN for none")
+            return
         classes = self.num_classes[:, None].expand_as(labels)
         wrong = (labels < -1) | (labels >= classes)
         if wrong.any():
@@ -316,7 +366,19 @@ def _columns(told: Tensor) -> Tensor:
 def _rows_with_labels(x: Tensor, picks: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return features `[E, P, D]`, labels `[E, P]` and weights `[E, P]` of picks `[E, P]`; weight 0 without a label."""
     told = labels.gather(1, picks.clamp_min(0))
-    return rows_of(x, picks), told.clamp_min(0), ((picks >= 0) & (told >= 0)).float()
+    known = has_label(told)
+    return rows_of(x, picks), told.where(known, 0), ((picks >= 0) & known).float()
+
+
+def has_label(labels: Tensor) -> Tensor:
+    """Return which labels, of any shape, are one, bool: classes of at least 0, or numbers that are not NaN."""
+    return ~labels.isnan() if labels.is_floating_point() else labels >= 0
+
+
+def _with(labels: Tensor, rows: Tensor, told: Tensor) -> Tensor:
+    """Return labels `[E, N]` with those told of rows `[E, K]`, which had none; -1 for no row."""
+    padded = torch.nn.functional.pad(labels, (0, 1))  # the last column takes those of no row
+    return padded.scatter(1, rows.where(rows >= 0, labels.shape[1]), told)[:, :-1]
 
 
 def _mark(mask: Tensor, rows: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class ClassSimulation(Simulation):
         self.learner, self.num_classes = learner or LogisticRegression(), self.sampler.num_classes
         self._worth = options.reward_score or options.score
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
-        self.scores: dict[ScoreName | MeasureName, Tensor]
+        self.scores: dict[Any, Tensor]
         self.tasks: PoolTasks
 
     @property

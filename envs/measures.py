@@ -36,11 +36,14 @@ class Standing(NamedTuple):
     @property
     def asked(self) -> Tensor:
         """`[E, N]` bool, the rows asked for and answered, first labels left out."""
-        return self.queried & (self.pool.state().labels >= 0)
+        return self.queried & self.pool.state().is_labelled
 
 
 def wrong_answers(standing: Standing) -> Tensor:
-    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first."""
+    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first.
+
+    Of numbers, an answer is wrong that has any noise.
+    """
     wrong = standing.asked & (standing.pool.state().labels != standing.tasks.y)
     return wrong.sum(1) / standing.asked.sum(1).clamp_min(1)
 
@@ -65,7 +68,7 @@ def money(standing: Standing) -> Tensor:
 
 def pseudo_labels(standing: Standing) -> Tensor:
     """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1]."""
-    unlabelled = standing.tasks.exists & (standing.pool.state().labels < 0)
+    unlabelled = standing.tasks.exists & ~standing.pool.state().is_labelled
     return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1).clamp_min(1)
 
 

@@ -22,18 +22,21 @@ from almeta.data.dataset import Dataset
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
 from almeta.envs.measures import MEASURES, MeasureName, Standing
 from almeta.envs.render import draw_pool
-from almeta.envs.scores import SCORES, ScoreName
+from almeta.envs.scores import NUMBER_SCORES, SCORES, NumberScoreName, Score, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
 from almeta.inputs.inputs import CandidateInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
+from almeta.learners.learner import target_of
 from almeta.oracles import Answers, Oracle
-from almeta.pool import Pool, PoolState
+from almeta.pool import EXAMPLES, Pool, PoolState, has_label
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 # Observed numbers are clamped to -LIMIT .. LIMIT. Of `Candidates` only prices can be beyond.
 LIMIT = 1000.0
+
+_ALL_SCORES: dict[str, Score] = dict([*SCORES.items(), *NUMBER_SCORES.items()])
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class PoolOptions(PoolTaskOptions):
         budget: picks in an episode T; None for as many as empty the smallest pool of a batch.
         query_size: picks of a query: they are made one after the other and answered together, then the learner is
             refit.
-        score: the measure on the test rows, one of `almeta.envs.scores`.
+        score: the measure on the test rows, one of `almeta.envs.scores`; "neg_rmse" and "r2" are for targets that are
+            numbers, the others for classes.
         reward_score: the measure whose gain is the reward; None for `score`. "true_probability" does not move in
             steps, but raising it is not the same as raising accuracy.
         reward_target: the reward is -1 for each pick, in place of the gain, until the learner has reached this share of
@@ -80,8 +84,8 @@ class PoolOptions(PoolTaskOptions):
 
     budget: Count | None = 20
     query_size: Count = 1
-    score: ScoreName = "accuracy"
-    reward_score: ScoreName | None = None
+    score: ScoreName | NumberScoreName = "accuracy"
+    reward_score: ScoreName | NumberScoreName | None = None
     reward_target: Share | None = None
     group: Count = 1
     discount: Share = 0.9
@@ -93,13 +97,14 @@ class PoolOptions(PoolTaskOptions):
                 f"env.query_size={self.query_size} is more than env.budget={self.budget}, all that may be asked for; "
                 "choose a larger budget or a smaller query"
             )
-        if self.reward_target is not None and self.reward_measure == "neg_log_loss":
+        if self.reward_target is not None and self.reward_measure.startswith("neg_"):
             raise AlmetaError(
-                "env.reward_target is a share of a score, and neg_log_loss is below 0; choose another env.reward_score"
+                f"env.reward_target is a share of a score, and {self.reward_measure} is below 0; choose another "
+                "env.reward_score"
             )
 
     @property
-    def reward_measure(self) -> ScoreName:
+    def reward_measure(self) -> ScoreName | NumberScoreName:
         """The measure that the reward is made of."""
         return self.reward_score or self.score
 
@@ -139,7 +144,7 @@ class PoolSimulation(Simulation):
         generator: torch.Generator | None = None,
         learner: Learner | None = None,
         oracle: Oracle | None = None,
-        measures: Sequence[ScoreName | MeasureName] = (),
+        measures: Sequence[ScoreName | NumberScoreName | MeasureName] = (),
         judge: Learner | None = None,
     ) -> None:
         self.options = options = options or PoolOptions()
@@ -152,11 +157,27 @@ class PoolSimulation(Simulation):
         self.judge = judge or self.learner
         self._worth = options.reward_measure
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
-        self.scores: dict[ScoreName | MeasureName, Tensor]
+        self._check_targets()
+        self.scores: dict[Any, Tensor]
         self.tasks: PoolTasks
         self.pool: Pool
         self.judged: Pool
         self.answers: Answers
+
+    def _check_targets(self) -> None:
+        """Raise AlmetaError unless learners and measures are for what is to be predicted."""
+        target = self.sampler.target
+        others = NUMBER_SCORES if target == "classes" else SCORES
+        wrong = [f"{name} scores" for name in self._measures if name in others]
+        wrong += [f"{type(one).__name__} learns" for one in (self.learner, self.judge) if target_of(one) != target]
+        if wrong:
+            name = self.sampler.names[0] if self.sampler.names else "synthetic"
+            other = "numbers" if target == "classes" else "classes"
+            score = "accuracy" if target == "classes" else "neg_rmse"
+            raise AlmetaError(
+                f"data set {name!r} has {target} as targets; {wrong[0]} {other}: choose learner={EXAMPLES[target]} "
+                f"and scores such as env.score={score}, or others for {target}"
+            )
 
     @property
     def score(self) -> Tensor:
@@ -207,7 +228,7 @@ class PoolSimulation(Simulation):
             return None
         rows = torch.arange(tasks.y.shape[1], device=tasks.y.device).where(tasks.exists, -1)
         full = Pool(tasks.x, tasks.exists, rows, tasks.y, tasks.num_classes, self.judge, generator=self.generator)
-        score = SCORES[self._worth](full.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        score = _ALL_SCORES[self._worth](full.outputs(tasks.test_x), tasks.test_y, tasks.test_exists)
         return self.options.reward_target * score.repeat_interleave(self.group)
 
     def _checked_budget(self, tasks: PoolTasks) -> int:
@@ -236,7 +257,7 @@ class PoolSimulation(Simulation):
         before = self.scores
         if self.time % self.options.query_size == 0 or self.finished:
             labels = self._hear(self.pool.pending)
-            heard = (labels >= 0).any(1)
+            heard = has_label(labels).any(1)
             self.pool.answer(labels)
             if self.judged is not self.pool:
                 self.judged.answer(labels)
@@ -246,7 +267,7 @@ class PoolSimulation(Simulation):
                 for name, now in self._scores().items()
             }
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)
-        declined = valid & (self.answers.labels.gather(1, rows[:, None]).squeeze(1) < 0)
+        declined = valid & ~has_label(self.answers.labels.gather(1, rows[:, None]).squeeze(1))
         gain, ended = self._gain(before[self._worth])
         return PoolOutcome(gain - price, self.score, price, declined, ~valid, ended)
 
@@ -267,12 +288,12 @@ class PoolSimulation(Simulation):
         self._ended = self._ended | (score >= self._target)
         return worth, self._ended
 
-    def _scores(self) -> dict[ScoreName | MeasureName, Tensor]:
+    def _scores(self) -> dict[ScoreName | NumberScoreName | MeasureName, Tensor]:
         """Return the measures, each `[E]`: scores on the test rows, and what else is recorded."""
         tasks = self.tasks
-        tested = (self.judged.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
+        tested = (self.judged.outputs(tasks.test_x), tasks.test_y, tasks.test_exists)
         standing = Standing(tasks, self.answers, self.judged)
-        known: dict[Any, Callable[[], Tensor]] = {name: partial(score, *tested) for name, score in SCORES.items()}
+        known: dict[Any, Callable[[], Tensor]] = {name: partial(score, *tested) for name, score in _ALL_SCORES.items()}
         known |= {name: partial(measure, standing) for name, measure in MEASURES.items()}
         return {name: known[name]() for name in self._measures}
 
@@ -383,7 +404,7 @@ class PoolSelectionVectorEnv(BatchEnv):
         state = self.simulation.state()
         observation = observed(state, self.inputs)
         mask = observation["action_mask"]
-        score, labels = self.simulation.score.numpy().copy(), (state.labels >= 0).sum(1).numpy()
+        score, labels = self.simulation.score.numpy().copy(), state.is_labelled.sum(1).numpy()
         return observation, {"action_mask": mask.copy(), "score": score, "labels": labels}
 
     def _judge(self, outcome: PoolOutcome) -> Info:

@@ -1,4 +1,7 @@
-"""How good a learner is on test rows, for E episodes at once: higher is better for every score."""
+"""How good a learner is on test rows, for E episodes at once: higher is better for every score.
+
+`SCORES` are of classes; `NUMBER_SCORES` of targets that are numbers.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,7 +12,9 @@ from torch import Tensor
 ScoreName = Literal[
     "accuracy", "balanced_accuracy", "macro_f1", "neg_log_loss", "roc_auc", "true_probability", "weighted_f1"
 ]
-# (probabilities [E, M, C], true classes [E, M], which rows exist [E, M]) -> [E]
+NumberScoreName = Literal["neg_rmse", "r2"]
+# (probabilities [E, M, C], true classes [E, M], which rows exist [E, M]) -> [E]; of numbers the
+# first two are predicted and true ones, [E, M] each.
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -83,6 +88,37 @@ SCORES: dict[ScoreName, Score] = {
     "true_probability": true_probability,
     "weighted_f1": weighted_f1,
 }
+
+
+def neg_rmse(predicted: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Return minus the root of the mean squared error, `[E]` float32, at most 0, in the unit of the targets.
+
+    Args:
+        predicted: `[E, M]` float32.
+        y: `[E, M]` float32.
+        exists: `[E, M]` bool, False for rows that pad.
+    """
+    return -(_sum_of_squares(predicted - y, exists) / exists.sum(1)).sqrt().float()
+
+
+def r2(predicted: Tensor, y: Tensor, exists: Tensor) -> Tensor:
+    """Return the coefficient of determination, `[E]` float32, at most 1; arguments as `neg_rmse`.
+
+    It is 1 less the squared error over that of the mean of y; below 0 for predictions that are worse than this mean,
+    and 0 where all y are equal.
+    """
+    mean = y.double().where(exists, 0.0).sum(1, keepdim=True) / exists.sum(1, keepdim=True)
+    whole = _sum_of_squares(y - mean, exists)
+    missed = _sum_of_squares(predicted - y, exists)
+    return torch.where(whole > 0, 1 - missed / whole.where(whole > 0, 1.0), 0.0).float()
+
+
+def _sum_of_squares(errors: Tensor, exists: Tensor) -> Tensor:
+    """Return `[E]` float64, the sum of squared errors `[E, M]`."""
+    return errors.double().where(exists, 0.0).square().sum(1)
+
+
+NUMBER_SCORES: dict[NumberScoreName, Score] = {"neg_rmse": neg_rmse, "r2": r2}
 
 
 def _predicted(probabilities: Tensor) -> Tensor:

@@ -118,6 +118,8 @@ class TableStreamSimulation(Simulation):
     ) -> None:
         self.options = options = options or TableStreamOptions()
         super().__init__(num_envs, generator, options.group)
+        for dataset in datasets:
+            dataset.check_classes("a stream")
         self.discount, self.rewards = options.discount, options.rewards
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)

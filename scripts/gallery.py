@@ -55,7 +55,9 @@ class Look:
 def main() -> None:
     """Read the arguments, play, draw, write; nothing is drawn if there is an unknown strategy."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--strategies", nargs="+", default=strategy_names(), help="names (default all)")
+    parser.add_argument(
+        "--strategies", nargs="+", default=strategy_names("classes"), help="names (default all of classes)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/gallery"), help="folder (default runs/gallery)")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -61,7 +61,7 @@ def strategies(repeats: int) -> None:
         print(f"seconds a query and its refit, pools of digits; ratio to scikit-activeml; {threads} CPU thread(s)")
         head = "".join(f"{rows:>12,}{'ratio':>8}" for rows in ROWS)
         print(f"{'one pool':32}{head}")
-        for name in strategy_names():
+        for name in strategy_names("classes"):
             print(line_of(name, repeats), flush=True)
         print(f"{f'each of {REPEATS} pools at once':32}{head}")
         for name in sorted({*THEIRS} & {*strategy_names()}):

@@ -17,7 +17,7 @@ from almeta.agents import Supervised
 from almeta.build import named_config, read_part
 from almeta.data import dataset_names, folder, sentences, table_file
 from almeta.data.suites import SUITES
-from almeta.envs.scores import SCORES
+from almeta.envs.scores import NUMBER_SCORES, SCORES
 from almeta.errors import AlmetaError, Interrupted
 from almeta.policies import kind_of
 from almeta.runs import find_run
@@ -89,10 +89,13 @@ def test_every_file_and_every_knob_has_a_sentence(path):
             assert re.match(rf"{knob[1]}# \S", above), f"{path}: no sentence above {line!r}"
 
 
-@pytest.mark.parametrize("env", ["classes", "features", "pool", "table_stream"])
-def test_all_measures_are_named_where_one_is_chosen(env):
+@pytest.mark.parametrize(
+    "env, scores",
+    [("classes", SCORES), ("features", SCORES), ("pool", {*SCORES, *NUMBER_SCORES}), ("table_stream", SCORES)],
+)
+def test_all_measures_are_named_where_one_is_chosen(env, scores):
     above = (CONF / "env" / f"{env}.yaml").read_text("utf-8").partition("\nscore:")[0].rpartition("\n# The score")[2]
-    assert set(re.findall(r'"(\w+)"', above)) == set(SCORES)
+    assert set(re.findall(r'"(\w+)"', above)) == set(scores)
 
 
 def test_presets_are_found():

@@ -332,3 +332,64 @@ def test_presets(name):
     assert options.pop("_target_") == "almeta.oracles.Oracle"
     given = {str(key): value for key, value in options.items()}
     assert Oracle(**given) == replace(PRESETS[name], annotators=list(PRESETS[name].annotators))
+
+
+# ---- numbers
+
+
+def numbers(oracle, seed=0, pools=2, rows=4000):
+    """Numbers 0 of rows on a line from 0 to 1, and the answers of an oracle; the last ten pad."""
+    x = torch.linspace(0, 1, rows).expand(pools, rows)[..., None]
+    exists = torch.arange(rows).expand(pools, rows) < rows - 10
+    y, classes = torch.zeros(pools, rows), torch.zeros(pools, dtype=torch.int64)
+    return exists, oracle.answer(x, y, exists, classes, make_generator(seed, "test"))
+
+
+def test_numbers_are_answered_as_they_are():
+    exists, answers = numbers(Oracle())
+    assert answers.labels.dtype == torch.float32
+    assert (answers.labels[exists] == 0).all() and answers.labels[~exists].isnan().all()
+
+
+def test_numbers_have_a_deviation():
+    exists, answers = numbers(Oracle(deviation=2.0))
+    assert answers.labels[exists].std().item() == pytest.approx(2, rel=0.05)
+    assert answers.labels[exists].mean().item() == pytest.approx(0, abs=0.1)
+
+
+def test_a_region_of_rows_near_one_row_has_it_alone():
+    exists, answers = numbers(Oracle(region="random", region_share=0.25, region_deviation=2.0))
+    for pool in range(2):
+        noisy = (answers.labels[pool] != 0) & exists[pool]
+        places = noisy.nonzero().flatten()
+        assert noisy.sum() == round(0.25 * 3990)
+        assert places.max() - places.min() == len(places) - 1  # side by side
+    assert not torch.equal(answers.labels[0] != 0, answers.labels[1] != 0)
+
+
+def test_an_oracle_of_numbers_may_decline_and_cost_as_any_other():
+    exists, answers = numbers(Oracle(decline=0.3, price=0.5, spread=0.2))
+    assert answers.labels[exists].isnan().float().mean().item() == near(0.3, int(exists.sum()))
+    assert answers.prices[exists].mean().item() == pytest.approx(0.5, rel=0.05)
+    _, free = numbers(Oracle(decline=0.3, deviation=1.0))
+    assert torch.equal(free.labels.isnan(), answers.labels.isnan())  # of other mistakes, the same rows
+
+
+@pytest.mark.parametrize(
+    "oracle, answered, message",
+    [
+        (
+            Oracle(noise=0.2),
+            numbers,
+            "oracle.noise=0.2 is about shares of wrong classes, and targets are numbers; set oracle",
+        ),
+        (
+            Oracle(deviation=0.2),
+            answer,
+            "oracle.deviation=0.2 is noise of numbers, and targets are classes; set oracle.n",
+        ),
+    ],
+)
+def test_mistakes_that_targets_cannot_have_are_told(oracle, answered, message):
+    with pytest.raises(AlmetaError, match=message):
+        answered(oracle)

@@ -23,6 +23,7 @@ SINGLE = ("characters", "cifar10", "fashion-mnist", "mnist", "omniglot", "usps")
 # Modules that load several data sets: `load(name)`. Iris and wine come with scikit-learn and are embedded.
 FAMILIES = {
     "embedded": ("breast_cancer", "digits", "iris", "wine"),
+    "regression": ("california_housing", "diabetes_progression", "friedman", "waves"),  # numbers as targets
     "sentences": ("sst2", "subj", "trec"),
     "synthetic": ("blobs", "checkerboard", "circles", "classification", "moons", "three-cluster"),
     "tabular": (

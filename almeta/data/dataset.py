@@ -12,6 +12,7 @@ import numpy as np
 from almeta.errors import AlmetaError
 
 Kind = Literal["table", "image", "text", "tokens"]
+Target = Literal["classes", "numbers"]  # what is to be predicted: one of a few classes, or a real number
 Split = Literal["published"]  # the fixed test set of a data set that was published with one
 
 
@@ -24,8 +25,8 @@ class Dataset:
         x: features `[n, d]`, float32, finite except for missing values. Images are flattened, in [0, 1]; drawings have
             high ink on zero. Text is counts of terms; tokens are the numbers of a text's words in their order, 0 after
             the last. float64 is accepted and becomes float32 (`as_float32`).
-        y: labels `[n]`, int64, in 0 .. C-1.
-        class_names: C different names; `class_names[y[i]]` is that of row i.
+        y: labels `[n]`, int64, in 0 .. C-1; or, where there are no class names, numbers to predict, float64 and finite.
+        class_names: C different names; `class_names[y[i]]` is that of row i. Empty where targets are numbers.
         source: paper and URL of the data.
         image_shape: `(height, width)` of grey images, with `height * width == d`.
         columns: the names of the d columns, or empty.
@@ -66,14 +67,21 @@ class Dataset:
         yield x.ndim == 2 and x.size > 0, f"x must be [n, d] with n, d > 0, not of shape {x.shape}"
         yield x.dtype == np.float32, f"x must be float32 or float64, not {x.dtype}"
         yield y.shape == x.shape[:1], f"y must be [n] = {x.shape[:1]}, not of shape {y.shape}"
-        yield y.dtype == np.int64, f"y must be int64, not {y.dtype}"
+        wanted = np.dtype(np.int64 if names else np.float64)
+        yield (
+            y.dtype == wanted,
+            f"y must be {wanted}, not {y.dtype}" + ("" if names else ", as there are no class names"),
+        )
         bad = x.size - np.isfinite(x).sum()
         infinite = np.isinf(x).sum() if bad else 0
         yield self.missing or bad == 0, f"x has {bad} values that are NaN or infinite; fill in or drop their rows"
         yield infinite == 0, f"x has {infinite} infinite values; only NaN stands for a missing one"
         yield len(set(names)) == len(names), "class_names has duplicates"
-        low, high = int(y.min()), int(y.max())
-        yield 0 <= low and high < len(names), f"labels go from {low} to {high}, with {len(names)} class names"
+        yield bool(np.isfinite(y).all()), f"y has {(~np.isfinite(y)).sum()} targets that are NaN or infinite"
+        low, high = y.min(), y.max()
+        yield bool(names) or low < high, f"all targets are {low:g}; there is nothing to predict"
+        fits = 0 <= low and high < len(names)
+        yield fits or not names, f"labels go from {low} to {high}, with {len(names)} class names"
         fits = shape is None or shape[0] * shape[1] == x.shape[1]
         yield fits, f"image_shape {shape} does not multiply to d = {x.shape[1]}"
         yield len(self.columns) in (0, x.shape[1]), f"{len(self.columns)} columns have names, of d = {x.shape[1]}"
@@ -98,8 +106,13 @@ class Dataset:
         return len(self.y)
 
     @property
+    def target(self) -> Target:
+        """What is to be predicted: "classes", or "numbers"."""
+        return "classes" if self.class_names else "numbers"
+
+    @property
     def num_classes(self) -> int:
-        """C, the number of classes."""
+        """C, the number of classes; 0 where targets are numbers."""
         return len(self.class_names)
 
     @property
@@ -125,6 +138,14 @@ class Dataset:
         """The rows that are no fixed test rows, `[n - M]` int64, in order."""
         rows = np.arange(len(self))
         return rows if self.test_rows is None else np.delete(rows, self.test_rows)
+
+    def check_classes(self, wanted_by: str) -> None:
+        """Raise AlmetaError if targets are numbers, and something, such as "a stream", is for classes alone."""
+        if self.target == "numbers":
+            raise AlmetaError(
+                f"data set {self.name!r} has numbers as targets; {wanted_by} is for classes: choose a data set with "
+                "classes"
+            )
 
     def rows_of(self, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows of some classes and their new labels, `[m]` int64 each.

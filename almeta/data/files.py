@@ -25,12 +25,16 @@ GZIP_RATIO = 1032  # largest size of an unpacked gzip file in units of its packe
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: `folder/name` in the data folder and in the cache, and the md5 of the original."""
+    """A published file: `folder/name` in the data folder and in the cache, and the digest of the original.
+
+    The digest is an md5, or of another `algorithm`, such as "sha256".
+    """
 
     folder: str
     name: str
     url: str
-    md5: str
+    digest: str
+    algorithm: str = "md5"
 
     def locate(self) -> Path:
         """Return the file in `$ALMETA_DATA` (unchecked, see `fetch`), else in the cache (checked), else download it.
@@ -44,7 +48,11 @@ class RemoteFile:
         # pooch checks a cached copy and replaces a wrong one; it downloads to a temporary name and renames.
         # Its errors: OSError (no network, HTTP status, disk) and ValueError (another md5).
         try:
-            return Path(pooch.retrieve(self.url, f"md5:{self.md5}", fname=self.name, path=cache_folder() / self.folder))
+            return Path(
+                pooch.retrieve(
+                    self.url, f"{self.algorithm}:{self.digest}", fname=self.name, path=cache_folder() / self.folder
+                )
+            )
         except (OSError, ValueError) as error:
             file = f"{self.folder}/{self.name}"
             raise AlmetaError(
@@ -52,14 +60,14 @@ class RemoteFile:
             ) from error
 
     def fetch(self) -> Path:
-        """Return the file as `locate` does, and check its md5 wherever it was found.
+        """Return the file as `locate` does, and check its digest wherever it was found.
 
         Raises:
-            AlmetaError: as `locate`, and if the md5 is not that of the original.
+            AlmetaError: as `locate`, and if the digest is not that of the original.
         """
         path = self.locate()
-        if (found := digest_of(path, "md5")) != self.md5:
-            raise self.damaged(path, f"md5 {self.md5}", f"md5 {found}")
+        if (found := digest_of(path, self.algorithm)) != self.digest:
+            raise self.damaged(path, f"{self.algorithm} {self.digest}", f"{self.algorithm} {found}")
         return path
 
     def damaged(self, path: Path, expected: str, found: str) -> AlmetaError:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
+from almeta.data.cells import as_numbers, read_column
 from almeta.data.dataset import Dataset, Kind, as_float32
 from almeta.errors import AlmetaError, did_you_mean
 
@@ -57,6 +58,7 @@ def dataset_of(
     where: str,
     make: Make | None = None,
     is_test: np.ndarray | None = None,
+    numbers: bool | None = None,
 ) -> Dataset:
     """Return a data set of the columns of a frame, in their order.
 
@@ -70,24 +72,32 @@ def dataset_of(
         where: name of the frame in messages.
         make: of the other columns; None for `table_features`.
         is_test: `[n]` bool, the rows of the fixed test set; None if there is none.
+        numbers: whether the labels are numbers to predict, in place of classes; None where they cannot be.
 
     Raises:
         AlmetaError: for labels that look alike or are no classes, fewer than two classes, a fixed test set without
-            labels, and as `make` does.
+            labels, and as `make` does; with `numbers`, for a label that is none, and if all are equal.
     """
-    y, class_names = classes_of(frame[target], where, shipped=":" not in name)
+    targets = numbers_of(frame[target], where) if numbers else None
+    if targets is None:
+        y, class_names = classes_of(frame[target], where, ":" not in name, numbers is not None)
+    else:  # one class, so to say, of all rows with a number
+        y, class_names = np.where(np.isnan(targets), -1, 0), ("a number",)
     labelled = y >= 0
-    _check_labels(frame[target], y, class_names, where)
-    numbers = frame.index.to_numpy(np.int64)[labelled]
+    _check_labels(frame[target], y, class_names, where, targets is not None)
+    places = frame.index.to_numpy(np.int64)[labelled]
     frame, y = frame[labelled].reset_index(drop=True), y[labelled]
     test_rows = None if is_test is None else np.flatnonzero(is_test[labelled])
     fitted = np.ones(len(y), bool)
     if test_rows is not None:
         fitted[test_rows] = False
         _check_test_set(y, fitted, class_names, where)
-    found = (make or table_features)(frame.drop(columns=target), y, where, fitted)
+    # No column repeats classes where there are none.
+    found = (make or table_features)(frame.drop(columns=target), np.full_like(y, -1) if numbers else y, where, fitted)
+    if targets is not None:
+        y, class_names = targets[labelled], ()
     made = found.dataset(name, y, class_names, source, test_rows)
-    return made if np.array_equal(numbers, np.arange(len(y))) else replace(made, numbers=numbers)
+    return made if np.array_equal(places, np.arange(len(y))) else replace(made, numbers=places)
 
 
 def table_features(
@@ -250,13 +260,16 @@ def _is_text(cells: pd.Series) -> bool:
 # ---- labels
 
 
-def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
+def classes_of(
+    cells: pd.Series, where: str, shipped: bool = False, or_numbers: bool = False
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return class numbers `[n]` int64, -1 where there is no label, and class names.
 
     Args:
         cells: the labels, as text.
         where: name of the frame in messages.
         shipped: whether the table is one that almeta ships.
+        or_numbers: whether the caller could read numbers to predict as well, with numbers=true.
 
     Raises:
         AlmetaError: for labels that look alike, or are no classes: a different one for most rows, or many amounts.
@@ -265,6 +278,8 @@ def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.
     names = _in_order(labels.unique().tolist())
     told = f"{where}: column {cells.name!r} has {len(names)} different"
     way_out = "choose another column with target=COLUMN, or group the values"
+    if or_numbers and all(map(value_of, names)):
+        way_out += "; to predict the numbers themselves, set numbers=true"
     if _tells_rows_apart(labels):
         raise AlmetaError(f"{told} values in {len(labels)} rows; these are no classes; {way_out}")
     if not shipped and _are_amounts(names):
@@ -279,6 +294,32 @@ def classes_of(cells: pd.Series, where: str, shipped: bool = False) -> tuple[np.
     return y.to_numpy(), tuple(names)
 
 
+def numbers_of(cells: pd.Series, where: str) -> np.ndarray:
+    """Return labels as numbers `[n]` float64, NaN where there is none.
+
+    Raises:
+        AlmetaError: if many are no numbers, one is infinite, or all are equal.
+    """
+    if cells.isna().all():
+        return np.full(len(cells), np.nan)
+    column = read_column(cells.astype(object).map(str, na_action="ignore"))
+    found = as_numbers(column, column.marks.pop() if len(column.marks) == 1 else ".", where)
+    told = f"{where}: column {cells.name!r}"
+    if not pd.api.types.is_numeric_dtype(found):
+        odd = next(
+            cell for cell in column.as_written["."] if all(of[cell] is None for of in column.as_written.values())
+        )
+        raise AlmetaError(
+            f"{told} has {odd!r}, which is no number; correct it, leave the cell empty, or leave numbers=true out to "
+            "predict classes"
+        )
+    if np.isinf(found).any():
+        raise AlmetaError(f"{told} has {int(np.isinf(found).sum())} numbers that are infinite; correct them")
+    if found.nunique() == 1:
+        raise AlmetaError(f"{told}: all {found.count()} numbers are {found.max():g}; there is nothing to predict")
+    return found.to_numpy(np.float64)
+
+
 def _are_amounts(names: Sequence[str]) -> bool:
     """Return whether labels are more than `MOST_NUMBERS` numbers that do not simply number the classes from 0 or 1."""
     values = {value_of(name) for name in names}
@@ -288,13 +329,13 @@ def _are_amounts(names: Sequence[str]) -> bool:
     return numbers not in ({*range(len(names))}, {*range(1, len(names) + 1)})
 
 
-def _check_labels(cells: pd.Series, y: np.ndarray, names: tuple[str, ...], where: str) -> None:
+def _check_labels(cells: pd.Series, y: np.ndarray, names: tuple[str, ...], where: str, numbers: bool = False) -> None:
     """Raise unless there are labels of two classes; warn of rows without a label."""
     missing = np.flatnonzero(y < 0)
     hint = "if a word such as NA or None is a class, list the cells that are missing, as in missing=['?'] or missing=[]"
     if len(missing) == len(y):
         raise AlmetaError(f"{where}: no row has a label in column {cells.name!r}; fill some in; {hint}")
-    if len(names) < 2:
+    if len(names) < 2 and not numbers:
         rows = (
             f"all {len(y)} rows have"
             if not len(missing)

@@ -73,14 +73,14 @@ def read_archive(archive: RemoteFile, path: Path) -> dict[str, bytes]:
     Raises:
         AlmetaError: if the archive is neither the published one nor the same images packed again.
     """
-    expected = f"md5 {archive.md5} or content digest {ARCHIVES[archive]}"
+    expected = f"md5 {archive.digest} or content digest {ARCHIVES[archive]}"
     try:
         check_members(path, LARGEST)
         with zipfile.ZipFile(path) as opened:
             pngs = {name: opened.read(name) for name in sorted(opened.namelist()) if name.endswith(".png")}
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
         raise archive.damaged(path, expected, f"no readable zip archive: {error}") from error
-    if digest_of(path, "md5") != archive.md5 and content_digest(pngs) != ARCHIVES[archive]:
+    if digest_of(path, "md5") != archive.digest and content_digest(pngs) != ARCHIVES[archive]:
         raise archive.damaged(path, expected, f"content digest {content_digest(pngs)} of {len(pngs)} images")
     return pngs
 

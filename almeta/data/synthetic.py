@@ -274,9 +274,8 @@ DRAWS: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
     "checkerboard": lambda rng: {"cells": int(rng.integers(2, 5)), "noise": float(rng.uniform(0, 0.2))},
     "three-cluster": _draw_three_cluster,
 }
-# The most classes that a drawn data set has.
-MOST_CLASSES = 5
 SHARES = (0.5, 0.15, 0.1, 0.05, 0.05, 0.15)  # probabilities of DRAWS, in their order
+MOST_CLASSES = 5  # of a drawn data set
 
 
 def _wide(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ def load(
     terms: Count = 2000,
     embedding: str | None = None,
     encoding: str = "utf-8",
+    numbers: bool = False,
 ) -> Dataset:
     """Return the rows of a file with a header: comma-separated values, Parquet, or the first sheet of Excel.
 
@@ -45,9 +46,10 @@ def load(
         terms: of text, the largest number of terms.
         embedding: of text, a model of sentence-transformers instead of terms.
         encoding: of a text file.
+        numbers: whether the label column has numbers to predict, in place of classes.
 
     Raises:
-        AlmetaError: if a file cannot be read, or is not a table for classification.
+        AlmetaError: if a file cannot be read, the labels are no classes, or, with `numbers`, no numbers.
     """
     file = Path(path).expanduser()
     if test is not None and split is not None:
@@ -66,7 +68,7 @@ def load(
         frame, is_test = _split(frame, split, str(file))
     source = f"the file {path}, with the labels in column {found!r}"
     make = features_maker(text, keep, terms, embedding)
-    return dataset_of(frame, found, f"table:{path}", source, str(file), make, is_test)
+    return dataset_of(frame, found, f"table:{path}", source, str(file), make, is_test, numbers)
 
 
 def features_maker(text: str | None, keep: Sequence[str], terms: int, embedding: str | None) -> Make:

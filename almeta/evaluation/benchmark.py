@@ -70,6 +70,8 @@ def _check_learners(contenders: Sequence[Contender], dataset: Dataset, setting: 
         strategy = contender.contender if isinstance(contender, Entrant) else contender
         if isinstance(strategy, StrategySpec):
             _check_strategy(make_strategy(strategy), simulations[name].state())
+        else:
+            dataset.check_classes(f"policy {contender}")
     return any(map(_leaves_out_rows, simulations.values()))
 
 

@@ -146,7 +146,8 @@ def _curves(dataset: Dataset, name: str, contender: Contender, setting: CellSett
     tasks = simulation.sampler.draw_seeded([task_seed(seed, dataset.name, repeat) for repeat in repeats])
     cells = [make_generator(seed, f"cells of {dataset.name} in repeat {r}", setting.device) for r in repeats]
     own = make_generator(seed, f"{name} on {dataset.name}", setting.device)
-    scores, spent = cell_curves(simulation, contender.make(own), own, tasks, cells)
+    actor: Any = contender.make(own)  # contenders of this kind act on cells
+    scores, spent = cell_curves(simulation, actor, own, tasks, cells)
     queries, numbers = np.indices(scores.shape).reshape(2, -1)
     return pd.DataFrame(
         {

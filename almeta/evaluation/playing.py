@@ -17,7 +17,7 @@ from almeta.data import Dataset, load_dataset, takes_option
 from almeta.data.catalogue import path_of
 from almeta.envs.measures import MeasureName
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.envs.scores import ScoreName
+from almeta.envs.scores import NumberScoreName, ScoreName
 from almeta.evaluation.cells import Played
 from almeta.evaluation.contenders import Contender, Entrant
 from almeta.learners import Learner, make_learner
@@ -74,12 +74,12 @@ class Setting:
     matmul_precision: str = "highest"
     options: dict[str, Any] = field(default_factory=dict)
     threads: int = 1
-    measures: tuple[ScoreName | MeasureName, ...] = ()
+    measures: tuple[ScoreName | NumberScoreName | MeasureName, ...] = ()
     judge: Learner | None = None
     datasets: tuple[str, ...] | None = None
 
     @property
-    def scores(self) -> tuple[ScoreName | MeasureName, ...]:
+    def scores(self) -> tuple[ScoreName | NumberScoreName | MeasureName, ...]:
         """The names of all measures, that of `env` first."""
         return (self.env.score, *self.measures)
 

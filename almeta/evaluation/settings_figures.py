@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from matplotlib.figure import Figure
 from almeta.evaluation.comparison import RANDOM
 from almeta.evaluation.style import BLACK, dress, legend, looks
 from almeta.evaluation.verdict import shorten
+
+_COLUMNS = 3  # panels side by side
 
 
 def gain_matrix(rows: pd.DataFrame) -> Figure | None:
@@ -48,27 +51,31 @@ def measures_over_settings(tables: Mapping[str, pd.DataFrame], measures: Sequenc
     """Draw each measure in each setting, and the gain over random, with 95 % intervals; a line for each strategy.
 
     Args:
-        tables: by what the panels of one row are about, or "": columns `setting`, `strategy`, and of each measure and
-            of `gain` `NAME` and `NAME_interval`; settings are drawn in their order.
+        tables: by what the panels are about, or "": columns `setting`, `strategy`, and of each measure and of `gain`
+            `NAME` and `NAME_interval`; settings are drawn in their order.
         measures: names of the measures.
     """
     first = next(iter(tables.values()))
     strategies = list(first["strategy"].unique())
     panels = [*measures, "gain"] if strategies != [RANDOM] else list(measures)
+    columns = min(len(panels), _COLUMNS)
+    lines = math.ceil(len(panels) / columns)  # of each table
     width = max(4.4, 1.2 + 0.7 * first["setting"].nunique())
-    figure = Figure(figsize=(width * len(panels), 0.4 + 3.8 * len(tables)), layout="constrained")
-    grid = figure.subplots(len(tables), len(panels), squeeze=False)
+    figure = Figure(figsize=(width * columns, 0.6 + 3.6 * lines * len(tables)), layout="constrained")
+    grid = figure.subplots(lines * len(tables), columns, squeeze=False).reshape(len(tables), lines * columns)
     for axes, (name, rows) in zip(grid, tables.items(), strict=True):
-        _draw_row(axes, rows, panels)
+        _draw_panels(axes, rows, panels)
         axes[0].set_title(name, loc="left")
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
     legend(figure, grid.flat, loc="outside lower center", ncols=min(4, len(strategies)))
     return figure
 
 
-def _draw_row(axes: Sequence[Axes], rows: pd.DataFrame, panels: Sequence[str]) -> None:
+def _draw_panels(axes: Iterable[Axes], rows: pd.DataFrame, panels: Sequence[str]) -> None:
     settings, strategies = list(rows["setting"].unique()), list(rows["strategy"].unique())
     styles = looks(strategies)
-    for axis, measure in zip(axes, panels, strict=True):
+    for axis, measure in zip(axes, panels, strict=False):
         dress(axis)
         for place, strategy in enumerate(strategies):
             if measure == "gain" and strategy == RANDOM:

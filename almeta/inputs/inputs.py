@@ -73,6 +73,11 @@ class CandidateInputs:
         return (*self.candidate_names, *self.pool_names)
 
     def __call__(self, state: Any) -> PoolView:
+        if getattr(state, "target", "classes") == "numbers":
+            raise AlmetaError(
+                f"the targets are numbers, and {type(self).__name__} reads class probabilities: a policy has nothing "
+                "to go by; choose strategies of numbers, such as predictive_variance, or a data set with classes"
+            )
         candidates, pool = self.read(state)
         return PoolView(candidates.masked_fill(~state.available[..., None], 0.0), pool, state.available)
 

@@ -1,7 +1,8 @@
-"""Classifiers that are refit, for E episodes at once, as labels arrive."""
+"""Classifiers and regressors that are refit, for E episodes at once, as labels arrive."""
 
 from almeta.learners.augmented import Augmented
 from almeta.learners.cnn import CNN
+from almeta.learners.gaussian_process import GaussianProcess
 from almeta.learners.learner import Learner, Model
 from almeta.learners.logistic_regression import LogisticRegression
 from almeta.learners.mlp import MLP
@@ -9,6 +10,7 @@ from almeta.learners.named import make_learner, register_learner
 from almeta.learners.prototype import Prototype
 from almeta.learners.pseudo_labels import PseudoLabels
 from almeta.learners.ridge import Ridge
+from almeta.learners.ridge_regression import RidgeRegression
 from almeta.learners.scikit import Scikit, gradient_boosting, nearest_neighbours, random_forest, svc
 from almeta.learners.siamese import Siamese
 from almeta.learners.text import EmbeddingAverage
@@ -21,12 +23,14 @@ __all__ = [
     "VAT",
     "Augmented",
     "EmbeddingAverage",
+    "GaussianProcess",
     "Learner",
     "LogisticRegression",
     "Model",
     "Prototype",
     "PseudoLabels",
     "Ridge",
+    "RidgeRegression",
     "Scikit",
     "Siamese",
     "TorchModel",

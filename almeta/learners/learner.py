@@ -1,4 +1,4 @@
-"""The contract of learners: classifiers that are refit, for E episodes at once, as labels arrive."""
+"""The contract of learners: classifiers, or regressors, that are refit, for E episodes at once, as labels arrive."""
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,6 +13,31 @@ class Model(Protocol):
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]` float32; 0 for classes not seen."""
+        ...
+
+
+class Prediction(NamedTuple):
+    """What a model of numbers says of rows.
+
+    Attributes:
+        mean: `[E, M]` float32.
+        variance: `[E, M]` float32, at least 0, of a label of the row: what is not known of its mean, and noise.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """The model of a learner of numbers, which has no `probabilities`."""
+
+    def predict(self, x: Tensor) -> Prediction:
+        """Return the predictions of rows `[E, M, D]` float32; before the first label the mean is 0 everywhere."""
+        ...
+
+    def gradient_length(self, x: Tensor) -> Tensor:
+        """Return `[E, M]` float32: the length of the gradient of the mean of each row by all parameters."""
         ...
 
 
@@ -65,29 +90,34 @@ ABILITIES: dict[type, str] = {
     Embeds: "a last linear layer",
     HasGradients: "gradients of its loss",
     EmbedsWords: "an embedding of words",
+    Predicts: "predictions of numbers",
 }
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """The settings of a fit. A learner holds no data, so that one learner serves any number of pools."""
+    """The settings of a fit. A learner holds no data, so that one learner serves any number of pools.
+
+    A learner of numbers has `target = "numbers"`, and its models are `Predicts`; others are of classes.
+    """
 
     def fit(
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None
-    ) -> Model:
+    ) -> Any:
         """Fit E classifiers.
 
         Args:
             x: `[E, L, D]` float32, the labelled rows; columns that an episode lacks are 0.
-            y: `[E, L]` int64 in 0 .. C-1; any number where the weight is 0.
+            y: `[E, L]` int64 in 0 .. C-1, or of a learner of numbers float32; any number where the weight is 0.
             weight: `[E, L]` float32; 0 for padding, 1 for a row that counts once.
-            num_classes: C, the largest number of classes of an episode.
+            num_classes: C, the largest number of classes of an episode; 0 for a learner of numbers.
             start: a model to begin from, fitted to the first of these rows; None to begin anew. It changes the time of
                 the fit and, beyond rounding, not the result.
             generator: for learners that draw random numbers.
 
         Returns:
-            The model. Without any label all classes have the same probability; a single class has probability 1.
+            The model: a `Model`, or of a learner of numbers one that `Predicts`. Without any label all classes have the
+            same probability; a single class has probability 1.
         """
         ...
 
@@ -153,6 +183,11 @@ def fit_to_pool(
         return learner.fit_with_pool(x, y, weight, num_classes, pool, unlabelled, start, generator)
     model = learner.fit(x, y, weight, num_classes, start, generator)
     return PoolFit(model, torch.full_like(unlabelled, -1, dtype=torch.int64))
+
+
+def target_of(learner: Learner) -> str:
+    """Return what a learner learns: "classes", or "numbers"."""
+    return getattr(learner, "target", "classes")
 
 
 def seen_classes(y: Tensor, weight: Tensor, num_classes: int) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -15,6 +16,8 @@ from almeta.data import Dataset, load_dataset
 from almeta.envs.classes import ClassOptions, ClassSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.class_sampling import ClassRule, ClassSetting, play_classes
+from almeta.evaluation.comparison import RANDOM
+from almeta.evaluation.curves import check_curves, curve_areas, split_curves
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.training_report import gain_over_training
@@ -155,14 +158,17 @@ def compare(datasets: Sequence[str], policy: TrainedPolicy, setting: ClassSettin
     rules, name = class_strategy_names(), str(policy)
     progress = Progress("class sampling", unit="cell")
     curves, shares = play_classes(datasets, [*map(ClassRule, rules), policy], setting, progress)
-    question = Question(
-        "Which classes should be asked for?",
-        [
-            [name, REFERENCE],
-            [name, "random"],
-            *([rule, REFERENCE] for rule in rules if rule not in (REFERENCE, "random")),
-        ],
-    )
+    others = [rule for rule in rules if rule not in (REFERENCE, RANDOM)]
+    pairs = [[name, REFERENCE], [REFERENCE, RANDOM], *([rule, REFERENCE] for rule in others)]
+    question = Question("Which classes should be asked for?", pairs)
     judged: dict[str, Any] = {"measure": setting.env.score, "measures": setting.measures, "question": question}
     report = pool_report(curves, REFERENCE, config=config, **judged)
-    return replace(report, tables=[*report.tables, Table("classes", shares)])
+    sentences = [*report.sentences, *_by_further(curves, pairs, setting)]
+    summary = {**report.summary, "verdict": sentences}
+    return replace(report, sentences=sentences, summary=summary, tables=[*report.tables, Table("classes", shares)])
+
+
+def _by_further(curves: pd.DataFrame, pairs: Sequence[Sequence[str]], setting: ClassSetting) -> list[str]:
+    """Return the same gains by each further measure: who asks for rare classes may lose by one and win by another."""
+    table = check_curves(curves, setting.measures)
+    return [Question(f"By {name}:", pairs).answer(curve_areas(split_curves(table, name))) for name in setting.measures]

@@ -24,7 +24,7 @@ from almeta.inputs import CellInputs, Cells
 from almeta.learners import Learner, LogisticRegression
 from almeta.policies import find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
-from almeta.runs.pools import SplitSuite, judged_datasets
+from almeta.runs.pools import SplitSuite, curve_measures, judged_datasets
 from almeta.runs.run import Run
 from almeta.seeding import make_generator
 from almeta.strategies import Actor
@@ -115,7 +115,7 @@ class FeaturesRun(Run):
         def measure(agent: Actor[FeatureState]) -> dict[str, Any]:
             if not reference:
                 reference.append(net(CellRule(REFERENCE).make(make_generator(seed, "reference", device))))
-            return _measures(net(agent), reference[0], tasks.names)
+            return curve_measures(net(agent), reference[0], tasks.names, REFERENCE)
 
         return measure
 
@@ -173,17 +173,3 @@ def compare(
     pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
     question = Question("Which cells are worth their price?", pairs)
     return pool_report(curves, REFERENCE, measure=NET, measures=[setting.env.score], config=config, question=question)
-
-
-def _measures(curves: torch.Tensor, reference: torch.Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Return measures of curves `[T + 1, E]` of the score less prices, and of their gain over the reference."""
-    gains = (curves - reference).mean(0)
-    by_dataset = {name: gains[[n == name for n in names]].mean() for name in set(names)}
-    return {
-        "aulc": float(curves.mean()),
-        f"aulc_of_{REFERENCE}": float(reference.mean()),
-        "gain": float(gains.mean()),
-        "better": float(sum(gain > 0 for gain in by_dataset.values()) / len(by_dataset)),
-        "mean_return": float((curves[-1] - curves[0]).mean()),
-        "episodes": curves.shape[1],
-    }

@@ -18,7 +18,7 @@ from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
 from almeta.envs.measures import MEASURES
 from almeta.envs.pool import PoolOptions, PoolSimulation
-from almeta.envs.scores import SCORES
+from almeta.envs.scores import NUMBER_SCORES, SCORES
 from almeta.envs.varied_pool import VariedPoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
@@ -368,6 +368,8 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     learners = [Spec.read(learner, "learner") for learner in config.learners]
     contenders += [one for learner in learners for contender in contenders for one in _with_learner(contender, learner)]
     question, names = Question(**config.question) if config.question else None, list(map(str, contenders))
+    if question:
+        question.check_measures((config.scores or [])[1:])
     running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
     judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:
@@ -448,7 +450,7 @@ def _measures_of(config: BenchmarkConfig, env: PoolOptions) -> list[Any]:
         raise AlmetaError(
             "scores=[] names no measure; name one, as scores=[accuracy], or scores=null for env.score alone"
         )
-    known = {str(name): name for name in (*SCORES, *MEASURES)}
+    known = {str(name): name for name in (*SCORES, *NUMBER_SCORES, *MEASURES)}
     if unknown := [name for name in config.scores or [] if name not in known]:
         raise AlmetaError(did_you_mean(unknown[0], known, "measure"))
     names = list(dict.fromkeys([*(config.scores or [env.score]), *(["money"] if config.over == "money" else [])]))

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 import torch
 
 from almeta.checks import check_call
+from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.registry import Table, trust
 from almeta.specs import Spec
@@ -32,9 +33,14 @@ __all__ = [
 _LIBRARIES = {"modAL": "almeta.interop.modal", "skactiveml": "almeta.interop.skactiveml"}
 
 
-def strategy_names() -> list[str]:
-    """Return the names that `make_strategy` takes, sorted: `["core_set", "entropy", ...]`."""
-    return _strategies().names
+def strategy_names(target: Target | None = None) -> list[str]:
+    """Return the names that `make_strategy` takes, sorted: `["core_set", "entropy", ...]`.
+
+    Args:
+        target: "classes" or "numbers", for those that are for such targets; None for all.
+    """
+    table = _strategies()
+    return [name for name in table.names if target is None or target in table.find(name).targets]
 
 
 def strategy_class(name: str) -> type[PoolStrategy]:

@@ -42,6 +42,7 @@ class AlongStream(PoolStrategy):
         return None
 
     def step(self, state: PoolState, memory: Memory) -> tuple[Outputs, Memory]:
+        self.check(state)
         self._rule.generator = self.generator
         (pools, rows), device = state.exists.shape, state.x.device
         if memory is None:  # rows that have come and gone, rows of the stream, and what the rule remembers

@@ -22,7 +22,7 @@ class BasedStrategy(PoolStrategy):
     def __init__(self, base: str | Mapping[str, Any] | Spec) -> None:
         self.base = base
         self._base = make_strategy(base)
-        self.uses_learner = self._base.uses_learner
+        self.uses_learner, self.targets = self._base.uses_learner, self._base.targets
         self.spreads = self.spreads or self._base.spreads
 
     def informativeness(self, state: PoolState) -> Tensor:

@@ -17,6 +17,7 @@ class CoreSet(PoolStrategy):
     """
 
     name = "core_set"
+    targets = ("classes", "numbers")
     uses_learner = False
     spreads = True
 
@@ -93,6 +94,7 @@ class RobustCoreSet(PoolByPool):
     """
 
     name = "robust_core_set"
+    targets = ("classes", "numbers")
     uses_learner = False
 
     def __init__(self, outliers: Share = 0.05) -> None:

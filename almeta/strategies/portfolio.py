@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from almeta.checks import Weight, Within
+from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.pool import PoolState
 from almeta.specs import Spec
@@ -75,6 +76,10 @@ class _Portfolio(PoolStrategy):
         self._strategies = [make_strategy(strategy) for strategy in strategies]
         self.uses_learner = any(strategy.uses_learner for strategy in self._strategies)
         self.spreads = any(strategy.spreads for strategy in self._strategies)
+        if self.name != "albl":  # its estimate of the reward is of an accuracy
+            self.targets = tuple(
+                one for one in get_args(Target) if all(one in part.targets for part in self._strategies)
+            )
 
     @property
     def parts(self) -> list[PoolStrategy]:
@@ -86,6 +91,7 @@ class _Portfolio(PoolStrategy):
     def check(self, state: PoolState) -> None:
         for strategy in self._strategies:
             strategy.check(state)
+        super().check(state)
 
     def _ask(self, number: int, state: PoolState, memories: Memory) -> tuple[Tensor, Memory]:
         """Return the utilities `[E, N]` of one of the strategies, and all memories after its step."""

@@ -11,6 +11,7 @@ class Random(PoolStrategy):
     """Ask for a row drawn at random."""
 
     name = "random"
+    targets = ("classes", "numbers")
     uses_learner = False
 
     def score(self, state: PoolState) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.learners.learner import ABILITIES
 from almeta.pool import PoolState
@@ -29,6 +30,7 @@ class PoolStrategy:
     alike, so that the first pick is drawn at random.
 
     Attributes:
+        targets: what may be to be predicted: "classes", "numbers", or both.
         needs: what the fitted learner must be able to do, such as `almeta.learners.learner.Samples`.
         uses_learner: whether it goes by the learner's opinion, of which there is none before the first labels.
         spreads: whether the picks of a query differ without answers between them, because they take those into account
@@ -47,6 +49,7 @@ class PoolStrategy:
     asks_again: ClassVar[bool] = False
     # These may depend on the options: then __init__ sets them.
     lowest: float = 0.0
+    targets: tuple[Target, ...] = ("classes",)
     needs: tuple[type, ...] = ()
     uses_learner: bool = True
     spreads: bool = False
@@ -102,7 +105,12 @@ class PoolStrategy:
         return scores
 
     def check(self, state: PoolState) -> None:
-        """Raise AlmetaError if the learner cannot do what the strategy needs, or draws where fits are compared."""
+        """Raise AlmetaError if the strategy is for other targets, or the learner cannot do what it needs, or draws."""
+        if state.target not in self.targets:
+            raise AlmetaError(
+                f"strategy {self.name} is for {self.targets[0]}, and targets are {state.target}; choose another one, "
+                f"such as {EXAMPLES[state.target]}, or core_set"
+            )
         for ability in self.needs:
             if not isinstance(state.model, ability):
                 raise AlmetaError(
@@ -120,10 +128,14 @@ class PoolStrategy:
         raise NotImplementedError
 
 
+# Strategies to name in messages, by what is to be predicted.
+EXAMPLES = {"classes": "margin", "numbers": "predictive_variance"}
+
 _EXAMPLES = {
     "Samples": "mlp or cnn",
     "Embeds": "logistic_regression or mlp",
     "HasGradients": "logistic_regression or mlp",
+    "Predicts": "gaussian_process or ridge_regression",
     "EmbedsWords": "text, on texts as tokens alone (datasets=[trec] options.form=tokens)",
 }
 

@@ -77,6 +77,7 @@ class TypiClust(PoolByPool):
     """
 
     name = "typiclust"
+    targets = ("classes", "numbers")
     uses_learner = False
 
     def __init__(self, num_neighbours: Count = 20, max_clusters: Count = 500) -> None:

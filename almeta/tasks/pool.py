@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Share, Within, check_arguments
-from almeta.data.dataset import Dataset
+from almeta.data.dataset import Dataset, Target
 from almeta.data.preparation import Scale, prepare
 from almeta.data.rows import sketch
 from almeta.data.synthetic import MOST_CLASSES, draw_synthetic
@@ -31,14 +31,15 @@ class PoolTasks:
 
     Attributes:
         x: `[E, N, D]` float32, prepared features of the pool rows; 0 for padding.
-        y: `[E, N]` int64, their labels.
+        y: `[E, N]` int64, their labels; or float32, where targets are numbers, counted from the data set's mean in
+            units of their standard deviation. Who learns from them knows neither.
         exists: `[E, N]` bool, False for padding.
         rows: `[E, N]` int64, which row of the data set each row of the pool is; -1 for padding.
         test_x: `[E, M, D]` float32.
-        test_y: `[E, M]` int64.
+        test_y: `[E, M]` int64 or float32, as y.
         test_exists: `[E, M]` bool.
         first: `[E, L]` int64, the pool rows labelled at the start; -1 for padding.
-        num_classes: `[E]` int64.
+        num_classes: `[E]` int64; 0 where targets are numbers.
         names: the data set of each task.
     """
 
@@ -100,8 +101,8 @@ class PoolTaskOptions:
         test_share: share of a data set's rows for testing, above 0 and below 1; of no effect on fixed test rows.
         max_test: largest number of test rows M; None for no limit; of no effect on fixed test rows.
         first: choice of the rows that are labelled at the start: `num_first` "per_class", or `num_first` at "random",
-            where the last is exchanged if all are of one class.
-        num_first: number of labels at the start, for each class or in all; 0 for none.
+            where the last is exchanged if all are of one class. Rows whose targets are numbers are drawn at random.
+        num_first: number of labels at the start, for each class or in all, as always of numbers; 0 for none.
         only_classes: names of the classes to which every data set is limited, such as ["3", "8", "9"]; None for all.
         max_classes: largest number of classes of a task, drawn anew for each task; None for no limit.
         max_features: largest number of columns of the prepared table, drawn likewise; None for no limit.
@@ -142,7 +143,7 @@ class PoolSampler:
         names: of the data sets.
 
     Raises:
-        AlmetaError: without any data set, and for options that do not fit one.
+        AlmetaError: without any data set, for options that do not fit one, and for classes beside numbers.
     """
 
     def __init__(
@@ -156,11 +157,31 @@ class PoolSampler:
                 f"there is no data set to draw tasks from, and env.synthetic={self.options.synthetic}; name one, or "
                 "set env.synthetic=1"
             )
+        self._check_targets()
         for dataset in self.datasets:
             self._check_dataset(dataset)
 
+    @property
+    def target(self) -> Target:
+        """What is to be predicted: "classes", or "numbers"."""
+        return self.datasets[0].target if self.datasets else "classes"
+
+    def _check_targets(self) -> None:
+        """Raise unless all tasks have targets of one kind, and options are not for the other."""
+        numbers = next((dataset for dataset in self.datasets if dataset.target == "numbers"), None)
+        if numbers is None:
+            return
+        for dataset in self.datasets:
+            if dataset.target == "classes":
+                numbers.check_classes(f"data set {dataset.name!r}, drawn beside it,")
+        for key in ("synthetic", "only_classes", "max_classes"):
+            if value := getattr(self.options, key):
+                numbers.check_classes(f"env.{key}={value}")
+
     def _classes(self, dataset: Dataset) -> np.ndarray:
-        """Return the numbers of the classes that tasks may have."""
+        """Return the numbers of the classes that tasks may have; rows whose targets are numbers are all of class 0."""
+        if dataset.target == "numbers":
+            return np.zeros(1, np.int64)
         if self.options.only_classes is None:
             return np.arange(dataset.num_classes)
         names = list(map(str, self.options.only_classes))  # a command line turns digits into numbers
@@ -172,7 +193,7 @@ class PoolSampler:
     def _check_dataset(self, dataset: Dataset) -> None:
         counts = self._counts(dataset)
         classes = int((counts > 0).sum())
-        if classes < 2:
+        if classes < 2 and dataset.target == "classes":
             raise AlmetaError(
                 f"data set '{dataset.name}' has rows of {classes} class; active learning needs at least 2"
             )
@@ -268,14 +289,15 @@ class PoolSampler:
             dataset = draw_synthetic(rng, self._synthetic_rows)
         else:
             dataset = self.datasets[rng.integers(len(self.datasets)) if turn is None else turn % len(self.datasets)]
-        rows, y = self._choose_classes(dataset, rng)
-        pool_rows, test_rows = self._split(dataset, rows, y, rng)
+        rows, classes = self._choose_classes(dataset, rng)
+        pool_rows, test_rows = self._split(dataset, rows, classes, rng)
         x, test_x = prepare(dataset, rows[pool_rows], rows[test_rows], self.options.scale, self.options.components)
         if self.options.max_features is not None and x.shape[1] > self.options.max_features:
             columns = np.sort(rng.choice(x.shape[1], self.options.max_features, replace=False))
             x, test_x = x[:, columns], test_x[:, columns]
-        first = self._first_labels(y[pool_rows], rng)
-        return _Task(dataset.name, x, y[pool_rows], rows[pool_rows], test_x, y[test_rows], first, int(y.max()) + 1)
+        first = self._first_labels(classes[pool_rows], rng)
+        y, number = (classes, int(classes.max()) + 1) if dataset.target == "classes" else (_scaled(dataset.y)[rows], 0)
+        return _Task(dataset.name, x, y[pool_rows], rows[pool_rows], test_x, y[test_rows], first, number)
 
     def _split(
         self, dataset: Dataset, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator
@@ -293,6 +315,8 @@ class PoolSampler:
     def _choose_classes(self, dataset: Dataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return row numbers and labels of the classes of a task: all, or `max_classes` drawn at random."""
         allowed = self._classes(dataset)
+        if dataset.target == "numbers":
+            return np.arange(len(dataset)), np.zeros(len(dataset), np.int64)
         if self.options.max_classes is None or len(allowed) <= self.options.max_classes:
             return dataset.rows_of(allowed)
         # Drawn by their number of rows: classes with a few rows would leave nothing to learn; some may have none.
@@ -306,6 +330,8 @@ class PoolSampler:
 
     def _counts(self, dataset: Dataset) -> np.ndarray:
         """Return the rows of each class `[C]` that are no fixed test rows; 0 for classes that no task has."""
+        if dataset.target == "numbers":
+            return np.array([len(dataset.pool_rows)])
         counts = np.bincount(dataset.y[dataset.pool_rows], minlength=dataset.num_classes)
         return counts * np.isin(np.arange(len(counts)), self._classes(dataset))
 
@@ -323,7 +349,12 @@ def _fixed(dataset: Dataset, classes: np.ndarray | None = None) -> int | None:
     if dataset.test_rows is None:
         return None
     y = dataset.y[dataset.test_rows]
-    return len(y) if classes is None else int(np.isin(y, classes).sum())
+    return len(y) if classes is None or dataset.target == "numbers" else int(np.isin(y, classes).sum())
+
+
+def _scaled(y: np.ndarray) -> np.ndarray:
+    """Return targets `[n]` float64 with mean 0 and standard deviation 1, as float32."""
+    return ((y - y.mean()) / y.std()).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -341,9 +372,9 @@ class _Task:
 
 
 def _bring_two_classes(order: np.ndarray, y: np.ndarray, count: int) -> None:
-    """Exchange the last of the first `count` rows of an order, in place, unless these rows have two classes."""
+    """Exchange the last of the first `count` rows of an order, in place, unless these, or all, rows have one class."""
     others = np.flatnonzero(y[order] != y[order[0]])
-    if others[0] >= count:
+    if len(others) and others[0] >= count:
         order[[count - 1, others[0]]] = order[[others[0], count - 1]]
 
 

@@ -149,6 +149,7 @@ class StreamSampler:
         script: Script | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
+        dataset.check_classes("a stream")
         self.name = dataset.name
         self.num_classes, self.num_slots = num_classes, num_slots
         self.script = None if script is None else _runs(script)

@@ -11,7 +11,7 @@ from almeta.agents.agent import Agent, Rollout, stacked
 from almeta.envs.classes import ClassSimulation
 from almeta.envs.measures import MeasureName
 from almeta.envs.pool import PoolSimulation
-from almeta.envs.scores import ScoreName
+from almeta.envs.scores import NumberScoreName, ScoreName
 from almeta.envs.simulation import Simulation
 from almeta.strategies.actor import Actor, Memory, Outputs
 from almeta.strategies.choosing import best_action
@@ -123,7 +123,7 @@ def record_pools(
     generator: torch.Generator,
     tasks: PoolTasks | None = None,
     generators: Sequence[torch.Generator] | None = None,
-    measures: Sequence[ScoreName | MeasureName] = (),
+    measures: Sequence[ScoreName | NumberScoreName | MeasureName] = (),
 ) -> PoolRecord:
     """Play one batch of pools, or of class sampling, choosing what has the highest utility, and return the record.
 

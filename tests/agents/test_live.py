@@ -1,6 +1,8 @@
+import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -153,10 +155,60 @@ def test_sizes_of_own_streams_that_cannot_be():
             agent.begin_stream(**wrong)
 
 
+def test_too_many_labels_name_the_way_to_more_classes(image):
+    agent = make_agent("QLearning", small_network("EpisodicNetwork"))
+    agent.observe(image)
+    for label in "abcd":
+        agent.tell(label)
+        agent.observe(image)
+    with pytest.raises(AlmetaError, match=r"'e' is one label too many: .*; begin_stream\(num_classes=8\) takes more"):
+        agent.tell("e")
+
+
+@pytest.mark.parametrize("labels", [np.array(["a", "b"]), pd.Series(["a", "b"]), ("a", "b"), {"a": 0, "b": 1}])
+def test_labels_may_be_an_array_or_a_series(image, labels):
+    _, stream = play([1], labels)
+    assert stream.observe(image) == "b"
+
+
 def test_dark_ink_is_turned_over(image):
     agent = Scripted(make_agent("QLearning"), [REQUEST])
-    LiveStream(agent, dark_ink=True).observe(image)
-    np.testing.assert_allclose(agent.shown[0][1], 1 - image.flatten())
+    LiveStream(agent, dark_ink=True).observe(1 - image)
+    np.testing.assert_allclose(agent.shown[0][1], image.flatten(), atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", ["no", 1, None])
+def test_dark_ink_is_true_or_false(wrong):
+    with pytest.raises(AlmetaError, match=f"dark_ink is {wrong!r}; it must be true or false"):
+        make_agent("QLearning").begin_stream(dark_ink=wrong)
+
+
+@pytest.mark.parametrize("dark_ink", [False, True])
+@pytest.mark.parametrize("ground", [0.0, 1.0])
+def test_a_ground_that_does_not_fit_the_ink_is_told_once(ground, dark_ink):
+    stream = LiveStream(Scripted(make_agent("QLearning"), [REQUEST] * 2), dark_ink=dark_ink)
+    image = np.full((4, 4), ground)
+    image[1:3, 1:3] = 1 - ground
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        stream.observe(image)
+        stream.observe(image)
+    said = (
+        ["this looks like dark ink on a bright ground: begin_stream(dark_ink=True)"]
+        if ground
+        else ["this looks like bright ink on a dark ground: leave dark_ink=True out"]
+    )
+    assert [str(one.message) for one in told] == ([] if bool(ground) == dark_ink else said)
+
+
+def test_whole_numbers_of_few_levels_are_told():
+    with pytest.warns(UserWarning, match="whole numbers up to 15 are read as levels of 255; divide by 15"):
+        found = prepared(np.full((4, 4), 15), 4)
+    np.testing.assert_allclose(found, 15 / 255)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(np.full((4, 4), 17), 4)
+        prepared(np.full((4, 4), 15 / 16), 4)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 4), (12, 9), (4, 4, 1), (4, 4, 3), (4, 4, 4)])
@@ -177,9 +229,15 @@ def test_images_of_other_sizes_and_kinds(shape):
     [
         (np.zeros(16), r"the image is float64 of shape \[16\]; it must be numbers \[H, W\], or \[H, W, 3\]"),
         (np.zeros((4, 4, 2)), r"shape \[4, 4, 2\]"),
-        (np.full((4, 4), 3.5), r"values from 3\.5 to 3\.5; whole numbers lie in 0 \.\. 255, floats in \[0, 1\]"),
-        (np.full((4, 4), np.nan), "values from nan to nan"),
-        (np.full((4, 4), 300), "values from 300 to 300"),
+        (
+            np.full((4, 4), 3.5),
+            r"from 3\.5 to 3\.5; whole numbers lie in 0 \.\. 255, floats in \[0, 1\]: divide by 255$",
+        ),
+        (np.full((4, 4), -1.0), r"values from -1 to -1; whole numbers lie in 0 \.\. 255, floats in \[0, 1\]$"),
+        (np.full((4, 4), np.nan), "the image holds NaN or infinite numbers"),
+        (np.full((4, 4), np.inf), "the image holds NaN or infinite numbers"),
+        (np.full((4, 4), 300, np.uint16), r"values from 300 to 300; .*: divide by 65535$"),
+        (np.zeros((1, 5, 5)), r"shape \[1, 5, 5\]; .*: use image\[0\]$"),
         ("cat", "it must be"),
         ([[1, 2], [3]], "the image is no array"),
         ([["a", "b"], ["c", "d"]], "it must be"),
@@ -197,7 +255,7 @@ def test_misuse_is_refused(image):
     with pytest.raises(AlmetaError, match=r"no image whose label could be told; call observe\(\) first"):
         stream.tell("cat")
     with pytest.raises(
-        AlmetaError, match="'e' is one label too many: the policy distinguishes 4 classes, and knows 'a'"
+        AlmetaError, match="'e' is one label too many: .* 4 classes, and knows 'a'.*; choose a policy whose network"
     ):
         play([], list("abcde"))
     for labels in ("abc", 3):

@@ -12,7 +12,16 @@ import pytest
 import almeta
 from almeta import data
 from almeta.checks import Count
-from almeta.data import Dataset, canonical_name, catalogue, dataset_names, load_dataset, register_dataset, tabular
+from almeta.data import (
+    Dataset,
+    canonical_name,
+    catalogue,
+    dataset_names,
+    load_dataset,
+    register_dataset,
+    regression,
+    tabular,
+)
 from almeta.data.catalogue import ALIASES, FAMILIES, OPENML_IDS, OPENML_NAMES, PREFIXES, SINGLE
 from almeta.data.suites import folds, group_of
 from almeta.errors import AlmetaError, did_you_mean
@@ -37,6 +46,7 @@ def test_every_loader_is_in_the_catalogue_and_every_module_of_the_catalogue_load
 def test_a_family_knows_its_names():
     for module, table in (("embedded", "SOURCES"), ("sentences", "SOURCES"), ("synthetic", "FAMILIES")):
         assert set(FAMILIES[module]) == set(getattr(importlib.import_module(f"almeta.data.{module}"), table))
+    assert set(FAMILIES["regression"]) == {*regression.TABLES, *regression.FAMILIES}
 
 
 def test_no_name_stands_for_two_data_sets():

@@ -147,3 +147,35 @@ def test_content_is_that_of_the_rows():
 def test_mistakes(changes, message):
     with pytest.raises(AlmetaError, match=f"data set 'small': {message}"):
         small(**changes)
+
+
+# ---- numbers as targets
+
+
+def numbers(**changes):
+    return small(**({"y": np.array([0.5, -2, 2, 1e6, 2]), "class_names": (), "image_shape": None} | changes))
+
+
+def test_without_class_names_targets_are_numbers():
+    assert (numbers().target, numbers().num_classes, small().target) == ("numbers", 0, "classes")
+    assert numbers().content != numbers(y=np.array([0.5, -2, 2, 1e6, 3])).content
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"y": np.arange(5)}, "y must be float64, not int64, as there are no class names"),
+        ({"y": np.array([0.5, np.nan, 2, 1, 2])}, "y has 1 targets that are NaN or infinite"),
+        ({"y": np.full(5, 2.5)}, "all targets are 2.5; there is nothing to predict"),
+        ({"class_names": ("a", "b")}, "y must be int64, not float64"),
+    ],
+)
+def test_other_targets_are_refused(changes, message):
+    with pytest.raises(AlmetaError, match=f"data set 'small': {message}"):
+        numbers(**changes)
+
+
+def test_where_classes_are_needed_numbers_are_refused():
+    small().check_classes("a stream")
+    with pytest.raises(AlmetaError, match="data set 'small' has numbers as targets; a stream is for classes: choose"):
+        numbers().check_classes("a stream")

@@ -86,7 +86,7 @@ def test_no_network_and_no_cache(data, cache, offline):
 
 def test_download_with_wrong_md5_leaves_nothing(data, cache, monkeypatch):
     monkeypatch.setattr("pooch.HTTPDownloader.__call__", downloader(b"something else"))
-    with pytest.raises(AlmetaError, match=f"could not download set/file.gz .*{REMOTE.md5}"):
+    with pytest.raises(AlmetaError, match=f"could not download set/file.gz .*{REMOTE.digest}"):
         REMOTE.fetch()
     assert files_below(cache) == []
 
@@ -105,7 +105,7 @@ def test_damaged_file_in_the_data_folder(data, cache, offline):
         REMOTE.fetch()
     message = str(caught.value)
     assert message.startswith(f"{path} (5 bytes) is damaged")
-    assert f"expected md5 {REMOTE.md5}, found md5 {found}" in message
+    assert f"expected md5 {REMOTE.digest}, found md5 {found}" in message
     assert f"replace it by {REMOTE.url}" in message
 
 

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from almeta.data import load_dataset
 from almeta.data.preparation import prepare
-from almeta.data.synthetic import DRAWS, FAMILIES, SHARES, classification, draw_synthetic, three_cluster
+from almeta.data.synthetic import DRAWS, FAMILIES, MOST_CLASSES, SHARES, classification, draw_synthetic, three_cluster
 from almeta.errors import AlmetaError
 
 
@@ -169,7 +169,7 @@ def test_draws_are_varied_and_sound():
     families = Counter(data.name.removeprefix("synthetic-") for data in drawn)
     assert families.keys() == FAMILIES.keys()
     assert 120 < families["classification"] < 180
-    assert {data.num_classes for data in drawn} == {2, 3, 4, 5}
+    assert {data.num_classes for data in drawn} == {2, 3, 4, 5} == set(range(2, MOST_CLASSES + 1))
     widths = {data.x.shape[1] for data in drawn}
     assert min(widths) == 2 and max(widths) >= 28 and len(widths) > 20
     assert all(len(data) == 400 and data.class_counts.min() >= 2 for data in drawn)

@@ -396,3 +396,56 @@ def test_a_column_that_does_not_tell_test_rows(parts, load):
         load("a,part,label\n1,{},x\n2,{},y\n".format(*parts), split="part")
     with pytest.raises(AlmetaError, match="unknown column 'parts'; did you mean 'part'"):
         load("a,part,label\n1,train,x\n2,test,y\n", split="parts")
+
+
+# ---- numbers to predict
+
+
+def write_numbers(tmp_path, labels):
+    path = tmp_path / "numbers.csv"
+    rows = [f"{0.37 * row:.2f},{label}" for row, label in enumerate(labels)]
+    path.write_text("\n".join(["size,target", *rows]), "utf-8")
+    return f"csv:{path}"
+
+
+def test_a_column_of_numbers_is_learnt_as_such(tmp_path):
+    dataset = load_dataset(write_numbers(tmp_path, ["1.5", "-2", "1e3", *["7"] * 27]), numbers=True)
+    assert dataset.target == "numbers" and dataset.y[:4].tolist() == [1.5, -2, 1000, 7] and dataset.columns == ("size",)
+
+
+def test_rows_without_a_number_are_set_aside(tmp_path):
+    name = write_numbers(tmp_path, ["1.5", "", *map(str, range(28))])
+    with pytest.warns(UserWarning, match="1 of 30 rows have no label in column 'target'"):
+        dataset = load_dataset(name, numbers=True)
+    assert dataset.numbers is not None and dataset.numbers[:3].tolist() == [0, 2, 3]
+    assert dataset.y[:3].tolist() == [1.5, 0, 1]
+
+
+def test_a_number_may_have_a_test_set(tmp_path):
+    path = tmp_path / "numbers.csv"
+    lines = [f"{0.37 * row:.2f},{row / 3:.3f},{'test' if row % 3 == 0 else 'train'}" for row in range(30)]
+    path.write_text("\n".join(["size,target,part", *lines]), "utf-8")
+    dataset = load_dataset(f"csv:{path}", numbers=True, split="part")
+    assert dataset.test_rows is not None and dataset.test_rows.tolist() == list(range(0, 30, 3))
+    assert dataset.y[3] == 1.0
+
+
+NO_NUMBERS = {
+    "words": (["low", "high"] * 15, "column 'target' has 'low', which is no number; correct it"),
+    "one number": (["3"] * 30, "column 'target': all 30 numbers are 3; there is nothing to predict"),
+    "infinite": (["1e999", *map(str, range(29))], "column 'target' has 1 numbers that are infinite"),
+    "nothing": ([""] * 30, "no row has a label in column 'target'"),
+}
+
+
+@pytest.mark.parametrize("labels, message", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_labels_that_are_no_numbers_are_told(labels, message, tmp_path):
+    with pytest.raises(AlmetaError, match=message):
+        load_dataset(write_numbers(tmp_path, labels), numbers=True)
+
+
+def test_numbers_where_classes_are_needed_are_told_with_the_way_out(tmp_path):
+    with pytest.raises(
+        AlmetaError, match="these are no classes; .*; to predict the numbers themselves, set numbers=tr"
+    ):
+        load_dataset(write_numbers(tmp_path, [f"{row * 1.7:.2f}" for row in range(60)]))

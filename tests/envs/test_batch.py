@@ -425,7 +425,8 @@ def test_stable_baselines3_warns_of_nothing_but_the_shape_of_a_table(kind, singl
     checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="install almeta[sb3]")
     checker.check_env(single(kind, render_mode="rgb_array"), warn=True, skip_render_check=False)
     # A table of candidates is neither an image nor a vector, and needs a network of its own.
-    expected = ["observation candidates has an unconventional shape"] if kind in ("pool", "classes") else []
+    shows_a_table = kind in ("classes", "features", "pool")
+    expected = ["observation candidates has an unconventional shape"] if shows_a_table else []
     assert len(recwarn.list) == len(expected)
     for warning, text in zip(recwarn.list, expected, strict=True):
         assert text in str(warning.message)

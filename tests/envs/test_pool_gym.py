@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "several at a time": {"query_size": 3},
     "oracle": {"oracle": Oracle(noise=0.2, decline=0.3, price=0.1, spread=0.5)},
+    "annotators": {"oracle": Oracle(fatigue=0.1, region="random", annotators=[{}, {"price": 1}]), "query_size": 2},
     "to the end": {"budget": None},
     "synthetic": {"synthetic": 0.5, "max_test": 50},
 }
@@ -216,6 +217,23 @@ def test_types_and_fields():
         np.testing.assert_array_equal(observation["action_mask"], mask)
         np.testing.assert_array_equal(env.action_masks(), mask.astype(bool))
         assert terminated == (time == BUDGET - 1)
+
+
+def test_each_row_can_be_asked_of_each_annotator():
+    env = vector(2, oracle="panel", budget=None)
+    observation, info = env.reset(seed=0)
+    assert env.single_action_space.n == 3 * ROWS
+    assert observation["candidates"].shape[:2] == (2, 3 * ROWS)
+    asked = ROWS * 3 - int(info["labels"][0])  # all but the first labels
+    for _ in range(3):
+        row = int(np.flatnonzero(info["action_mask"][0].reshape(ROWS, 3).all(1))[0])
+        for annotator, expected in enumerate((4, 2, 1)):
+            _, _, _, _, info = env.step(np.full(2, 3 * row + annotator))
+            assert not info["invalid_action"][0]
+            assert info["price"][0] == expected
+        assert info["action_mask"][0].reshape(ROWS, 3)[row].sum() == 0
+        asked -= 3
+        assert info["action_mask"][0].sum() == asked
 
 
 def test_arrays_are_fresh():

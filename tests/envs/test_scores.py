@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from almeta.envs.scores import SCORES
+from almeta.envs.scores import NUMBER_SCORES, SCORES, neg_rmse, r2
 
 ROWS, CLASSES = 40, 5
 REFERENCES = {
@@ -87,3 +87,24 @@ def test_the_area_under_the_roc_curve_by_hand():
     exists = torch.ones(1, 4, dtype=torch.bool)
     assert SCORES["roc_auc"](probabilities, y, exists).item() == pytest.approx((1 + 1 + 0 + 0.5) / 4)
     assert SCORES["roc_auc"](probabilities, torch.ones_like(y), exists).item() == 0.5
+
+
+# ---- of numbers
+
+
+def test_errors_of_numbers_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    y, said = rng.normal(size=(3, 20)).astype(np.float32), rng.normal(size=(3, 20)).astype(np.float32)
+    exists = torch.ones(3, 20, dtype=torch.bool)
+    exists[1, 15:] = False
+    found = {name: score(torch.tensor(said), torch.tensor(y), exists) for name, score in NUMBER_SCORES.items()}
+    for e, rows in enumerate((20, 15, 20)):
+        known = y[e, :rows], said[e, :rows]
+        assert found["neg_rmse"][e].item() == pytest.approx(-metrics.root_mean_squared_error(*known), abs=1e-6)
+        assert found["r2"][e].item() == pytest.approx(metrics.r2_score(*known), abs=1e-5)
+
+
+def test_a_right_answer_has_the_highest_score_and_equal_targets_tell_nothing():
+    y, exists = torch.tensor([[1.0, 2.0], [3.0, 3.0]]), torch.ones(2, 2, dtype=torch.bool)
+    assert neg_rmse(y, y, exists).tolist() == [0, 0] and r2(y, y, exists).tolist() == [1, 0]
+    assert r2(y + 1, y, exists).tolist() == [-3, 0]

@@ -161,3 +161,15 @@ def test_areas_and_figures_over_money():
     assert list(report.tables[1].numbers["queries"].unique()) == [0, 1]  # as they were played
     labels = {axis.get_xlabel() for axis in report.figures["learning_curves"].axes}
     assert labels - {""} == {"money spent"}
+
+
+def test_many_measures_stand_in_rows_of_three():
+    table = curves().assign(money=1.0, asked_again=0.5)
+    figure = settings_report(table, measures=["wrong_answers", "money", "asked_again"]).figures["settings"]
+    drawn = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_ylabel().partition(",")[0] for axis in drawn] == [
+        *("accuracy", "wrong answers", "money"),
+        *("asked again", "gain over random"),
+    ]
+    spans = [span for axis in drawn if (span := axis.get_subplotspec())]
+    assert [(span.rowspan.start, span.colspan.start) for span in spans] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]

@@ -34,7 +34,7 @@ def points():
     return X, y
 
 
-@pytest.mark.parametrize("by", [*strategy_names(), "transfer", {"name": "information_density", "beta": 2}])
+@pytest.mark.parametrize("by", [*strategy_names("classes"), "transfer", {"name": "information_density", "beta": 2}])
 def test_everybody_chooses_open_rows_each_once(points, by):
     X, y = points
     needs_more = isinstance(by, str) and by in strategy_names() and make_strategy(by).needs

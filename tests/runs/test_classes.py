@@ -77,7 +77,11 @@ def test_a_run_compares_its_policy_with_all_rules(finished):
     names = {row["strategy"] for row in summary["benchmark"]["strategies"]}
     assert names == {"class_policy", *class_strategy_names()}
     assert summary["benchmark"]["reference"] == "proportional"
-    assert "class_policy over proportional" in summary["benchmark"]["verdict"][-1]
+    asked, by_balanced = summary["benchmark"]["verdict"][-2:]
+    assert asked.startswith("Which classes should be asked for? class_policy over proportional ")
+    assert by_balanced.startswith("By balanced_accuracy: class_policy over proportional ")
+    for sentence in (asked, by_balanced):
+        assert all(f"{name} over " in sentence for name in names - {"random"})
     classes = pd.read_csv(finished / "classes.csv")
     assert set(classes["strategy"]) == names and (finished / "learning_curves_balanced_accuracy.png").exists()
     agent = load_policy(finished)

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,8 @@ from almeta.errors import AlmetaError, Interrupted
 from almeta.evaluation.curves import check_curves
 from almeta.evaluation.features import CellRule, CellSetting, play_tables
 from almeta.learners import Prototype
-from almeta.policies import find_policy, kind_of
+from almeta.policies import find_policy, kind_of, load_policy
+from almeta.policies.published import publish
 from almeta.runs import find_run, run_of
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.features import FeaturesRun
@@ -96,6 +99,21 @@ def test_the_study_trains_resumes_and_is_judged_as_by_evaluate(tmp_path, monkeyp
         FeaturesRun.judge(EvaluateConfig.read(trained_on), judged)
     with pytest.raises(AlmetaError, match="was trained on problems of kind features; a benchmark of pools needs"):
         find_policy(whole)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_trained_policy_is_published_and_acts_in_the_environment(tmp_path):
+    train(config("batches=1", "dataset.fold=null"), tmp_path)
+    publish(tmp_path / "last.pt", tmp_path / "cells.json", {})
+    agent = load_policy(tmp_path / "cells.json")
+    options: dict[str, Any] = {"pool_size": 12, "max_features": 5, "budget": 4, "inputs": agent.inputs}
+    env = gym.make("almeta:almeta/FeatureAcquisition-v0", dataset="iris", **options)
+    observation, info = env.reset(seed=0)
+    terminated, memory = False, None
+    while not terminated:
+        action, memory = agent.predict(observation, memory, action_mask=info["action_mask"])
+        observation, _, terminated, _, info = env.step(action)
+        assert not info["invalid_action"]
 
 
 def test_everybody_plays_the_same_tasks_and_the_score_is_less_the_price():

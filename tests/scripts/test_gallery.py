@@ -54,7 +54,7 @@ def test_all_look_at_the_same_rows_and_labels():
     assert gallery.look("core_set", "logistic_regression", "blobs").query_size == gallery.PICKS
 
 
-@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("name", strategy_names("classes"))
 def test_a_learner_is_found_for_all_but_strategies_of_texts(name):
     assert (gallery.suitable_learner(name) is None) == (name in OF_TEXTS)
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from almeta.geometry import Geometry
-from almeta.learners.learner import seen_classes
+from almeta.learners import RidgeRegression
+from almeta.learners.learner import Prediction, seen_classes
 from almeta.pool import PoolState
 from almeta.strategies import Actor
 
@@ -92,6 +93,7 @@ class Pools:
             labels=state.labels[:, order],
             picks=torch.where(state.picks >= 0, place[state.picks.clamp_min(0)], -1),
             probabilities=state.probabilities[:, order],
+            prediction=state.prediction and Prediction(*(part[:, order] for part in state.prediction)),
             prices=state.prices[:, order],
             geometry=Geometry(x, exists),
         )
@@ -106,7 +108,7 @@ class Pools:
         return Pools(refit(replace(self.state, **part, geometry=geometry)), self.y[pool : pool + 1])
 
 
-def make_pools(sizes=(14, 11), columns=(3, 2), classes=(3, 2), labelled=(4, 3), seed=0, more=(0, 0, 0)):
+def make_pools(sizes=(14, 11), columns=(3, 2), classes=(3, 2), labelled=(4, 3), seed=0, more=(0, 0, 0), numbers=False):
     """Pools of clusters, with labels for the first few of a random order.
 
     Args:
@@ -116,6 +118,7 @@ def make_pools(sizes=(14, 11), columns=(3, 2), classes=(3, 2), labelled=(4, 3), 
         labelled: rows that were picked and answered, of each.
         seed: what a pool holds depends on it and on the pool's position alone.
         more: rows, columns and classes that pad beyond the largest pool's.
+        numbers: whether the labels are numbers, which ridge regression learns, and not classes.
     """
     rows, width, most = (max(own) + extra for own, extra in zip((sizes, columns, classes), more, strict=True))
     x = torch.zeros(len(sizes), rows, width)
@@ -127,11 +130,14 @@ def make_pools(sizes=(14, 11), columns=(3, 2), classes=(3, 2), labelled=(4, 3), 
         y[pool, :n] = torch.from_numpy(label)
         x[pool, :n, :d] = torch.from_numpy(random.normal(size=(c, d))[label] + random.normal(size=(n, d)))
         picks[pool, :known] = torch.from_numpy(random.permutation(n)[:known])
-    return lay_out(x, y, torch.arange(rows) < torch.tensor(sizes)[:, None], torch.tensor(classes), picks, most)
+    exists, num_classes = torch.arange(rows) < torch.tensor(sizes)[:, None], torch.tensor(classes)
+    if numbers:
+        y, num_classes, most = y + x.sum(-1).sin(), torch.zeros_like(num_classes), 0
+    return lay_out(x, y, exists, num_classes, picks, most)
 
 
 def lay_out(x, y, exists, num_classes, picks, most):
-    """Pools whose picks have all been answered, and whose probabilities are those of `Prototypes`."""
+    """Pools whose picks have all been answered, and are learnt by `Prototypes`, or numbers by ridge regression."""
     state = PoolState(
         x=x,
         exists=exists,
@@ -145,7 +151,7 @@ def lay_out(x, y, exists, num_classes, picks, most):
         budget=x.shape[1],
         spent=0,
         query_size=1,
-        learner=Prototypes(),
+        learner=RidgeRegression() if y.is_floating_point() else Prototypes(),
         model=cast(Any, None),  # `refit` brings it
         geometry=Geometry(x, exists),
     )
@@ -154,8 +160,11 @@ def lay_out(x, y, exists, num_classes, picks, most):
 
 def refit(state: PoolState) -> PoolState:
     """The state after the picks were answered."""
-    model = state.learner.fit(*state.labelled_rows(), num_classes=state.probabilities.shape[-1])
-    return replace(state, model=model, probabilities=model.probabilities(state.x), answered=state.picks.shape[1])
+    model: Any = state.learner.fit(*state.labelled_rows(), num_classes=state.probabilities.shape[-1])
+    state = replace(state, model=model, answered=state.picks.shape[1])
+    if state.target == "numbers":
+        return replace(state, prediction=model.predict(state.x))
+    return replace(state, probabilities=model.probabilities(state.x))
 
 
 def utilities_of(actor: Actor[PoolState], state: PoolState) -> Tensor:
@@ -169,8 +178,8 @@ def is_among(picks, rows):
 
 
 def known_labels(y, picks):
-    """`[E, N]` int64, the labels of the picks, -1 elsewhere."""
-    return y.where(is_among(picks, y.shape[1]), -1)
+    """`[E, N]`, the labels of the picks; -1 elsewhere, or NaN where they are numbers."""
+    return y.where(is_among(picks, y.shape[1]), torch.nan if y.is_floating_point() else -1)
 
 
 def with_probabilities(probabilities):

@@ -28,7 +28,7 @@ RULES: dict[str, Any] = {
     **{name: partial(make_rule, name) for name in rule_names()},
 }
 CASES = [
-    *(("strategy", name) for name in strategy_names()),
+    *(("strategy", name) for name in strategy_names("classes")),
     *(("rule", name) for name in RULES),
     *(("table rule", name) for name in rule_names()),
     *(("class strategy", name) for name in class_strategy_names()),

@@ -16,7 +16,7 @@ from torch import Tensor
 import almeta.strategies
 from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
-from almeta.strategies import PoolStrategy, make_strategy, strategy_names
+from almeta.strategies import PoolStrategy, make_strategy, strategy_class, strategy_names
 from almeta.strategies.choosing import best_action
 from almeta.strategies.stream_thresholds import StreamRule
 from tests.strategies.pools import is_among, make_pools, utilities_of
@@ -25,11 +25,21 @@ NAMES = strategy_names()
 # Those that draw numbers, and those that draw the row itself.
 CHANCE = {"random", "vote_entropy", "soft_vote_entropy", "mean_kl", "variation_ratio"}
 DROPOUT = {"dropout_variance", "max_entropy", "dropout_variation_ratio", "bald", "batch_bald"}
-CHANCE |= DROPOUT | {"albl", "lal"}
+CHANCE |= DROPOUT | {"albl", "lal", "committee_variance", "emcm"}
 BLIND = {"random", "albl"}
 # The one that goes by the order of the rows.
 ORDERED = {"along_stream"}
 SIGHTED = [name for name in NAMES if name not in BLIND]
+
+
+def of_classes(name):
+    """Whether a strategy is for classes, perhaps among others."""
+    return "classes" in strategy_class(name).targets
+
+
+def pools_for(name, **options):
+    """Pools of classes, or of numbers for a strategy that is for these alone."""
+    return make_pools(numbers=not of_classes(name), **options)
 
 
 def utilities(name, pools, seed=0):
@@ -54,7 +64,7 @@ LABELLED = {"none": (0, 0), "none in one": (0, 3), "one": (1, 1), "some": (4, 3)
 @pytest.mark.parametrize("labelled", LABELLED.values(), ids=LABELLED)
 @pytest.mark.parametrize("name", NAMES)
 def test_finite_for_rows_that_may_be_picked_and_minus_infinity_for_others(name, labelled):
-    pools = make_pools(labelled=labelled)
+    pools = pools_for(name, labelled=labelled)
     result = utilities(name, pools)
     assert result.dtype == torch.float32
     assert result.shape == (2, 14)
@@ -63,7 +73,7 @@ def test_finite_for_rows_that_may_be_picked_and_minus_infinity_for_others(name, 
     assert pools.state.available.sum(1).tolist() == [14 - labelled[0], 11 - labelled[1]]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", strategy_names("classes"))
 def test_one_class_is_no_trouble(name):
     alone = make_pools(classes=(1, 1))
     assert alone.state.probabilities.shape[-1] == 1
@@ -74,33 +84,45 @@ def test_one_class_is_no_trouble(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_targets_of_the_other_kind_are_told(name):
+    targets = make_strategy(name).targets
+    for numbers, target in ((False, "classes"), (True, "numbers")):
+        pools = make_pools(numbers=numbers)
+        if target in targets:
+            assert torch.equal(utilities(name, pools).isfinite(), pools.state.available)
+            continue
+        with pytest.raises(AlmetaError, match=rf"strategy \w+ is for {targets[0]}, and targets are {target}; choose"):
+            utilities(name, pools)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_picks(name):
-    assert torch.equal(utilities(name, make_pools(), 3), utilities(name, make_pools(), 3))
-    assert torch.equal(choose(name, make_pools(), 3), choose(name, make_pools(), 3))
+    assert torch.equal(utilities(name, pools_for(name), 3), utilities(name, pools_for(name), 3))
+    assert torch.equal(choose(name, pools_for(name), 3), choose(name, pools_for(name), 3))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_chance_is_used_where_it_is_said(name):
-    same = torch.equal(utilities(name, make_pools(), 0), utilities(name, make_pools(), 1))
+    same = torch.equal(utilities(name, pools_for(name), 0), utilities(name, pools_for(name), 1))
     assert same == (name not in CHANCE)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_is_left_as_it_was(name):
-    pools = make_pools()
+    pools = pools_for(name)
     before = {key: deepcopy(value) for key, value in vars(pools.state).items() if isinstance(value, Tensor)}
     strategy = make_strategy(name)
     options = deepcopy(options_of(strategy))
     utilities_of(strategy, pools.state)
     for key, value in before.items():
-        assert torch.equal(getattr(pools.state, key), value), key
+        torch.testing.assert_close(getattr(pools.state, key), value, rtol=0, atol=0, equal_nan=True, msg=key)
     assert pools.state.geometry.x is pools.state.x
     assert options_of(strategy) == options
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_several_picks_without_an_answer_are_different_rows(name):
-    pools = make_pools()
+    pools = pools_for(name)
     probabilities = pools.state.probabilities
     for _ in range(6):
         pools = pools.pick(choose(name, pools))
@@ -115,7 +137,7 @@ def test_several_picks_without_an_answer_are_different_rows(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_picks_of_a_query_are_different_rows(name, query_size):
     """Also where the pools are smaller than the query."""
-    pools = make_pools(sizes=(9, 9), labelled=(3, 3))
+    pools = pools_for(name, sizes=(9, 9), labelled=(3, 3))
     pools = replace(pools, state=replace(pools.state, query_size=query_size))
     generator = make_generator(0, "test")
     strategy = make_strategy(name, generator)
@@ -131,7 +153,7 @@ def test_the_picks_of_a_query_are_different_rows(name, query_size):
 @pytest.mark.parametrize("name", NAMES)
 def test_new_tensors_lie_on_the_device_of_the_state(name):
     """What is made without naming a device lands on one here that holds no numbers, and does not mix with others."""
-    pools = make_pools()
+    pools = pools_for(name)
     expected = utilities(name, pools)
     with torch.device("meta"):
         torch.testing.assert_close(utilities(name, make_again(pools)), expected)
@@ -145,7 +167,7 @@ def make_again(pools):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_pool_can_be_exhausted(name):
-    pools = make_pools(sizes=(9, 9), labelled=(1, 1))
+    pools = pools_for(name, sizes=(9, 9), labelled=(1, 1))
     generator = make_generator(0, "test")
     strategy = make_strategy(name, generator)
     memory = strategy.initial(2)
@@ -164,9 +186,9 @@ def test_the_pool_can_be_exhausted(name):
 )
 @pytest.mark.parametrize("name", SIGHTED)
 def test_padding_changes_nothing(name, more):
-    plain, padded = make_pools(), make_pools(more=more)
+    plain, padded = pools_for(name), pools_for(name, more=more)
     assert padded.state.x.shape == (2, 14 + more[0], 3 + more[1])
-    assert padded.state.probabilities.shape[-1] == 3 + more[2]
+    assert padded.state.probabilities.shape[-1] == (3 + more[2] if of_classes(name) else 0)
     assert_alike(utilities(name, padded)[:, :14], utilities(name, plain))
     # and as the batch goes on
     rows = choose(name, plain)
@@ -176,7 +198,7 @@ def test_padding_changes_nothing(name, more):
 @pytest.mark.parametrize("name", NAMES)
 def test_pools_of_a_batch_do_not_meet(name):
     """Who draws has the first numbers for the first pool, whatever other pools there are."""
-    pools = make_pools()
+    pools = pools_for(name)
     strategy = {"name": name, "num_samples": 16} if name in DROPOUT else name  # normal numbers come in blocks of 16
     together = utilities(strategy, pools)
     for pool in range(1 if name in CHANCE else 2):
@@ -185,7 +207,7 @@ def test_pools_of_a_batch_do_not_meet(name):
 
 @pytest.mark.parametrize("name", sorted(set(SIGHTED) - ORDERED))
 def test_the_order_of_the_rows_does_not_matter(name):
-    pools = make_pools(more=(2, 0, 0))
+    pools = pools_for(name, more=(2, 0, 0))
     order = torch.randperm(16, generator=make_generator(0, "order"))
     assert_alike(utilities(name, pools.rearranged(order)), utilities(name, pools)[:, order])
 
@@ -193,12 +215,12 @@ def test_the_order_of_the_rows_does_not_matter(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_that_were_not_given_do_not_matter(name):
     """Rows whose labels the oracle declined to give were picked all the same."""
-    pools = make_pools()
+    pools = pools_for(name)
     pools = pools.pick(choose(name, pools))
     declined = is_among(pools.state.picks[:, -1:], 14)
     state = pools.answer().state
-    assert (state.labels[declined] >= 0).all()
-    state.labels[declined] = -1
+    assert state.is_labelled[declined].all()
+    state.labels[declined] = -1 if of_classes(name) else torch.nan
     result = utilities_of(make_strategy(name), state)
     assert torch.equal(result.isfinite(), state.available)
 
@@ -222,6 +244,13 @@ def test_names_are_those_of_the_files():
     assert strategy_names() == sorted(written)
     assert {"random", "margin", "entropy", "least_confident", "information_density"} <= set(written)
     assert {"core_set", "vote_entropy", "mean_kl"} <= set(written)
+
+
+def test_names_by_what_they_are_for():
+    classes, numbers = set(strategy_names("classes")), set(strategy_names("numbers"))
+    assert classes | numbers == set(NAMES) and classes & numbers == {
+        *("random", "core_set", "robust_core_set", "typiclust", "gsx")
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from almeta.errors import AlmetaError
 from almeta.seeding import make_generator
 from almeta.tasks import PoolSampler, PoolTaskOptions
 from almeta.tasks.pool import stratified_order
+from almeta.tasks.stream import StreamSampler
 
 
 def table(counts=(30, 20, 10), features=4, seed=0, name="tiny", classes=None):
@@ -332,6 +333,18 @@ def test_repeated_tasks_are_neighbours():
         assert torch.equal(repeated.x[e], tasks.x[e // 3]) and torch.equal(repeated.first[e], tasks.first[e // 3])
 
 
+def test_each_row_stands_once_for_each_annotator():
+    tasks = sampler().draw_seeded([0, 1])
+    asked = tasks.asked_of(3)
+    assert tasks.asked_of(1) is tasks
+    for name in ("x", "y", "exists", "rows"):
+        for annotator in range(3):
+            assert torch.equal(getattr(asked, name)[:, annotator::3], getattr(tasks, name))
+    known = asked.rows.gather(1, asked.first.clamp_min(0)).where(asked.first >= 0, -1)
+    assert torch.equal(known, tasks.rows.gather(1, tasks.first.clamp_min(0)).where(tasks.first >= 0, -1))
+    assert torch.equal(asked.test_x, tasks.test_x)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_share_of_tasks_is_synthetic(share):
     make = draws_from([table()], synthetic=share, pool_size=30, max_test=20)
@@ -419,3 +432,60 @@ def test_a_pool_has_at_least_two_classes_however_rare_one_is(first):
     tasks = sampler(table((199, 1)), pool_size=3, first=first, num_first=2).draw_seeded(range(20))
     assert (((tasks.y == 1) & tasks.exists).sum(1) == 1).all()
     assert (tasks.y.gather(1, tasks.first.clamp_min(0)).amax(1) == 1).all()
+
+
+# ---- numbers as targets
+
+
+def of_numbers(rows=60, name="numbers", **changes):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 3)).astype(np.float32)
+    return Dataset(name, x, 50 + 7 * x[:, 0].astype(np.float64), (), "made here", **changes)
+
+
+def test_numbers_are_counted_from_the_mean_of_the_data_set_in_its_deviations():
+    dataset = of_numbers()
+    sampler = PoolSampler([dataset], PoolTaskOptions(pool_size=20, num_first=4))
+    tasks = sampler.draw(5, make_generator(0, "test"))
+    assert (sampler.target, tasks.y.dtype, tasks.num_classes.tolist(), tasks.max_classes) == (
+        *("numbers", torch.float32, [0] * 5, 0),
+    )
+    expected = (dataset.y - dataset.y.mean()) / dataset.y.std()
+    np.testing.assert_allclose(tasks.y, expected[tasks.rows], rtol=1e-5, atol=1e-6)
+    assert tasks.y.shape == (5, 20) and tasks.test_y.shape == (5, 24)
+    assert tasks.first.shape == (5, 4) and all(len(set(first)) == 4 for first in tasks.first.tolist())
+    pooled = set(tasks.rows[0].tolist())
+    assert len(pooled) == 20 and len({*map(tuple, tasks.first.tolist())}) > 1
+
+
+@pytest.mark.parametrize("first", ["per_class", "random"])
+def test_first_labels_of_numbers_are_so_many_in_all(first):
+    tasks = PoolSampler([of_numbers()], PoolTaskOptions(first=first, num_first=6)).draw(2, make_generator(0, "test"))
+    assert tasks.first.shape == (2, 6)
+
+
+def test_fixed_test_rows_of_numbers_are_tested_on():
+    dataset = of_numbers(test_rows=np.arange(10))
+    tasks = PoolSampler([dataset]).draw(1, make_generator(0, "test"))
+    expected = ((dataset.y - dataset.y.mean()) / dataset.y.std())[:10]
+    np.testing.assert_allclose(tasks.test_y[0], expected, rtol=1e-5, atol=1e-6)
+    assert tasks.rows.min() == 10 and tasks.rows.shape == (1, 50)
+
+
+@pytest.mark.parametrize(
+    "others, options, message",
+    [
+        (["iris"], {}, "data set 'numbers' has numbers as targets; data set 'iris', drawn beside it, is for classes"),
+        ([], {"synthetic": 0.5}, "has numbers as targets; env.synthetic=0.5 is for classes"),
+        ([], {"only_classes": ["a"]}, r"has numbers as targets; env.only_classes=\['a'\] is for classes"),
+        ([], {"max_classes": 3}, "has numbers as targets; env.max_classes=3 is for classes"),
+    ],
+)
+def test_what_is_for_classes_is_refused_of_numbers(others, options, message):
+    with pytest.raises(AlmetaError, match=message):
+        PoolSampler([*map(load_dataset, others), of_numbers()], PoolTaskOptions(**options))
+
+
+def test_a_stream_of_numbers_is_refused():
+    with pytest.raises(AlmetaError, match="data set 'numbers' has numbers as targets; a stream is for classes"):
+        StreamSampler(of_numbers())

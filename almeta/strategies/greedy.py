@@ -1,0 +1,87 @@
+"""Greedy sampling for regression: diversity in inputs, outputs, or both.
+
+Wu, Lin & Huang, "Active Learning for Regression Using Greedy Sampling", Information Sciences 474, 2019.
+"""
+
+import torch
+from torch import Tensor
+
+from almeta.learners.learner import Predicts
+from almeta.pool import PoolState
+from almeta.strategies.regression import predicted
+from almeta.strategies.strategy import PoolStrategy
+
+
+def nearest_output(predictions: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    """Return the distance of each prediction to the nearest label, `[E, N]`; 0 in pools without labels.
+
+    Args:
+        predictions: `[E, N]`.
+        labels: `[E, P]`.
+        known: `[E, P]` bool, which of them there are.
+    """
+    one = torch.ones_like(predictions)[..., None].expand(-1, -1, labels.shape[1])
+    return smallest_product(one, predictions, labels, known)
+
+
+def smallest_product(distance: Tensor, predictions: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    """Return the smallest product, over the labelled rows, of the distances in inputs and in outputs, `[E, N]`.
+
+    Args:
+        distance: `[E, N, P]`, from each row to the labelled ones.
+        predictions: `[E, N]`.
+        labels: `[E, P]`.
+        known: `[E, P]` bool, which of them there are; 0 in pools without any.
+    """
+    if not labels.shape[1]:
+        return torch.zeros_like(predictions)
+    products = distance * (predictions[..., None] - labels[:, None]).abs()
+    found = products.masked_fill(~known[:, None], torch.inf).amin(-1)
+    return found.masked_fill(found.isinf(), 0.0)
+
+
+def centrality(x: Tensor, exists: Tensor) -> Tensor:
+    """Return minus the distance of each row `[E, N, D]` to the mean of those that exist, `[E, N]`."""
+    mean = (x * exists[..., None]).sum(1, keepdim=True) / exists.sum(1)[:, None, None].clamp_min(1)
+    return -torch.linalg.vector_norm(x - mean, dim=-1)
+
+
+class GreedyInputs(PoolStrategy):
+    """Ask for the row that is farthest from all picks, "GSx"; the first is the row nearest to the mean.
+
+    After Yu & Kim, "Passive Sampling for Regression", ICDM 2010. It is `core_set` but for the first pick.
+    """
+
+    name = "gsx"
+    targets = ("classes", "numbers")
+    uses_learner = False
+    spreads = True
+
+    def score(self, state: PoolState) -> Tensor:
+        distance = state.geometry.nearest_pick(state.picks)
+        return torch.where(distance.isinf(), centrality(state.x, state.exists), distance)
+
+
+class GreedyOutputs(PoolStrategy):
+    """Ask for the row whose predicted number is farthest from all labels, "GSy"; rows are alike before the first."""
+
+    name = "gsy"
+    targets = ("numbers",)
+    needs = (Predicts,)
+
+    def score(self, state: PoolState) -> Tensor:
+        _, labels, weight = state.labelled_rows()
+        return nearest_output(predicted(state)[0], labels, weight > 0)
+
+
+class GreedyBoth(PoolStrategy):
+    """Ask for the row that is far from all labels in inputs and in outputs, "iGS"; rows are alike before the first."""
+
+    name = "igs"
+    targets = ("numbers",)
+    needs = (Predicts,)
+
+    def score(self, state: PoolState) -> Tensor:
+        x, labels, weight = state.labelled_rows()
+        distance = torch.cdist(state.x, x, compute_mode="donot_use_mm_for_euclid_dist")
+        return smallest_product(distance, predicted(state)[0], labels, weight > 0)

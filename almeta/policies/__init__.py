@@ -212,6 +212,10 @@ def kind_of(name_or_folder: str | Path) -> str:
 
 def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
     """Return the members of a policy, those with most data sets first."""
+    if not isinstance(name_or_folder, str | Path):
+        raise AlmetaError(
+            f"the policy is {name_or_folder!r}; give its name or folder ({', '.join(policy_names())} ship with almeta)"
+        )
     members = map(Member, _cards(name_or_folder) or _checkpoints(name_or_folder))
     return tuple(sorted(members, key=lambda member: -len(member.trained_on)))
 

@@ -203,6 +203,8 @@ def test_a_policy_of_streams_by_name_is_refused_where_pools_are_played(stream_ru
             use()
     with pytest.raises(AlmetaError, match="one-shot acts on problems of kind 'stream'; rows need one of kind 'pool'"):
         almeta.query(np.eye(4), ["a", "b", None, None], n=1, by="one-shot")
+    with pytest.raises(AlmetaError, match="QLearning acts on problems of kind 'stream'; rows need one of kind 'pool'"):
+        almeta.query(np.eye(4), ["a", "b", None, None], n=1, by=load_policy("one-shot"))
 
 
 def test_a_card_of_streams_says_which_classes_it_saw(stream_run, tmp_path):
@@ -455,3 +457,9 @@ def test_a_member_changes_with_its_file(runs, tmp_path):
     assert replace(member).digest == before
     shutil.copy(runs / "fold_1" / "last.pt", tmp_path / "one.pt")
     assert member.digest != before
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["transfer"]])
+def test_a_policy_has_a_name_or_a_folder(wrong):
+    with pytest.raises(AlmetaError, match="the policy is .*; give its name or folder .*, transfer ship"):
+        almeta.load_policy(wrong)

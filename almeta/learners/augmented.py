@@ -93,8 +93,8 @@ class Augmented:
             # One image or several for each labelled one, of its class; of rows that do not count, they do not count.
             rows = torch.arange(round(self.generated * x.shape[1]), device=x.device) % x.shape[1]
             more.append((drawer.draw(y[:, rows], generator), y[:, rows], weight[:, rows]))
-        labelled = (torch.cat(parts, 1) for parts in zip(*more, strict=True))
-        return fit_to_pool(vars(self)["_base"], *labelled, num_classes, pool, unlabelled, None, generator)
+        x, y, weight = (torch.cat(parts, 1) for parts in zip(*more, strict=True))
+        return fit_to_pool(vars(self)["_base"], x, y, weight, num_classes, pool, unlabelled, None, generator)
 
     def _turned(
         self, x: Tensor, y: Tensor, weight: Tensor, shape: Shape, generator: torch.Generator

@@ -17,7 +17,16 @@ from almeta.build import build
 from almeta.data import load_dataset
 from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError
-from almeta.policies import Member, TrainedPolicy, find_policy, kind_of, load_policy, load_trained, policy_names
+from almeta.policies import (
+    Member,
+    TrainedPolicy,
+    find_policy,
+    kind_of,
+    load_policy,
+    load_trained,
+    name_of,
+    policy_names,
+)
 from almeta.policies.published import load_published, publish, read_card
 from almeta.runs.config import TrainConfig
 from almeta.runs.pools import read_strategies
@@ -195,6 +204,7 @@ def test_a_policy_of_streams_by_name_is_refused_where_pools_are_played(stream_ru
     assert kind_of("one-shot") == "stream"
     agent, training = load_trained("one-shot")
     assert agent.inputs.kind == "stream"
+    assert (name_of("one-shot"), name_of(stream_run)) == ("one-shot", "q_learning")
     assert {key: training[key] for key in ("datasets", "digest")} == {
         key: load_trained(stream_run)[1][key] for key in ("datasets", "digest")
     }

@@ -368,8 +368,6 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     learners = [Spec.read(learner, "learner") for learner in config.learners]
     contenders += [one for learner in learners for contender in contenders for one in _with_learner(contender, learner)]
     question, names = Question(**config.question) if config.question else None, list(map(str, contenders))
-    if question:
-        question.check_measures((config.scores or [])[1:])
     running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
     judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:

@@ -25,7 +25,7 @@ from almeta.learners import Learner, LogisticRegression
 from almeta.policies import find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.pools import SplitSuite, curve_measures, judged_datasets
-from almeta.runs.run import Run
+from almeta.runs.run import CHANGES_OF_STREAMS, Run
 from almeta.seeding import make_generator
 from almeta.strategies import Actor
 from almeta.training.compute import set_compute
@@ -50,7 +50,16 @@ class FeaturesRun(Run):
     kind = "features"
     score = "gain"
     without = ("oracle", "vary")
-    not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs", "strategies", "oracle", "jobs")
+    not_judged_by = (
+        "classes",
+        "ask_unnamed",
+        "episodes",
+        "num_envs",
+        "strategies",
+        "oracle",
+        "jobs",
+        *CHANGES_OF_STREAMS,
+    )
     simulation: FeatureSimulation
 
     @classmethod

@@ -20,6 +20,9 @@ from almeta.training.agents import build_agent
 from almeta.training.trainer import Evaluate
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
+# The changes to the environment that `evaluate` offers for one kind alone.
+CHANGES_OF_STREAMS = ("env.classes", "env.length", "env.rotations", "env.reward", "env.max_requests")
+CHANGES_OF_POOLS = ("env.budget", "env.pool_size", "env.query_size", "env.num_first", "env.score")
 
 
 class Run(ABC):

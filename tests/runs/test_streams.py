@@ -110,6 +110,8 @@ USUAL = ("network=gru", "pretraining.batches=500", "pretraining.ways=60")  # not
             "pretraining.batches=2 has no effect: GRUNetwork has no encoder",
         ),
         (("network=gru", "network.code_size=3"), None),
+        ((*USUAL, "env.script=[[0,3],[1,2]]"), "env.script has 5 steps, so that env.length=30 has no effect"),
+        ((*USUAL, "env.script=[[0,3],[1,2]]", "env.length=5"), None),
         (("network=episodic", "network.capacity=28"), "network.capacity=28, but up to 29 images come before the last"),
         (("network=episodic", "network.capacity=29"), None),
         (

@@ -1,7 +1,7 @@
 """The configs of the commands: frozen dataclasses that check themselves. conf/*.yaml explain each knob."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, Self
 
@@ -39,6 +39,13 @@ class CommandConfig:
     def plain(self) -> dict[str, Any]:
         """Return the plain values, as a checkpoint holds them."""
         return asdict(self)
+
+
+def check_meaning(kind: str, given: Iterable[str], useless: Container[str]) -> None:
+    """Raise an AlmetaError if one of the keys `given` is `useless` to a policy of this kind."""
+    for key in given:
+        if key.partition(".")[0] in useless:
+            raise AlmetaError(f"the policy is of kind '{kind}', where {key}=... means nothing; leave it out")
 
 
 def _given(group: Mapping[str, Any]) -> Group:

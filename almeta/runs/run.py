@@ -15,7 +15,7 @@ from almeta.evaluation.jobs import Job
 from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.evaluation.writers import publish
 from almeta.inputs import Inputs
-from almeta.runs.config import EvaluateConfig, TrainConfig
+from almeta.runs.config import EvaluateConfig, TrainConfig, check_meaning
 from almeta.training.agents import build_agent
 from almeta.training.trainer import Evaluate
 
@@ -130,8 +130,7 @@ class Run(ABC):
     @classmethod
     def check_knobs(cls, given: Iterable[str]) -> None:
         """Raise an AlmetaError if one of the keys `given` to `evaluate` is in `not_judged_by`."""
-        if useless := [key for key in given if key in cls.not_judged_by]:
-            raise AlmetaError(f"the policy is of kind '{cls.kind}', where {useless[0]}=... means nothing; leave it out")
+        check_meaning(cls.kind, given, cls.not_judged_by)
 
     @staticmethod
     @abstractmethod

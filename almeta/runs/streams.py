@@ -333,7 +333,7 @@ def _as_read(dataset: Dataset, num_pixels: int) -> Dataset:
             "judge it on images"
         )
     images = torch.as_tensor(dataset.x).view(-1, *dataset.image_shape)
-    return replace(dataset, x=resized(images, side).flatten(1).numpy(), image_shape=(side, side))
+    return replace(dataset, x=resized(images, side).flatten(1).numpy(), image_shape=(side, side), columns=())
 
 
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:

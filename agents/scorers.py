@@ -85,10 +85,7 @@ class PoolScorer(Network):
 
     def _scores(self, view: PoolView, codes: Tensor, context: Tensor) -> Tensor:
         mixed = (self.candidate_part(codes) + self.context_part(context)[..., None, :]).relu()
-        return self._with_prior(view, self.score(mixed).squeeze(-1))
-
-    def _with_prior(self, view: PoolView, scores: Tensor) -> Tensor:
-        """Return scores `[E, N]` added to those of the rule to start from."""
+        scores = self.score(mixed).squeeze(-1)
         if self._prior_column is None:
             return scores
         return self._prior_weight * view.candidates[..., self._prior_column] + scores

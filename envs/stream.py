@@ -35,7 +35,11 @@ class StreamRewards:
     Args:
         request: of a request.
         correct: of a correct prediction.
-        incorrect: of an incorrect one; or a range [low, high] below 0, of which each task draws one, log-uniformly.
+        incorrect: of an incorrect one, at most that of a correct one; or a range [low, high] below 0, of which each
+            task draws one, log-uniformly.
+
+    Raises:
+        AlmetaError: for a mistake that pays more than a right answer, and another range.
     """
 
     request: float = -0.05
@@ -48,6 +52,11 @@ class StreamRewards:
             raise AlmetaError(
                 f"env.reward.incorrect={self.incorrect}; a range has two numbers from {LOWEST_INCORRECT:g} to below 0, "
                 "such as [-20, -1]"
+            )
+        if self.bounds[1] > self.correct:
+            raise AlmetaError(
+                f"env.reward.incorrect={self.incorrect} is above env.reward.correct={self.correct:g}; a mistake cannot "
+                "pay more than a right answer: choose a lower number, such as -5"
             )
 
     @property
@@ -136,10 +145,11 @@ class StreamOptions:
 
     def __post_init__(self) -> None:
         check_fields(self, "env")
-        if self.tells_price and not LOWEST_INCORRECT <= self.rewards.bounds[0] <= self.rewards.bounds[1] <= 0:
+        rewards = self.rewards  # which check themselves
+        if self.tells_price and not LOWEST_INCORRECT <= rewards.bounds[0] <= rewards.bounds[1] <= 0:
             raise AlmetaError(
                 f"env.tells_price=true tells numbers from {LOWEST_INCORRECT:g} to 0, and env.reward.incorrect is "
-                f"{self.rewards.incorrect}"
+                f"{rewards.incorrect}"
             )
 
     @property

@@ -59,7 +59,8 @@ def one_line(error: Exception) -> str | None:
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         where, key = str(cause.full_key).rpartition(".")[0], str(cause.key)
-        below = [str(name) for name, node in cause.parent_node.items_ex(resolve=False) if _holds(node, key)]
+        parts = cause.parent_node.items_ex(resolve=False)
+        below = [str(name) for name, node in parts if name != "hydra" and _holds(node, key)]
         if below:  # such as target, which is options.target of a benchmark
             return f"unknown key '{key}'; write {' or '.join(f'{name}.{key}=...' for name in below)}"
         known = [str(key) for key in cause.parent_node if key != "hydra"]
@@ -86,6 +87,12 @@ def one_line(error: Exception) -> str | None:
                 )
             line += r"; where the text itself is meant, write \${ for ${"
         return line
+    if ambiguous := re.match(r"Ambiguous value for argument '([^=]*)=(.*)'", str(error)):
+        key, value = ambiguous.groups()
+        return (
+            f"{key}={value} may mean two things: add -m to sweep over the values, or write {key}=[{value}] for a list, "
+            "such as a range to draw from"
+        )
     if "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
         begin = f"{error.override}: " if isinstance(error, OverrideParseException) else ""
         line = begin + "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

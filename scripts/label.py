@@ -7,7 +7,7 @@ python scripts/label.py by=runs/quickstart/DATE data=omniglot
 
 from omegaconf import DictConfig
 
-from almeta.scripts.commands import command, plain
+from almeta.scripts.commands import command, given_keys, plain
 
 
 @command("label")
@@ -22,6 +22,7 @@ def main(config: DictConfig) -> None:
     told = LabelConfig.read(plain(config))
     import_modules(told.modules)
     trust_targets(told.plain())
+    told.check_knobs(given_keys())
     set_compute(told.threads, "cpu", "highest")
     with told.opened() as (player, thinker):
         serve(player, thinker, told.port, told.show)

@@ -28,8 +28,8 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
     """Return the arguments of a command with names and paths as Hydra's grammar takes them.
 
     `out=my runs/ü` needs no quotes of Hydra's beside those of the shell, nor does `datasets=[csv:a=b (1).csv]`; a comma
-    belongs to a name where a file or folder of that name is there. For `evaluate`, `dataset=csv:my.csv`, or any other
-    name that has no file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
+    belongs to a name where a file or folder of that name is there. For `evaluate` and `train`, `dataset=csv:my.csv`, or
+    any other name that has no file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
     `+experiment=mine` is `experiment=mine`.
 
     Raises:
@@ -44,7 +44,7 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
             read.append(f"{key}={value}")  # with a plus, too: they stand in the defaults already
         elif key == "dataset" and command == "benchmark":
             raise AlmetaError(f"unknown key 'dataset'; a benchmark is on several data sets: write datasets=[{value}]")
-        elif key == "dataset" and command == "evaluate" and not prefix:
+        elif key == "dataset" and command in ("evaluate", "train") and not prefix:
             read += _named_dataset(value, is_swept)
         elif key in _TEXTS:
             read.append(f"{prefix}{key}={_text(value, is_swept)}")

@@ -237,5 +237,8 @@ def find(name: str) -> Entry:
         return Entry(f"{prefix}:{one}", PREFIXES[prefix], (rest,))
     if entry := _ENTRIES.get(_key(name)):
         return entry
+    if os.path.exists(path := os.path.expanduser(name)):
+        prefix = "folder" if os.path.isdir(path) else "table" if name.lower().endswith((*PARQUET, *EXCEL)) else "csv"
+        raise AlmetaError(f"unknown data set {name!r}, but there is such a path; write {prefix}:{name}")
     known = [*dataset_names(), *(f"{prefix}:..." for prefix in PREFIXES)]
     raise AlmetaError(did_you_mean(name, known, "data set"))

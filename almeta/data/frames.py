@@ -42,7 +42,9 @@ class Features:
 
 
 class Make(Protocol):
-    """How to make features of a frame, its labels `[n]` int64 (-1 for none), and the name of both in messages.
+    """How to make features of a frame, its labels `[n]`, and the name of both in messages.
+
+    Labels are int64, -1 for none; or numbers, float64.
 
     `fitted` `[n]` bool tells which rows may be learnt from.
     """
@@ -92,10 +94,9 @@ def dataset_of(
     if test_rows is not None:
         fitted[test_rows] = False
         _check_test_set(y, fitted, class_names, where)
-    # No column repeats classes where there are none.
-    found = (make or table_features)(frame.drop(columns=target), np.full_like(y, -1) if numbers else y, where, fitted)
     if targets is not None:
         y, class_names = targets[labelled], ()
+    found = (make or table_features)(frame.drop(columns=target), y, where, fitted)
     made = found.dataset(name, y, class_names, source, test_rows)
     return made if np.array_equal(places, np.arange(len(y))) else replace(made, numbers=places)
 
@@ -115,7 +116,7 @@ def table_features(
 
     Args:
         frame: without the labels.
-        y: `[n]` int64, their class numbers; -1 where there is none.
+        y: `[n]` int64, their class numbers, -1 where there is none; or numbers, float64.
         where: name of the frame in messages.
         fitted: of no use here: nothing is learnt from rows.
         keep: columns to keep, whatever they contain.
@@ -188,12 +189,13 @@ def _useless(cells: pd.Series, numbers: np.ndarray, names: tuple[str, ...], y: n
         cells: the column.
         numbers: `[n]` float64, its values, or positions among `names`; NaN where one is missing.
         names: of the categories; empty for a column of numbers.
-        y: `[n]` labels, -1 where there is none.
+        y: `[n]` labels, -1 where there is none; or numbers, float64.
     """
     known = numbers[~np.isnan(numbers)]
     if not len(known):
         return "no values"
-    if _repeats(numbers[y >= 0], y[y >= 0]):
+    has_label = (y >= 0) | (y.dtype == np.float64)
+    if _repeats(numbers[has_label], y[has_label]):
         return "repeats the labels"
     if names:
         if not _tells_rows_apart(cells):
@@ -208,12 +210,14 @@ def _useless(cells: pd.Series, numbers: np.ndarray, names: tuple[str, ...], y: n
 
 
 def _repeats(numbers: np.ndarray, y: np.ndarray) -> bool:
-    """Return whether values and classes match one to one, in at least half of the rows."""
+    """Return whether values and classes match one to one, in at least half of the rows; of numbers also in order."""
     known = ~np.isnan(numbers)
     if known.sum() < max(ENOUGH, len(y) / 2) or len(np.unique(numbers[known])) != len(np.unique(y)):
         return False
     pairs = np.unique(np.stack([numbers[known], y[known]]), axis=1)
-    return pairs.shape[1] == len(np.unique(y)) == len(np.unique(pairs[1]))
+    steps = np.diff(pairs[1])  # in the order of the values
+    in_order = y.dtype != np.float64 or bool((steps > 0).all() or (steps < 0).all())
+    return in_order and pairs.shape[1] == len(np.unique(y)) == len(np.unique(pairs[1]))
 
 
 def _counts_rows(values: np.ndarray, rows: int, nameless: bool) -> bool:

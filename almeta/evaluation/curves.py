@@ -19,7 +19,8 @@ from almeta.errors import AlmetaError
 COLUMNS = ("dataset", "strategy", "repeat", "queries", "score")
 
 Area = Literal["mean", "trapezoid"]
-Over = Literal["queries", "money"]
+# What curves are over: queries (for labels, or for cells), or what was paid.
+Over = Literal["queries", "cells", "money"]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ CHARACTER = 0.072  # inches, the mean width of one at FONT points
 FONT = 9
 MARKER = 3.5
 SHARES = np.linspace(0, 1, 101)  # of the budget, where data sets have different ones
-X_LABELS: dict[Over, str] = {"queries": "labels asked for", "money": "money spent"}
+X_LABELS: dict[Over, str] = {"queries": "labels asked for", "cells": "cells asked for", "money": "money spent"}
 
 
 Looks = Mapping[str, Mapping[str, Any]]  # of `looks`

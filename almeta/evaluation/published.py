@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from almeta.envs.stream import StreamRewards
+
 
 @dataclass(frozen=True)
 class PublishedRow:
@@ -22,6 +24,7 @@ class PublishedRow:
         prediction_accuracy: correct predictions / predictions.
         request_rate: requests / steps (1 for the supervised model, which always gets the label).
         mean_return: undiscounted sum of rewards of an episode, or None if it is unknown.
+        incorrect: the reward of an incorrect prediction in training, R_inc; None for the supervised model.
     """
 
     label: str
@@ -29,6 +32,7 @@ class PublishedRow:
     prediction_accuracy: float
     request_rate: float
     mean_return: float | None = None
+    incorrect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ SOURCE = "Woodward & Finn 2017"
 # mean return follows from the other three numbers.
 TABLE_1 = (
     PublishedRow("Supervised", 0.910, 0.910, 1.000),
-    PublishedRow("RL (R_inc -1)", 0.759, 0.818, 0.072, 17.6),
-    PublishedRow("RL (R_inc -5)", 0.589, 0.864, 0.318),
-    PublishedRow("RL (R_inc -10)", 0.486, 0.893, 0.456),
-    PublishedRow("RL (R_inc -20)", 0.366, 0.928, 0.606),
+    PublishedRow("RL (R_inc -1)", 0.759, 0.818, 0.072, 17.6, incorrect=-1.0),
+    PublishedRow("RL (R_inc -5)", 0.589, 0.864, 0.318, incorrect=-5.0),
+    PublishedRow("RL (R_inc -10)", 0.486, 0.893, 0.456, incorrect=-10.0),
+    PublishedRow("RL (R_inc -20)", 0.366, 0.928, 0.606, incorrect=-20.0),
 )
 
 FIGURE_2 = (
@@ -86,6 +90,14 @@ FIGURE_3: dict[str, dict[int, float]] = {
     "AAAAAA": {6: 0.301},
     "AAAAAAAAAAB": {11: 0.497},
 }
+
+
+def rows_at(rewards: StreamRewards) -> tuple[PublishedRow, ...]:
+    """Return the rows of Table 1 that were judged at these rewards, with the supervised model; none if none was."""
+    theirs = [StreamRewards(incorrect=row.incorrect) for row in TABLE_1 if row.incorrect is not None]
+    if rewards not in theirs:
+        return ()
+    return tuple(row for row in TABLE_1 if row.incorrect in (None, rewards.incorrect))
 
 
 def is_published_task(dataset: str, env: Mapping[str, Any]) -> bool:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from almeta.envs.stream import StreamSimulation
+from almeta.envs.stream import StreamRewards, StreamSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.baselines import make_baselines, measure, nearest_by_threshold, summary_of
+from almeta.evaluation.published import rows_at
 from almeta.evaluation.report import Report
 from almeta.evaluation.statistics import Difference, paired_difference
 from almeta.evaluation.stream_figures import accuracy_against_requests, requests_along_script
@@ -39,6 +40,7 @@ class Results:
         gain: in return over the best baseline, episode by episode.
         thresholds: measures of the nearest-example rule at several thresholds.
         scripted: request rates along scripted episodes.
+        rewards: of the streams.
     """
 
     policy: str
@@ -48,6 +50,7 @@ class Results:
     gain: Difference
     thresholds: list[Summary]
     scripted: list[dict[str, Any]]
+    rewards: StreamRewards
 
 
 def compare(
@@ -82,7 +85,7 @@ def compare(
     nearest = nearest_by_threshold(tuning, seed)
     thresholds = [evaluate(actor, simulation, some, seed).summary() for actor in nearest]
     scripted = _play_scripts(agent, simulation, some, seed)
-    return Results(policy, own.summary(), baselines, best, gain, thresholds, scripted)
+    return Results(policy, own.summary(), baselines, best, gain, thresholds, scripted, simulation.rewards)
 
 
 def _play_scripts(
@@ -118,7 +121,7 @@ def stream_report(
     Args:
         results: from `compare`.
         title: of the report.
-        published: whether to show the results of Woodward & Finn, too.
+        published: whether to show the results of Woodward & Finn, too; in the table, those at the same rewards.
         metrics: lines of the run's `metrics.jsonl`.
         config: plain values that the report shows.
     """
@@ -131,8 +134,9 @@ def stream_report(
     if any(line["kind"] == "evaluation" for line in metrics):
         figures["instances_over_training"] = instances_over_training(metrics, published)
         figures["learning_curve"] = learning_curve(metrics, results.baselines, policy)
+    rows = rows_at(results.rewards) if published else ()
     tables = [
-        shown_table("table", table_of_policies({policy: own}, results.baselines, published)),
+        shown_table("table", table_of_policies({policy: own}, results.baselines, rows)),
         shown_table("instances", table_of_instances(own), f"{policy}, by k-th image of a class"),
     ]
     summary = {

@@ -29,7 +29,9 @@ NOTE = "±: half of a 95 % interval over {over}. A step with a request is not a 
 PUBLISHED_NOTE = "Published: Woodward & Finn 2017, Table 1, Omniglot test classes."
 
 
-def table_of_policies(policies: Policies, baselines: Policies | None = None, published: bool = False) -> pd.DataFrame:
+def table_of_policies(
+    policies: Policies, baselines: Policies | None = None, published: Sequence[PublishedRow] = ()
+) -> pd.DataFrame:
     """Return a row for each policy: the four measures, each with its 95 % interval.
 
     Args:
@@ -37,7 +39,7 @@ def table_of_policies(policies: Policies, baselines: Policies | None = None, pub
             if there are several, else over episodes. Equal summaries count once (a deterministic baseline, judged
             for each seed on the same episodes).
         baselines: the same, for the rows below.
-        published: whether to add the rows of Table 1 of Woodward & Finn (no intervals were published).
+        published: rows of Table 1 of Woodward & Finn to add (no intervals were published).
 
     Returns:
         Columns `kind` ("policy", "baseline" or "published"), `policy` (label), then for `accuracy`,
@@ -50,8 +52,7 @@ def table_of_policies(policies: Policies, baselines: Policies | None = None, pub
     """
     rows = [_row("policy", label, summaries) for label, summaries in policies.items()]
     rows += [_row("baseline", label, summaries) for label, summaries in (baselines or {}).items()]
-    if published:
-        rows += [_published_row(row) for row in TABLE_1]
+    rows += [_published_row(row) for row in published]
     columns = [name for measure in HEADINGS for name in (measure, f"{measure}_interval")]
     table = pd.DataFrame(rows, columns=["kind", "policy", *columns, "interval_over"])
     return table.astype(dict.fromkeys(columns, float))
@@ -72,7 +73,7 @@ def table_of_jobs(jobs: Sequence[Job], published: bool = False) -> pd.DataFrame:
     for job in _judged(jobs):
         for name, summary in job.results.get("baselines", {}).items():  # type: ignore[union-attr]
             baselines.setdefault(name, {}).setdefault(job.setting, []).append(summary)
-    return table_of_policies(policies, _merge_equal(baselines), published)
+    return table_of_policies(policies, _merge_equal(baselines), TABLE_1 if published else ())
 
 
 def summaries_of_jobs(jobs: Sequence[Job]) -> dict[str, dict[str | None, list[Summary]]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,11 +42,11 @@ class Drawer:
         """Return an image of each class of `[E, B]`: `[E, B, D]` float32."""
         noise = torch.randn((*y.shape, self.gan.noise_size), generator=generator, device=y.device)
         read = torch.cat((noise, one_hot(y, self.num_classes).float()), 2)
-        dense, dense_bias, first, scale, shift, second, bias, scale_0, shift_0 = self.parameters
+        dense, dense_bias, wide_scale, wide_shift, first, scale, shift, second, bias = self.parameters
         height, width, channels = self.shape
         side = (-(-height // 4), -(-width // 4))
         maps = torch.baddbmm(dense_bias, read, dense).unflatten(2, (-1, *side)).transpose(0, 1).flatten(1, 2)
-        maps = batch_norm(maps, None, None, scale_0.flatten(), shift_0.flatten(), training=True).relu()
+        maps = batch_norm(maps, None, None, wide_scale.flatten(), wide_shift.flatten(), training=True).relu()
         maps = conv_transpose2d(maps, first.flatten(0, 1), None, _STRIDE, _PADDING, groups=len(y))
         maps = batch_norm(maps, None, None, scale.flatten(), shift.flatten(), training=True).relu()
         images = conv_transpose2d(maps, second.flatten(0, 1), bias.flatten(), _STRIDE, _PADDING, groups=len(y))
@@ -90,24 +90,20 @@ class GAN:
         generator: torch.Generator,
     ) -> Drawer:
         """Train E pairs of networks; arguments as in `ReadsPool.fit_with_pool`, and the shape of the images."""
-        seen = seen_classes(y, weight, num_classes)
-        possible, share = possible_classes(seen), shares(weight)
+        possible, share = possible_classes(seen_classes(y, weight, num_classes)), shares(weight)
         rows, counted = torch.cat((x, pool), 1), torch.cat((weight > 0, unlabelled), 1)
         counted = counted | ~counted.any(1, keepdim=True)
-        low, high = (
-            rows.masked_fill(~counted[..., None], -sign * math.inf).mul(sign).amax(1, keepdim=True).mul(sign)
-            for sign in (-1, 1)
-        )
+        low = rows.masked_fill(~counted[..., None], math.inf).amin(1, keepdim=True)
+        high = rows.masked_fill(~counted[..., None], -math.inf).amax(1, keepdim=True)
         drawer = Drawer(self, self._initial(shape, len(x), num_classes, generator, x), shape, low, high, num_classes)
         judge = CNN(self.maps, 4 * self.maps, shape=shape)
         judged = judge.initial(x, num_classes + 1, generator)
         fit_judge, fit_drawer = (
             torch.optim.Adam(parameters, self.learning_rate, _BETAS) for parameters in (judged, drawer.parameters)
         )
-        likely = possible.float() if not seen.any() else seen.float().where(seen.any(1, keepdim=True), 1.0)
 
         def named(images: Tensor, labels: Tensor, weights: Tensor | float) -> tuple[Tensor, Tensor]:
-            """Return how real images look, `[E, B]`, and the cross-entropy of their classes."""
+            """Return how real images look, `[E, B]`, and the weighted cross-entropy of their classes, a sum."""
             outputs = judge.outputs(judged, images, generator)
             counts = torch.as_tensor(weights, device=x.device).expand(labels.shape)
             return outputs[..., -1], cross_entropy(outputs[..., :-1], labels, counts, possible)
@@ -115,17 +111,16 @@ class GAN:
         with torch.enable_grad():
             for _ in range(self.steps):
                 real = rows_of(rows, counted.float().multinomial(self.batch_size, True, generator=generator))
-                labels = likely.multinomial(self.batch_size, True, generator=generator)
+                labels = possible.float().multinomial(self.batch_size, True, generator=generator)
                 drawn = drawer.draw(labels, generator)
-                labelled = named(*draw_rows(x, y, share, self.batch_size, generator))[1] if x.shape[1] else 0.0
+                labelled = named(*draw_rows(x, y, share, self.batch_size, generator))[1]
                 looks_real = judge.outputs(judged, real, generator)[..., -1]
                 looks_drawn, wrong = named(drawn.detach(), labels, 1 / self.batch_size)
                 cost = softplus(-looks_real).mean(1).sum() + softplus(looks_drawn).mean(1).sum() + labelled + wrong
                 _step(fit_judge, cost)
                 looks_drawn, wrong = named(drawn, labels, 1 / self.batch_size)
                 _step(fit_drawer, softplus(-looks_drawn).mean(1).sum() + wrong)
-        trained = [parameter.detach() for parameter in drawer.parameters]
-        return Drawer(self, trained, shape, low, high, num_classes)
+        return replace(drawer, parameters=[parameter.detach() for parameter in drawer.parameters])
 
     def _initial(
         self, shape: Shape, episodes: int, num_classes: int, generator: torch.Generator, like: Tensor
@@ -145,13 +140,13 @@ class GAN:
         return [
             drawn(read, wide * area, inputs=read),
             drawn(1, wide * area, inputs=read),
+            constant(1.0, wide),
+            constant(0.0, wide),
             drawn(wide, narrow, _KERNEL, _KERNEL, inputs=wide * _STRIDE**2),
             constant(1.0, narrow),
             constant(0.0, narrow),
             drawn(narrow, channels, _KERNEL, _KERNEL, inputs=narrow * _STRIDE**2),
             constant(0.0, channels),
-            constant(1.0, wide),
-            constant(0.0, wide),
         ]
 
 

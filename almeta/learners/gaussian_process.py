@@ -19,6 +19,8 @@ from almeta.learners.learner import Prediction, Rng
 # of 2, and variances of the noise in units of the labels' variance.
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 NOISES = (0.001, 0.01, 0.1, 0.3, 1.0)
+# Distances to labelled rows that are held at once (32 MiB in float64).
+_BLOCK = 1 << 22
 # How near labels tell of the noise of a row, in the same units as length scales, and as how many labels the noise of
 # all rows counts there.
 _NEAR, _PRIOR = 0.5, 1.0
@@ -53,6 +55,12 @@ class GaussianProcessModel:
 
     def predict(self, x: Tensor) -> Prediction:
         """Return mean and variance, of the label and not of the mean alone, of rows `[E, M, D]`."""
+        size = max(1, _BLOCK // max(1, self.weight.numel()))
+        parts = [self._predict(rows) for rows in x.split(size, 1)]
+        return Prediction(*(torch.cat(columns, 1) for columns in zip(*parts, strict=True)))
+
+    def _predict(self, x: Tensor) -> Prediction:
+        """Return what `predict` does, of a block of rows."""
         distance = _distances(x.double(), self.x)
         near = _kernel(distance, self.length) * (self.weight > 0)[:, None]  # [E, M, L]
         mean = (near @ self.solved).squeeze(-1)

@@ -1,9 +1,8 @@
 """From the config of `label` to what the page plays."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 from almeta.checks import Count, Share, Within
@@ -12,12 +11,16 @@ from almeta.errors import AlmetaError
 from almeta.page.card import Player
 from almeta.page.session import Labels, Make, Session, Thinker
 from almeta.page.stream import StreamSession
-from almeta.policies import kind_of, load_trained, policy_names
+from almeta.policies import load_trained, name_of
 from almeta.queries import Labelling
+from almeta.queries.labelling import kind_of_actor
+from almeta.runs.config import check_meaning
 from almeta.runs.own import OwnConfig
 from almeta.runs.streams import streams_for
 from almeta.seeding import make_generator
-from almeta.strategies import strategy_names
+
+# Knobs that mean nothing to a policy of streams: those of rows.
+_OF_ROWS = {field.name for field in fields(OwnConfig)} - {"by", "modules", "seed"} | {"random_share"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class LabelConfig(OwnConfig):
     show: bool
     threads: Count | None
 
+    def check_knobs(self, given: Iterable[str]) -> None:
+        """Raise an AlmetaError if one of the keys `given` on the command line means nothing to who chooses."""
+        if (kind := kind_of_actor(self.by)) == "stream":
+            check_meaning(kind, given, _OF_ROWS)
+
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[Player, Thinker | None]]:
         """Open the rows, or the policy of streams, and yield what the page plays.
@@ -37,7 +45,7 @@ class LabelConfig(OwnConfig):
         Raises:
             AlmetaError: if something is missing or cannot be read, or another process holds the file of answers.
         """
-        if self._plays_streams:
+        if kind_of_actor(self.by) == "stream":
             yield self._stream(), None
             return
         if self.data is None:
@@ -60,16 +68,9 @@ class LabelConfig(OwnConfig):
 
         return make
 
-    @property
-    def _plays_streams(self) -> bool:
-        by = self.by
-        if not isinstance(by, str) or by in strategy_names():
-            return False
-        return (by in policy_names() or Path(by).exists()) and kind_of(by) == "stream"
-
     def _stream(self) -> StreamSession:
         agent, checkpoint = load_trained(str(self.by))
         dataset = None if self.data is None else {"name": self.data}
-        agent, _, simulation, _ = streams_for(agent, checkpoint, dataset, "test", {}, num_envs=1, seed=self.seed)
-        title = f"{checkpoint['config']['name']} on {simulation.dataset.name}"
+        agent, _, simulation, _ = streams_for(agent, checkpoint, dataset, "unseen", {}, num_envs=1, seed=self.seed)
+        title = f"{name_of(str(self.by))} on {simulation.dataset.name}"
         return StreamSession(agent, simulation, make_generator(self.seed, "ties"), title)

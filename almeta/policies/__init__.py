@@ -1,6 +1,7 @@
 """Trained policies: those that ship with almeta, by name, and those of your own runs."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,16 @@ from almeta.sources import closure_digest
 from almeta.training.agents import Checkpoint, load_agent
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
-__all__ = ["TrainedPolicy", "find_policy", "group_or_name", "kind_of", "load_policy", "load_trained", "policy_names"]
+__all__ = [
+    "TrainedPolicy",
+    "find_policy",
+    "group_or_name",
+    "kind_of",
+    "load_policy",
+    "load_trained",
+    "name_of",
+    "policy_names",
+]
 
 _SHIPPED = Path(__file__).parent
 _WAY_OUT = "judge it on other data sets, or name a folder with runs of all folds"
@@ -201,8 +211,17 @@ def find_policy(name_or_folder: str | Path, name: str | None = None, kind: str =
                 f"{member.path} was trained on problems of kind {member.kind}; a benchmark of {kind.rstrip('s')}s "
                 f"needs a policy of {kind.rstrip('s')}s"
             )
-    own = str(name_or_folder) if members[0].is_card else "+".join(sorted({m.config["name"] for m in members}))
-    return TrainedPolicy(name or own, members)
+    return TrainedPolicy(name or _name(name_or_folder, members), members)
+
+
+def name_of(name_or_folder: str | Path) -> str:
+    """Return what a policy is called in reports: as it was given if it was published, else as its runs are."""
+    return _name(name_or_folder, _members(name_or_folder))
+
+
+def _name(name_or_folder: str | Path, members: Sequence[Member]) -> str:
+    own = sorted({member.config["name"] for member in members})
+    return str(name_or_folder) if members[0].is_card else "+".join(own)
 
 
 def kind_of(name_or_folder: str | Path) -> str:
@@ -212,6 +231,10 @@ def kind_of(name_or_folder: str | Path) -> str:
 
 def _members(name_or_folder: str | Path) -> tuple[Member, ...]:
     """Return the members of a policy, those with most data sets first."""
+    if not isinstance(name_or_folder, str | Path):
+        raise AlmetaError(
+            f"the policy is {name_or_folder!r}; give its name or folder ({', '.join(policy_names())} ship with almeta)"
+        )
     members = map(Member, _cards(name_or_folder) or _checkpoints(name_or_folder))
     return tuple(sorted(members, key=lambda member: -len(member.trained_on)))
 

@@ -12,6 +12,7 @@ import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch import Tensor
 
+from almeta.agents.agent import Agent
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners import make_learner
 from almeta.policies import kind_of, load_policy, policy_names
@@ -332,11 +333,24 @@ def find_actor(by: By, generator: torch.Generator) -> Actor[PoolState]:
     if isinstance(by, Mapping | Spec) or is_strategy(by):
         return make_strategy(by, generator)
     if isinstance(by, str | Path):
-        if str(by) not in policy_names() and not Path(by).exists():
-            raise AlmetaError(did_you_mean(str(by), [*strategy_names(), *policy_names()], "strategy or policy"))
-        if (kind := kind_of(by)) != "pool":
-            raise AlmetaError(f"the policy {by} acts on problems of kind '{kind}'; rows need one of kind 'pool'")
+        _check_kind(str(by), kind_of_actor(by))
         return load_policy(by)
     if not (hasattr(by, "initial") and hasattr(by, "step")) or isinstance(by, type):
         raise AlmetaError(f"by is {by!r}; give the name of a strategy or policy, or an object with initial and step")
+    if isinstance(by, Agent):
+        _check_kind(type(by).__name__, by.inputs.kind)
     return by
+
+
+def kind_of_actor(by: str | Path | Mapping[str, Any] | Spec) -> str:
+    """Return the kind of problem that a strategy or policy acts in; one that is not there is an AlmetaError."""
+    if isinstance(by, Mapping | Spec) or is_strategy(by):
+        return "pool"
+    if str(by) not in policy_names() and not Path(by).exists():
+        raise AlmetaError(did_you_mean(str(by), [*strategy_names(), *policy_names()], "strategy or policy"))
+    return kind_of(by)
+
+
+def _check_kind(policy: str, kind: str) -> None:
+    if kind != "pool":
+        raise AlmetaError(f"the policy {policy} acts on problems of kind '{kind}'; rows need one of kind 'pool'")

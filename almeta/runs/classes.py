@@ -28,7 +28,7 @@ from almeta.learners import Learner, LogisticRegression, make_learner
 from almeta.policies import TrainedPolicy, find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.pools import SplitSuite, curve_measures, judged_datasets
-from almeta.runs.run import Run
+from almeta.runs.run import CHANGES_OF_STREAMS, Run
 from almeta.seeding import make_generator
 from almeta.strategies import Actor
 from almeta.strategies.class_shares import class_strategy_names, make_class_strategy
@@ -50,7 +50,16 @@ class ClassRun(Run):
     kind = "classes"
     score = "gain"
     without = ("oracle", "vary")
-    not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs", "strategies", "oracle", "jobs")
+    not_judged_by = (
+        "classes",
+        "ask_unnamed",
+        "episodes",
+        "num_envs",
+        "strategies",
+        "oracle",
+        "jobs",
+        *CHANGES_OF_STREAMS,
+    )
     simulation: ClassSimulation
 
     @classmethod

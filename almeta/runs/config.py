@@ -1,7 +1,7 @@
 """The configs of the commands: frozen dataclasses that check themselves. conf/*.yaml explain each knob."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal, Self
 
@@ -41,6 +41,13 @@ class CommandConfig:
         return asdict(self)
 
 
+def check_meaning(kind: str, given: Iterable[str], useless: Iterable[str]) -> None:
+    """Raise an AlmetaError if one of the keys `given`, or a group that it is in, is `useless` to a policy of a kind."""
+    for key in given:
+        if any(key == one or key.startswith(f"{one}.") for one in useless):
+            raise AlmetaError(f"the policy is of kind '{kind}', where {key}=... means nothing; leave it out")
+
+
 def _given(group: Mapping[str, Any]) -> Group:
     """Return a group without what is null, and without groups of which nothing is left."""
     found = {key: _given(value) if isinstance(value, Mapping) else value for key, value in group.items()}
@@ -63,9 +70,10 @@ class SplitConfig:
 
     @classmethod
     def read(cls, values: Mapping[str, Any] | None) -> Self:
-        """Return the split of plain values; an unknown or missing key is an AlmetaError."""
-        check_call(cls, values or {}, "dataset")
-        return cls(**(values or {}))
+        """Return the split of plain values, of which null is left out; an unknown or missing key is an AlmetaError."""
+        given = {key: value for key, value in (values or {}).items() if value is not None}
+        check_call(cls, given, "dataset")
+        return cls(**given)
 
 
 @dataclass(frozen=True)

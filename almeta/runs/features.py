@@ -25,7 +25,7 @@ from almeta.learners import Learner, LogisticRegression
 from almeta.policies import find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.pools import SplitSuite, curve_measures, judged_datasets
-from almeta.runs.run import Run
+from almeta.runs.run import CHANGES_OF_STREAMS, Run
 from almeta.seeding import make_generator
 from almeta.strategies import Actor
 from almeta.training.compute import set_compute
@@ -42,8 +42,6 @@ STRATEGIES: tuple[Any, ...] = (
     {"name": "expected_utility", "cost_aware": False},
 )
 REFERENCE = "cheapest"
-# Training may use a few classes of a data set; evaluation uses all.
-WHOLE: dict[str, Any] = {"max_classes": None}
 
 
 class FeaturesRun(Run):
@@ -52,7 +50,16 @@ class FeaturesRun(Run):
     kind = "features"
     score = "gain"
     without = ("oracle", "vary")
-    not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs", "strategies", "oracle", "jobs")
+    not_judged_by = (
+        "classes",
+        "ask_unnamed",
+        "episodes",
+        "num_envs",
+        "strategies",
+        "oracle",
+        "jobs",
+        *CHANGES_OF_STREAMS,
+    )
     simulation: FeatureSimulation
 
     @classmethod
@@ -96,7 +103,7 @@ class FeaturesRun(Run):
     def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
         """Return a function that measures an agent beside the reference, on the same tasks at each call."""
         episodes, seed, device = self.config.evaluate_episodes, self.config.seed, self.config.device
-        options = replace(self.options, **WHOLE, group=1, synthetic=0.0 if datasets else 1.0)
+        options = replace(self.options, group=1, synthetic=0.0 if datasets else 1.0)
         simulation = self._simulation(datasets, options, episodes, f"evaluation on {part}")
         seeds = torch.randint(2**62, (episodes,), generator=make_generator(seed, f"{part} tasks"))
         tasks = simulation.sampler.draw_seeded(seeds.tolist(), cycle=True)
@@ -131,7 +138,7 @@ class FeaturesRun(Run):
             title = f"{config.name} after {config.batches:,} batches"
             return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
-        setting = CellSetting(replace(self.options, **WHOLE), self._learner, repeats, config.seed, config.device)
+        setting = CellSetting(self.options, self._learner, repeats, config.seed, config.device)
         policy = find_policy(folder / LAST, config.name, self.kind)
         report = compare(self.names["test"], [*rules(), policy], setting, config.plain())
         summary |= {"test": self.evaluations["test"](agent), "benchmark": report.summary}
@@ -147,7 +154,7 @@ class FeaturesRun(Run):
         trained = policy.members[0].config
         chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
         datasets, options = judged_datasets(chosen)
-        env = build({**trained["env"], **WHOLE, **config.changes}, "env")
+        env = build({**trained["env"], **config.changes}, "env")
         learner = config.learner or trained["learner"]
         made = build(learner, "learner") if learner else LogisticRegression()
         set_compute(config.threads, config.device, config.matmul_precision or trained["matmul_precision"])
@@ -172,4 +179,5 @@ def compare(
     policy, others = str(contenders[-1]), [str(one) for one in contenders[:-1]]
     pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
     question = Question("Which cells are worth their price?", pairs)
-    return pool_report(curves, REFERENCE, measure=NET, measures=[setting.env.score], config=config, question=question)
+    judged: dict[str, Any] = {"measure": NET, "measures": [setting.env.score], "over": "cells"}
+    return pool_report(curves, REFERENCE, config=config, question=question, **judged)

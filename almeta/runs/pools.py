@@ -36,7 +36,7 @@ from almeta.oracles import Oracle
 from almeta.policies import TrainedPolicy, find_policy, policy_names
 from almeta.pool import PoolState
 from almeta.runs.config import BenchmarkConfig, EvaluateConfig, SplitConfig, TrainConfig
-from almeta.runs.run import Run
+from almeta.runs.run import CHANGES_OF_STREAMS, Run
 from almeta.runs.settings import PARTS, changed_part, read_settings
 from almeta.seeding import make_generator
 from almeta.specs import Spec
@@ -91,7 +91,7 @@ class PoolRun(Run):
     kind = "pool"
     score = "gain"
     simulation: PoolSimulation
-    not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs")
+    not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs", *CHANGES_OF_STREAMS)
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
@@ -368,8 +368,6 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     learners = [Spec.read(learner, "learner") for learner in config.learners]
     contenders += [one for learner in learners for contender in contenders for one in _with_learner(contender, learner)]
     question, names = Question(**config.question) if config.question else None, list(map(str, contenders))
-    if question:
-        question.check_measures((config.scores or [])[1:])
     running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
     judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:

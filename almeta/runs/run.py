@@ -15,11 +15,14 @@ from almeta.evaluation.jobs import Job
 from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.evaluation.writers import publish
 from almeta.inputs import Inputs
-from almeta.runs.config import EvaluateConfig, TrainConfig
+from almeta.runs.config import EvaluateConfig, TrainConfig, check_meaning
 from almeta.training.agents import build_agent
 from almeta.training.trainer import Evaluate
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
+# The changes to the environment that `evaluate` offers for one kind alone.
+CHANGES_OF_STREAMS = ("env.classes", "env.length", "env.rotations", "env.reward", "env.max_requests")
+CHANGES_OF_POOLS = ("env.budget", "env.pool_size", "env.query_size", "env.num_first", "env.score")
 
 
 class Run(ABC):
@@ -130,8 +133,7 @@ class Run(ABC):
     @classmethod
     def check_knobs(cls, given: Iterable[str]) -> None:
         """Raise an AlmetaError if one of the keys `given` to `evaluate` is in `not_judged_by`."""
-        if useless := [key for key in given if key in cls.not_judged_by]:
-            raise AlmetaError(f"the policy is of kind '{cls.kind}', where {useless[0]}=... means nothing; leave it out")
+        check_meaning(cls.kind, given, cls.not_judged_by)
 
     @staticmethod
     @abstractmethod

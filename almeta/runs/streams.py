@@ -34,9 +34,9 @@ from almeta.evaluation.streams import evaluate
 from almeta.evaluation.training_report import learning_curves
 from almeta.evaluation.writers import publish
 from almeta.inputs import Images
-from almeta.policies import load_trained
+from almeta.policies import load_trained, name_of
 from almeta.runs.config import EvaluateConfig, SplitConfig, TrainConfig
-from almeta.runs.run import Run
+from almeta.runs.run import CHANGES_OF_POOLS, Run
 from almeta.seeding import make_generator
 from almeta.strategies.stream import AskUnnamed
 from almeta.tasks import options_for_streams, split_classes
@@ -62,12 +62,12 @@ class SplitClasses(SplitConfig):
 
     Args:
         name: of the data set.
-        train_classes: classes to train on, a number or a share; all others are for evaluation.
+        train_classes: classes to train on, a number or a share; all others are for evaluation. Half of them by default.
         split_seed: of the split.
     """
 
     name: str
-    train_classes: Count | Share
+    train_classes: Count | Share = 0.5
     split_seed: int = 0
 
     def load(self) -> dict[str, Dataset]:
@@ -82,7 +82,7 @@ class StreamRun(Run):
 
     kind = "stream"
     without = ("inputs", "learner", "oracle", "vary")
-    not_judged_by = ("strategies", "learner", "oracle", "repeats", "jobs")
+    not_judged_by = ("strategies", "learner", "oracle", "repeats", "jobs", *CHANGES_OF_POOLS)
     classes: dict[str, Dataset]
 
     @classmethod
@@ -127,6 +127,9 @@ class StreamRun(Run):
 
     def notes(self) -> list[str]:
         notes, network, before = super().notes(), self.agent.network, self.simulation.length - 1
+        asked, steps = self.simulation.options, self.simulation.length
+        if asked.script is not None and asked.length != steps:
+            notes.append(f"env.script has {steps} steps, so that env.length={asked.length} has no effect")
         if (capacity := getattr(network, "capacity", before)) < before:
             notes.append(
                 f"network.capacity={capacity}, but up to {before} images come before the last of a stream: the oldest "
@@ -225,19 +228,19 @@ class StreamRun(Run):
         )
         judged = simulation.dataset
         seen = config.classes == "train" and judged.name in checkpoint["datasets"]
+        name, env = name_of(config.policy), asdict(options)
         title = (
-            f"{trained['name']}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
-            f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}"
+            f"{name}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
+            f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}, {_of_streams(simulation)}"
         )
-        env = asdict(options)
         actor = AskUnnamed(agent, simulation.num_slots) if config.ask_unnamed else agent
-        results = compare(actor, trained["name"], simulation, tuning_simulation, config.episodes, config.seed)
+        results = compare(actor, name, simulation, tuning_simulation, config.episodes, config.seed)
         published = is_published_task(judged.name, env)
         report = stream_report(results, title, published, config=config.plain() | {"env": env})
         summary = {
             "kind": StreamRun.kind,
             "policy": config.policy,
-            "name": trained["name"],
+            "name": name,
             "dataset": judged.name,
             "classes": config.classes,
             "env": env,
@@ -246,6 +249,13 @@ class StreamRun(Run):
         }
         publish(report, folder, Console(), summary)
         return summary
+
+
+def _of_streams(simulation: StreamSimulation) -> str:
+    """Return the size of streams and the price of a mistake, for a title."""
+    low, high = simulation.rewards.bounds
+    price = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+    return f"in streams of {simulation.options.classes} classes and {simulation.length} steps, {price} for a mistake"
 
 
 def _has_published_task(job: Job) -> bool:
@@ -333,7 +343,7 @@ def _as_read(dataset: Dataset, num_pixels: int) -> Dataset:
             "judge it on images"
         )
     images = torch.as_tensor(dataset.x).view(-1, *dataset.image_shape)
-    return replace(dataset, x=resized(images, side).flatten(1).numpy(), image_shape=(side, side))
+    return replace(dataset, x=resized(images, side).flatten(1).numpy(), image_shape=(side, side), columns=())
 
 
 def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, classes: str) -> tuple[Dataset, Dataset]:
@@ -351,7 +361,7 @@ def choose_classes(checkpoint: Checkpoint, dataset: dict[str, Any] | None, class
     Raises:
         AlmetaError: if classes of the agent's training would be mixed with others.
     """
-    own = checkpoint["config"]["dataset"]
+    own = asdict(SplitClasses.read(checkpoint["config"]["dataset"]))
     given = {key: value for key, value in (dataset or {}).items() if value is not None}
     halved = {"train_classes": 0.5} if given.get("name", own["name"]) != own["name"] else {}
     chosen = SplitClasses.read(own | halved | given)

@@ -44,6 +44,8 @@ def settings_of(config: TrainConfig) -> list[Settings]:
             )
         if not isinstance(values, list) or not values:
             raise AlmetaError(f"at_once.{key} is {values!r}; give a list of values, such as [0, 1, 2]")
+        if any(value in values[:number] for number, value in enumerate(values)):
+            raise AlmetaError(f"at_once.{key} is {values!r}; equal values would train the same run twice")
     return [dict(zip(asked, values, strict=True)) for values in itertools.product(*asked.values())]
 
 

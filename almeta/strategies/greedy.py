@@ -11,6 +11,9 @@ from almeta.pool import PoolState
 from almeta.strategies.regression import predicted
 from almeta.strategies.strategy import PoolStrategy
 
+# Distances between rows that are held at once (16 MiB in float32).
+_BLOCK = 1 << 22
+
 
 def nearest_output(predictions: Tensor, labels: Tensor, known: Tensor) -> Tensor:
     """Return the distance of each prediction to the nearest label, `[E, N]`; 0 in pools without labels.
@@ -71,7 +74,8 @@ class GreedyOutputs(PoolStrategy):
 
     def score(self, state: PoolState) -> Tensor:
         _, labels, weight = state.labelled_rows()
-        return nearest_output(predicted(state)[0], labels, weight > 0)
+        blocks = predicted(state)[0].split(_size(labels), 1)
+        return torch.cat([nearest_output(said, labels, weight > 0) for said in blocks], 1)
 
 
 class GreedyBoth(PoolStrategy):
@@ -83,5 +87,16 @@ class GreedyBoth(PoolStrategy):
 
     def score(self, state: PoolState) -> Tensor:
         x, labels, weight = state.labelled_rows()
-        distance = torch.cdist(state.x, x, compute_mode="donot_use_mm_for_euclid_dist")
-        return smallest_product(distance, predicted(state)[0], labels, weight > 0)
+        size = _size(labels)
+        blocks = zip(state.x.split(size, 1), predicted(state)[0].split(size, 1), strict=True)
+        return torch.cat([smallest_product(_distances(rows, x), said, labels, weight > 0) for rows, said in blocks], 1)
+
+
+def _size(labels: Tensor) -> int:
+    """Return how many rows of each pool are compared with labels `[E, P]` at once."""
+    return max(1, _BLOCK // max(1, labels.numel()))
+
+
+def _distances(x: Tensor, other: Tensor) -> Tensor:
+    """Return Euclidean distances `[E, B, P]` of rows `[E, B, D]` and `[E, P, D]`."""
+    return torch.cdist(x, other, compute_mode="donot_use_mm_for_euclid_dist")

@@ -12,7 +12,7 @@ from almeta.learners import make_learner
 from almeta.learners.learner import Learner, Predicts, target_of
 from almeta.pool import PoolState
 from almeta.specs import Spec
-from almeta.strategies.committee import bootstrap_weights
+from almeta.strategies.committee import block_size, bootstrap_weights
 from almeta.strategies.strategy import PoolStrategy
 
 
@@ -91,10 +91,11 @@ class _NumberCommittee(PoolStrategy):
             return torch.stack([model.predict(state.x).mean for model in models], 1)
         size = self.num_members
         samples = bootstrap_weights(torch.zeros_like(y, dtype=torch.int64), weight, size, 1, self.generator)
-        x, y, rows = (part.repeat_interleave(size, 0) for part in (x, y, state.x))
+        x, y = (part.repeat_interleave(size, 0) for part in (x, y))
         model = state.learner.fit(x, y, samples.flatten(0, 1), 0, generator=self.generator)
-        found: Tensor = model.predict(rows).mean.unflatten(0, (-1, size))
-        return found
+        blocks = state.x.split(block_size(state, size), 1)
+        found = torch.cat([model.predict(rows.repeat_interleave(size, 0)).mean for rows in blocks], 1)
+        return found.unflatten(0, (-1, size))
 
 
 class CommitteeVariance(_NumberCommittee):

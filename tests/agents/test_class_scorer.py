@@ -63,14 +63,14 @@ def test_its_agent_learns_to_ask_for_the_class_that_pays():
     agent = GroupReinforce(functools.partial(ClassScorer, hidden_size=16, prior="none"), OneHot())
     optimizer, generator = torch.optim.Adam(agent.parameters(), 2e-2), make_generator(0, "policy")
     returns = []
-    for _ in range(25):
+    for _ in range(15):
         rollout = explore(paid, agent, generator)
         loss = agent.loss(rollout)[0]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         returns.append(float(rollout.rewards.sum(0).mean()))
-    assert returns[0] < 5.0 and sum(returns[-5:]) / 5 > 8.0
+    assert returns[0] < 5.0 and sum(returns[-3:]) / 3 > 8.0
 
 
 class OneHot(ClassInputs):

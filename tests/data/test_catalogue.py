@@ -65,6 +65,15 @@ def test_unknown_name_with_suggestion(wrong, meant):
         load_dataset(wrong)
 
 
+def test_a_path_without_its_prefix_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets").mkdir()
+    for name, right in (("pets", "folder:pets"), ("my.csv", "csv:my.csv"), ("my.parquet", "table:my.parquet")):
+        (tmp_path / name).touch()
+        with pytest.raises(AlmetaError, match=f"unknown data set '{name}', but there is such a path; write {right}$"):
+            load_dataset(name)
+
+
 @pytest.mark.parametrize("wrong", ["qqq", "dataset", "files", "../../errors", "", "csv:", "json:a", "names"])
 def test_unknown_name(wrong):
     with pytest.raises(AlmetaError, match=r"unknown data set .* Known: abalone, .*, csv:..., "):

@@ -423,11 +423,11 @@ def test_rows_without_a_number_are_set_aside(tmp_path):
 
 def test_a_number_may_have_a_test_set(tmp_path):
     path = tmp_path / "numbers.csv"
-    lines = [f"{0.37 * row:.2f},{row / 3:.3f},{'test' if row % 3 == 0 else 'train'}" for row in range(30)]
+    lines = [f"{0.37 * row:.2f},{row * 7 % 30 / 3:.3f},{'test' if row % 3 == 0 else 'train'}" for row in range(30)]
     path.write_text("\n".join(["size,target,part", *lines]), "utf-8")
     dataset = load_dataset(f"csv:{path}", numbers=True, split="part")
     assert dataset.test_rows is not None and dataset.test_rows.tolist() == list(range(0, 30, 3))
-    assert dataset.y[3] == 1.0
+    assert dataset.y[3] == 7.0
 
 
 NO_NUMBERS = {
@@ -449,3 +449,12 @@ def test_numbers_where_classes_are_needed_are_told_with_the_way_out(tmp_path):
         AlmetaError, match="these are no classes; .*; to predict the numbers themselves, set numbers=tr"
     ):
         load_dataset(write_numbers(tmp_path, [f"{row * 1.7:.2f}" for row in range(60)]))
+
+
+def test_a_column_that_repeats_the_numbers_in_another_unit_is_left_out(tmp_path):
+    path, random = tmp_path / "numbers.csv", np.random.default_rng(0)
+    lines = [f"{random.normal():.4f},{-2.54 * size:.4f},{size:.4f}" for size in random.normal(size=40)]
+    path.write_text("\n".join(["other,inches,target", *lines]), "utf-8")
+    with pytest.warns(UserWarning, match=r"left out: 'inches' \(repeats the labels\)"):
+        assert load_dataset(f"csv:{path}", numbers=True).columns == ("other",)
+    assert load_dataset(f"csv:{path}", numbers=True, keep=["inches"]).columns == ("other", "inches")

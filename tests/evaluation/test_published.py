@@ -1,4 +1,7 @@
-from almeta.evaluation.published import FIGURE_2, FIGURE_3, TABLE_1
+import pytest
+
+from almeta.envs.stream import StreamRewards
+from almeta.evaluation.published import FIGURE_2, FIGURE_3, TABLE_1, rows_at
 
 
 def test_rows_of_table_1_agree_with_themselves():
@@ -20,3 +23,17 @@ def test_figure_3_names_steps_of_its_scripts():
     for script, rates in FIGURE_3.items():
         assert all(1 <= step <= len(script) and 0 <= rate <= 1 for step, rate in rates.items())
     assert FIGURE_3["AAAAAB"][6] > FIGURE_3["AAAAAA"][6]
+
+
+@pytest.mark.parametrize(
+    "rewards, rows",
+    [
+        ({}, ["Supervised", "RL (R_inc -1)"]),
+        ({"incorrect": -20}, ["Supervised", "RL (R_inc -20)"]),
+        ({"incorrect": -3}, []),
+        ({"incorrect": [-20, -1]}, []),
+        ({"request": -0.1}, []),
+    ],
+)
+def test_rows_are_those_at_the_same_rewards(rewards, rows):
+    assert [row.label for row in rows_at(StreamRewards(**rewards))] == rows

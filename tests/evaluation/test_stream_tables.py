@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from almeta.evaluation.published import TABLE_1
 from almeta.evaluation.report import Report
 from almeta.evaluation.stream_tables import shown_table, table_of_instances, table_of_policies
 from almeta.evaluation.writers import console_text, markdown
@@ -39,7 +40,7 @@ def test_equal_summaries_are_one_measurement(make_summary):
 
 
 def test_kinds_come_in_order_and_published_rows_have_no_interval(make_summary):
-    table = table_of_policies({"LSTM": make_summary()}, {"never": make_summary()}, published=True)
+    table = table_of_policies({"LSTM": make_summary()}, {"never": make_summary()}, published=TABLE_1)
     assert list(table["kind"]) == ["policy", "baseline"] + ["published"] * 5
     last = table.iloc[-1]
     assert (last["accuracy"], last["prediction_accuracy"], last["request_rate"]) == (0.366, 0.928, 0.606)
@@ -62,7 +63,7 @@ def test_markdown_shows_percents_intervals_and_dashes(make_summary):
 
 
 def test_terminal_shows_every_row_and_takes_labels_literally(make_summary):
-    text = printed(table_of_policies({"agent (layers=[a,b])": make_summary()}, published=True))
+    text = printed(table_of_policies({"agent (layers=[a,b])": make_summary()}, published=TABLE_1))
     assert "agent (layers=[a,b])" in text
     assert "60.0 ± 2.0" in text
     assert "published: RL (R_inc -20)" in text
@@ -70,7 +71,7 @@ def test_terminal_shows_every_row_and_takes_labels_literally(make_summary):
 
 
 def test_terminal_of_80_columns_cuts_no_number(make_summary):
-    text = printed(table_of_policies({"a policy with a long name": make_summary()}, published=True), width=80)
+    text = printed(table_of_policies({"a policy with a long name": make_summary()}, published=TABLE_1), width=80)
     for number in ("60.0 ± 2.0", "80.0 ± 2.0", "25.0 ± 2.0", "10.00 ± 0.02", "91.0"):
         assert number in text
 

@@ -75,6 +75,8 @@ def test_relations_are_correlation_ratios(state):
 
 
 def test_the_other_numbers_one_by_one(state):
+    view = Cells()(state)
+    cells, pool = view.candidates.view(*state.exists.shape, -1), view.pool
     for e in range(4):
         exists = state.exists[e]
         mean_price = state.prices[e][exists].mean()
@@ -90,8 +92,7 @@ def test_the_other_numbers_one_by_one(state):
                 "dearness": (state.prices[e, n, d] / mean_price).log().clamp(-3, 3),
             }
             for name, value in wanted.items():
-                assert float(of(state, name)[e, n, d]) == pytest.approx(float(value), abs=1e-5), name
-    pool = Cells()(state).pool
+                assert float(cells[e, n, d, NAMES.index(name)]) == pytest.approx(float(value), abs=1e-5), name
     assert pool[:, 0].tolist() == pytest.approx([2 / 5] * 4)
     assert float(pool[0, 1]) == pytest.approx(float(state.known[0].sum() / state.exists[0].sum()))
     assert float(pool[0, 2]) == pytest.approx(float(of(state, "uncertainty")[0].max(1).values.mean()), abs=0.2)

@@ -17,7 +17,16 @@ from almeta.build import build
 from almeta.data import load_dataset
 from almeta.envs.pool import PoolSimulation
 from almeta.errors import AlmetaError
-from almeta.policies import Member, TrainedPolicy, find_policy, kind_of, load_policy, load_trained, policy_names
+from almeta.policies import (
+    Member,
+    TrainedPolicy,
+    find_policy,
+    kind_of,
+    load_policy,
+    load_trained,
+    name_of,
+    policy_names,
+)
 from almeta.policies.published import load_published, publish, read_card
 from almeta.runs.config import TrainConfig
 from almeta.runs.pools import read_strategies
@@ -195,6 +204,7 @@ def test_a_policy_of_streams_by_name_is_refused_where_pools_are_played(stream_ru
     assert kind_of("one-shot") == "stream"
     agent, training = load_trained("one-shot")
     assert agent.inputs.kind == "stream"
+    assert (name_of("one-shot"), name_of(stream_run)) == ("one-shot", "q_learning")
     assert {key: training[key] for key in ("datasets", "digest")} == {
         key: load_trained(stream_run)[1][key] for key in ("datasets", "digest")
     }
@@ -203,6 +213,8 @@ def test_a_policy_of_streams_by_name_is_refused_where_pools_are_played(stream_ru
             use()
     with pytest.raises(AlmetaError, match="one-shot acts on problems of kind 'stream'; rows need one of kind 'pool'"):
         almeta.query(np.eye(4), ["a", "b", None, None], n=1, by="one-shot")
+    with pytest.raises(AlmetaError, match="QLearning acts on problems of kind 'stream'; rows need one of kind 'pool'"):
+        almeta.query(np.eye(4), ["a", "b", None, None], n=1, by=load_policy("one-shot"))
 
 
 def test_a_card_of_streams_says_which_classes_it_saw(stream_run, tmp_path):
@@ -455,3 +467,9 @@ def test_a_member_changes_with_its_file(runs, tmp_path):
     assert replace(member).digest == before
     shutil.copy(runs / "fold_1" / "last.pt", tmp_path / "one.pt")
     assert member.digest != before
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["transfer"]])
+def test_a_policy_has_a_name_or_a_folder(wrong):
+    with pytest.raises(AlmetaError, match="the policy is .*; give its name or folder .*, transfer ship"):
+        almeta.load_policy(wrong)

@@ -39,7 +39,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **options: file.write(b"\x89PNG"))
-        train(read(), folder)
+        train(read("final_episodes=3", "evaluate_episodes=2"), folder)
     return folder
 
 

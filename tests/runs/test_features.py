@@ -36,6 +36,7 @@ SMALL = (
     "env.budget=3",
     "env.synthetic=0",
     "learner=prototype",
+    "final_episodes=4",
 )
 
 
@@ -88,7 +89,7 @@ def test_the_study_trains_resumes_and_is_judged_as_by_evaluate(tmp_path, monkeyp
     for name in ("learning_curves.png", "gain_over_training.png", "report.html", "summary_accuracy.csv"):
         assert (whole / name).stat().st_size
 
-    asked = compose_config(f"policy={whole}", "repeats=8", command="evaluate")
+    asked = compose_config(f"policy={whole}", "repeats=4", command="evaluate")
     again = find_run(kind_of(whole)).judge(EvaluateConfig.read(asked), judged)
     assert again["benchmark"] == summary["benchmark"]
     assert again == json.loads((judged / "summary.json").read_text())

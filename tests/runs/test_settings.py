@@ -8,7 +8,7 @@ import pytest
 from almeta.errors import AlmetaError
 from almeta.evaluation.settings_report import asked_in_settings
 from almeta.evaluation.verdict import Question
-from almeta.learners import LogisticRegression, Scikit, make_learner
+from almeta.learners import CNN, VAT, Augmented, LogisticRegression, PseudoLabels, Scikit, Siamese, make_learner
 from almeta.runs.config import BenchmarkConfig
 from almeta.runs.pools import benchmark, make_setting, read_strategies
 from almeta.runs.settings import read_settings
@@ -97,6 +97,26 @@ def test_the_studies_of_annotators_ask_about_strategies_that_play(preset):
     question = asked_in_settings(Question(**(read.question or {})), list(settings), names)
     question.check_measures(next(iter(settings.values())).measures)
     assert {setting.oracle.num_annotators for setting in settings.values()} == {2 if preset == "noise" else 3}
+
+
+@pytest.mark.parametrize(
+    "preset, kinds",
+    [
+        ("pseudo_labels", {CNN, PseudoLabels, VAT}),
+        ("pseudo_labels_alone", {CNN, PseudoLabels, VAT, Siamese}),
+        ("augmentation", {CNN, Augmented}),
+        ("augmentation_active", {CNN, Augmented}),
+    ],
+)
+@pytest.mark.parametrize("scale", ["quick", "paper"])
+def test_the_studies_of_learners_that_read_the_pool_ask_about_who_plays(preset, kinds, scale):
+    read = BenchmarkConfig.read(compose_config(f"experiment=study/{preset}", f"scale={scale}", command="benchmark"))
+    settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings or {}).items()}
+    contenders = read_strategies(["random", *read.strategies])
+    question = asked_in_settings(Question(**(read.question or {})), list(settings), list(map(str, contenders)))
+    assert len(question.pairs) >= 4
+    played = {type(setting.of(contender).learner) for setting in settings.values() for contender in contenders}
+    assert played == kinds
 
 
 @pytest.mark.parametrize(

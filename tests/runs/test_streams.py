@@ -11,6 +11,7 @@ import almeta
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
 from almeta.runs.config import TrainConfig
+from almeta.runs.streams import _as_read
 from almeta.runs.training import train
 from almeta.stream import StreamState
 from tests.small_config import small_config
@@ -109,6 +110,8 @@ USUAL = ("network=gru", "pretraining.batches=500", "pretraining.ways=60")  # not
             "pretraining.batches=2 has no effect: GRUNetwork has no encoder",
         ),
         (("network=gru", "network.code_size=3"), None),
+        ((*USUAL, "env.script=[[0,3],[1,2]]"), "env.script has 5 steps, so that env.length=30 has no effect"),
+        ((*USUAL, "env.script=[[0,3],[1,2]]", "env.length=5"), None),
         (("network=episodic", "network.capacity=28"), "network.capacity=28, but up to 29 images come before the last"),
         (("network=episodic", "network.capacity=29"), None),
         (
@@ -128,3 +131,10 @@ def test_what_has_no_effect_is_told_before_work_begins(overrides, says, tmp_path
     notes = [line for line in lines if line.startswith("note: ")]
     assert [line.startswith(f"note: {says}") for line in notes] == ([True] if says else [])
     assert notes == lines[1 : 1 + len(notes)]  # behind the line that says what is trained
+
+
+def test_columns_have_no_names_in_images_of_another_size(make_images):
+    digits = make_images(columns=tuple(f"pixel {k}" for k in range(16)))
+    found = _as_read(digits, 25)
+    assert (found.x.shape[1], found.image_shape, found.columns) == (25, (5, 5), ())
+    assert _as_read(digits, 16) is digits

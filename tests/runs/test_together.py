@@ -155,6 +155,7 @@ def test_settings_are_all_combinations():
         ),
         ({"seed": 3}, "at_once.seed is 3; give a list of values"),
         ({"seed": []}, r"at_once.seed is \[\]; give a list"),
+        ({"seed": [0, 1, 0]}, r"at_once.seed is \[0, 1, 0\]; equal values would train the same run twice"),
         ({"env.reward.incorrect": [[-1]]}, r"env.reward.incorrect=\[-1.0\]; a range has two numbers|incorrect=\[-1\]"),
     ],
 )

@@ -36,7 +36,9 @@ def test_the_measures_are_printed_and_written(command, run):
     assert (found["dataset"], found["classes"], found["episodes"]) == ("characters", "test", 8)
     assert [line["instance"] for line in found["by_instance"]] == list(range(1, 11))
     assert len(found["baselines"]) == 5
-    assert "q_learning, trained on characters; judged on 308 classes of characters" in " ".join(result.out.split())
+    text = " ".join(result.out.split())
+    assert "q_learning, trained on characters; judged on 308 classes of characters" in text
+    assert "in streams of 3 classes and 30 steps, -1 for a mistake" in text
     assert "q_learning, by k-th image of a class" in result.out
     assert {path.name for path in Path("out").iterdir() if path.is_file()} == {
         "summary.json",
@@ -232,7 +234,9 @@ def test_a_policy_must_be_named(command):
     assert command(evaluate).error == "error: policy is missing; say what it is: policy=..."
 
 
-@pytest.mark.parametrize("knob", ["repeats=64", "jobs=2", "strategies=[margin]", "learner=svc", "oracle=noisy"])
+@pytest.mark.parametrize(
+    "knob", ["repeats=64", "jobs=2", "strategies=[margin]", "learner=svc", "oracle=noisy", "env.budget=3"]
+)
 def test_a_knob_of_pools_means_nothing_on_streams(command, run, knob):
     result = command(evaluate, f"policy={run()}", *FEW, knob)
     key = knob.partition("=")[0]
@@ -240,7 +244,9 @@ def test_a_knob_of_pools_means_nothing_on_streams(command, run, knob):
     assert result.err == f"error: the policy is of kind 'stream', where {key}=... means nothing; leave it out\n"
 
 
-@pytest.mark.parametrize("knob", ["episodes=64", "num_envs=2", "classes=all", "ask_unnamed=true"])
+@pytest.mark.parametrize(
+    "knob", ["episodes=64", "num_envs=2", "classes=all", "ask_unnamed=true", "env.classes=2", "env.reward.incorrect=-5"]
+)
 def test_a_knob_of_streams_means_nothing_on_pools(command, knob):
     result = command(evaluate, "policy=transfer", "dataset=iris", "hydra.run.dir=out", knob)
     key = knob.partition("=")[0]

@@ -39,6 +39,17 @@ def mine(command):
         (["data=my.csv", "target=kidn"], "my.csv: unknown target column 'kidn'; did you mean 'kind'?"),
         (["data=my.csv", "by=margn"], "unknown strategy or policy 'margn'; did you mean 'margin'?"),
         (["data=other.csv"], "there is no file other.csv"),
+        (["by=margn"], "unknown strategy or policy 'margn'; did you mean 'margin'?"),
+        (["env.classes=5"], "unknown key 'env'; Known: "),
+        (
+            ["by=one-shot-omniglot", "classes=[a,b]"],
+            "the policy is of kind 'stream', where classes=... means nothing; leave it out",
+        ),
+        (["by=one-shot-omniglot", "learner.C=2"], "the policy is of kind 'stream', where learner.C=... means nothing"),
+        (
+            ["by=one-shot-omniglot", "data=my.csv"],
+            "unknown data set 'my.csv', but there is such a path; write csv:my.csv",
+        ),
         (["data=my.csv", "dat=1"], "unknown key 'dat'; did you mean 'data'?"),
         (["data=my.csv", "target=kind", "port=0"], "port is 0; it must be"),
         (["data=my.csv", "target=kind", "store=nowhere/my.sqlite"], "could not write nowhere"),
@@ -79,7 +90,14 @@ def test_a_policy_of_streams_that_ships_plays_by_its_name(finished, same_images,
     (tmp_path / "one-shot").mkdir()
     publish(finished["stream"] / "last.pt", tmp_path / "one-shot" / "stream.json", {})
     with opened("by=one-shot") as (session, _):
-        assert isinstance(session, StreamSession) and session.title == "quickstart on characters"
+        assert isinstance(session, StreamSession) and session.title == "one-shot on characters"
+
+
+def test_all_classes_of_other_data_are_played(finished, make_images, monkeypatch):  # noqa: F811
+    pets = make_images([20] * 3, name="pets")
+    monkeypatch.setattr("almeta.runs.streams.load_dataset", lambda name, **options: pets)
+    with opened(f"by={finished['stream']}", "data=folder:pets") as (session, _):
+        assert session._simulation.dataset.num_classes == 3
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):

@@ -78,3 +78,27 @@ def test_a_benchmark_of_images(command):
     assert outcome.status == 0, outcome.err
     outcome = command(almeta.scripts.benchmark, "datasets=[wine]", *SMALL, "learner=cnn", "out=other")
     assert outcome.status == 1 and "learner cnn: 13 features are no square image of 1 or 3 channels" in outcome.error
+
+
+def test_a_benchmark_of_learners_that_read_the_pool(command):
+    small = "{name: cnn, steps: 3, maps: 2, hidden_size: 4}"
+    learners = {
+        "pseudo": "{name: pseudo_labels, base: prototype, threshold: 2}",
+        "vat": f"{{name: vat, base: {small}, pool_batch: 4}}",
+        "siamese": f"{{name: siamese, base: {small}}}",
+        "drawn": f"{{name: augmented, base: {small}, generated: 1, gan_steps: 2}}",
+    }
+    settings = ", ".join(f"{name}: {{learner: {learner}}}" for name, learner in learners.items())
+    measures = "scores=[accuracy,pseudo_labels,wrong_pseudo_labels]"
+    outcome = command(almeta.scripts.benchmark, "datasets=[digits]", *SMALL, measures, f"settings={{{settings}}}")
+    assert outcome.status == 0, outcome.err
+    means = pd.read_csv("made/curves.csv").groupby("setting")[["pseudo_labels", "wrong_pseudo_labels"]].mean()
+    assert (means.loc["pseudo"] > 0).all() and (means.drop("pseudo") == 0).all(axis=None)
+
+
+def test_a_query_takes_a_learner_that_reads_the_pool(command, tmp_path):
+    rows = [f"{number % 3 + 0.1 * number / 20},{'ab'[number % 3 > 0] if number < 6 else ''}" for number in range(20)]
+    (tmp_path / "my.csv").write_text("\n".join(["one,label", *rows]))
+    asked = ("data=my.csv", "target=label", "n=2", "by=margin", "threads=1", "learner=pseudo_labels")
+    outcome = command(almeta.scripts.query, *asked)
+    assert outcome.status == 0, outcome.err

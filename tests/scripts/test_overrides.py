@@ -164,6 +164,7 @@ def test_a_sweep_stays_a_sweep():
     ],
 )
 def test_any_name_may_stand_for_a_data_set(given, becomes):
+    assert read_arguments("train", [given]) == becomes
     found = read_arguments("evaluate", ["policy=x", given, "seed=1"])
     assert found == ["policy=x", *becomes, "seed=1"]
     if "named" in becomes[0]:

@@ -1,11 +1,14 @@
 """Greedy sampling, against a direct transcription of Wu, Lin & Huang 2019."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from almeta.learners import gaussian_process, make_learner
 from almeta.seeding import make_generator
-from almeta.strategies import make_strategy
+from almeta.strategies import committee, greedy, make_strategy
 from almeta.strategies.choosing import best_action
 from almeta.strategies.greedy import (
     GreedyBoth,
@@ -79,3 +82,18 @@ def test_labels_that_are_not_there_do_not_count():
 def test_in_inputs_alone_classes_serve_as_well():
     state = make_pools().state
     torch.testing.assert_close(utilities_of(GreedyInputs(), state), utilities_of(make_strategy("core_set"), state))
+
+
+@pytest.mark.parametrize("name", ["gsy", "igs", "committee_variance", "emcm", "predictive_variance"])
+def test_rows_in_blocks_score_as_all_at_once(name, monkeypatch):
+    state = make_pools(numbers=True).state
+    x, labels, weight = state.labelled_rows()
+    learner = make_learner("gaussian_process")
+    model = learner.fit(x, labels, weight, 0)
+    scores = []
+    for block in (1 << 22, 30):  # numbers: all rows, and one or a few
+        for module in (greedy, committee, gaussian_process):
+            monkeypatch.setattr(module, "_BLOCK", block)
+        given = replace(state, learner=learner, model=model, prediction=model.predict(state.x))
+        scores.append(utilities_of(make_strategy(name, make_generator(0, "test")), given))
+    torch.testing.assert_close(*scores)

@@ -36,7 +36,7 @@ ABLE: dict[str, set[type]] = {
     "mlp": {Samples, Embeds, HasGradients, HasInputGradients},
     "cnn": {Samples, Embeds, HasGradients, HasInputGradients},
     "text": {Samples, Embeds, HasGradients, EmbedsWords},
-    "torch": {Samples, Embeds},
+    "torch": {Samples, Embeds, HasInputGradients},
     "ridge": set(),
     "prototype": set(),
     "svc": set(),

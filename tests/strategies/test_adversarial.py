@@ -69,7 +69,7 @@ def test_deepfool_looks_at_some_rows_only():
 
 def test_deepfool_needs_gradients_by_features():
     state = fitted(Ridge(), make_pools().state)
-    message = "needs a learner with logits that can be derived by the features; Ridge has none: .* mlp or cnn"
+    message = "needs a learner with logits that can be derived by the features; Ridge has none: .* mlp, cnn or torch"
     with pytest.raises(AlmetaError, match=message):
         utilities_of(DeepFool(), state)
 

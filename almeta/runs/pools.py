@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pandas as pd
 import torch
@@ -75,6 +75,14 @@ class SplitSuite(SplitConfig):
         super().__post_init__()
         if self.fold is not None and self.fold >= self.num_folds:
             raise AlmetaError(f"dataset.fold={self.fold}, but dataset.num_folds={self.num_folds}; folds count from 0")
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any] | None) -> Self:
+        if name := (values or {}).get("name"):
+            raise AlmetaError(
+                f"pools take a suite or a list of data sets; write dataset.suite=[{name}] in place of dataset={name}"
+            )
+        return super().read(values)
 
     def split(self) -> dict[str, tuple[str, ...]]:
         """Return the names of the data sets to train on and of those to evaluate on, as "train" and "test"."""

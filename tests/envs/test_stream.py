@@ -308,11 +308,8 @@ def test_prices_that_cannot_be_told_are_refused(reward, said):
 
 
 def test_a_mistake_that_pays_more_than_a_right_answer_is_refused():
-    cases: list[tuple[dict[str, float | list[float]], str]] = [
-        ({"incorrect": 5}, "=5 .*=1;"),
-        ({"incorrect": [-9, -1], "correct": -2}, r"=\[-9, -1\] .*=-2;"),
-    ]
-    for reward, said in cases:
-        with pytest.raises(AlmetaError, match=f"incorrect{said} a mistake cannot pay more than a right answer"):
-            StreamOptions(reward=reward)
+    with pytest.raises(AlmetaError, match=r"incorrect=5 .*=1; a mistake cannot pay more than a right answer"):
+        StreamOptions(reward={"incorrect": 5})
+    with pytest.raises(AlmetaError, match=r"incorrect=\[-9, -1\] .*=-2; a mistake cannot"):
+        StreamOptions(reward={"incorrect": [-9, -1], "correct": -2})
     assert StreamOptions(reward={"incorrect": 1}).rewards.bounds == (1, 1)  # labels alone count, or nothing does

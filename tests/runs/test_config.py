@@ -122,12 +122,21 @@ def test_a_part_is_checked_before_anything_is_built(composed):
     "kind, values, says",
     [
         (SplitClasses, None, "dataset is not complete: missing a required argument: 'name'"),
-        (SplitClasses, {"name": "mnist"}, "dataset is not complete: missing a required argument: 'train_classes'"),
+        (
+            SplitClasses,
+            {"train_classes": 3, "name": None},
+            "dataset is not complete: missing a required argument: 'name'",
+        ),
         (SplitClasses, {"nmae": "mnist"}, "unknown key of dataset 'nmae'; did you mean 'name'"),
         (SplitClasses, {"name": "mnist", "train_classes": 1.5}, "dataset.train_classes is 1.5; it must be"),
         (SplitSuite, None, "dataset is not complete: missing a required argument: 'suite'"),
         (SplitSuite, {"suite": "tables", "folds": 3}, "unknown key of dataset 'folds'; did you mean 'fold'"),
         (SplitSuite, {"suite": "tables", "fold": 5}, "dataset.fold=5, but dataset.num_folds=5; folds count from 0"),
+        (
+            SplitSuite,
+            {"name": "iris"},
+            "pools take a suite or a list of data sets; write dataset.suite=[iris] in place of",
+        ),
         (SplitSuite, {"suite": 3}, "dataset.suite is 3; it must be"),
     ],
 )
@@ -135,3 +144,7 @@ def test_the_data_that_a_kind_needs_are_checked(kind, values, says):
     with pytest.raises(AlmetaError) as told:
         kind.read(values)
     assert str(told.value).startswith(says)
+
+
+def test_half_of_the_classes_are_for_training_if_nobody_says():
+    assert SplitClasses.read({"name": "mnist", "train_classes": None}) == SplitClasses("mnist", 0.5, 0)

@@ -6,11 +6,27 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from almeta.envs.scores import accuracy
+from almeta.errors import AlmetaError
+from almeta.learners.attacks import Bounds, fgsm, pgd, range_of
+from almeta.learners.learner import ABILITIES, HasInputGradients
 from almeta.oracles import Answers
 from almeta.pool import Pool
 from almeta.tasks import PoolTasks
 
-MeasureName = Literal["asked_again", "money", "noisy_region", "pseudo_labels", "wrong_answers", "wrong_pseudo_labels"]
+MeasureName = Literal[
+    "asked_again",
+    "fgsm_accuracy",
+    "money",
+    "noisy_region",
+    "pgd_accuracy",
+    "pseudo_labels",
+    "wrong_answers",
+    "wrong_pseudo_labels",
+]
+
+# Gradients by which a test row is moved for `pgd_accuracy`.
+PGD_STEPS = 10
 
 
 class Standing(NamedTuple):
@@ -20,11 +36,13 @@ class Standing(NamedTuple):
         tasks: what is played.
         answers: what the oracle would answer for each row.
         pool: as the judge knows it.
+        attack_size: the largest change of a feature of a test row, for accuracy under attack.
     """
 
     tasks: PoolTasks
     answers: Answers
     pool: Pool
+    attack_size: float = 0.1
 
     @property
     def queried(self) -> Tensor:
@@ -79,10 +97,47 @@ def wrong_pseudo_labels(standing: Standing) -> Tensor:
     return wrong.sum(1) / (assumed >= 0).sum(1).clamp_min(1)
 
 
+def fgsm_accuracy(standing: Standing) -> Tensor:
+    """Return the judge's accuracy, `[E]` float32, on test rows that `fgsm` moves by `attack_size` against it.
+
+    Moved rows stay within the range of the pool's features.
+
+    Raises:
+        AlmetaError: if the judge's logits cannot be derived by the features; so does `pgd_accuracy`.
+    """
+    model, bounds = _attacked(standing, "fgsm_accuracy")
+    moved = fgsm(model.logits, standing.tasks.test_x, standing.tasks.test_y, standing.attack_size, bounds)
+    return _accuracy_on(standing, moved)
+
+
+def pgd_accuracy(standing: Standing) -> Tensor:
+    """Return the same for test rows that `pgd` moves with `PGD_STEPS` gradients; its begin is the same in each call."""
+    model, bounds = _attacked(standing, "pgd_accuracy")
+    rows = (standing.tasks.test_x, standing.tasks.test_y)
+    return _accuracy_on(standing, pgd(model.logits, *rows, standing.attack_size, PGD_STEPS, bounds=bounds))
+
+
+def _attacked(standing: Standing, measure: str) -> tuple[HasInputGradients, Bounds]:
+    """Return the judge's model, and the range in which moved rows stay."""
+    model, learner = standing.pool.model, type(standing.pool.learner).__name__
+    if not isinstance(model, HasInputGradients):
+        raise AlmetaError(
+            f"measure {measure} needs a learner with {ABILITIES[HasInputGradients]}; {learner} has none: choose "
+            "another learner, such as cnn or mlp, or leave the measure out of scores"
+        )
+    return model, range_of(standing.tasks.x, standing.tasks.exists)
+
+
+def _accuracy_on(standing: Standing, test_x: Tensor) -> Tensor:
+    return accuracy(standing.pool.probabilities(test_x), standing.tasks.test_y, standing.tasks.test_exists)
+
+
 MEASURES: dict[MeasureName, Callable[[Standing], Tensor]] = {
     "asked_again": asked_again,
+    "fgsm_accuracy": fgsm_accuracy,
     "money": money,
     "noisy_region": noisy_region,
+    "pgd_accuracy": pgd_accuracy,
     "pseudo_labels": pseudo_labels,
     "wrong_answers": wrong_answers,
     "wrong_pseudo_labels": wrong_pseudo_labels,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from almeta.build import choose
-from almeta.checks import Count, Share
+from almeta.checks import Count, Positive, Share
 from almeta.data import load_dataset
 from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
@@ -76,6 +76,8 @@ class PoolOptions(PoolTaskOptions):
         reward_target: the reward is -1 for each pick, in place of the gain, until the learner has reached this share of
             what it scores with all labels of the pool, by the measure of the reward; after that it is 0. None for the
             gain. The first pick counts in any case.
+        attack_size: the largest change of a feature of a test row in the measures "fgsm_accuracy" and "pgd_accuracy",
+            in units of the features as they are scaled.
         group: episodes per task; they are neighbours, and share its first labels and its oracle's answers.
         discount: how much the next step's reward counts now, for agents that learn here.
     """
@@ -87,6 +89,7 @@ class PoolOptions(PoolTaskOptions):
     score: ScoreName | NumberScoreName = "accuracy"
     reward_score: ScoreName | NumberScoreName | None = None
     reward_target: Share | None = None
+    attack_size: Positive = 0.1
     group: Count = 1
     discount: Share = 0.9
 
@@ -292,7 +295,7 @@ class PoolSimulation(Simulation):
         """Return the measures, each `[E]`: scores on the test rows, and what else is recorded."""
         tasks = self.tasks
         tested = (self.judged.outputs(tasks.test_x), tasks.test_y, tasks.test_exists)
-        standing = Standing(tasks, self.answers, self.judged)
+        standing = Standing(tasks, self.answers, self.judged, self.options.attack_size)
         known: dict[Any, Callable[[], Tensor]] = {name: partial(score, *tested) for name, score in _ALL_SCORES.items()}
         known |= {name: partial(measure, standing) for name, measure in MEASURES.items()}
         return {name: known[name]() for name in self._measures}

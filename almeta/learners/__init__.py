@@ -1,5 +1,6 @@
 """Classifiers and regressors that are refit, for E episodes at once, as labels arrive."""
 
+from almeta.learners.adversarial import Adversarial
 from almeta.learners.augmented import Augmented
 from almeta.learners.cnn import CNN
 from almeta.learners.gaussian_process import GaussianProcess
@@ -21,6 +22,7 @@ __all__ = [
     "CNN",
     "MLP",
     "VAT",
+    "Adversarial",
     "Augmented",
     "EmbeddingAverage",
     "GaussianProcess",

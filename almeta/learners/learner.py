@@ -76,11 +76,31 @@ class HasGradients(Model, Protocol):
 
 
 @runtime_checkable
+class HasInputGradients(Model, Protocol):
+    """A model whose answer can be derived by the features of a row."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32, whose softmax are the probabilities of rows `[E, M, D]`, ready for autograd.
+
+        They are -inf for classes not seen. Each row's depend on this row alone.
+        """
+        ...
+
+
+@runtime_checkable
 class EmbedsWords(Model, Protocol):
     """A model of texts that looks words up in an embedding."""
 
     def word_gradient_lengths(self, x: Tensor) -> Tensor:
         """Return `[E, M, C]` float32: for each label, the longest gradient by the embedding of a word of the row."""
+        ...
+
+    def word_swaps(self, x: Tensor, num_neighbours: int) -> Tensor:
+        """Return `[E, M]` float32: how many words must be swapped until a row has another label; inf if all do not do.
+
+        Each word may become one of its nearest words by their embeddings. 2.3 is two swaps and 0.3 of a third one, so
+        that three are needed.
+        """
         ...
 
 
@@ -89,6 +109,7 @@ ABILITIES: dict[type, str] = {
     Samples: "dropout, which it can leave on",
     Embeds: "a last linear layer",
     HasGradients: "gradients of its loss",
+    HasInputGradients: "logits that can be derived by the features",
     EmbedsWords: "an embedding of words",
     Predicts: "predictions of numbers",
 }

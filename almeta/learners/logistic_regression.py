@@ -40,6 +40,10 @@ class LogisticModel:
         """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`; 0 for classes not seen in the fit."""
         return torch.baddbmm(self.bias, self.weights, x.mT).softmax(1).mT
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32 of rows `[E, M, D]`, as `HasInputGradients` says."""
+        return torch.baddbmm(self.bias, self.weights, x.mT).mT
+
     def embed(self, x: Tensor) -> Tensor:
         """Return the rows: there is no layer before the linear one."""
         return x

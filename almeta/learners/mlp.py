@@ -41,6 +41,10 @@ class MLPModel:
         """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`, without dropout."""
         return self.last.probabilities(self.embed(x))
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32 of rows `[E, M, D]`, as `HasInputGradients` says, without dropout."""
+        return self.last.logits(self.embed(x))
+
     def embed(self, x: Tensor) -> Tensor:
         """Return the hidden units `[E, M, H]` float32 of rows `[E, M, D]`, without dropout."""
         return torch.baddbmm(self.bias, x, self.weights).relu()

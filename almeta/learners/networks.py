@@ -37,8 +37,12 @@ class LastLayer:
 
     def probabilities(self, hidden: Tensor) -> Tensor:
         """Return class probabilities `[E, M, C]` of hidden units `[E, M, H]`; 0 for classes that are not possible."""
+        return self.logits(hidden).softmax(-1)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return what the softmax reads, `[E, M, C]`; -inf for classes that are not possible."""
         logits = torch.baddbmm(self.bias, hidden, self.weights)
-        return logits.masked_fill(~self.possible[:, None], -torch.inf).softmax(-1)
+        return logits.masked_fill(~self.possible[:, None], -torch.inf)
 
     def sample(self, hidden: Tensor, kept: Tensor) -> Tensor:
         """Return `[E, S, M, C]`: the same of S networks, whose hidden units are multiplied by `kept` `[E, S, H]`."""

@@ -9,7 +9,7 @@ from torch.nn.functional import embedding_bag, pad
 
 from almeta.checks import Count, Positive, Weight, Within
 from almeta.errors import AlmetaError
-from almeta.learners.learner import Rng, counted_labels, possible_classes, seen_classes
+from almeta.learners.learner import Rng, counted_labels, possible_classes, rows_of, seen_classes
 from almeta.learners.networks import (
     LastLayer,
     cross_entropy,
@@ -22,6 +22,9 @@ from almeta.learners.networks import (
     train,
     uniform,
 )
+
+# Distances between words that are computed at once.
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,54 @@ class EmbeddingAverageModel:
         largest = in_blocks(_distinct_shares, x).amax(-1)
         found = errors(self.probabilities(x))
         return torch.stack([largest * (error @ self.last.weights.mT).norm(dim=-1) for error in found], -1)
+
+    def word_swaps(self, x: Tensor, num_neighbours: int) -> Tensor:
+        """Return `[E, M]` float32, as `EmbedsWords` says, exactly: each swap moves the logits by itself.
+
+        The words that take their place are those of the episode's labelled rows. Towards each rival class every word
+        has its best swap, and the best swaps of the row come first.
+        """
+        gains, classes = self._swap_gains(num_neighbours), self.last.weights.shape[2]
+
+        def swaps(part: Tensor) -> Tensor:
+            logits = self.last.logits(_average(self.embeddings, _places(self.words, part), part > 0))
+            label = logits.argmax(-1, keepdim=True)
+            lead = (logits.gather(2, label) - logits).scatter(2, label, torch.inf)  # inf for classes not seen, too
+            lead = lead * (part > 0).sum(-1, keepdim=True)  # a word moves the average by its share of the row
+            rows = (_places(self.words, part) * classes + label).flatten(1)
+            gain = gains.gather(1, rows[..., None].expand(-1, -1, classes)).unflatten(1, part.shape[1:])
+            gain = gain.where((part > 0)[..., None], 0.0).sort(2, descending=True).values  # [E, B, D, C]
+            before = gain.cumsum(2) - gain
+            needed = (lead[:, :, None] - before) / gain  # of each swap, in the order of gains
+            done = (gain > 0) & (needed < 1)
+            place = torch.arange(part.shape[2], device=part.device)[:, None]
+            return (place + needed.clamp_min(0)).where(done, torch.inf).amin((2, 3))
+
+        return in_blocks(swaps, x, cost=4 * classes)
+
+    def _swap_gains(self, num_neighbours: int) -> Tensor:
+        """Return `[E, (W + 1) * C, C]`: what swapping a word gives each class's logit over another's, at best, times n.
+
+        Row w * C + l is of word w and label l, and n is the number of words of the text. It is 0 where no swap helps.
+        """
+        logits, near = self.embeddings @ self.last.weights, self._near_words(num_neighbours)
+        change = rows_of(logits, near.flatten(1)).unflatten(1, near.shape[1:]) - logits[:, :, None]
+        change = change.where((near >= 0)[..., None], 0.0)  # [E, W + 1, K, C]
+        over_each = [(change - one).amax(2) for one in change.split(1, 3)]
+        return torch.stack(over_each, 2).clamp_min(0).flatten(1, 2)
+
+    def _near_words(self, count: int) -> Tensor:
+        """Return `[E, W + 1, K]` int64: the nearest known words of the episode, without the word; -1 for no further."""
+        embeddings = self.embeddings
+        unknown = (embeddings == 0).all(-1)[:, None]
+        words = torch.arange(embeddings.shape[1], device=embeddings.device)
+        found = []
+        for block in words.split(max(1, _BLOCK // unknown.numel())):
+            distance = torch.cdist(embeddings[:, block], embeddings).masked_fill(unknown, torch.inf)
+            distance = distance.masked_fill(block[:, None] == words, torch.inf)
+            near = distance.topk(min(count, len(words)), largest=False)
+            found.append(near.indices.where(near.values.isfinite(), -1))
+        return torch.cat(found, 1)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,12 @@ class TrainedModules:
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Return class probabilities `[E, M, C]` float32 of rows `[E, M, D]`, without dropout."""
-        return self._softmax(torch.stack([self._call(_logits, e, rows) for e, rows in enumerate(x)]))
+        with torch.no_grad():
+            return self.logits(x).softmax(-1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return `[E, M, C]` float32 of rows `[E, M, D]`, as `HasInputGradients` says, without dropout."""
+        return self._masked(torch.stack([self._call(_logits, e, rows) for e, rows in enumerate(x)]))
 
     def sample(self, x: Tensor, num_samples: int, generator: Rng = None) -> Tensor:
         """Return class probabilities `[E, S, M, C]` float32 with S choices of what the dropout layers leave out.
@@ -48,9 +53,9 @@ class TrainedModules:
         sampled = []
         for e, seeds in enumerate(_draw_seeds((len(x), num_samples), generator)):
             for seed in seeds:
-                with _units_left_out(self.modules[e], seed):
+                with torch.no_grad(), _units_left_out(self.modules[e], seed):
                     sampled.append(self._call(_logits, e, x[e]))
-        return self._softmax(torch.stack(sampled).unflatten(0, (len(x), num_samples)))
+        return self._masked(torch.stack(sampled).unflatten(0, (len(x), num_samples))).softmax(-1)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return what the last nn.Linear of the module reads, `[E, M, H]` float32, without dropout.
@@ -58,19 +63,19 @@ class TrainedModules:
         Raises:
             AlmetaError: if the module does not return what an nn.Linear returns.
         """
-        return torch.stack([self._call(_embedding, e, rows) for e, rows in enumerate(x)])
+        with torch.no_grad():
+            return torch.stack([self._call(_embedding, e, rows) for e, rows in enumerate(x)])
 
     def _call(self, function: Callable[[nn.Module, Tensor, int], Tensor], episode: int, x: Tensor) -> Tensor:
         """Return what a function of a module, rows and C returns for rows `[M, D]` of an episode."""
         module, classes = self.modules[episode], self.possible.shape[1]
-        with torch.no_grad():
-            return in_blocks(lambda part: function(module, part[0], classes)[None], x[None])[0]
+        return in_blocks(lambda part: function(module, part[0], classes)[None], x[None])[0]
 
-    def _softmax(self, logits: Tensor) -> Tensor:
-        """Return the softmax of logits `[E, ..., C]` over the possible classes; without a label all are alike."""
+    def _masked(self, logits: Tensor) -> Tensor:
+        """Return logits `[E, ..., C]`, -inf for classes that are not possible; without a label all are alike."""
         shape = (len(logits), *[1] * (logits.dim() - 2), -1)
         logits = logits.where(self.labelled.view(shape), 0.0)
-        return logits.masked_fill(~self.possible.view(shape), -torch.inf).softmax(-1)
+        return logits.masked_fill(~self.possible.view(shape), -torch.inf)
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ _EXAMPLES = {
     "Samples": "mlp or cnn",
     "Embeds": "logistic_regression or mlp",
     "HasGradients": "logistic_regression or mlp",
+    "HasInputGradients": "logistic_regression, mlp, cnn or torch",
     "Predicts": "gaussian_process or ridge_regression",
     "EmbedsWords": "text, on texts as tokens alone (datasets=[trec] options.form=tokens)",
 }

@@ -1,11 +1,17 @@
 """What is recorded beside scores, and another learner as the judge."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from almeta.data import load_dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.envs.scores import accuracy
-from almeta.learners import make_learner
+from almeta.errors import AlmetaError
+from almeta.learners import LogisticRegression, make_learner
+from almeta.learners.attacks import fgsm
+from almeta.learners.logistic_regression import LogisticModel
 from almeta.oracles import Oracle
 from almeta.pool import Pool
 
@@ -109,3 +115,42 @@ def test_another_learner_judges_the_rows_that_the_first_one_chooses():
     judged = Pool(tasks.x, tasks.exists, state.picks, labels, tasks.num_classes, judge, budget=1)
     expected = accuracy(judged.probabilities(tasks.test_x), tasks.test_y, tasks.test_exists)
     torch.testing.assert_close(outcome.score, expected)
+
+
+def attacked(size, measures, **parts):
+    options, generator = replace(OPTIONS, attack_size=size), torch.Generator().manual_seed(3)
+    simulation = PoolSimulation([load_dataset("iris")], options, 4, generator, measures=measures, **parts)
+    simulation.reset()
+    return simulation
+
+
+def test_accuracy_under_attack_is_that_of_the_judge_on_moved_test_rows():
+    measures = ["fgsm_accuracy", "pgd_accuracy"]
+    simulation = attacked(0.4, measures, learner=make_learner("ridge"), judge=LogisticRegression())
+    for _ in range(2):
+        simulation.step(simulation.state().available.float().argmax(1))
+    tasks, model = simulation.tasks, simulation.judged.model
+    for e in range(4):
+        kept, pool = tasks.test_exists[e], tasks.x[e][tasks.exists[e]]
+        rows, y = tasks.test_x[e : e + 1, kept], tasks.test_y[e : e + 1, kept]
+        one = LogisticModel(model.weights[e : e + 1], model.bias[e : e + 1], model.state)
+        moved = fgsm(one.logits, rows, y, 0.4).clamp(pool.min(), pool.max())
+        expected = (one.probabilities(moved).argmax(-1) == y).float().mean()
+        torch.testing.assert_close(simulation.scores["fgsm_accuracy"][e], expected)
+    # The gradient of a linear model hardly turns within the box: ten steps end where one does, but for the range.
+    assert (simulation.scores["pgd_accuracy"] - simulation.scores["fgsm_accuracy"]).abs().max() < 0.08
+    assert (simulation.scores["pgd_accuracy"] < simulation.score).all()
+    assert torch.equal(simulation._scores()["pgd_accuracy"], simulation.scores["pgd_accuracy"])  # no chance in it
+
+
+def test_accuracy_under_attack_falls_with_its_size():
+    found = [attacked(size, ["accuracy", "pgd_accuracy"]).scores for size in (1e-6, 0.3, 1.0)]
+    assert torch.equal(found[0]["pgd_accuracy"], found[0]["accuracy"])
+    assert found[0]["pgd_accuracy"].mean() > found[1]["pgd_accuracy"].mean() > found[2]["pgd_accuracy"].mean()
+
+
+def test_accuracy_under_attack_needs_gradients():
+    with pytest.raises(
+        AlmetaError, match="measure pgd_accuracy needs a learner with logits .*; Ridge has none: choose"
+    ):
+        simulate(learner=make_learner("ridge"), measures=["pgd_accuracy"])

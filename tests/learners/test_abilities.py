@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from almeta.errors import AlmetaError
 from almeta.learners import CNN, MLP, EmbeddingAverage, LogisticRegression, Prototype, Ridge, TorchModel, svc
-from almeta.learners.learner import ABILITIES, Embeds, EmbedsWords, HasGradients, Samples
+from almeta.learners.learner import ABILITIES, Embeds, EmbedsWords, HasGradients, HasInputGradients, Samples
 from almeta.learners.mlp import MLPModel
 from almeta.learners.networks import LastLayer
 
@@ -32,17 +32,18 @@ LEARNERS: dict[str, Any] = {
     "svc": svc(),
 }
 ABLE: dict[str, set[type]] = {
-    "logistic_regression": {Embeds, HasGradients},
-    "mlp": {Samples, Embeds, HasGradients},
-    "cnn": {Samples, Embeds, HasGradients},
+    "logistic_regression": {Embeds, HasGradients, HasInputGradients},
+    "mlp": {Samples, Embeds, HasGradients, HasInputGradients},
+    "cnn": {Samples, Embeds, HasGradients, HasInputGradients},
     "text": {Samples, Embeds, HasGradients, EmbedsWords},
-    "torch": {Samples, Embeds},
+    "torch": {Samples, Embeds, HasInputGradients},
     "ridge": set(),
     "prototype": set(),
     "svc": set(),
 }
-SAMPLING, EMBEDDING, DERIVING = (
-    sorted(name for name, able in ABLE.items() if ability in able) for ability in (Samples, Embeds, HasGradients)
+SAMPLING, EMBEDDING, DERIVING, MOVED = (
+    sorted(name for name, able in ABLE.items() if ability in able)
+    for ability in (Samples, Embeds, HasGradients, HasInputGradients)
 )
 
 
@@ -145,6 +146,16 @@ def test_probabilities_are_a_softmax_of_linear_functions_of_the_embedding(name):
     assert embedding.shape == (2, 9, 48 if name == "logistic_regression" else 8)
     expected = (embedding @ weights + bias)[..., seen].softmax(-1)
     torch.testing.assert_close(model.probabilities(x)[..., seen], expected)
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_probabilities_are_a_softmax_of_the_logits_and_rows_do_not_mix(name):
+    model, x = fitted(name), rows(name, 9, seed=1).requires_grad_()
+    logits = model.logits(x)
+    torch.testing.assert_close(logits.softmax(-1), model.probabilities(x))
+    assert (logits[..., 2] == -torch.inf).all()
+    (gradient,) = torch.autograd.grad(logits[:, 4, 0].sum(), x)
+    assert (gradient[:, 4] != 0).any() and (gradient[:, :4] == 0).all() and (gradient[:, 5:] == 0).all()
 
 
 # --- gradients ---

@@ -10,6 +10,7 @@ from almeta.learners import (
     CNN,
     MLP,
     VAT,
+    Adversarial,
     Augmented,
     EmbeddingAverage,
     Learner,
@@ -41,6 +42,7 @@ LEARNERS: dict[str, Learner] = {
     "PseudoLabels": PseudoLabels(),
     "Augmented": Augmented(CNN(maps=4, hidden_size=16, steps=30, learning_rate=0.02), copies=1),
     "VAT": VAT(MLP(steps=20), epsilon=0.3),
+    "Adversarial": Adversarial(MLP(steps=20)),
     "Siamese": Siamese(MLP(steps=30), code_size=4),
     "CNN": CNN(maps=4, hidden_size=16, steps=30, learning_rate=0.02),  # images of a pixel, in colour
     "EmbeddingAverage": EmbeddingAverage(steps=30, learning_rate=0.1),
@@ -52,7 +54,7 @@ LEARNERS: dict[str, Learner] = {
     "Scikit": Scikit("sklearn.naive_bayes.GaussianNB", {}),
 }
 # Those that draw numbers: each episode has numbers of its own, and a row more changes them all.
-CHANCE = {"Augmented", "CNN", "EmbeddingAverage", "MLP", "Siamese", "TorchModel", "VAT"}
+CHANCE = {"Adversarial", "Augmented", "CNN", "EmbeddingAverage", "MLP", "Siamese", "TorchModel", "VAT"}
 CHANCE |= {"random_forest", "gradient_boosting"}
 SURE = sorted(LEARNERS.keys() - CHANCE)
 CLASSES, EPISODES, ROWS = 4, 5, 12

@@ -1,12 +1,14 @@
 """The settings of a benchmark: what they change, and what is refused."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
 from almeta.errors import AlmetaError
 from almeta.evaluation.settings_report import asked_in_settings
 from almeta.evaluation.verdict import Question
-from almeta.learners import CNN, VAT, Augmented, LogisticRegression, PseudoLabels, Scikit, Siamese
+from almeta.learners import CNN, VAT, Augmented, LogisticRegression, PseudoLabels, Scikit, Siamese, make_learner
 from almeta.runs.config import BenchmarkConfig
 from almeta.runs.pools import benchmark, make_setting, read_strategies
 from almeta.runs.settings import read_settings
@@ -75,6 +77,16 @@ def test_curves_over_money_are_of_what_was_paid(tmp_path):
     assert [list(one) for one in paid] == [[0], [1], [2], [3]]  # it always asks the cheaper one
     assert summary["datasets"] == {"iris": {"repeats": 2, "budget": 3}}  # the least that anybody has spent
     assert list(pd.read_csv(tmp_path / "aulc.csv").columns[1:]) == ["random", "per_price"]
+
+
+def test_the_study_of_adversarial_examples_asks_about_strategies_that_play():
+    read = BenchmarkConfig.read(compose_config("experiment=study/adversarial", command="benchmark"))
+    settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings or {}).items()}
+    question = asked_in_settings(Question(**(read.question or {})), list(settings), ["random", "margin", "deepfool"])
+    question.check_measures(next(iter(settings.values())).measures)
+    robust: Any = settings["robust"].learner
+    assert robust.epsilon == settings["plain"].env.attack_size
+    assert make_learner(robust.base) == settings["plain"].learner  # they differ in the training alone
 
 
 @pytest.mark.parametrize("preset", ["noise", "cost"])

@@ -31,7 +31,7 @@ def test_a_strategy_of_texts_has_no_picture(tmp_path, monkeypatch, capsys):
     gallery.main()
     assert not list(tmp_path.iterdir())
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("expected_word_gradient_length: left out") and len(said) == 2
+    assert {line.partition(": left out")[0] for line in said[:-1]} == OF_TEXTS
 
 
 def test_another_error_of_a_strategy_is_not_taken_for_a_lacking_ability(monkeypatch):
@@ -59,4 +59,4 @@ def test_a_learner_is_found_for_all_but_strategies_of_texts(name):
     assert (gallery.suitable_learner(name) is None) == (name in OF_TEXTS)
 
 
-OF_TEXTS = {"expected_word_gradient_length"}
+OF_TEXTS = {"expected_word_gradient_length", "word_swaps"}

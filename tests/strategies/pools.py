@@ -33,13 +33,13 @@ class FittedPrototypes:
     bias: Tensor
 
     def probabilities(self, x):
-        return self._logits(x).softmax(-1)
+        return self.logits(x).softmax(-1)
 
     def sample(self, x, num_samples, generator=None):
         """Networks that differ by how much they like each class."""
         drawn = torch.randn(len(x), num_samples, 1, 1, generator=generator, device=x.device)
         classes = torch.arange(1, self.bias.shape[1] + 1, device=x.device)
-        return (self._logits(x)[:, None] + 2 * drawn * (5 * classes).sin()).softmax(-1)
+        return (self.logits(x)[:, None] + 2 * drawn * (5 * classes).sin()).softmax(-1)
 
     def embed(self, x):
         """The softmax is one of linear functions of the features, as all rows have the same square."""
@@ -51,7 +51,12 @@ class FittedPrototypes:
     def word_gradient_lengths(self, x):
         return self._errors(x) * (1 + x.abs().amax(-1, keepdim=True))
 
-    def _logits(self, x):
+    def word_swaps(self, x, num_neighbours):
+        """The lead of the likeliest class, in units of the largest feature; inf without a rival."""
+        first, second = torch.nn.functional.pad(self.logits(x), (0, 1), value=-torch.inf).topk(2, -1).values.unbind(-1)
+        return (first - second) / (num_neighbours * (1 + x.abs().amax(-1)))
+
+    def logits(self, x):
         return self.bias[:, None] - (x[:, :, None] - self.means[:, None]).square().sum(-1) / 2
 
     def _errors(self, x):

@@ -101,5 +101,6 @@ def _draw_panels(axes: Iterable[Axes], rows: pd.DataFrame, panels: Sequence[str]
 def _name_settings(axis: Axes, settings: Sequence[str]) -> None:
     axis.set_xticks(range(len(settings)), settings)
     if max(map(len, settings)) * len(settings) > 36:
-        axis.tick_params(axis="x", rotation=25)
+        for label in axis.get_xticklabels():
+            label.set(rotation=25, ha="right", rotation_mode="anchor")
     axis.set_xlim(-0.5, len(settings) - 0.5)

@@ -280,10 +280,14 @@ def gain_over_repeats(areas: pd.DataFrame, first: Sequence[str], second: Sequenc
     """Return the gain of some columns of `curve_areas` over others, and half of its 95 % interval over repeats.
 
     The means of the columns are compared. Data sets are averaged in each repeat: the interval is about these data sets
-    and speaks of no others.
+    and speaks of no others. Two columns are compared on the data sets that both have; of groups, whose settings may be
+    about different data sets, each column counts by those that it has.
     """
-    gains = areas[list(first)].mean(axis=1, skipna=False) - areas[list(second)].mean(axis=1, skipna=False)
-    return mean_interval(gains.dropna().groupby("repeat").mean().tolist())
+    if len(first) == len(second) == 1:
+        areas = areas[[*first, *second]].dropna()
+    means = areas.groupby("repeat").mean()
+    gains = means[list(first)].mean(axis=1, skipna=False) - means[list(second)].mean(axis=1, skipna=False)
+    return mean_interval(gains.dropna().tolist())
 
 
 def _gain(areas: pd.DataFrame, pair: AskedPair) -> str:

@@ -232,7 +232,7 @@ def test_each_seed_names_its_episode_whatever_the_others_are(kind, single, vecto
     batch = vector(kind, 4)
     for again in (False, True):  # the second time without seeds: each episode goes on by itself
         batch.reset(seed=None if again else seeds)
-        tasks, hidden = batch.simulation.tasks, getattr(batch.simulation, "_answers", None)
+        tasks, hidden = batch.simulation.tasks, getattr(batch.simulation, "answers", None)
         for e, seed in enumerate(seeds):
             env = single(kind)
             env.reset(seed=seed)
@@ -244,7 +244,7 @@ def test_each_seed_names_its_episode_whatever_the_others_are(kind, single, vecto
                 assert torch.equal(tasks.targets[:, e], alone.tasks.targets[:, 0])
                 continue
             if kind == "pool":
-                assert hidden is not None and torch.equal(hidden[e], alone._answers[0])
+                assert hidden is not None and torch.equal(hidden.labels[e], alone.answers.labels[0])
                 assert torch.equal(batch.simulation.pool.prices[e], alone.pool.prices[0])
             assert tasks.names[e] == alone.tasks.names[0]
             width = alone.tasks.x.shape[2]
@@ -284,7 +284,7 @@ def test_given_tasks_hear_the_answers_of_their_own_seeds(vector, single):
     tasks = env.simulation.sampler.draw_seeded([1, 2, 3])
     env.reset(seed=[4, 5, 6], options={"tasks": tasks})
     alone.reset(seed=6, options={"tasks": alone.batch.simulation.sampler.draw_seeded([3])})
-    assert torch.equal(env.simulation._answers[2], alone.batch.simulation._answers[0])
+    assert torch.equal(env.simulation.answers.labels[2], alone.batch.simulation.answers.labels[0])
 
 
 # --- options ---

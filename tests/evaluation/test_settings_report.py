@@ -102,6 +102,19 @@ def test_who_is_alone_has_no_panel_of_gains():
     assert [axis.get_ylabel() for axis in axes] == ["accuracy, points"]
 
 
+def test_groups_may_be_about_settings_of_different_data_sets():
+    """What is clean is known of one data set, and what is noisy of another."""
+    table = curves()
+    table["dataset"] = table["setting"].map({"clean": "a", "noisy": "b"})
+    pair = {"says": "margin over random", "first": ["{setting}: margin"], "second": ["{setting}: random"]}
+    question = Question("?", [pair, ["clean: margin", "noisy: margin"]])
+    asked = asked_in_settings(question, ["clean", "noisy"], ["random", "margin"])
+    assert settings_report(table, question=asked).sentences == [
+        "? margin over random 1.50 points (0.26 to 2.74, interval above 0); "
+        "clean: margin over noisy: margin is not known."
+    ]
+
+
 def test_figures_show_all_settings():
     figures = settings_report(curves(), measures=["wrong_answers"]).figures
     assert [axis.get_ylabel() for axis in figures["settings"].axes] == [

@@ -46,7 +46,7 @@ def no_loading(name: str) -> None:
         ("dataset.name=omniglt", "unknown data set 'omniglt'; did you mean 'omniglot'? Known: abalone, "),
         ("agent=qlearning", "unknown agent 'qlearning'; did you mean 'q_learning'? Known: actor_critic, "),
         ("network=lstn", "unknown network 'lstn'; did you mean 'lstm'? Known: cell_scorer, "),
-        ("env=oneshot", "unknown env 'oneshot'; did you mean 'one_shot'? Known: one_shot"),
+        ("env=oneshot", "unknown env 'oneshot'; did you mean 'one_shot'? Known: classes, features, one_shot, pool"),
         ("logger=wanb", "unknown logger 'wanb'; did you mean 'wandb'? Known: none, wandb"),
         ("~seed", "the config has no key 'seed'"),
         ("seed=1,2", "seed=1,2 may mean two things: add -m to sweep over the values, or write seed=[1,2] for a list"),

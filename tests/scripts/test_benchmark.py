@@ -414,7 +414,7 @@ def test_tables_that_can_be_used(command, text):
         ("dataset=heart dataset.target=label", "unknown key of data set heart_statlog 'target'"),
         ("dataset=csv:my.csv env.budget=99", "env.budget=99, but the pool of data set 'csv:{here}/my.csv' has 15 rows"),
         ("dataset=csv:my.csv env.num_first=-1", "env.num_first is -1; it must be a whole number of at least 0"),
-        ("dataset=csv:my.csv env.classes=3", "unknown key of env 'classes'"),
+        ("dataset=csv:my.csv env.classes=3", "of kind 'pool', where env.classes=... means nothing; leave it out"),
         ("dataset=csv:my.csv strategies=[margn]", "unknown strategy 'margn'; did you mean 'margin'?"),
         ("dataset=embedded dataset.fold=7", "dataset.fold=7, but dataset.num_folds="),
         ("+dataset.target=label", "has no name; choose one: dataset=NAME"),

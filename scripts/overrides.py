@@ -1,5 +1,6 @@
 """The command line as people type it: names and paths that Hydra's grammar does not take are quoted for it."""
 
+import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +30,7 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
 
     `out=my runs/ü` needs no quotes of Hydra's beside those of the shell, nor does `datasets=[csv:a=b (1).csv]`; a comma
     belongs to a name where a file or folder of that name is there. For `evaluate` and `train`, `dataset=csv:my.csv`, or
-    any other name that has no file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
+    any other data set without a file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
     `+experiment=mine` is `experiment=mine`.
 
     Raises:
@@ -45,7 +46,7 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
         elif key == "dataset" and command == "benchmark":
             raise AlmetaError(f"unknown key 'dataset'; a benchmark is on several data sets: write datasets=[{value}]")
         elif key == "dataset" and command in ("evaluate", "train") and not prefix:
-            read += _named_dataset(value, is_swept)
+            read += _named_dataset(command, value, is_swept)
         elif key in _TEXTS:
             read.append(f"{prefix}{key}={_text(value, is_swept)}")
         elif key in _LISTS:
@@ -113,13 +114,24 @@ def _list(value: str, is_swept: bool) -> str:
     return f"[{','.join(map(_entry, _entries(value[1:-1])))}]"
 
 
-def _named_dataset(value: str, is_swept: bool) -> list[str]:
+def _named_dataset(command: str, value: str, is_swept: bool) -> list[str]:
     """Return the overrides that choose a data set by the name of its config or by its own."""
     choices = {path.stem for path in (Path(str(conf.__file__)).parent / "dataset").glob("*.yaml")}
     entries = _entries(value) if is_swept and not _exists(value) else [value]
-    if set(entries) <= {*choices, "null"}:
+    others = set(entries) - {*choices, "null"}
+    if not others or (command == "train" and not any(map(_is_dataset, others))):  # a typo, or a choice of one's own
         return [f"dataset={value}"]
     return ["dataset=named", f"dataset.name={','.join(map(_entry, entries))}"]
+
+
+def _is_dataset(name: str) -> bool:
+    """Whether a name is one that `load_dataset` takes, as far as can be told without loading it."""
+    from almeta.data.catalogue import find  # which takes longer than reading a command line
+
+    with contextlib.suppress(AlmetaError):
+        find(name)
+        return True
+    return False
 
 
 def _entry(text: str) -> str:

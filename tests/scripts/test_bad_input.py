@@ -41,7 +41,7 @@ def no_loading(name: str) -> None:
             "experiment=one_shot/quikstart",
             "unknown experiment 'one_shot/quikstart'; did you mean 'one_shot/quickstart'?",
         ),
-        ("dataset=omniglt", "unknown data set 'omniglt'; did you mean 'omniglot'? Known: abalone, "),
+        ("dataset=omniglt", "unknown dataset 'omniglt'; did you mean 'omniglot'? Known: characters, "),
         ("dataset=digits dataset.target=x", "unknown key of dataset 'target'; Known: name, split_seed, train_classes"),
         ("dataset.name=omniglt", "unknown data set 'omniglt'; did you mean 'omniglot'? Known: abalone, "),
         ("agent=qlearning", "unknown agent 'qlearning'; did you mean 'q_learning'? Known: actor_critic, "),

@@ -94,7 +94,10 @@ def test_batches_vary_and_evaluations_do_not(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"dataset": {"name": "iris"}}, "unknown key of dataset 'name'"),
+        (
+            {"dataset": {"name": "iris"}},
+            r"pools take a suite or a list of data sets; write dataset.suite=\[iris\] in place",
+        ),
         ({"learner": None}, None),
         ({"oracle": {"_target_": "os.system"}}, r"oracle\._target_ is 'os.system'; it must be a class or function"),
         ({"learner": {"_target_": "almeta.oracles.Oracle"}}, "learner._target_ is 'almeta.oracles.Oracle'"),

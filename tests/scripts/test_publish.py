@@ -2,6 +2,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -165,12 +166,13 @@ def test_it_acts_by_its_name_as_the_run_does(shipped, finished):  # noqa: F811
 
 def test_evaluate_judges_it_as_the_run(shipped, finished, command):  # noqa: F811
     shipped()
-    found = []
+    found: list[dict[str, Any]] = []
     for policy in ("one-shot-tiny", finished["stream"]):
         outcome = command(evaluate, f"policy={policy}", "episodes=20", "threads=1", "hydra.run.dir=out")
         assert outcome.status == 0, outcome.err
         summary = json.loads(Path("out/summary.json").read_text())
         assert (summary.pop("policy"), summary["dataset"], summary["classes"]) == (str(policy), "characters", "test")
+        assert summary.pop("name") == ("quickstart" if found else "one-shot-tiny")  # as it was named
         found.append(summary)
     assert found[0] == found[1]
 

@@ -64,7 +64,7 @@ def strategies(repeats: int) -> None:
         for name in strategy_names("classes"):
             print(line_of(name, repeats), flush=True)
         print(f"{f'each of {REPEATS} pools at once':32}{head}")
-        for name in sorted({*THEIRS} & {*strategy_names()}):
+        for name in sorted({*THEIRS} & {*strategy_names("classes")}):
             print(line_of(name, repeats, REPEATS), flush=True)
         print(f"\ncore_set, {BATCH} picks in a query, against CoreSet(batch_size={BATCH})")
         for rows in ROWS[1:]:

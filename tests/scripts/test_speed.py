@@ -54,7 +54,7 @@ def test_strategies_are_compared_with_scikit_activeml(monkeypatch, capsys):
         monkeypatch.setattr(speed_strategies, name, small)
     speed_strategies.digits.cache_clear()  # of other numbers of classes
     monkeypatch.setattr(speed_strategies, "in_new_process", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(speed_strategies, "strategy_names", lambda: ["core_set", "margin", "look_ahead"])
+    monkeypatch.setattr(speed_strategies, "strategy_names", lambda target: ["core_set", "margin", "look_ahead"])
     speed_strategies.strategies(1)
     lines = capsys.readouterr().out.splitlines()
     ratios = [(line.split()[0], len(re.findall(r"\dx", line))) for line in lines[2:5] + lines[6:8]]

@@ -178,7 +178,7 @@ EVERY = ("batches=6", "evaluate_every=3", "checkpoint_every=3", "seed=7")
 def test_a_preset_trains_resumes_and_is_judged_as_by_evaluate(preset, tmp_path, monkeypatch):
     config = small_config(f"experiment={preset}", *EVERY)
     if config["at_once"]:
-        config["at_once"] |= {"seed": [7]}
+        config["at_once"] |= {"seed": [7], "env.reward.incorrect": [-1, [-20, -1]]}
     summary, folder = train_in_parts(config, tmp_path, monkeypatch), tmp_path / "whole"
     if config["at_once"]:  # each of the runs is judged, not all of them
         with pytest.raises(

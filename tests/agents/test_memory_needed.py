@@ -140,10 +140,16 @@ def test_every_agent_is_here():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(case[:2]))
-def test_memory_earns_nearly_the_best_and_without_it_there_is_little(case):
-    solved, cut = learn(case), learn(case, make=forgetful)
+def test_memory_earns_nearly_the_best(case):
+    solved = learn(case)
     assert solved["mean_return"] > 0.92 * best_with_memory()
     assert solved["request_rate"] == pytest.approx(2 / LENGTH, abs=0.03)
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda case: "-".join(case[:2]))
+def test_without_memory_there_is_little(case):
+    """By a rule of each sort: that little can be had is a fact about the task, see `best_without_memory`."""
+    cut = learn(case, make=forgetful)
     assert cut["mean_return"] < best_without_memory() + 2 * cut["intervals"]["mean_return"]
 
 

@@ -95,10 +95,9 @@ def test_where_margin_fails_a_trained_policy_does_not_and_its_shuffled_weights_d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["PoolScorer", "RecurrentPoolScorer"])
-def test_several_epochs_of_ppo_learn_too(network):
+def test_several_epochs_of_ppo_learn_too():
     torch.set_num_threads(1)
-    network = small_scorer(network, hidden_size=32)
+    network = small_scorer("RecurrentPoolScorer", hidden_size=32)
     agent = make_pool_agent("PPO", network, update_epochs=4, gamma=0.9, ent_coef=0.003)
     returns = descend(agent, simulate(three_cluster(SEEN), 64), 40)
     assert returns[-10:].mean() > returns[:10].mean() + 0.15

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
 from almeta import conf
+from almeta.data.catalogue import find
 from almeta.errors import AlmetaError
 from almeta.scripts.help import is_preset_of
 
@@ -126,8 +127,6 @@ def _named_dataset(command: str, value: str, is_swept: bool) -> list[str]:
 
 def _is_dataset(name: str) -> bool:
     """Whether a name is one that `load_dataset` takes, as far as can be told without loading it."""
-    from almeta.data.catalogue import find  # which takes longer than reading a command line
-
     with contextlib.suppress(AlmetaError):
         find(name)
         return True

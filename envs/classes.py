@@ -19,7 +19,7 @@ from almeta.classes import ClassState, folds_of, members
 from almeta.data.dataset import Dataset
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_options
 from almeta.envs.measures import MeasureName
-from almeta.envs.pool import LIMIT, load_datasets, observed
+from almeta.envs.pool import load_datasets, observed, observed_space
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
@@ -297,14 +297,8 @@ class ClassSamplingVectorEnv(BatchEnv):
         self.inputs: ClassInputs = choose(inputs or "classes", "inputs", ClassInputs)
         made = make_learner(learner or "logistic_regression")
         simulation = ClassSimulation(load_datasets(dataset), ClassOptions(**options), num_envs, learner=made)
-        classes, numbers = simulation.num_classes, self.inputs
-        space = gym.spaces.Dict(
-            {
-                "candidates": gym.spaces.Box(-LIMIT, LIMIT, (classes, len(numbers.candidate_names)), np.float32),
-                "pool": gym.spaces.Box(-LIMIT, LIMIT, (len(numbers.pool_names),), np.float32),
-                "action_mask": gym.spaces.MultiBinary(classes),
-            }
-        )
+        classes = simulation.num_classes
+        space = observed_space(classes, self.inputs)
         super().__init__(simulation, num_envs, space, gym.spaces.Discrete(classes), render_mode, autoreset_mode)
 
     def _begin(self, tasks: Any = None) -> tuple[Any, Info]:

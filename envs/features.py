@@ -17,7 +17,7 @@ from almeta.build import choose
 from almeta.checks import Count, Share, Weight, Within, check_arguments
 from almeta.data.dataset import Dataset
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_options
-from almeta.envs.pool import LIMIT, load_datasets, observed
+from almeta.envs.pool import load_datasets, observed, observed_space
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
@@ -333,14 +333,8 @@ class FeatureAcquisitionVectorEnv(BatchEnv):
         self.inputs: CellInputs = choose(inputs or "cells", "inputs", CellInputs)
         made = make_learner(learner or "logistic_regression")
         simulation = FeatureSimulation(load_datasets(dataset), FeatureOptions(**options), num_envs, learner=made)
-        cells, size = simulation.num_cells, self.inputs
-        space = gym.spaces.Dict(
-            {
-                "candidates": gym.spaces.Box(-LIMIT, LIMIT, (cells, len(size.candidate_names)), np.float32),
-                "pool": gym.spaces.Box(-LIMIT, LIMIT, (len(size.pool_names),), np.float32),
-                "action_mask": gym.spaces.MultiBinary(cells),
-            }
-        )
+        cells = simulation.num_cells
+        space = observed_space(cells, self.inputs)
         super().__init__(simulation, num_envs, space, gym.spaces.Discrete(cells), render_mode, autoreset_mode)
 
     def _begin(self, tasks: Any = None) -> tuple[Any, Info]:

@@ -333,6 +333,17 @@ def observed(state: Any, inputs: CandidateInputs) -> dict[str, np.ndarray]:
     return observation | {"action_mask": state.action_mask.to(torch.int8).cpu().numpy()}
 
 
+def observed_space(candidates: int, inputs: CandidateInputs) -> gym.spaces.Dict:
+    """Return the space of what `observed` returns, with so many candidates, for one episode."""
+    return gym.spaces.Dict(
+        {
+            "candidates": gym.spaces.Box(-LIMIT, LIMIT, (candidates, len(inputs.candidate_names)), np.float32),
+            "pool": gym.spaces.Box(-LIMIT, LIMIT, (len(inputs.pool_names),), np.float32),
+            "action_mask": gym.spaces.MultiBinary(candidates),
+        }
+    )
+
+
 class PoolSelectionVectorEnv(BatchEnv):
     """E pools at once: `gym.make_vec("almeta:almeta/PoolSelection-v0", num_envs=64)`.
 
@@ -388,15 +399,9 @@ class PoolSelectionVectorEnv(BatchEnv):
             learner=make_learner(learner or "logistic_regression"),
             oracle=choose(oracle or "perfect", "oracle", Oracle),
         )
-        rows, size = simulation.sampler.num_rows * simulation.oracle.num_annotators, self.inputs
-        observed = gym.spaces.Dict(
-            {
-                "candidates": gym.spaces.Box(-LIMIT, LIMIT, (rows, len(size.candidate_names)), np.float32),
-                "pool": gym.spaces.Box(-LIMIT, LIMIT, (len(size.pool_names),), np.float32),
-                "action_mask": gym.spaces.MultiBinary(rows),
-            }
-        )
-        super().__init__(simulation, num_envs, observed, gym.spaces.Discrete(rows), render_mode, autoreset_mode)
+        rows = simulation.sampler.num_rows * simulation.oracle.num_annotators
+        space = observed_space(rows, self.inputs)
+        super().__init__(simulation, num_envs, space, gym.spaces.Discrete(rows), render_mode, autoreset_mode)
 
     def _begin(self, tasks: Any = None) -> tuple[Any, Info]:
         begun = super()._begin(tasks)

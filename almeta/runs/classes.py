@@ -12,7 +12,7 @@ from torch import Tensor
 
 from almeta.build import build
 from almeta.classes import ClassState
-from almeta.data import Dataset, load_dataset
+from almeta.data import Dataset
 from almeta.envs.classes import ClassOptions, ClassSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.class_sampling import ClassRule, ClassSetting, play_classes
@@ -24,11 +24,11 @@ from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.inputs import ClassInputs
-from almeta.learners import Learner, LogisticRegression, make_learner
+from almeta.learners import make_learner
 from almeta.policies import TrainedPolicy, find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
-from almeta.runs.pools import SplitSuite, curve_measures, judged_datasets
-from almeta.runs.run import CHANGES_OF_STREAMS, Run
+from almeta.runs.pools import SplitSuite, SuiteRun, curve_measures, judged_datasets
+from almeta.runs.run import CHANGES_OF_STREAMS
 from almeta.seeding import make_generator
 from almeta.strategies import Actor
 from almeta.strategies.class_shares import class_strategy_names, make_class_strategy
@@ -44,11 +44,10 @@ REFERENCE = "proportional"
 WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None}
 
 
-class ClassRun(Run):
+class ClassRun(SuiteRun):
     """Training on some data sets and synthetic ones, judged on data sets of another fold."""
 
     kind = "classes"
-    score = "gain"
     without = ("oracle", "vary")
     not_judged_by = (
         "classes",
@@ -61,6 +60,7 @@ class ClassRun(Run):
         *CHANGES_OF_STREAMS,
     )
     simulation: ClassSimulation
+    options: ClassOptions
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
@@ -68,22 +68,14 @@ class ClassRun(Run):
         if config.name in class_strategy_names():
             raise AlmetaError(f"name is '{config.name}', which is a class strategy; choose another name for the policy")
 
-    def build(self) -> None:
-        config = self.config
-        self.names = SplitSuite.read(config.dataset).split()
-        self.options: ClassOptions = build(config.env, "env")
-        self.learner: Learner = build(config.learner, "learner") if config.learner else LogisticRegression()
-        parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
-        self.simulation = self._simulation(parts["train"], self.options, config.num_envs, "env")
-        self.evaluations = {
-            part: self._measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
-        }
+    def make_training(self, datasets: Sequence[Dataset]) -> ClassSimulation:
+        return self._simulation(datasets, self.options, self.config.num_envs, "env")
 
     def _simulation(
         self, datasets: Sequence[Dataset], options: ClassOptions, num_envs: int, purpose: str
     ) -> ClassSimulation:
         generator = make_generator(self.config.seed, purpose, self.config.device)
-        return ClassSimulation(datasets, options, num_envs, generator, self.learner)
+        return ClassSimulation(datasets, options, num_envs, generator, self.make_learner())
 
     def make_inputs(self) -> ClassInputs:
         inputs: ClassInputs = build(self.config.inputs, "inputs") if self.config.inputs else ClassInputs()
@@ -96,8 +88,7 @@ class ClassRun(Run):
             f"{len(test)} data sets it never sees"
         )
 
-    def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
-        """Return a function that measures an agent beside the reference, on the same tasks at each call."""
+    def measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
         seed, device, episodes = self.config.seed, self.config.device, self.config.evaluate_episodes
         whole = {} if part == "train" else WHOLE  # the data sets of training are no test: what is drawn of them will do
         options = replace(self.options, **whole, group=1, synthetic=0.0 if datasets else 1.0)
@@ -130,7 +121,7 @@ class ClassRun(Run):
             title = f"{config.name} after {config.batches:,} batches"
             return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
-        setting = ClassSetting(replace(self.options, **WHOLE), self.learner, repeats, config.seed, config.device)
+        setting = ClassSetting(replace(self.options, **WHOLE), self.make_learner(), repeats, config.seed, config.device)
         report = compare(
             self.names["test"], find_policy(folder / LAST, config.name, self.kind), setting, config.plain()
         )

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from almeta.build import build
-from almeta.data import Dataset, load_dataset
+from almeta.data import Dataset
 from almeta.envs.features import FeatureOptions, FeatureSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.contenders import Contender
@@ -21,11 +21,11 @@ from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.features import FeatureState
 from almeta.inputs import CellInputs, Cells
-from almeta.learners import Learner, LogisticRegression
+from almeta.learners import LogisticRegression
 from almeta.policies import find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
-from almeta.runs.pools import SplitSuite, curve_measures, judged_datasets
-from almeta.runs.run import CHANGES_OF_STREAMS, Run
+from almeta.runs.pools import SplitSuite, SuiteRun, curve_measures, judged_datasets
+from almeta.runs.run import CHANGES_OF_STREAMS
 from almeta.seeding import make_generator
 from almeta.strategies import Actor
 from almeta.training.compute import set_compute
@@ -44,11 +44,10 @@ STRATEGIES: tuple[Any, ...] = (
 REFERENCE = "cheapest"
 
 
-class FeaturesRun(Run):
+class FeaturesRun(SuiteRun):
     """Training on some data sets and synthetic ones, judged on data sets of another fold."""
 
     kind = "features"
-    score = "gain"
     without = ("oracle", "vary")
     not_judged_by = (
         "classes",
@@ -61,6 +60,7 @@ class FeaturesRun(Run):
         *CHANGES_OF_STREAMS,
     )
     simulation: FeatureSimulation
+    options: FeatureOptions
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
@@ -68,40 +68,20 @@ class FeaturesRun(Run):
         if config.name in map(str, rules()):
             raise AlmetaError(f"name is '{config.name}', which is a strategy; choose another name for the policy")
 
-    def build(self) -> None:
-        config = self.config
-        self.names = SplitSuite.read(config.dataset).split()
-        self.options: FeatureOptions = build(config.env, "env")
-        parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
-        self.simulation = self._simulation(parts["train"], self.options, config.num_envs, "env")
-        self.evaluations = {
-            part: self._measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
-        }
+    def make_training(self, datasets: Sequence[Dataset]) -> FeatureSimulation:
+        return self._simulation(datasets, self.options, self.config.num_envs, "env")
 
     def make_inputs(self) -> CellInputs:
         inputs: CellInputs = build(self.config.inputs, "inputs") if self.config.inputs else Cells()
         return inputs
 
-    def described_data(self) -> str:
-        train, test = self.names["train"], self.names["test"]
-        return (
-            f"{len(train)} data sets and {self.options.synthetic:.0%} synthetic tasks; judged on {len(test)} data sets "
-            "it never sees"
-        )
-
-    @property
-    def _learner(self) -> Learner:
-        learner: Learner = build(self.config.learner, "learner") if self.config.learner else LogisticRegression()
-        return learner
-
     def _simulation(
         self, datasets: Sequence[Dataset], options: FeatureOptions, num_envs: int, purpose: str
     ) -> FeatureSimulation:
         generator = make_generator(self.config.seed, purpose, self.config.device)
-        return FeatureSimulation(datasets, options, num_envs, generator, self._learner)
+        return FeatureSimulation(datasets, options, num_envs, generator, self.make_learner())
 
-    def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
-        """Return a function that measures an agent beside the reference, on the same tasks at each call."""
+    def measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
         episodes, seed, device = self.config.evaluate_episodes, self.config.seed, self.config.device
         options = replace(self.options, group=1, synthetic=0.0 if datasets else 1.0)
         simulation = self._simulation(datasets, options, episodes, f"evaluation on {part}")
@@ -138,7 +118,7 @@ class FeaturesRun(Run):
             title = f"{config.name} after {config.batches:,} batches"
             return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
-        setting = CellSetting(self.options, self._learner, repeats, config.seed, config.device)
+        setting = CellSetting(self.options, self.make_learner(), repeats, config.seed, config.device)
         policy = find_policy(folder / LAST, config.name, self.kind)
         report = compare(self.names["test"], [*rules(), policy], setting, config.plain())
         summary |= {"test": self.evaluations["test"](agent), "benchmark": report.summary}

@@ -1,5 +1,6 @@
 """Runs on pools, and benchmarks of strategies and policies."""
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from almeta.data.suites import folds, suite
 from almeta.envs.measures import MEASURES
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.envs.scores import NUMBER_SCORES, SCORES
+from almeta.envs.simulation import Simulation
 from almeta.envs.varied_pool import VariedPoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
@@ -93,12 +95,54 @@ class SplitSuite(SplitConfig):
         return {"train": tuple(name for name in names if name not in test), "test": test}
 
 
-class PoolRun(Run):
+class SuiteRun(Run):
+    """Training on some data sets and synthetic ones, judged on data sets of another fold, of any kind of problem.
+
+    Attributes:
+        names: of the data sets to train on and of those to judge on, as "train" and "test".
+        options: of the environment.
+    """
+
+    score = "gain"
+    options: Any
+
+    def build(self) -> None:
+        config = self.config
+        self.names = SplitSuite.read(config.dataset).split()
+        self.options = build(config.env, "env")
+        parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
+        self.simulation = self.make_training(parts["train"])
+        self.evaluations = {
+            part: self.measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
+        }
+
+    @abstractmethod
+    def make_training(self, datasets: Sequence[Dataset]) -> Simulation:
+        """Return the simulation to train in."""
+
+    @abstractmethod
+    def measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
+        """Return a function that measures an agent beside the reference, on the same tasks at each call."""
+
+    def make_learner(self) -> Learner:
+        """Return the learner of the config."""
+        learner: Learner = build(self.config.learner, "learner") if self.config.learner else LogisticRegression()
+        return learner
+
+    def described_data(self) -> str:
+        train, test = self.names["train"], self.names["test"]
+        return (
+            f"{len(train)} data sets and {self.options.synthetic:.0%} synthetic tasks; judged on {len(test)} data sets "
+            "it never sees"
+        )
+
+
+class PoolRun(SuiteRun):
     """Training on some data sets and synthetic ones, judged on data sets of another fold."""
 
     kind = "pool"
-    score = "gain"
     simulation: PoolSimulation
+    options: PoolOptions
     not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs", *CHANGES_OF_STREAMS)
 
     @classmethod
@@ -107,27 +151,14 @@ class PoolRun(Run):
         if config.name in STRATEGIES:
             raise AlmetaError(f"name is '{config.name}', which is a strategy; choose another name for the policy")
 
-    def build(self) -> None:
+    def make_training(self, datasets: Sequence[Dataset]) -> PoolSimulation:
         config = self.config
-        self.names = SplitSuite.read(config.dataset).split()
-        self.options: PoolOptions = build(config.env, "env")
-        parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
         varied = partial(VariedPoolSimulation, vary=config.vary) if config.vary else PoolSimulation
-        self.simulation = self._simulation(parts["train"], self.options, config.num_envs, "env", varied)
-        self.evaluations = {
-            part: self._measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
-        }
+        return self._simulation(datasets, self.options, config.num_envs, "env", varied)
 
     def make_inputs(self) -> PoolInputs:
         inputs: PoolInputs = build(self.config.inputs, "inputs") if self.config.inputs else Candidates()
         return inputs
-
-    def described_data(self) -> str:
-        train, test = self.names["train"], self.names["test"]
-        return (
-            f"{len(train)} data sets and {self.options.synthetic:.0%} synthetic tasks; judged on {len(test)} data sets "
-            "it never sees"
-        )
 
     def _simulation(
         self,
@@ -143,12 +174,10 @@ class PoolRun(Run):
     def _learner_and_oracle(self) -> tuple[Learner, Oracle]:
         """Return those of the config, which evaluations and benchmarks have; batches may have others (`vary`)."""
         config = self.config
-        learner: Learner = build(config.learner, "learner") if config.learner else LogisticRegression()
         oracle: Oracle = build(config.oracle, "oracle") if config.oracle else Oracle()
-        return learner, oracle
+        return self.make_learner(), oracle
 
-    def _measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
-        """Return a function that measures an agent beside the reference, on the same tasks at each call."""
+    def measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
         episodes = self.config.evaluate_episodes
         options = replace(self.options, **WHOLE, group=1, synthetic=0.0 if datasets else 1.0)
         simulation = self._simulation(datasets, options, episodes, f"evaluation on {part}")

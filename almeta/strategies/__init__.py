@@ -7,12 +7,12 @@ from typing import Any, TypeGuard
 
 import torch
 
-from almeta.checks import check_call
 from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.registry import Table, trust
 from almeta.specs import Spec
 from almeta.strategies.actor import Actor, Memory, Outputs
+from almeta.strategies.making import make_by_spec
 from almeta.strategies.strategy import BatchStrategy, PoolStrategy
 
 __all__ = [
@@ -77,13 +77,7 @@ def make_strategy(
     Raises:
         AlmetaError: if the name or an option is unknown, a value is out of range, or a required option is missing.
     """
-    spec = Spec.read(strategy)
-    kind, options = strategy_class(spec.name), {**dict(spec.options), **options}
-    check_call(kind, options, f"strategy {spec.name}")
-    made = kind(**options)
-    if generator is not None:
-        made.generator = generator
-    return made
+    return make_by_spec(Spec.read(strategy), strategy_class, "strategy", generator, options)
 
 
 def register_strategy(strategy: type[PoolStrategy]) -> type[PoolStrategy]:

@@ -12,12 +12,13 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from almeta.checks import Within, check_call, check_fields
+from almeta.checks import Within, check_fields
 from almeta.classes import ClassState
 from almeta.registry import Table
 from almeta.seeding import make_generator
 from almeta.specs import Spec
 from almeta.strategies.actor import Memory, Outputs
+from almeta.strategies.making import make_by_spec
 
 
 @dataclass(eq=False)
@@ -159,12 +160,7 @@ def make_class_strategy(
         AlmetaError: if the name or an option is unknown, or a value is out of range.
     """
     spec = Spec.read(strategy, "class strategy")
-    kind, options = _strategies().find(spec.name), {**dict(spec.options), **options}
-    check_call(kind, options, f"class strategy {spec.name}")
-    made = kind(**options)
-    if generator is not None:
-        made.generator = generator
-    return made
+    return make_by_spec(spec, _strategies().find, "class strategy", generator, options)
 
 
 @functools.cache

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from almeta.checks import Count, check_arguments, check_call
+from almeta.checks import Count, check_arguments
 from almeta.errors import AlmetaError
 from almeta.features import FeatureState
 from almeta.registry import Table, trust
 from almeta.seeding import make_generator
 from almeta.specs import Spec
 from almeta.strategies.actor import Memory, Outputs
+from almeta.strategies.making import make_by_spec
 
 
 class CellStrategy:
@@ -178,13 +179,7 @@ def make_cell_strategy(
     Raises:
         AlmetaError: if the name or an option is unknown, or a value is out of range.
     """
-    spec = Spec.read(strategy, "strategy of cells")
-    kind, options = _strategies().find(spec.name), dict(spec.options)
-    check_call(kind, options, f"strategy {spec.name}")
-    made = kind(**options)
-    if generator is not None:
-        made.generator = generator
-    return made
+    return make_by_spec(Spec.read(strategy, "strategy of cells"), _strategies().find, "strategy", generator, {})
 
 
 def cell_strategy_names() -> list[str]:

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from almeta.checks import Count, Positive, Share, Weight, check_call, check_fields
+from almeta.checks import Count, Positive, Share, Weight, check_fields
 from almeta.registry import Table
 from almeta.seeding import make_generator
 from almeta.specs import Spec
 from almeta.strategies.actor import Outputs
+from almeta.strategies.making import make_by_spec
 from almeta.stream import Examples, StreamState, TableStreamState
 
 # Share of labels to ask for where neither the rule nor the environment sets one.
@@ -311,13 +312,7 @@ def make_rule(
     Raises:
         AlmetaError: if the name or an option is unknown, or a value is out of range.
     """
-    spec = Spec.read(rule, "stream rule")
-    kind, options = _rules().find(spec.name), {**dict(spec.options), **options}
-    check_call(kind, options, f"stream rule {spec.name}")
-    made = kind(**options)
-    if generator is not None:
-        made.generator = generator
-    return made
+    return make_by_spec(Spec.read(rule, "stream rule"), _rules().find, "stream rule", generator, options)
 
 
 @functools.cache

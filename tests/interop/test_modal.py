@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
 import almeta
+from almeta.checks import check_call
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.strategies import make_strategy
@@ -211,7 +212,7 @@ def test_a_query_function_of_ones_own_can_be_registered():
     length = (state.x.abs() ** 3).sum(-1).masked_fill(~state.available, torch.inf)
     assert utilities_of(Nearest(power=3), state).argmax(1).tolist() == length.argmin(1).tolist()
     with pytest.raises(AlmetaError, match="did you mean 'power'"):
-        almeta.strategies.check_call(Nearest, {"powr": 2}, "strategy nearest_to_zero")
+        check_call(Nearest, {"powr": 2}, "strategy nearest_to_zero")
 
 
 @pytest.mark.parametrize("name", ["vote_entropy_sampling", "expected_error_reduction", "classifier_margin"])

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import scale
 
 import almeta
+from almeta.checks import check_call
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.benchmark import Setting, StrategySpec, run_benchmark
@@ -359,7 +360,7 @@ def test_their_pick_goes_before_their_utilities_and_own_classes_of_theirs_can_be
         assert torch.equal(found[pool, rows[others]], squares[others])
         torch.testing.assert_close(found[pool, rows[-2]], squares[-1])
     with pytest.raises(AlmetaError, match="did you mean 'power'"):
-        almeta.strategies.check_call(Registered, {"powr": 2}, "strategy second")
+        check_call(Registered, {"powr": 2}, "strategy second")
 
 
 @pytest.fixture

@@ -96,12 +96,21 @@ def dress(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def legend(figure: Figure, axes: Iterable[Axes], **place: Any) -> None:
-    """Draw one legend for all panels, with each label once and the published ones last."""
+def legend(figure: Figure, axes: Iterable[Axes], ncols: int = 1, **place: Any) -> None:
+    """Draw one legend for all panels, with each label once and the published ones last.
+
+    It has `ncols` columns, or as many fewer as it takes to stay within the figure.
+    """
     pairs = [pair for axis in axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
     handles = {label: handle for handle, label in pairs}
     labels = sorted(handles, key=lambda label: label.startswith("published"))
-    figure.legend([handles[label] for label in labels], labels, frameon=False, title_fontsize="small", **place)
+    for columns in range(ncols, 0, -1):
+        drawn = figure.legend(
+            [handles[label] for label in labels], labels, frameon=False, title_fontsize="small", ncols=columns, **place
+        )
+        if columns == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            return
+        drawn.remove()
 
 
 def png(figure: Figure) -> bytes:

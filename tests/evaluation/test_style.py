@@ -66,6 +66,22 @@ def test_every_png_opens_and_is_the_same_twice():
     assert draw().startswith(b"\x89PNG")
 
 
+def test_a_legend_has_as_many_columns_as_the_figure_is_wide():
+    def widths(letters: int) -> tuple[int, float]:
+        figure = Figure(figsize=(6, 3), layout="constrained")
+        axis = figure.subplots()
+        for name in "abc":
+            axis.plot([0, 1], label=name * letters)
+        legend(figure, [axis], ncols=3, loc="outside lower center")
+        return figure.legends[0]._ncols, figure.legends[0].get_window_extent().width / figure.bbox.width
+
+    assert widths(3)[0] == 3
+    assert widths(20)[0] == 2
+    columns, width = widths(40)
+    assert columns == 1
+    assert width < 1
+
+
 def test_colours_are_far_apart():
     """In CIELAB; 20 is seen at a glance, two neighbours of the palette of Okabe & Ito are 26 apart."""
     colours = [style["color"] for style in looks(TWELVE).values()]

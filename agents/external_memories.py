@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from almeta.agents.memories import LSTM, LSTMState, MemoryModule, emptied, glorot
 
+# Strength of reading per unit of what `LeastUsedAccess` learns, which is ln 2 at first: so that it begins at 7. With a
+# strength of 1, all that the paper has, cosines from -1 to 1 leave the best of 128 rows a weight of 0.05.
+_STRENGTH = 10.0
+
 # What a row holds before anything is written: not 0, so that the direction of a row is defined.
 _BLANK = 1e-6
 
@@ -49,20 +53,27 @@ class LeastUsedAccess(Access):
     rows. The usage of a row decays by `usage_decay` a step and grows by its weights of reading and writing. Of the R
     rows that are used least each head has its own: where the paper gives all to each head, the heads would write alike.
 
+    With `sharpens` each head also says how sharply it reads: cosines are multiplied by a strength, as in the Turing
+    machine. The paper has none (its equation 3 is `sharpens=False`).
+
     Args:
         hidden_size: units of the controller H.
         rows: M.
         width: W, numbers in a row.
         heads: R.
         usage_decay: share of the usage that is left after a step, in [0, 1].
+        sharpens: whether each head says how sharply it reads.
     """
 
-    def __init__(self, hidden_size: int, rows: int, width: int, heads: int, usage_decay: float) -> None:
+    def __init__(
+        self, hidden_size: int, rows: int, width: int, heads: int, usage_decay: float, sharpens: bool = True
+    ) -> None:
         super().__init__()
         self.rows, self.width, self.heads, self.usage_decay = rows, width, heads, usage_decay
         self.read_size = heads * width
-        self.weight = glorot(hidden_size, heads * (width + 1))
-        self.bias = nn.Parameter(torch.zeros(heads * (width + 1)))
+        self._sizes = [width, 1, int(sharpens)]  # key, gate, strength
+        self.weight = glorot(hidden_size, heads * sum(self._sizes))
+        self.bias = nn.Parameter(torch.zeros(heads * sum(self._sizes)))
 
     def initial(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return rows `[batch, M, W]`, the last weights of reading `[batch, R, M]`, and usage `[batch, M]`."""
@@ -74,13 +85,17 @@ class LeastUsedAccess(Access):
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         memory, last, usage = state
         told = torch.addmm(self.bias, hidden, self.weight).unflatten(-1, (self.heads, -1))
-        key, gate = told[..., : self.width].tanh(), told[..., self.width :].sigmoid()
+        key, gate, strength = told.split(self._sizes, -1)
+        key, gate = key.tanh(), gate.sigmoid()
         # Stable, so that equally used rows are taken in their order, on every device.
         order = usage.argsort(dim=-1, stable=True)[:, : self.heads]
         unused = torch.zeros_like(last).scatter(2, order[..., None], 1.0)
         write = gate * last + (1 - gate) * unused
         memory = memory * (1 - unused.sum(1))[..., None] + write.mT @ key
-        read = cosine(key, memory).softmax(-1)
+        alike = cosine(key, memory)
+        if strength.shape[-1]:
+            alike = _STRENGTH * torch.nn.functional.softplus(strength) * alike
+        read = alike.softmax(-1)
         usage = self.usage_decay * usage + (read + write).sum(1)
         return (read @ memory).flatten(1), (memory, read, usage)
 

@@ -208,19 +208,21 @@ class MANNNetwork(_RecurrentNetwork):
         width: numbers in a row W.
         heads: that read and write R.
         usage_decay: share of a row's usage that is left after a step.
+        sharpens: each head says how sharply it reads; False is the paper's reading.
     """
 
     rows: Count = 128
     width: Count = 40
     heads: Count = 4
     usage_decay: Share = 0.99
+    sharpens: bool = True
 
     def make_memory(self, early_size: int, late_size: int) -> MemoryModule:
         if self.heads > self.rows:
             raise AlmetaError(
                 f"network.heads={self.heads}, each writes to a row, and network.rows={self.rows}; add rows"
             )
-        access = LeastUsedAccess(self.hidden_size, self.rows, self.width, self.heads, self.usage_decay)
+        access = LeastUsedAccess(self.hidden_size, self.rows, self.width, self.heads, self.usage_decay, self.sharpens)
         return ExternalMemory(early_size, late_size, self.hidden_size, access)
 
 

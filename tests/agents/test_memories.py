@@ -115,15 +115,17 @@ def test_gru_as_torch(inputs):
     torch.testing.assert_close(run(gru, early, late), torch.stack(theirs))
 
 
-def test_least_used_access_as_in_the_paper():
+@pytest.mark.parametrize("sharpens", [False, True])
+def test_least_used_access_as_in_the_paper(sharpens):
     """Equations 1 to 8 of Santoro et al. for one episode, with loops over heads and rows.
 
-    But for one thing, which `LeastUsedAccess` tells: each head writes to one least-used row of its own.
+    But for two things, which `LeastUsedAccess` tells: each head writes to one least-used row of its own, and may say
+    how sharply it reads.
     """
     hidden_size, rows, width, heads, decay = 3, 4, 2, 2, 0.9
     generator = make_generator(5, "test")
     with seeded_weights(1):
-        access = LeastUsedAccess(hidden_size, rows, width, heads, decay)
+        access = LeastUsedAccess(hidden_size, rows, width, heads, decay, sharpens)
     torch.nn.init.normal_(access.bias, generator=generator)
     steps = torch.randn(5, hidden_size, generator=generator)
     state, found = access.initial(1), []
@@ -134,7 +136,7 @@ def test_least_used_access_as_in_the_paper():
     memory = torch.full((rows, width), 1e-6)
     last, usage = torch.zeros(heads, rows), torch.zeros(rows)
     for hidden, ours in zip(steps, found, strict=True):
-        told = (hidden @ access.weight + access.bias).view(heads, width + 1)
+        told = (hidden @ access.weight + access.bias).view(heads, width + 1 + sharpens)
         order = sorted(range(rows), key=lambda row: (usage[row].item(), row))[:heads]
         weights = torch.zeros(heads, rows)
         for head in range(heads):
@@ -149,7 +151,8 @@ def test_least_used_access_as_in_the_paper():
         for head in range(heads):
             key = told[head, :width].tanh()
             alike = torch.stack([torch.cosine_similarity(key, memory[row], 0) for row in range(rows)])
-            last[head] = alike.softmax(0)
+            strength = 10 * torch.log1p(told[head, -1].exp()) if sharpens else 1
+            last[head] = (strength * alike).softmax(0)
             reads.append(last[head] @ memory)
         usage = (decay * usage + last.sum(0) + weights.sum(0)).detach()
         torch.testing.assert_close(ours, torch.cat(reads))

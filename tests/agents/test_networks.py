@@ -87,6 +87,8 @@ def test_sizes_of_memories_with_rows():
         assert read.shape == (3, 10) and rows.shape == (3, 6, 5)
         assert network.head.in_features == 7 + 10
     assert mann.memory.access.usage_decay == 0.5
+    plain = NETWORKS["MANNNetwork"](Images(PIXELS, 4), sharpens=False, **options)
+    assert (mann.memory.access.weight.shape, plain.memory.access.weight.shape) == ((7, 2 * 7), (7, 2 * 6))
 
 
 def test_transformer_sizes():

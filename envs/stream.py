@@ -123,6 +123,8 @@ class StreamOptions:
         tells_price: tell the agent the reward of an incorrect prediction, too.
         margin_candidates: streams that are drawn for each one that is played: the one whose classes are hardest to
             tell apart, see `StreamSimulation`; 1 for plain drawing.
+        stickiness: chance that a step shows the class of the step before once more; the others are drawn from the
+            images that are left. A range [low, high] draws it anew in each episode; 0 is the paper's random order.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -142,15 +144,31 @@ class StreamOptions:
     group: Count = 1
     tells_price: bool = False
     margin_candidates: Count = 1
+    stickiness: float | list[float] = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self, "env")
+        low, high = self.stickiness_range
+        if not 0 <= low <= high <= 1:
+            raise AlmetaError(
+                f"env.stickiness={self.stickiness}; a chance is between 0 and 1, and a range has two, such as [0, 0.9]"
+            )
+        if high and self.script is not None:
+            raise AlmetaError(
+                f"env.script orders the classes, so that env.stickiness={self.stickiness} has no effect; leave one out"
+            )
         rewards = self.rewards  # which check themselves
         if self.tells_price and not LOWEST_INCORRECT <= rewards.bounds[0] <= rewards.bounds[1] <= 0:
             raise AlmetaError(
                 f"env.tells_price=true tells numbers from {LOWEST_INCORRECT:g} to 0, and env.reward.incorrect is "
                 f"{rewards.incorrect}"
             )
+
+    @property
+    def stickiness_range(self) -> tuple[float, float]:
+        """The lowest and the highest stickiness; (nan, nan) for a list that is no range."""
+        several = self.stickiness if isinstance(self.stickiness, list) else [self.stickiness] * 2
+        return (several[0], several[1]) if len(several) == 2 else (float("nan"), float("nan"))
 
     @property
     def rewards(self) -> StreamRewards:
@@ -206,6 +224,7 @@ class StreamSimulation(Simulation):
             options.rotations,
             options.script,
             self.generator.device,
+            options.stickiness_range,
         )
         check_memory(num_envs, options.margin_candidates * self.sampler.bytes_per_task, self.generator.device)
         self.rewards, self.discount, self.reveal = options.rewards, options.discount, options.reveal

@@ -269,9 +269,10 @@ def _has_published_task(job: Job) -> bool:
 def evaluation_streams(
     dataset: Dataset, options: StreamOptions, num_envs: int, seed: int, device: str
 ) -> StreamSimulation:
-    """Return streams to evaluate on, with one episode per task, drawn without regard to who acts."""
+    """Return streams to evaluate on, with one episode per task, drawn without regard to who acts, in random order."""
     generator = make_generator(seed, "evaluation", device)
-    return StreamSimulation(dataset, replace(options, group=1, margin_candidates=1), num_envs, generator)
+    plain = replace(options, group=1, margin_candidates=1, stickiness=0.0)
+    return StreamSimulation(dataset, plain, num_envs, generator)
 
 
 def streams_for(

@@ -129,6 +129,8 @@ class StreamSampler:
         script: runs of one class instead of a random order: `[[0, 5], [1, 1]]` shows five images of one class, then
             one of another. It sets the length.
         device: of the images and the streams.
+        stickiness: chance that a step shows the class of the step before once more, as long as that has images; the
+            others are drawn as ever. Each stream draws its chance from the range (low, high).
 
     Attributes:
         images: `[R * n, P]` float32, all images in all R rotations.
@@ -148,9 +150,10 @@ class StreamSampler:
         rotations: bool = True,
         script: Script | None = None,
         device: str | torch.device = "cpu",
+        stickiness: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         dataset.check_classes("a stream")
-        self.name = dataset.name
+        self.name, self.stickiness = dataset.name, stickiness
         self.num_classes, self.num_slots = num_classes, num_slots
         self.script = None if script is None else _runs(script)
         self.length = length if self.script is None else sum(n for _, n in self.script)
@@ -246,11 +249,12 @@ class StreamSampler:
         luck = random(num_envs, self.num_classes, per_class)
         exists = torch.arange(per_class, device=device) < self._counts[classes][..., None]
         luck = luck.masked_fill(~exists, -1.0)
-        if self.script is None:
+        if self.script is None and not any(self.stickiness):
             picked = luck.flatten(1).topk(self.length).indices  # [E, T], in random order: topk sorts by luck
             which, drawing = picked // per_class, picked % per_class
         else:
-            which, nth = self._scripted(num_envs)
+            which = self._sticky(self._counts[classes], generator) if self.script is None else self._scripted(num_envs)
+            nth = _count_instances(which, self.num_classes) - 1
             order = luck.argsort(-1, descending=True)
             drawing = order.flatten(1).gather(1, which * per_class + nth)
 
@@ -279,12 +283,29 @@ class StreamSampler:
         rows = self._rows[classes].gather(1, luck.topk(shots).indices)
         return rows + rotation[:, None] * self.num_images
 
-    def _scripted(self, num_envs: int) -> tuple[Tensor, Tensor]:
-        """Return the class of each step and the number of earlier images of that class: both `[E, T]`."""
+    def _scripted(self, num_envs: int) -> Tensor:
+        """Return the class of each step, `[E, T]`."""
         assert self.script is not None
         steps = itertools.chain.from_iterable([k] * n for k, n in self.script)
-        which = torch.tensor(list(steps), device=self.images.device).expand(num_envs, -1)
-        return which, _count_instances(which, self.num_classes) - 1
+        return torch.tensor(list(steps), device=self.images.device).expand(num_envs, -1)
+
+    def _sticky(self, counts: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the class of each step, `[E, T]`, of classes with `counts` `[E, C]` images."""
+        low, high = self.stickiness
+
+        def random() -> Tensor:
+            return torch.rand((len(counts), 1), generator=generator, device=counts.device)
+
+        chance, left = low + (high - low) * random(), counts.to(torch.float32)
+        which: list[Tensor] = []
+        for _ in range(self.length):
+            now = torch.multinomial(left, 1, generator=generator)  # as an image of those that are left
+            if which:
+                stays = (random() < chance) & (left.gather(1, which[-1]) > 0)
+                now = torch.where(stays, which[-1], now)
+            left = left.scatter_add(1, now, left.new_full(now.shape, -1.0))
+            which.append(now)
+        return torch.cat(which, 1)
 
 
 def _count_instances(which: Tensor, num_classes: int) -> Tensor:

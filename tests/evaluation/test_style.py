@@ -1,5 +1,6 @@
 import itertools
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,13 +68,14 @@ def test_every_png_opens_and_is_the_same_twice():
 
 
 def test_a_legend_has_as_many_columns_as_the_figure_is_wide():
-    def widths(letters: int) -> tuple[int, float]:
+    def widths(letters: int) -> tuple[int, float]:  # columns, and the share of the figure's width
         figure = Figure(figsize=(6, 3), layout="constrained")
         axis = figure.subplots()
         for name in "abc":
             axis.plot([0, 1], label=name * letters)
         legend(figure, [axis], ncols=3, loc="outside lower center")
-        return figure.legends[0]._ncols, figure.legends[0].get_window_extent().width / figure.bbox.width
+        drawn: Any = figure.legends[0]
+        return drawn._ncols, figure.legends[0].get_window_extent().width / figure.bbox.width
 
     assert widths(3)[0] == 3
     assert widths(20)[0] == 2

@@ -185,6 +185,29 @@ def test_everything_is_drawn_uniformly(tiny_images, looks_uniform, script, step)
     assert looks_uniform(row[step], 60)
 
 
+@pytest.mark.parametrize("stickiness", [(0.6, 0.6), (0.2, 1.0)])
+def test_sticky_streams_show_classes_in_runs(make_images, looks_uniform, stickiness):
+    """At the second step 19 of 59 images are of the same class; the class stays anyway by 0.6, in the mean."""
+    dataset = make_images([20] * 3)
+    sampler = StreamSampler(dataset, stickiness=stickiness)
+    tasks = draw(sampler, 10_000)
+    _, row, shown = unpack(dataset, sampler, tasks)
+    assert (shown[1] == shown[0]).mean() == pytest.approx(0.6 + 0.4 * 19 / 59, abs=0.015)
+    assert looks_uniform(shown[1], 3)
+    assert all(len(np.unique(column)) == 30 for column in row.T[:200])  # no image twice
+    assert all(np.bincount(column).max() <= 20 for column in shown.T)
+    # With one chance for all, eight steps stay or not with a variance of about 0.7 x 0.3 / 8 of their share.
+    variance = (shown[1:9] == shown[:8]).mean(0).var()
+    assert variance > 0.04 if stickiness[0] < stickiness[1] else variance == pytest.approx(0.026, abs=0.004)
+
+
+def test_who_always_stays_shows_a_class_whole(make_images):
+    sampler = StreamSampler(make_images([20, 20, 20]), stickiness=(1.0, 1.0))
+    tasks = draw(sampler, 50)
+    assert (tasks.targets[:20] == tasks.targets[0]).all()
+    assert (tasks.targets[20:] == tasks.targets[20]).all() and (tasks.targets[20] != tasks.targets[0]).all()
+
+
 def test_classes_slots_and_rotations_of_an_episode_are_independent(tiny_images, looks_uniform):
     sampler = StreamSampler(tiny_images, script=[[0, 1], [1, 1], [2, 1]])
     tasks = draw(sampler, 10_000)

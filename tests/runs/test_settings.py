@@ -1,5 +1,6 @@
 """The settings of a benchmark: what they change, and what is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from almeta.runs.pools import benchmark, make_setting, read_strategies
 from almeta.runs.settings import read_settings
 from tests.small_config import compose_config
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ("budget=3", "repeats=2", "env.pool_size=20", "env.max_test=20", "strategies=[margin]", "datasets=[iris]")
 
 
@@ -79,24 +81,43 @@ def test_curves_over_money_are_of_what_was_paid(tmp_path):
     assert list(pd.read_csv(tmp_path / "aulc.csv").columns[1:]) == ["random", "per_price"]
 
 
-def test_the_study_of_adversarial_examples_asks_about_strategies_that_play():
-    read = BenchmarkConfig.read(compose_config("experiment=study/adversarial", command="benchmark"))
+STUDIES = sorted(path.stem for path in (ROOT / "conf/experiment/study").glob("*.yaml"))
+TRAINED = ["classes", "features"]  # these are runs of train
+
+
+def study(preset, scale="quick"):
+    """Return the settings of a study, who plays, and what is asked: all of it checked as before the first cell."""
+    read = BenchmarkConfig.read(compose_config(f"experiment=study/{preset}", f"scale={scale}", command="benchmark"))
     settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings or {}).items()}
-    question = asked_in_settings(Question(**(read.question or {})), list(settings), ["random", "margin", "deepfool"])
-    question.check_measures(next(iter(settings.values())).measures)
+    contenders, question = read_strategies(["random", *read.strategies]), Question(**(read.question or {}))
+    names = list(map(str, contenders))
+    if settings:
+        question = asked_in_settings(question, list(settings), names)
+    else:
+        question.check(names)
+    question.check_measures(next(iter(settings.values()), make_setting(read)).measures)
+    return settings, contenders, question
+
+
+@pytest.mark.parametrize("scale", ["quick", "paper"])
+@pytest.mark.parametrize("preset", sorted({*STUDIES} - {*TRAINED}))
+def test_each_study_asks_about_who_plays(preset, scale):
+    settings, contenders, question = study(preset, scale)
+    assert len(settings) > 1 or len(contenders) > 2
+    assert question.pairs
+
+
+def test_the_study_of_adversarial_examples_trains_on_what_it_is_attacked_by():
+    settings, _, _ = study("adversarial")
     robust: Any = settings["robust"].learner
     assert robust.epsilon == settings["plain"].env.attack_size
     assert make_learner(robust.base) == settings["plain"].learner  # they differ in the training alone
 
 
-@pytest.mark.parametrize("preset", ["noise", "cost"])
-def test_the_studies_of_annotators_ask_about_strategies_that_play(preset):
-    read = BenchmarkConfig.read(compose_config(f"experiment=study/{preset}", command="benchmark"))
-    settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings or {}).items()}
-    names = [str(one) for one in read_strategies(["random", *read.strategies])]
-    question = asked_in_settings(Question(**(read.question or {})), list(settings), names)
-    question.check_measures(next(iter(settings.values())).measures)
-    assert {setting.oracle.num_annotators for setting in settings.values()} == {2 if preset == "noise" else 3}
+@pytest.mark.parametrize("preset, annotators", [("noise", 2), ("cost", 3)])
+def test_annotators_of_a_study(preset, annotators):
+    settings, _, _ = study(preset)
+    assert {setting.oracle.num_annotators for setting in settings.values()} == {annotators}
 
 
 @pytest.mark.parametrize(
@@ -108,15 +129,9 @@ def test_the_studies_of_annotators_ask_about_strategies_that_play(preset):
         ("augmentation_active", {CNN, Augmented}),
     ],
 )
-@pytest.mark.parametrize("scale", ["quick", "paper"])
-def test_the_studies_of_learners_that_read_the_pool_ask_about_who_plays(preset, kinds, scale):
-    read = BenchmarkConfig.read(compose_config(f"experiment=study/{preset}", f"scale={scale}", command="benchmark"))
-    settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings or {}).items()}
-    contenders = read_strategies(["random", *read.strategies])
-    question = asked_in_settings(Question(**(read.question or {})), list(settings), list(map(str, contenders)))
-    assert len(question.pairs) >= 4
-    played = {type(setting.of(contender).learner) for setting in settings.values() for contender in contenders}
-    assert played == kinds
+def test_learners_of_a_study(preset, kinds):
+    settings, contenders, _ = study(preset)
+    assert {type(setting.of(one).learner) for setting in settings.values() for one in contenders} == kinds
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from almeta.agents.memories import LSTM, LSTMState, MemoryModule, emptied, glorot
 
 # Strength of reading per unit of what `LeastUsedAccess` learns, which is ln 2 at first: so that it begins at 7. With a
-# strength of 1, all that the paper has, cosines from -1 to 1 leave the best of 128 rows a weight of 0.05.
+# strength of 1, all that the paper has, cosines from -1 to 1 leave the best of 128 rows a weight of 0.06 at most.
 _STRENGTH = 10.0
 
 # What a row holds before anything is written: not 0, so that the direction of a row is defined.

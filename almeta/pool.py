@@ -84,6 +84,11 @@ class PoolState:
         return has_label(self.labels)
 
     @property
+    def is_unlabelled(self) -> Tensor:
+        """`[E, N]` bool, the rows without any label, each once: of several annotators the question to the first."""
+        return once(self.exists & ~of_row(self.is_labelled, self.annotators), self.annotators)
+
+    @property
     def action_mask(self) -> Tensor:
         """`[E, N]` bool, all that may be picked."""
         return self.available if self.again is None else self.available | self.again
@@ -127,7 +132,8 @@ class Pool:
 
     Attributes:
         model: the fitted learner.
-        assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none.
+        assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none. Of several
+            annotators they stand at the question to the first one, so that a row counts once.
 
     Raises:
         AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a learner of
@@ -213,13 +219,9 @@ class Pool:
         """Return `PoolState.available` and `PoolState.again`."""
         if self.annotators == 1:
             return self._available, None
-        asked = self._of_all(self.exists & ~self._available)
-        waiting = self._of_all(_mark(torch.zeros_like(self.exists), self.pending))
+        asked = of_row(self.exists & ~self._available, self.annotators)
+        waiting = of_row(_mark(torch.zeros_like(self.exists), self.pending), self.annotators)
         return self._available & ~asked, self._available & asked & ~waiting
-
-    def _of_all(self, mask: Tensor) -> Tensor:
-        """Return the questions `[E, N]` bool about rows for which a mask `[E, N]` is True for any annotator."""
-        return mask.unflatten(1, (-1, self.annotators)).any(-1).repeat_interleave(self.annotators, 1)
 
     def tell(self, rows: Tensor, labels: Tensor) -> None:
         """Add labels of rows, and refit the learner.
@@ -272,7 +274,8 @@ class Pool:
     def _refit(self) -> Tensor:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
-        read = (self.x, self.exists & ~has_label(self._labels))
+        unlabelled = once(self.exists & ~of_row(has_label(self._labels), self.annotators), self.annotators)
+        read = (self.x, unlabelled)
         self.model, self.assumed = fit_to_pool(
             self.learner, x, y, weight, self._classes, *read, start=self.model, generator=self.generator
         )
@@ -373,6 +376,16 @@ def _rows_with_labels(x: Tensor, picks: Tensor, labels: Tensor) -> tuple[Tensor,
 def has_label(labels: Tensor) -> Tensor:
     """Return which labels, of any shape, are one, bool: classes of at least 0, or numbers that are not NaN."""
     return ~labels.isnan() if labels.is_floating_point() else labels >= 0
+
+
+def of_row(mask: Tensor, annotators: int) -> Tensor:
+    """Return `[E, N]` bool: all questions about rows for which a mask `[E, N]` is True for any of A annotators."""
+    return mask if annotators == 1 else mask.unflatten(1, (-1, annotators)).any(-1).repeat_interleave(annotators, 1)
+
+
+def once(mask: Tensor, annotators: int) -> Tensor:
+    """Return a mask `[E, N]` with nothing but the questions to the first of A annotators, so that rows count once."""
+    return mask if annotators == 1 else mask & (torch.arange(mask.shape[1], device=mask.device) % annotators == 0)
 
 
 def _with(labels: Tensor, rows: Tensor, told: Tensor) -> Tensor:

@@ -102,6 +102,22 @@ def test_pseudo_labels_are_counted():
     assert all((plain.scores[name] == 0).all() for name in ("pseudo_labels", "wrong_pseudo_labels"))
 
 
+def test_pseudo_labels_of_rows_that_several_may_be_asked_about_count_once():
+    learner = make_learner({"name": "pseudo_labels", "base": "prototype", "threshold": 0.9})
+    measures = ["pseudo_labels", "wrong_pseudo_labels"]
+    alone, several = (
+        simulate(learner=learner, measures=measures),
+        simulate(learner=learner, measures=measures, oracle=Oracle(annotators=[{}, {}, {}])),
+    )
+    for _ in range(4):
+        rows = alone.state().available.float().argmax(1)
+        alone.step(rows)
+        several.step(3 * rows + 2)
+        for name in measures:
+            torch.testing.assert_close(several.scores[name], alone.scores[name])
+    assert 0 < several.scores["pseudo_labels"].min() and several.scores["pseudo_labels"].max() <= 1
+
+
 def test_another_learner_judges_the_rows_that_the_first_one_chooses():
     judge = make_learner("prototype")
     simulation, alone = simulate(judge=judge), simulate()

@@ -107,6 +107,34 @@ def test_a_pool_lets_it_read_its_unlabelled_rows(name):
     assert (pool.assumed.gather(1, torch.tensor([[6], [7], [8]])) == -1).all()
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_a_row_counts_once_however_many_annotators_may_be_asked_about_it(name, monkeypatch):
+    """It reads one question about each row without any label, whoever gave the labels of the others."""
+    x, y, _ = problem()
+    exists = torch.ones(EPISODES, ROWS, dtype=torch.bool)
+    exists[:, 25:] = False
+    rows, classes = torch.arange(6).repeat(EPISODES, 1), torch.full((EPISODES,), CLASSES)
+    asked = 3 * rows + torch.tensor([0, 1, 2, 2, 1, 0])
+    shown = []
+
+    def fit_with_pool(*given, own=type(READERS[name]).fit_with_pool):
+        shown.append(given[6])
+        return own(*given)
+
+    monkeypatch.setattr(type(READERS[name]), "fit_with_pool", fit_with_pool)
+    thrice = (part.repeat_interleave(3, 1) for part in (x, exists))
+    pool = Pool(*thrice, asked, y[:, :6], classes, READERS[name], annotators=3)
+    expected = torch.zeros(EPISODES, ROWS, dtype=torch.bool)
+    expected[:, 6:25] = True
+    assert torch.equal(shown[0].unflatten(1, (-1, 3))[..., 0], expected)
+    assert not shown[0].unflatten(1, (-1, 3))[..., 1:].any()
+    assert torch.equal(shown[0], pool.state().is_unlabelled)
+    if name == "pseudo_labels":  # it draws nothing: all is as with one annotator
+        alone = Pool(x, exists, rows, y[:, :6], classes, READERS[name])
+        assert torch.equal(pool.assumed[:, ::3], alone.assumed) and (alone.assumed >= 0).any()
+        torch.testing.assert_close(pool.state().probabilities[:, ::3], alone.state().probabilities)
+
+
 def test_other_learners_assume_nothing():
     x, y, _ = problem()
     exists = torch.ones(EPISODES, ROWS, dtype=torch.bool)

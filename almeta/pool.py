@@ -84,9 +84,24 @@ class PoolState:
         return has_label(self.labels)
 
     @property
+    def rows(self) -> Tensor:
+        """`[E, N]` bool, each row that exists once: of several annotators the question to the first."""
+        return once(self.exists, self.annotators)
+
+    @property
+    def open_rows(self) -> Tensor:
+        """`[E, N]` bool, the rows that may be picked and were not asked before, each once, as in `rows`."""
+        return once(self.available, self.annotators)
+
+    @property
     def is_unlabelled(self) -> Tensor:
-        """`[E, N]` bool, the rows without any label, each once: of several annotators the question to the first."""
-        return once(self.exists & ~of_row(self.is_labelled, self.annotators), self.annotators)
+        """`[E, N]` bool, the rows without any label, each once, as in `rows`."""
+        return self.rows & ~of_row(self.is_labelled, self.annotators)
+
+    @property
+    def counted_rows(self) -> Tensor:
+        """`[E, N]` bool, one place for each answer, and one for each row without any, as in `rows`."""
+        return self.is_labelled | self.is_unlabelled
 
     @property
     def action_mask(self) -> Tensor:
@@ -176,7 +191,7 @@ class Pool:
         self.model: Any = None
         self._classes = int(num_classes.max())
         self._pads_classes = bool((num_classes < self._classes).any())
-        self._geometry = Geometry(x, exists)
+        self._geometry = Geometry(x, exists, copies=annotators)
         self._available, self._answered, self._filled = exists, 0, 0
         self._prediction: Prediction | None = None
         self._label_dtype = torch.float32 if target == "numbers" else torch.int64
@@ -386,6 +401,11 @@ def of_row(mask: Tensor, annotators: int) -> Tensor:
 def once(mask: Tensor, annotators: int) -> Tensor:
     """Return a mask `[E, N]` with nothing but the questions to the first of A annotators, so that rows count once."""
     return mask if annotators == 1 else mask & (torch.arange(mask.shape[1], device=mask.device) % annotators == 0)
+
+
+def for_questions(values: Tensor, annotators: int) -> Tensor:
+    """Return `[E, N]` values in which all questions about a row have that of the question to the first annotator."""
+    return values if annotators == 1 else values[:, ::annotators].repeat_interleave(annotators, 1)
 
 
 def _with(labels: Tensor, rows: Tensor, told: Tensor) -> Tensor:

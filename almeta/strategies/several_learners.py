@@ -80,7 +80,7 @@ class SeveralLearners(PoolStrategy):
         if self.features == "split":
             shown = torch.arange(x.shape[-1], device=x.device) % len(self._learners) == number
             x, rows = x * shown, rows * shown
-            geometry = Geometry(rows, state.exists)
+            geometry = Geometry(rows, state.exists, copies=state.annotators)
         model = learner.fit(x, y, weight, state.probabilities.shape[-1], generator=self.generator)
         own: dict[str, Any] = {"learner": learner, "model": model, "probabilities": model.probabilities(rows)}
         return replace(state, x=rows, geometry=geometry, **own)

@@ -1,6 +1,7 @@
 """The base classes of hand-made strategies for pools."""
 
 import functools
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.learners.learner import ABILITIES
-from almeta.pool import PoolState
+from almeta.pool import PoolState, for_questions
 from almeta.seeding import make_generator
 from almeta.strategies.actor import Memory, Outputs
 
@@ -164,7 +165,8 @@ class BatchStrategy(PoolStrategy):
     """A strategy that chooses all rows of a query at once, before the first of them is picked.
 
     It needs `select` in place of `score`. Its memory is the rows chosen, `[E, K]`. The utility of a chosen row is
-    the higher the earlier it is to be picked; rows that are not chosen have 0.
+    the higher the earlier it is to be picked; rows that are not chosen have 0. Where several annotators may be asked,
+    it chooses among the questions to the first one, and chance decides who is asked about a chosen row.
     """
 
     spreads = True
@@ -176,10 +178,11 @@ class BatchStrategy(PoolStrategy):
         (chosen,) = memory
         if not state.pending.shape[1] or not chosen.shape[1]:
             self.check(state)
-            chosen = self.select(state, state.num_to_pick)
+            chosen = self.select(replace(state, available=state.open_rows), state.num_to_pick)
         places = torch.arange(chosen.shape[1], 0, -1, dtype=torch.float32, device=chosen.device)
         utilities = torch.zeros(state.exists.shape, device=chosen.device)
         utilities.scatter_reduce_(1, chosen.clamp_min(0), places.where(chosen >= 0, 0.0), "amax")
+        utilities = for_questions(utilities, state.annotators)
         return Outputs(utilities.masked_fill(~state.available, -torch.inf)), (chosen,)
 
     def select(self, state: PoolState, size: int) -> Tensor:

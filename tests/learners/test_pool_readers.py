@@ -115,13 +115,14 @@ def test_a_row_counts_once_however_many_annotators_may_be_asked_about_it(name, m
     exists[:, 25:] = False
     rows, classes = torch.arange(6).repeat(EPISODES, 1), torch.full((EPISODES,), CLASSES)
     asked = 3 * rows + torch.tensor([0, 1, 2, 2, 1, 0])
-    shown = []
+    shown, kind = [], type(READERS[name])
+    own = kind.fit_with_pool
 
-    def fit_with_pool(*given, own=type(READERS[name]).fit_with_pool):
+    def fit_with_pool(*given):
         shown.append(given[6])
         return own(*given)
 
-    monkeypatch.setattr(type(READERS[name]), "fit_with_pool", fit_with_pool)
+    monkeypatch.setattr(kind, "fit_with_pool", fit_with_pool)
     thrice = (part.repeat_interleave(3, 1) for part in (x, exists))
     pool = Pool(*thrice, asked, y[:, :6], classes, READERS[name], annotators=3)
     expected = torch.zeros(EPISODES, ROWS, dtype=torch.bool)

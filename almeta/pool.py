@@ -49,6 +49,7 @@ class PoolState:
         model: the learner's latest fit, which gave `probabilities`.
         geometry: distances between the rows, kept from one query to the next.
         annotators: how many may be asked about each row, A.
+        queries: how many were answered before the present one.
         again: `[E, N]` bool, questions about rows that other annotators have answered: they may be picked, too, by who
             means to ask again; None for one annotator.
         prediction: what the learner says of every row where targets are numbers; None where they are classes.
@@ -70,6 +71,7 @@ class PoolState:
     model: Any
     geometry: Geometry
     annotators: int = 1
+    queries: int = 0
     again: Tensor | None = None
     prediction: Prediction | None = None
 
@@ -226,6 +228,7 @@ class Pool:
             model=self.model,
             geometry=self._geometry,
             annotators=self.annotators,
+            queries=-(-(self._answered - self._first) // self.query_size),
             again=again,
             prediction=self._prediction,
         )

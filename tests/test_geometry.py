@@ -300,11 +300,9 @@ def test_copies_of_a_row_are_no_neighbours(most):
     """Each has what its row has without copies, also where distances are taken to some rows of many."""
     x, exists = pools(more=3)
     alone = Geometry(x, exists, num_neighbours=5, reference=most)
-    thrice = Geometry(
-        *(part.repeat_interleave(3, 1) for part in (x, exists)), num_neighbours=5, reference=most, copies=3
-    )
+    x, there = x.repeat_interleave(3, 1), exists.repeat_interleave(3, 1)
+    thrice = Geometry(x, there, num_neighbours=5, reference=most, copies=3)
     assert torch.equal(thrice.reference, 3 * alone.reference)
-    there = exists.repeat_interleave(3, 1)
     for found, expected in zip(thrice.neighbours, alone.neighbours, strict=True):
         expected = expected if found.is_floating_point() else 3 * expected
         assert torch.equal(found[there], expected.repeat_interleave(3, 1)[there])

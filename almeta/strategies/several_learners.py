@@ -65,7 +65,7 @@ class SeveralLearners(PoolStrategy):
 
     def score(self, state: PoolState) -> Tensor:
         if self.combine == "alternate":
-            return self._scored_by((state.spent // state.query_size) % len(self._learners), state)
+            return self._scored_by(state.queries % len(self._learners), state)
         scores = [z_scores(self._scored_by(number, state), state.available) for number in range(len(self._learners))]
         return torch.stack(scores).sum(0)
 

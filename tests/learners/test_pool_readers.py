@@ -123,8 +123,9 @@ def test_a_row_counts_once_however_many_annotators_may_be_asked_about_it(name, m
         return own(*given)
 
     monkeypatch.setattr(kind, "fit_with_pool", fit_with_pool)
-    thrice = (part.repeat_interleave(3, 1) for part in (x, exists))
-    pool = Pool(*thrice, asked, y[:, :6], classes, READERS[name], annotators=3)
+    pool = Pool(
+        x.repeat_interleave(3, 1), exists.repeat_interleave(3, 1), asked, y[:, :6], classes, READERS[name], annotators=3
+    )
     expected = torch.zeros(EPISODES, ROWS, dtype=torch.bool)
     expected[:, 6:25] = True
     assert torch.equal(shown[0].unflatten(1, (-1, 3))[..., 0], expected)

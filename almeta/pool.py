@@ -15,11 +15,10 @@ from torch import Tensor
 from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry, rows_of
-from almeta.learners.learner import Learner, Prediction, fit_to_pool, target_of
+from almeta.learners.learner import EXAMPLES, Learner, Prediction, fit_to_pool, target_of
 
-# No label of a row, and learners to name in messages, by what is to be predicted.
+# No label of a row, by what is to be predicted.
 _NONE: dict[str, float] = {"classes": -1, "numbers": torch.nan}
-EXAMPLES = {"classes": "logistic_regression", "numbers": "gaussian_process"}
 
 
 @dataclass(frozen=True)

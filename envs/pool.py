@@ -28,9 +28,9 @@ from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
 from almeta.inputs.inputs import CandidateInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
-from almeta.learners.learner import target_of
+from almeta.learners.learner import EXAMPLES, target_of
 from almeta.oracles import Answers, Oracle
-from almeta.pool import EXAMPLES, Pool, PoolState, has_label
+from almeta.pool import Pool, PoolState, has_label
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 # Observed numbers are clamped to -LIMIT .. LIMIT. Of `Candidates` only prices can be beyond.

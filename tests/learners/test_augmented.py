@@ -147,6 +147,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "maps": ({"maps": 0}, "learner.maps is 0; it must be a whole number of at least 1"),
     "steps": ({"gan_steps": 0}, "learner.gan_steps is 0; it must be a whole number of at least 1"),
     "batch": ({"batch_size": 0}, "learner.batch_size is 0; it must be a whole number of at least 1"),
+    "numbers": (
+        {"base": "gaussian_process"},
+        "augmented: base=gaussian_process learns numbers; name a learner of classes",
+    ),
     "rate": ({"learning_rate": 0}, "learner.learning_rate is 0; it must be a number above 0"),
 }
 

@@ -303,6 +303,7 @@ def test_codes_of_one_class_come_together():
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "base": ({"name": "pseudo_labels", "base": "cnm"}, "unknown learner 'cnm'; did you mean 'cnn'"),
+    "numbers": ({"name": "pseudo_labels", "base": "ridge_regression"}, "base=ridge_regression learns numbers; name a"),
     "threshold": ({"name": "pseudo_labels", "threshold": -1}, "learner.threshold is -1; it must be a number of at"),
     "share": ({"name": "pseudo_labels", "share": 2}, "learner.share is 2; it must be a number from 0 to 1"),
     "trust": ({"name": "pseudo_labels", "trust": 0}, "learner.trust is 0; it must be a number above 0"),

@@ -102,6 +102,7 @@ def test_a_base_that_measures_distances_sees_the_columns_of_its_learner():
         ({"learners": ["ridge"]}, r"learners=\['ridge'\]; name two at least"),
         ({"learners": "ridge"}, "learners is 'ridge'; it must be a list"),
         ({"learners": ["ridge", "rigde"]}, "unknown learner 'rigde'; did you mean 'ridge'"),
+        ({"learners": ["ridge", "gaussian_process"]}, "several_learners: gaussian_process learns numbers; name a"),
         ({"base": "badge"}, "base=badge, which chooses the rows of a query together"),
         ({"base": "margn"}, "unknown strategy 'margn'; did you mean 'margin'"),
         ({"combine": "sum"}, "combine is 'sum'"),

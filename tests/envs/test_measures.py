@@ -9,6 +9,7 @@ from almeta.data import load_dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.envs.scores import accuracy
 from almeta.errors import AlmetaError
+from almeta.evaluation.playing import Setting
 from almeta.learners import LogisticRegression, make_learner
 from almeta.learners.attacks import fgsm
 from almeta.learners.logistic_regression import LogisticModel
@@ -52,6 +53,23 @@ def test_the_share_of_queries_in_the_region_is_counted():
             expected = torch.tensor([sum(one) / len(one) for one in inside])
             torch.testing.assert_close(simulation.scores["noisy_region"], expected)
     assert 0 < expected.mean() < 1
+
+
+def test_what_would_be_0_throughout_is_told():
+    options = replace(OPTIONS, query_size=1)
+    datasets = [load_dataset("iris")]
+    with pytest.raises(AlmetaError, match="oracle.fatigue=0.4 has no effect"):
+        PoolSimulation(datasets, options, oracle=Oracle(fatigue=0.4))
+    with pytest.raises(
+        AlmetaError, match="noisy_region is the share of queries in oracle.region, and there is none; set"
+    ):
+        PoolSimulation(datasets, options, measures=["noisy_region"])
+    for oracle, measures, message in (
+        (Oracle(fatigue=0.4), (), "oracle.fatigue=0.4 has no effect"),
+        (Oracle(), ("noisy_region",), "noisy_region is the share"),
+    ):
+        with pytest.raises(AlmetaError, match=message):  # before any cell of a benchmark is played
+            Setting(options, LogisticRegression(), oracle, repeats=1, measures=measures)
 
 
 def test_money_and_what_is_asked_again_are_counted():

@@ -64,12 +64,11 @@ def test_what_would_be_0_throughout_is_told():
         AlmetaError, match="noisy_region is the share of queries in oracle.region, and there is none; set"
     ):
         PoolSimulation(datasets, options, measures=["noisy_region"])
-    for oracle, measures, message in (
-        (Oracle(fatigue=0.4), (), "oracle.fatigue=0.4 has no effect"),
-        (Oracle(), ("noisy_region",), "noisy_region is the share"),
-    ):
-        with pytest.raises(AlmetaError, match=message):  # before any cell of a benchmark is played
-            Setting(options, LogisticRegression(), oracle, repeats=1, measures=measures)
+    # A benchmark is told before any cell is played.
+    with pytest.raises(AlmetaError, match="oracle.fatigue=0.4 has no effect"):
+        Setting(options, LogisticRegression(), Oracle(fatigue=0.4), repeats=1)
+    with pytest.raises(AlmetaError, match="noisy_region is the share"):
+        Setting(options, LogisticRegression(), Oracle(), repeats=1, measures=("noisy_region",))
 
 
 def test_money_and_what_is_asked_again_are_counted():

@@ -33,10 +33,14 @@ class Geometry:
         exists: `[E, N]` bool, False for rows that pad.
         num_neighbours: K, neighbours of a row.
         reference: the most rows among which neighbours are searched.
+        copies: how often each row stands there, one copy after the other, as where several annotators may be asked
+            about it (`PoolState.annotators`). Copies are no neighbours: each has what the row has among single ones.
     """
 
-    def __init__(self, x: Tensor, exists: Tensor, num_neighbours: int = 10, reference: int = 2048) -> None:
-        self.x, self.exists = x, exists
+    def __init__(
+        self, x: Tensor, exists: Tensor, num_neighbours: int = 10, reference: int = 2048, copies: int = 1
+    ) -> None:
+        self.x, self.exists, self.copies = x, exists, copies
         self.num_neighbours, self.num_reference = num_neighbours, reference
         self._picked = 0  # columns of `picks` taken in so far
         self._voted = 0
@@ -46,19 +50,23 @@ class Geometry:
 
     @functools.cached_property
     def reference(self) -> Tensor:
-        """`[E, R]` int64, sorted: the rows that others are compared with; padding only where rows are lacking."""
+        """`[E, R]` int64, sorted: the rows that others are compared with; padding only where rows are lacking.
+
+        Of copies it is the first one that others are compared with.
+        """
         return self.drawn(self.num_reference)
 
     def drawn(self, most: int) -> Tensor:
         """Return all rows, or of larger pools `most` rows drawn at random, `[E, R]` int64 and sorted.
 
-        The same rows are drawn each time; rows that pad are among them only where rows are lacking.
+        The same rows are drawn each time; rows that pad are among them only where rows are lacking. Of copies it is the
+        first one.
         """
-        rows = self.x.shape[1]
+        rows = self.x.shape[1] // self.copies
         if rows <= most:
-            return torch.arange(rows, device=self.x.device).expand(len(self.x), -1)
-        drawn = fixed_draw(rows, self.x.device).where(self.exists, 2.0)
-        return drawn.topk(most, largest=False).indices.sort().values
+            return self.copies * torch.arange(rows, device=self.x.device).expand(len(self.x), -1)
+        drawn = fixed_draw(rows, self.x.device).where(self.exists[:, :: self.copies], 2.0)
+        return self.copies * drawn.topk(most, largest=False).indices.sort().values
 
     @functools.cached_property
     def neighbours(self) -> tuple[Tensor, Tensor]:
@@ -70,7 +78,8 @@ class Geometry:
         distance = self.x.new_empty(*self.exists.shape, count)
         index = torch.empty_like(distance, dtype=torch.int64)
         for block, distances in self._blocks():
-            own = self.reference[block[0], None] == torch.arange(self.x.shape[1], device=self.x.device)[block[1], None]
+            rows = torch.arange(self.x.shape[1], device=self.x.device)[block[1], None]
+            own = self.reference[block[0], None] == rows - rows % self.copies
             near = distances.masked_fill_(own, torch.inf).topk(count, largest=False)
             distance[block], index[block] = near
         rows = self.reference[:, None].expand(-1, index.shape[1], -1).gather(-1, index)

@@ -17,6 +17,14 @@ Place = Literal["dense", "random"]
 _OWN = ("noise", "deviation", "decline", "price", "spread", "region_noise", "region_deviation")
 
 
+# Options for classes or for numbers alone, and what says the same of the others.
+_OF_CLASSES = {"noise": "deviation", "fatigue": "deviation", "region_noise": "region_deviation"}
+_OF_NUMBERS = {"deviation": "noise", "region_deviation": "region_noise"}
+
+# Errors in a region of which nothing is said.
+_REGION_NOISE, _REGION_DEVIATION = 0.4, 1.0
+
+
 class Answers(NamedTuple):
     """The answers of the oracles of E episodes, drawn before the first query.
 
@@ -75,15 +83,16 @@ class Oracle:
         region: where answers are wrong more often: in a ball around the densest row ("dense"), the one whose nearest
             neighbours are nearest, or around a row drawn at "random". None for nowhere.
         region_share: share of the pool's rows that lie in that ball, those nearest to its centre.
-        region_noise: share of wrong answers there, in place of `noise`.
-        region_deviation: of targets that are numbers, the deviation there, in place of `deviation`.
+        region_noise: share of wrong answers there, in place of `noise`; None for 0.4.
+        region_deviation: of targets that are numbers, the deviation there, in place of `deviation`; None for 1.
         fatigue: how much the error rate rises with each answer. It rises no further than to guessing, 1 - 1 / classes.
-        recovery: the share of that rise that a pause makes good; there is one between two queries.
+        recovery: the share of that rise that a pause makes good; there is one between two queries. With 1, and queries
+            of one answer, nobody ever tires, which `check_effect` refuses.
         annotators: what differs between those who may be asked, such as [{noise: 0.05, price: 4}, {noise: 0.3}]: each
             is this oracle with the changes, and answers by itself. Twice the same is an oracle who can be asked again.
 
     Raises:
-        AlmetaError: for an option out of range.
+        AlmetaError: for an option out of range, and one of a region where there is none.
     """
 
     noise: Share | Sequence[float] = 0.0
@@ -93,8 +102,8 @@ class Oracle:
     spread: Weight = 0.0
     region: Place | None = None
     region_share: Share = 0.25
-    region_noise: Share = 0.4
-    region_deviation: Weight = 1.0
+    region_noise: Share | None = None
+    region_deviation: Weight | None = None
     fatigue: Weight = 0.0
     recovery: Share = 1.0
     annotators: Sequence[Mapping[str, Any]] = ()
@@ -103,6 +112,12 @@ class Oracle:
         check_arguments(Oracle, vars(self), "oracle")
         for index, rate in enumerate(self.noise if isinstance(self.noise, Sequence) else []):
             check_value(f"oracle.noise[{index}]", rate, Share)
+        for key in ("region_share", "region_noise", "region_deviation"):
+            value = getattr(self, key)
+            if self.region is None and value != getattr(Oracle, key):
+                raise AlmetaError(
+                    f"oracle.{key}={value} is about a region, and there is none; set oracle.region=dense or random"
+                )
         _ = self._everybody  # raises for wrong changes
 
     @property
@@ -122,6 +137,14 @@ class Oracle:
                     raise AlmetaError(did_you_mean(str(key), _OWN, f"key of oracle.annotators[{number}]"))
             check_arguments(Oracle, changes, f"oracle.annotators[{number}]")
         return [replace(alone, **changes) for changes in self.annotators] or [alone]
+
+    def check_effect(self, query_size: int) -> None:
+        """Raise AlmetaError if it is to tire and never does, in queries of so many answers."""
+        if self.fatigue > 0 and self.recovery == 1 and query_size == 1:
+            raise AlmetaError(
+                f"oracle.fatigue={self.fatigue} has no effect: with oracle.recovery=1, the pause after a query of one "
+                "answer makes all of it good; set oracle.recovery below 1, or env.query_size above 1"
+            )
 
     def tired(self, before: float, count: int) -> tuple[Tensor, float]:
         """Return how much the error rate has risen at each answer of a query, and at the first one of the next.
@@ -149,8 +172,8 @@ class Oracle:
             The answers, each `[E, N * A]`.
 
         Raises:
-            AlmetaError: if noise is a list for fewer classes than there are, if numbers have `noise`, and if classes
-                have a `deviation`.
+            AlmetaError: if noise is a list for fewer classes than there are, if numbers have shares of wrong answers,
+                and if classes have a deviation.
         """
         self._check_kind(y)
         everybody = self._everybody
@@ -167,14 +190,16 @@ class Oracle:
         prices = (self.price * (self.spread * normal - self.spread**2 / 2).exp()).where(exists, 0.0)
         given = exists & (silent >= self.decline)
         if errors:
-            deviation = torch.where(region, self.region_deviation, self.deviation)
+            there = _REGION_DEVIATION if self.region_deviation is None else self.region_deviation
+            deviation = torch.where(region, there, self.deviation)
             numbers = (y + deviation * errors[0]).where(given, torch.nan)
             return Answers(numbers, prices, numbers, torch.full_like(luck, torch.inf), region & exists)
         true, classes = y.where(exists, 0), num_classes[:, None]
         # Adding 1 .. C-1, modulo C, gives any other class; a task of one class has no wrong answer.
         step = 1 + (other * (classes - 1)).long()
         mistakes = (true + step) % classes
-        noise = torch.where(region, self.region_noise, self._noise_of(true, num_classes))
+        there = _REGION_NOISE if self.region_noise is None else self.region_noise
+        noise = torch.where(region, there, self._noise_of(true, num_classes))
         labels = torch.where(luck < noise, mistakes, true)
         guessing = torch.maximum(noise, 1 - 1 / classes)
         stamina = (luck - noise).where(luck < guessing, torch.inf)
@@ -182,17 +207,15 @@ class Oracle:
 
     def _check_kind(self, y: Tensor) -> None:
         """Raise AlmetaError for mistakes that targets of this kind cannot have."""
+        if y.is_floating_point():
+            wrong, about, target = _OF_CLASSES, "about shares of wrong classes", "numbers"
+        else:
+            wrong, about, target = _OF_NUMBERS, "noise of numbers", "classes"
         for one in self._everybody:
-            if y.is_floating_point() and (one.noise != 0 or one.fatigue > 0):
-                key = "noise" if one.noise != 0 else "fatigue"
-                raise AlmetaError(
-                    f"oracle.{key}={getattr(one, key)} is about shares of wrong classes, and targets are numbers; set "
-                    "oracle.deviation"
-                )
-            if not y.is_floating_point() and one.deviation > 0:
-                raise AlmetaError(
-                    f"oracle.deviation={one.deviation} is noise of numbers, and targets are classes; set oracle.noise"
-                )
+            for key, other in wrong.items():
+                value = getattr(one, key)
+                if value != getattr(Oracle, key):
+                    raise AlmetaError(f"oracle.{key}={value} is {about}, and targets are {target}; set oracle.{other}")
 
     def _region(self, x: Tensor, exists: Tensor, generator: torch.Generator) -> Tensor:
         """Return the rows of the region, `[E, N]` bool."""

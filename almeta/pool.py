@@ -15,11 +15,10 @@ from torch import Tensor
 from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry, rows_of
-from almeta.learners.learner import Learner, Prediction, fit_to_pool, target_of
+from almeta.learners.learner import EXAMPLES, Learner, Prediction, fit_to_pool, target_of
 
-# No label of a row, and learners to name in messages, by what is to be predicted.
+# No label of a row, by what is to be predicted.
 _NONE: dict[str, float] = {"classes": -1, "numbers": torch.nan}
-EXAMPLES = {"classes": "logistic_regression", "numbers": "gaussian_process"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class PoolState:
         model: the learner's latest fit, which gave `probabilities`.
         geometry: distances between the rows, kept from one query to the next.
         annotators: how many may be asked about each row, A.
+        queries: how many were answered before the present one.
         again: `[E, N]` bool, questions about rows that other annotators have answered: they may be picked, too, by who
             means to ask again; None for one annotator.
         prediction: what the learner says of every row where targets are numbers; None where they are classes.
@@ -70,6 +70,7 @@ class PoolState:
     model: Any
     geometry: Geometry
     annotators: int = 1
+    queries: int = 0
     again: Tensor | None = None
     prediction: Prediction | None = None
 
@@ -82,6 +83,26 @@ class PoolState:
     def is_labelled(self) -> Tensor:
         """`[E, N]` bool, the rows that have a label."""
         return has_label(self.labels)
+
+    @property
+    def rows(self) -> Tensor:
+        """`[E, N]` bool, each row that exists once: of several annotators the question to the first."""
+        return once(self.exists, self.annotators)
+
+    @property
+    def open_rows(self) -> Tensor:
+        """`[E, N]` bool, the rows that may be picked and were not asked before, each once, as in `rows`."""
+        return once(self.available, self.annotators)
+
+    @property
+    def is_unlabelled(self) -> Tensor:
+        """`[E, N]` bool, the rows without any label, each once, as in `rows`."""
+        return self.rows & ~of_row(self.is_labelled, self.annotators)
+
+    @property
+    def counted_rows(self) -> Tensor:
+        """`[E, N]` bool, one place for each answer, and one for each row without any, as in `rows`."""
+        return self.is_labelled | self.is_unlabelled
 
     @property
     def action_mask(self) -> Tensor:
@@ -127,7 +148,8 @@ class Pool:
 
     Attributes:
         model: the fitted learner.
-        assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none.
+        assumed: `[E, N]` int64, the labels that the learner gave to unlabelled rows itself; -1 for none. Of several
+            annotators they stand at the question to the first one, so that a row counts once.
 
     Raises:
         AlmetaError: for a wrong shape or dtype, values of x that are not finite, what is no learner, a learner of
@@ -170,7 +192,7 @@ class Pool:
         self.model: Any = None
         self._classes = int(num_classes.max())
         self._pads_classes = bool((num_classes < self._classes).any())
-        self._geometry = Geometry(x, exists)
+        self._geometry = Geometry(x, exists, copies=annotators)
         self._available, self._answered, self._filled = exists, 0, 0
         self._prediction: Prediction | None = None
         self._label_dtype = torch.float32 if target == "numbers" else torch.int64
@@ -205,6 +227,7 @@ class Pool:
             model=self.model,
             geometry=self._geometry,
             annotators=self.annotators,
+            queries=-(-(self._answered - self._first) // self.query_size),
             again=again,
             prediction=self._prediction,
         )
@@ -213,13 +236,9 @@ class Pool:
         """Return `PoolState.available` and `PoolState.again`."""
         if self.annotators == 1:
             return self._available, None
-        asked = self._of_all(self.exists & ~self._available)
-        waiting = self._of_all(_mark(torch.zeros_like(self.exists), self.pending))
+        asked = of_row(self.exists & ~self._available, self.annotators)
+        waiting = of_row(_mark(torch.zeros_like(self.exists), self.pending), self.annotators)
         return self._available & ~asked, self._available & asked & ~waiting
-
-    def _of_all(self, mask: Tensor) -> Tensor:
-        """Return the questions `[E, N]` bool about rows for which a mask `[E, N]` is True for any annotator."""
-        return mask.unflatten(1, (-1, self.annotators)).any(-1).repeat_interleave(self.annotators, 1)
 
     def tell(self, rows: Tensor, labels: Tensor) -> None:
         """Add labels of rows, and refit the learner.
@@ -272,7 +291,8 @@ class Pool:
     def _refit(self) -> Tensor:
         """Fit the learner to all labels, and return its probabilities `[E, N, C]`."""
         x, y, weight = _rows_with_labels(self.x, self._picks[:, : self._answered], self._labels)
-        read = (self.x, self.exists & ~has_label(self._labels))
+        unlabelled = once(self.exists & ~of_row(has_label(self._labels), self.annotators), self.annotators)
+        read = (self.x, unlabelled)
         self.model, self.assumed = fit_to_pool(
             self.learner, x, y, weight, self._classes, *read, start=self.model, generator=self.generator
         )
@@ -373,6 +393,21 @@ def _rows_with_labels(x: Tensor, picks: Tensor, labels: Tensor) -> tuple[Tensor,
 def has_label(labels: Tensor) -> Tensor:
     """Return which labels, of any shape, are one, bool: classes of at least 0, or numbers that are not NaN."""
     return ~labels.isnan() if labels.is_floating_point() else labels >= 0
+
+
+def of_row(mask: Tensor, annotators: int) -> Tensor:
+    """Return `[E, N]` bool: all questions about rows for which a mask `[E, N]` is True for any of A annotators."""
+    return mask if annotators == 1 else mask.unflatten(1, (-1, annotators)).any(-1).repeat_interleave(annotators, 1)
+
+
+def once(mask: Tensor, annotators: int) -> Tensor:
+    """Return a mask `[E, N]` with nothing but the questions to the first of A annotators, so that rows count once."""
+    return mask if annotators == 1 else mask & (torch.arange(mask.shape[1], device=mask.device) % annotators == 0)
+
+
+def for_questions(values: Tensor, annotators: int) -> Tensor:
+    """Return `[E, N]` values in which all questions about a row have that of the question to the first annotator."""
+    return values if annotators == 1 else values[:, ::annotators].repeat_interleave(annotators, 1)
 
 
 def _with(labels: Tensor, rows: Tensor, told: Tensor) -> Tensor:

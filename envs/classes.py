@@ -27,7 +27,7 @@ from almeta.errors import AlmetaError
 from almeta.geometry import rows_of
 from almeta.inputs import ClassInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
-from almeta.learners.learner import Model
+from almeta.learners.learner import Model, check_learns
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 
@@ -118,6 +118,7 @@ class ClassSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.num_classes = learner or LogisticRegression(), self.sampler.num_classes
+        check_learns("classes", self.learner, type(self.learner).__name__)
         self._worth = options.reward_score or options.score
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
         self.scores: dict[Any, Tensor]

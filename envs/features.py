@@ -26,6 +26,7 @@ from almeta.features import FeatureState
 from almeta.imputation import GaussianBelief
 from almeta.inputs import CellInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
+from almeta.learners.learner import check_learns
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 # Scaled cells are clipped to -WIDEST .. WIDEST: one odd cell must not dominate all others.
@@ -140,6 +141,7 @@ class FeatureSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options.tasks, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner = learner or LogisticRegression()
+        check_learns("classes", self.learner, type(self.learner).__name__)
         self.tasks: PoolTasks
 
     @property

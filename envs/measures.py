@@ -86,7 +86,7 @@ def money(standing: Standing) -> Tensor:
 
 def pseudo_labels(standing: Standing) -> Tensor:
     """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1]."""
-    unlabelled = standing.tasks.exists & ~standing.pool.state().is_labelled
+    unlabelled = standing.pool.state().is_unlabelled
     return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1).clamp_min(1)
 
 

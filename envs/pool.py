@@ -28,9 +28,9 @@ from almeta.errors import AlmetaError
 from almeta.inputs import PoolInputs
 from almeta.inputs.inputs import CandidateInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
-from almeta.learners.learner import target_of
+from almeta.learners.learner import EXAMPLES, target_of
 from almeta.oracles import Answers, Oracle
-from almeta.pool import EXAMPLES, Pool, PoolState, has_label
+from almeta.pool import Pool, PoolState, has_label
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 # Observed numbers are clamped to -LIMIT .. LIMIT. Of `Candidates` only prices can be beyond.
@@ -160,6 +160,7 @@ class PoolSimulation(Simulation):
         self.judge = judge or self.learner
         self._worth = options.reward_measure
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
+        check_oracle(self.oracle, options.query_size, measures)
         self._check_targets()
         self.scores: dict[Any, Tensor]
         self.tasks: PoolTasks
@@ -304,6 +305,16 @@ class PoolSimulation(Simulation):
         """Return the mean return and the mean of the learning curves."""
         scores = torch.stack([outcome.score for outcome in rollout.outcomes])
         return {"mean_return": rollout.rewards.sum(0).mean(), "aulc": scores.mean()}
+
+
+def check_oracle(oracle: Oracle, query_size: int, measures: Sequence[str]) -> None:
+    """Raise AlmetaError for an oracle that never tires though it should, and for a share of queries in no region."""
+    oracle.check_effect(query_size)
+    if "noisy_region" in measures and oracle.region is None:
+        raise AlmetaError(
+            "noisy_region is the share of queries in oracle.region, and there is none; set oracle.region=dense or "
+            "random, where oracle.region_noise=0 (of numbers oracle.region_deviation=0) leaves answers right"
+        )
 
 
 @functools.lru_cache(maxsize=8)

@@ -24,6 +24,7 @@ from almeta.envs.stream import StreamOutcome, StreamRewards
 from almeta.errors import AlmetaError
 from almeta.geometry import rows_of
 from almeta.learners import Learner, LogisticRegression, make_learner
+from almeta.learners.learner import check_learns
 from almeta.stream import TableStreamState
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
@@ -124,6 +125,7 @@ class TableStreamSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner = learner or LogisticRegression()
+        check_learns("classes", self.learner, type(self.learner).__name__)
         self.tasks: PoolTasks
 
     @property

@@ -9,7 +9,7 @@ import torch
 
 from almeta.build import choose
 from almeta.data.dataset import Dataset
-from almeta.envs.pool import PoolOptions, PoolSimulation
+from almeta.envs.pool import PoolOptions, PoolSimulation, check_oracle
 from almeta.envs.simulation import check_memory
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners import Learner, make_learner
@@ -58,6 +58,8 @@ class VariedPoolSimulation(PoolSimulation):
         super().__init__(datasets, options, num_envs, generator, learner, oracle)
         self._base, self._most, self._first = options, num_envs, self.sampler
         self._vary = {name: _read(name, values) for name, values in vary.items()}
+        for one in self._vary.get("oracle", ()):
+            check_oracle(one, max(self._vary.get("query_size", [options.query_size])), ())
         # Each combination is checked before the first batch, and keeps what it knows of the data sets.
         self._tasks = [name for name in self._vary if name in _OPTIONS and name not in _PICKS]
         self._samplers = {

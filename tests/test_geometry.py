@@ -290,3 +290,22 @@ def test_rows_by_their_numbers():
     x = draw(2, 5, 3)
     made = rows_of(x, torch.tensor([[4, 1, 4], [0, -1, 2]]))
     assert torch.equal(made, torch.stack((x[0, [4, 1, 4]], x[1, [0, 0, 2]])))
+
+
+# --- copies, as of rows about which several may be asked ---
+
+
+@pytest.mark.parametrize("most", [2048, 12])
+def test_copies_of_a_row_are_no_neighbours(most):
+    """Each has what its row has without copies, also where distances are taken to some rows of many."""
+    x, exists = pools(more=3)
+    alone = Geometry(x, exists, num_neighbours=5, reference=most)
+    x, there = x.repeat_interleave(3, 1), exists.repeat_interleave(3, 1)
+    thrice = Geometry(x, there, num_neighbours=5, reference=most, copies=3)
+    assert torch.equal(thrice.reference, 3 * alone.reference)
+    for found, expected in zip(thrice.neighbours, alone.neighbours, strict=True):
+        expected = expected if found.is_floating_point() else 3 * expected
+        assert torch.equal(found[there], expected.repeat_interleave(3, 1)[there])
+    torch.testing.assert_close(thrice.scale, alone.scale)
+    density = alone.information_density.repeat_interleave(3, 1)
+    torch.testing.assert_close(thrice.information_density[there], density[there])

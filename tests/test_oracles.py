@@ -211,7 +211,25 @@ def test_answers_are_wrong_more_often_in_the_region():
     assert torch.equal(answers.labels[~answers.region], plain[~answers.region])
 
 
+def test_a_region_of_which_nothing_is_said_has_errors_of_its_own():
+    y = torch.zeros(4, 2000, dtype=torch.int64)
+    x, exists = torch.rand(4, 2000, 2, generator=make_generator(0, "test")), torch.ones(4, 2000, dtype=torch.bool)
+    answers = Oracle(region="random").answer(x, y, exists, torch.full((4,), 3), make_generator(0, "test"))
+    assert (answers.labels[answers.region] != 0).float().mean().item() == near(0.4, 2000)
+    assert (answers.labels[~answers.region] == 0).all()
+
+
 # ---- fatigue
+
+
+def test_who_is_to_tire_and_never_does_is_told():
+    """Without queries of several answers, a pause that makes all of it good leaves nothing."""
+    assert Oracle(fatigue=0.4).tired(0.0, 1) == (torch.zeros(1), 0.0)
+    with pytest.raises(AlmetaError, match="oracle.fatigue=0.4 has no effect: .* set oracle.recovery below 1, or env.q"):
+        Oracle(fatigue=0.4).check_effect(1)
+    Oracle(fatigue=0.4).check_effect(2)
+    Oracle(fatigue=0.4, recovery=0.5).check_effect(1)
+    Oracle().check_effect(1)
 
 
 def test_errors_grow_with_the_number_of_answers_and_pauses_help():
@@ -287,6 +305,12 @@ MISTAKES = {
     "region": ({"region": "thick"}, "oracle.region is 'thick'; it must be 'dense' or 'random' or null"),
     "region_share": ({"region_share": 2}, "oracle.region_share is 2; it must be a number from 0 to 1"),
     "region_noise": ({"region_noise": -1}, "oracle.region_noise is -1"),
+    "no region": (
+        {"region_noise": 0.9},
+        "oracle.region_noise=0.9 is about a region, and there is none; set oracle.regi",
+    ),
+    "no region's share": ({"region_share": 0.5}, "oracle.region_share=0.5 is about a region, and there is none"),
+    "nobody's region": ({"annotators": [{}, {"region_deviation": 2}]}, "oracle.region_deviation=2 is about a region"),
     "fatigue": ({"fatigue": -0.1}, "oracle.fatigue is -0.1; it must be a number of at least 0"),
     "recovery": ({"recovery": 1.1}, "oracle.recovery is 1.1; it must be a number from 0 to 1"),
     "annotators": ({"annotators": [{}, 3]}, r"oracle.annotators\[1\] is 3; it must be a group of keys"),
@@ -387,6 +411,21 @@ def test_an_oracle_of_numbers_may_decline_and_cost_as_any_other():
             Oracle(deviation=0.2),
             answer,
             "oracle.deviation=0.2 is noise of numbers, and targets are classes; set oracle.n",
+        ),
+        (
+            Oracle(region="random", region_noise=0.9),
+            numbers,
+            "oracle.region_noise=0.9 is about shares of wrong classes, and targets are numbers; set oracle.region_dev",
+        ),
+        (
+            Oracle(fatigue=0.1, recovery=0.5),
+            numbers,
+            "oracle.fatigue=0.1 is about shares of wrong classes, and targets are numbers; set oracle.deviation",
+        ),
+        (
+            Oracle(region="random", annotators=[{}, {"region_deviation": 9}]),
+            answer,
+            "oracle.region_deviation=9 is noise of numbers, and targets are classes; set oracle.region_noise",
         ),
     ],
 )

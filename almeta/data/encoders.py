@@ -1,13 +1,16 @@
 """Encoders of images, by name: those that users register, and the networks of torchvision."""
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from almeta.data.catalogue import canonical_name
+from almeta.data.dataset import Dataset
+from almeta.data.rows import sketch
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.registry import Table, import_extra
 
@@ -26,18 +29,21 @@ class Encoder:
     Attributes:
         encode: the function.
         version: a text that changes with it; None if nobody knows.
-        trained_on: the data sets whose labels it was trained with, which it does not encode.
+        trained_on: sketches of the rows of the data sets whose labels it was trained with, by name; None for one that
+            is loaded when it is needed.
     """
 
     encode: Encode
     version: str | None = None
-    trained_on: tuple[str, ...] = ()
+    trained_on: Mapping[str, list[str] | None] = field(default_factory=dict)
 
 
 _encoders: Table[Encoder] = Table("encoder")
 
 
-def register_encoder(name: str, encode: Encode, version: str | None = None, trained_on: Sequence[str] = ()) -> None:
+def register_encoder(
+    name: str, encode: Encode, version: str | None = None, trained_on: Sequence[str | Dataset] = ()
+) -> None:
     """Let `encoder=NAME` of `folder:PATH` and of data sets of images call a function of yours.
 
     Call this in each process, as `register_dataset`.
@@ -48,14 +54,23 @@ def register_encoder(name: str, encode: Encode, version: str | None = None, trai
             `[n, d]`. It is called with up to `BATCH` images at once.
         version: a text that you change when the codes change; they are kept in the cache with it. None computes the
             codes whenever the data set is loaded.
-        trained_on: data sets whose labels it was trained with: it refuses to encode them.
+        trained_on: data sets whose labels it was trained with, by name or as they are: it refuses to encode them, also
+            under another name, and near-duplicates of them.
 
     Raises:
-        AlmetaError: if `encode` is not callable, or the name is empty or taken.
+        AlmetaError: if `encode` is not callable, the name is empty or taken, or a data set is unknown.
     """
     if not callable(encode):
         raise AlmetaError(f"encoder {name!r}: encode is {encode!r}; it must be a function of a list of images")
-    _encoders.add(name, Encoder(encode, version, tuple(trained_on)))
+    known: dict[str, list[str] | None] = {}
+    for one in trained_on:
+        known |= {one.name: sketch(one)} if isinstance(one, Dataset) else {canonical_name(one): None}
+    _encoders.add(name, Encoder(encode, version, known))
+
+
+def taught_by(name: str) -> Mapping[str, list[str] | None]:
+    """Return `Encoder.trained_on` of a name; of networks of torchvision nothing, as ImageNet is no data set here."""
+    return _encoders.find(name).trained_on if name in _encoders else {}
 
 
 def find_encoder(name: str) -> Encoder:

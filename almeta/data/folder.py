@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from almeta.checks import Count
+from almeta.data.coded import check_unseen
 from almeta.data.dataset import Dataset
+from almeta.data.encoders import taught_by
 from almeta.data.formats import open_table
 from almeta.data.frames import Features, dataset_of
 from almeta.data.pictures import SUFFIXES, read_pictures
@@ -67,8 +69,13 @@ def load(
             pixels.
 
     Raises:
-        AlmetaError: if there is no such folder, image, labels file or encoder, or there are fewer than two classes.
+        AlmetaError: if there is no such folder, image, labels file or encoder, there are fewer than two classes, or the
+            encoder was trained on these images.
     """
+    if encoder is not None and taught_by(encoder):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the codes bring the same ones
+            check_unseen(encoder, load(path, labels, target, test))
     parts = [read_images(Path(path).expanduser(), labels, target, size, encoder)]
     if test is not None:
         parts.append(read_images(Path(test).expanduser(), None, target, size, encoder))

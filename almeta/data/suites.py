@@ -78,6 +78,14 @@ def group_of(name: str) -> str:
     return next((group for group, members in GROUPS.items() if known in members), known)
 
 
+def group_or_name(dataset: str) -> str:
+    """Return the group of a data set; the name itself if nobody has registered it here."""
+    try:
+        return group_of(dataset)
+    except AlmetaError:
+        return dataset
+
+
 def folds(names: Sequence[str], num_folds: int = 5, seed: int = 0) -> list[tuple[str, ...]]:
     """Split a list of data sets into parts of nearly the same size; near-duplicates go into the same part.
 

@@ -24,8 +24,8 @@ from almeta.evaluation.cells import CellStore, Played
 from almeta.evaluation.contenders import Contender, Entrant, StrategySpec
 from almeta.evaluation.playing import Setting, play_cell, task_seed
 from almeta.evaluation.workers import in_workers, make_workers
-from almeta.learners import TorchModel
-from almeta.learners.learner import EmbedsWords, Samples
+from almeta.learners import Augmented, TorchModel
+from almeta.learners.learner import EmbedsWords, Learner, Samples
 from almeta.pool import PoolState
 from almeta.strategies import PoolStrategy, make_strategy
 
@@ -61,6 +61,7 @@ def _check_learners(contenders: Sequence[Contender], dataset: Dataset, setting: 
         AlmetaError: if the data set does not fit, a learner cannot be fit to it, or cannot do what a strategy needs.
     """
     simulations: dict[str, PoolSimulation] = {}
+    _warn_of_turned_images(contenders, dataset, setting)
     for contender in contenders:
         own = setting.of(contender)
         name = joblib.hash(own.learner)
@@ -88,6 +89,34 @@ def _warn_of_tokens(dataset: Dataset, setting: Setting, state: PoolState) -> Non
             "learner=text, or leave form out",
             stacklevel=2,
         )
+
+
+def _warn_of_turned_images(contenders: Sequence[Contender], dataset: Dataset, setting: Setting) -> None:
+    """Warn if somebody turns images whose mean image was subtracted: pixel by pixel, so that it is turned, too."""
+    if dataset.kind != "image" or setting.env.scale != "standard":
+        return
+    of_all = [learner for one in contenders for learner in (setting.of(one).learner, setting.judge)]
+    who = [type(learner).__name__ for learner in of_all if _turns(learner)]
+    for contender in contenders:
+        strategy = contender.contender if isinstance(contender, Entrant) else contender
+        if isinstance(strategy, StrategySpec):
+            made = make_strategy(strategy)
+            parts = (made, *made.parts)
+            if any(getattr(one, "rotations", ()) or any(map(_turns, one.depends_on)) for one in parts):
+                who.append(str(strategy))
+    if who:
+        warnings.warn(
+            f"{who[0]} turns the images of data set {dataset.name!r}, from which env.scale=standard subtracts their "
+            "mean image, so that this is turned, too; choose env.scale=minmax",
+            stacklevel=2,
+        )
+
+
+def _turns(learner: Any) -> bool:
+    """Return whether a learner, or one that it is built on, is fit to turned images."""
+    if isinstance(learner, Augmented) and learner.rotation > 0:
+        return True
+    return isinstance(learner, Learner) and any(map(_turns, vars(learner).values()))
 
 
 def _check_strategy(strategy: PoolStrategy, state: PoolState) -> None:

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from almeta.data import Dataset, load_dataset, takes_option
 from almeta.data.catalogue import path_of
 from almeta.envs.measures import MeasureName
-from almeta.envs.pool import PoolOptions, PoolSimulation
+from almeta.envs.pool import PoolOptions, PoolSimulation, check_oracle
 from almeta.envs.scores import NumberScoreName, ScoreName
 from almeta.evaluation.cells import Played
 from almeta.evaluation.contenders import Contender, Entrant
@@ -63,6 +63,9 @@ class Setting:
         measures: what is measured beside `env.score`.
         judge: the learner that is measured; None for the one by which rows are chosen.
         datasets: names of those that are played; None for all of the benchmark.
+
+    Raises:
+        AlmetaError: for an oracle that cannot have the effect asked for, see `check_oracle`.
     """
 
     env: PoolOptions
@@ -77,6 +80,9 @@ class Setting:
     measures: tuple[ScoreName | NumberScoreName | MeasureName, ...] = ()
     judge: Learner | None = None
     datasets: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_oracle(self.oracle, self.env.query_size, self.measures)
 
     @property
     def scores(self) -> tuple[ScoreName | NumberScoreName | MeasureName, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from almeta.inputs.candidates import CANDIDATE, POOL, Known, mean_of, numbers_of, ranks
 from almeta.inputs.inputs import PoolInputs
-from almeta.pool import PoolState
+from almeta.pool import PoolState, for_questions
 from almeta.strategies import uncertainty
 from almeta.strategies.choosing import z_scores
 from almeta.strategies.look_ahead import LookAhead, Outlook, shares
@@ -61,7 +61,7 @@ class _Ahead(Known):
 
         Those that stand out are drawn in by a logarithm and not cut off, so that the best row of a rule stays the best.
         """
-        scores = z_scores(values, self.open).clamp_min(-_FAR)
+        scores = for_questions(z_scores(values, self.open), self.state.annotators).clamp_min(-_FAR)
         return torch.where(scores > _FAR, _FAR + (scores - _FAR).clamp_min(0.0).log1p(), scores)
 
 

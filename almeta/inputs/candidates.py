@@ -49,7 +49,7 @@ class Known:
 
     def __init__(self, state: PoolState) -> None:
         self.state, self.geometry = state, state.geometry
-        self.open, self.labels, self.probabilities = state.available, state.labels, state.probabilities
+        self.open, self.labels, self.probabilities = state.open_rows, state.labels, state.probabilities
         self.classes = state.probabilities.shape[-1]
         self.log_classes = state.num_classes.clamp_min(2).log()[:, None]
 

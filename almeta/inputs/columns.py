@@ -78,12 +78,12 @@ def _histograms(state: PoolState) -> Tensor:
     """Return the numbers about each column, `[E, D, 120]` float32; 0 for columns of one value."""
     bins, varies = state.geometry.keep(Columns, lambda: _bins(state.x, state.exists))
     output = (_output(state) * BINS).long().clamp_max(BINS - 1)
-    known = (state.labels >= 0).long()
+    known, counted = state.is_labelled.long(), state.counted_rows
     counts = state.x.new_zeros(len(bins), bins.shape[2], 2 * BINS * BINS)
     for rows in _blocks(state.x):
         # One count of all rows, by whether they have a label, by value and by output.
         place = ((known[:, rows] * BINS)[..., None] + bins[:, rows].long()) * BINS + output[:, rows, None]
-        there = state.exists[:, None, rows].float()
+        there = counted[:, None, rows].float()
         counts.scatter_add_(2, place.mT, there.expand_as(place.mT))
     unlabelled, labelled = counts.unflatten(2, (2, BINS, BINS)).unbind(2)
     parts = (unlabelled.sum(-1), labelled.sum(-1), (unlabelled + labelled).flatten(2))

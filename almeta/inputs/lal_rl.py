@@ -42,16 +42,16 @@ class LalRL(PoolInputs):
         return tuple(f"probability {place} of the rows set aside" for place in range(1, self.rows_aside + 1))
 
     def read(self, state: PoolState) -> tuple[Tensor, Tensor]:
-        probability, labelled = _probability(state), state.labels >= 0
-        unlabelled = state.exists & ~labelled
+        probability, labelled, unlabelled = _probability(state), state.is_labelled, state.is_unlabelled
         directions = state.geometry.keep("directions", lambda: torch.nn.functional.normalize(state.x, dim=-1))
         distances = [_mean_cosine_distance(directions, rows) for rows in (unlabelled, labelled)]
-        return torch.stack((probability, *distances), -1), self._sorted(probability, unlabelled)
+        return torch.stack((probability, *distances), -1), self._sorted(probability, unlabelled, state.annotators)
 
-    def _sorted(self, probability: Tensor, unlabelled: Tensor) -> Tensor:
+    def _sorted(self, probability: Tensor, unlabelled: Tensor, annotators: int) -> Tensor:
         """Return the sorted probabilities `[E, S]` on the rows set aside; 0 in a pool whose labels are all known."""
         rows, count = probability.shape[1], min(self.rows_aside, probability.shape[1])
-        order = fixed_draw(rows, probability.device).where(unlabelled, 2.0)
+        drawn = fixed_draw(rows // annotators, probability.device).repeat_interleave(annotators)
+        order = drawn.where(unlabelled, 2.0)
         aside = order.topk(count, largest=False).indices
         there = unlabelled.gather(1, aside)
         ordered = probability.gather(1, aside).masked_fill(~there, torch.inf).sort(1).values

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from almeta.interop.classifier import LearnerClassifier
-from almeta.pool import PoolState
+from almeta.pool import PoolState, for_questions
 from almeta.strategies import PoolStrategy
 
 # In place of infinite utilities.
@@ -67,18 +67,18 @@ class TheirStrategy(PoolStrategy):
         scores = torch.zeros(state.exists.shape)
         seeds = torch.randint(2**31 - 1, (len(scores),), generator=self.generator, device=self.generator.device)
         for number, seed in enumerate(seeds.tolist()):
-            rows = state.exists[number]
+            rows = state.counted_rows[number]
             pool = OnePool(
                 x=state.x[number, rows].double().cpu().numpy(),
                 labels=state.labels[number, rows].cpu().numpy(),
-                candidates=state.available[number, rows].nonzero()[:, 0].cpu().numpy(),
+                candidates=state.open_rows[number, rows].nonzero()[:, 0].cpu().numpy(),
                 num_classes=int(state.num_classes[number]),
                 classifier=LearnerClassifier(state.learner, seed),
                 seed=seed,
             )
             if len(pool.candidates):
                 scores[number, rows.cpu()] = torch.as_tensor(self._scores(pool))
-        return scores.to(state.x.device)
+        return for_questions(scores.to(state.x.device), state.annotators)
 
     def _scores(self, pool: OnePool) -> np.ndarray:
         """Return finite scores `[N]` float32, the highest of which has their pick."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from almeta.checks import Count, Positive, Weight, Within, check_fields
 from almeta.learners.gan import GAN
 from almeta.learners.images import Shape, image_shape, rotated
-from almeta.learners.learner import Learner, Model, PoolFit, Rng, counted_labels, fit_to_pool
+from almeta.learners.learner import Learner, Model, PoolFit, Rng, check_learns, counted_labels, fit_to_pool
 from almeta.learners.named import make_learner
 from almeta.specs import Spec
 
@@ -37,7 +37,7 @@ class Augmented:
         shape: height, width and channels of an image; None for a square image of 1 or 3 channels.
 
     Raises:
-        AlmetaError: for an option out of range, and an unknown base.
+        AlmetaError: for an option out of range, and an unknown base, and one that learns numbers.
     """
 
     base: str | Mapping[str, Any] | Spec | Learner = "cnn"
@@ -53,7 +53,9 @@ class Augmented:
 
     def __post_init__(self) -> None:
         check_fields(self, "learner")
-        object.__setattr__(self, "_base", make_learner(self.base))  # no field: it follows from `base`
+        made = make_learner(self.base)
+        check_learns("classes", made, f"learner augmented: base={self.base}")
+        object.__setattr__(self, "_base", made)  # no field: it follows from `base`
 
     def fit(
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None

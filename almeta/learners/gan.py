@@ -16,6 +16,7 @@ from almeta.learners.networks import cross_entropy, draw_rows, shares, uniform
 
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1  # each layer doubles the side
 _BETAS = (0.5, 0.999)  # of Adam, as of DCGAN
+_MOMENTUM = 0.1  # of the running means and variances of batch normalisation
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Drawer:
     Attributes:
         gan: the settings.
         parameters: of the E generators.
+        running: mean and variance of each map of both normalised layers, `[E * maps]` each, gathered in training.
         shape: height, width and channels of the images.
         low: `[E, 1, D]`, the lowest value of each pixel.
         high: `[E, 1, D]`, the highest.
@@ -33,22 +35,32 @@ class Drawer:
 
     gan: "GAN"
     parameters: Sequence[Tensor]
+    running: Sequence[Tensor]
     shape: Shape
     low: Tensor
     high: Tensor
     num_classes: int
 
-    def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return an image of each class of `[E, B]`: `[E, B, D]` float32."""
-        noise = torch.randn((*y.shape, self.gan.noise_size), generator=generator, device=y.device)
+    def draw(self, y: Tensor, generator: torch.Generator, training: bool = False) -> Tensor:
+        """Return an image of each class of `[E, B]`: `[E, B, D]` float32.
+
+        An image does not depend on those drawn beside it, nor on how many follow; in training, layers are normalised by
+        the batch, and `running` is moved towards its means and variances.
+        """
+        noise = torch.randn((y.shape[1], len(y), self.gan.noise_size), generator=generator, device=y.device)
+        noise = noise.transpose(0, 1)
         read = torch.cat((noise, one_hot(y, self.num_classes).float()), 2)
         dense, dense_bias, wide_scale, wide_shift, first, scale, shift, second, bias = self.parameters
+        means, variances, narrow_means, narrow_variances = self.running
         height, width, channels = self.shape
         side = (-(-height // 4), -(-width // 4))
         maps = torch.baddbmm(dense_bias, read, dense).unflatten(2, (-1, *side)).transpose(0, 1).flatten(1, 2)
-        maps = batch_norm(maps, None, None, wide_scale.flatten(), wide_shift.flatten(), training=True).relu()
+        maps = batch_norm(
+            maps, means, variances, wide_scale.flatten(), wide_shift.flatten(), training, _MOMENTUM
+        ).relu()
         maps = conv_transpose2d(maps, first.flatten(0, 1), None, _STRIDE, _PADDING, groups=len(y))
-        maps = batch_norm(maps, None, None, scale.flatten(), shift.flatten(), training=True).relu()
+        running = (narrow_means, narrow_variances)
+        maps = batch_norm(maps, *running, scale.flatten(), shift.flatten(), training, _MOMENTUM).relu()
         images = conv_transpose2d(maps, second.flatten(0, 1), bias.flatten(), _STRIDE, _PADDING, groups=len(y))
         images = images[:, :, :height, :width].unflatten(1, (len(y), channels))  # [B, E, channels, height, width]
         rows = images.permute(1, 0, 3, 4, 2).flatten(2)
@@ -95,7 +107,8 @@ class GAN:
         counted = counted | ~counted.any(1, keepdim=True)
         low = rows.masked_fill(~counted[..., None], math.inf).amin(1, keepdim=True)
         high = rows.masked_fill(~counted[..., None], -math.inf).amax(1, keepdim=True)
-        drawer = Drawer(self, self._initial(shape, len(x), num_classes, generator, x), shape, low, high, num_classes)
+        initial = self._initial(shape, len(x), num_classes, generator, x)
+        drawer = Drawer(self, initial, self._running(x), shape, low, high, num_classes)
         judge = CNN(self.maps, 4 * self.maps, shape=shape)
         judged = judge.initial(x, num_classes + 1, generator)
         fit_judge, fit_drawer = (
@@ -112,7 +125,7 @@ class GAN:
             for _ in range(self.steps):
                 real = rows_of(rows, counted.float().multinomial(self.batch_size, True, generator=generator))
                 labels = possible.float().multinomial(self.batch_size, True, generator=generator)
-                drawn = drawer.draw(labels, generator)
+                drawn = drawer.draw(labels, generator, training=True)
                 labelled = named(*draw_rows(x, y, share, self.batch_size, generator))[1]
                 looks_real = judge.outputs(judged, real, generator)[..., -1]
                 looks_drawn, wrong = named(drawn.detach(), labels, 1 / self.batch_size)
@@ -121,6 +134,11 @@ class GAN:
                 looks_drawn, wrong = named(drawn, labels, 1 / self.batch_size)
                 _step(fit_drawer, softplus(-looks_drawn).mean(1).sum() + wrong)
         return replace(drawer, parameters=[parameter.detach() for parameter in drawer.parameters])
+
+    def _running(self, like: Tensor) -> list[Tensor]:
+        """Return means of 0 and variances of 1 of the maps of both layers, as `Drawer.running` has them."""
+        sizes = [len(like) * maps for maps in (2 * self.maps, self.maps)]
+        return [torch.full((size,), value, device=like.device) for size in sizes for value in (0.0, 1.0)]
 
     def _initial(
         self, shape: Shape, episodes: int, num_classes: int, generator: torch.Generator, like: Tensor

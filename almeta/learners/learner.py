@@ -5,7 +5,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from almeta.errors import AlmetaError
+
 Rng = torch.Generator | None
+# Learners to name in messages, by what they learn.
+EXAMPLES = {"classes": "logistic_regression", "numbers": "gaussian_process"}
 
 
 class Model(Protocol):
@@ -209,6 +213,13 @@ def fit_to_pool(
 def target_of(learner: Learner) -> str:
     """Return what a learner learns: "classes", or "numbers"."""
     return getattr(learner, "target", "classes")
+
+
+def check_learns(target: str, learner: Learner, what: str) -> None:
+    """Raise AlmetaError unless a learner learns the target, "classes" or "numbers"; `what` names it in the message."""
+    found = target_of(learner)
+    if found != target:
+        raise AlmetaError(f"{what} learns {found}; name a learner of {target}, such as {EXAMPLES[target]}")
 
 
 def seen_classes(y: Tensor, weight: Tensor, num_classes: int) -> Tensor:

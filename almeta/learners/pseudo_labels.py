@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from almeta.checks import Count, Positive, Share, Weight, check_fields
-from almeta.learners.learner import Learner, Model, PoolFit, Rng, fit_to_pool, rows_of, seen_classes
+from almeta.learners.learner import Learner, Model, PoolFit, Rng, check_learns, fit_to_pool, rows_of, seen_classes
 from almeta.learners.named import make_learner
 from almeta.specs import Spec
 
@@ -31,7 +31,7 @@ class PseudoLabels:
         rounds: how often pseudo-labels are made, each time by the latest fit.
 
     Raises:
-        AlmetaError: for an option out of range, and an unknown base.
+        AlmetaError: for an option out of range, and an unknown base, and one that learns numbers.
     """
 
     base: str | Mapping[str, Any] | Spec | Learner = "logistic_regression"
@@ -42,7 +42,9 @@ class PseudoLabels:
 
     def __post_init__(self) -> None:
         check_fields(self, "learner")
-        object.__setattr__(self, "_base", make_learner(self.base))  # no field: it follows from `base`
+        made = make_learner(self.base)
+        check_learns("classes", made, f"learner pseudo_labels: base={self.base}")
+        object.__setattr__(self, "_base", made)  # no field: it follows from `base`
 
     def fit(
         self, x: Tensor, y: Tensor, weight: Tensor, num_classes: int, start: Any = None, generator: Rng = None

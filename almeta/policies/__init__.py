@@ -13,7 +13,7 @@ from almeta.agents.agent import Agent
 from almeta.build import find_target
 from almeta.data import Dataset
 from almeta.data.rows import seen_among, sketch
-from almeta.data.suites import group_of
+from almeta.data.suites import group_or_name
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.policies.published import load_published, read_card
 from almeta.sources import closure_digest
@@ -183,14 +183,6 @@ class TrainedPolicy:
     def make(self, generator: torch.Generator) -> Agent:
         """Return the agent of the first member, on the device of the generator."""
         return self.members[0].load(generator.device)
-
-
-def group_or_name(dataset: str) -> str:
-    """Return the group of a data set; the name itself if nobody has registered it here."""
-    try:
-        return group_of(dataset)
-    except AlmetaError:
-        return dataset
 
 
 def find_policy(name_or_folder: str | Path, name: str | None = None, kind: str = "pool") -> TrainedPolicy:

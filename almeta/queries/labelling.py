@@ -240,8 +240,9 @@ class Labelling:
         allowed = None if allowed is None else allowed[:, looked_at]
         spreads = getattr(self._actor, "spreads", False)
         rows, utilities = [], []
+        queries = self._state(pool, allowed).spent // max(1, n)  # of this size
         for pick in range(n):
-            state = replace(self._state(pool, allowed), query_size=n)
+            state = replace(self._state(pool, allowed), query_size=n, queries=queries)
             outputs, self._memory = self._actor.step(state, self._memory)
             if said is not None:
                 everywhere = torch.full(self.pool.exists[0].shape, -torch.inf)

@@ -28,6 +28,7 @@ from almeta.runs.pools import SplitSuite, SuiteRun, curve_measures, judged_datas
 from almeta.runs.run import CHANGES_OF_STREAMS
 from almeta.seeding import make_generator
 from almeta.strategies import Actor
+from almeta.strategies.features import make_cell_strategy
 from almeta.training.compute import set_compute
 from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
@@ -97,7 +98,9 @@ class FeaturesRun(SuiteRun):
             scores, spent = cell_curves(simulation, actor, make_generator(seed, "ties", device), tasks, cells())
             return scores - spent
 
-        simulation.reset(tasks, cells())  # raises before the training begins if the data do not fit
+        state = simulation.reset(tasks, cells())  # raises before the training begins if the data do not fit
+        for rule in STRATEGIES:  # and if a rule does not fit the learner
+            make_cell_strategy(rule).check(state)
 
         def measure(agent: Actor[FeatureState]) -> dict[str, Any]:
             if not reference:

@@ -8,7 +8,7 @@ from torch import Tensor
 from almeta.checks import Count
 from almeta.learners.attacks import deepfool
 from almeta.learners.learner import EmbedsWords, HasInputGradients, rows_of
-from almeta.pool import PoolState
+from almeta.pool import PoolState, for_questions
 from almeta.strategies.strategy import PoolStrategy
 
 
@@ -42,11 +42,11 @@ class DeepFool(PoolStrategy):
         self.candidates, self.steps = candidates, steps
 
     def score(self, state: PoolState) -> Tensor:
-        rows = self._drawn(state.available)
+        rows = state.annotators * self._drawn(state.available[:, :: state.annotators])
         crossing = deepfool(cast(HasInputGradients, state.model).logits, rows_of(state.x, rows), self.steps)
         found = crossing.moves.norm(dim=-1).where(crossing.crossed, torch.inf)
         distance = torch.full(state.exists.shape, torch.inf, device=found.device).scatter(1, rows, found)
-        return nearest_first(distance, state.available)
+        return nearest_first(for_questions(distance, state.annotators), state.available)
 
     def _drawn(self, available: Tensor) -> Tensor:
         """Return the rows that are looked at, `[E, K]`: of those that may be picked, as far as there are enough."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from almeta.pool import PoolState
+from almeta.pool import PoolState, for_questions
 from almeta.specs import Spec
 from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.strategy import PoolStrategy
@@ -46,14 +46,15 @@ class AlongStream(PoolStrategy):
         self._rule.generator = self.generator
         (pools, rows), device = state.exists.shape, state.x.device
         if memory is None:  # rows that have come and gone, rows of the stream, and what the rule remembers
-            memory = (torch.zeros_like(state.num_classes), state.available.sum(1), self._rule.begin(pools, device))
+            memory = (torch.zeros_like(state.num_classes), state.open_rows.sum(1), self._rule.begin(pools, device))
         gone, length, remembered = memory
         budget = (state.budget / length.clamp_min(1)).clamp_max(1.0)
         if self._rule.budget is not None:
             budget = torch.full_like(budget, self._rule.budget)
-        ahead = state.available & (torch.arange(rows, device=device) >= gone[:, None])
+        ahead = state.open_rows & (torch.arange(rows, device=device) >= gone[:, None])
         picked, remembered = self._walk(state, ahead, budget, remembered)
         utilities = torch.zeros(pools, rows, device=device).scatter_(1, picked.clamp_min(0)[:, None], 1.0)
+        utilities = for_questions(utilities, state.annotators)
         gone = torch.where(picked < 0, rows, picked + 1)
         return Outputs(utilities.masked_fill(~state.available, -torch.inf)), (gone, length, remembered)
 

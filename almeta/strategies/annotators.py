@@ -90,9 +90,13 @@ class BestAnnotator(BasedStrategy):
         per_price: whether the information is divided by the price.
         skills: of the annotators, in their order, if they are known; None to estimate them.
         optimism: standard errors that are added to an estimate.
+
+    Raises:
+        AlmetaError: for a base that is for numbers alone: the skill is a share of right classes.
     """
 
     name = "best_annotator"
+    own_targets = ("classes",)
 
     def __init__(
         self,

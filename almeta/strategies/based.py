@@ -1,14 +1,16 @@
 """Strategies that are built on the scores of another, their base."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from almeta.data.dataset import Target
+from almeta.errors import AlmetaError
 from almeta.pool import PoolState
 from almeta.specs import Spec
 from almeta.strategies import make_strategy
-from almeta.strategies.strategy import PoolStrategy
+from almeta.strategies.strategy import EXAMPLES, PoolStrategy
 
 
 class BasedStrategy(PoolStrategy):
@@ -17,12 +19,27 @@ class BasedStrategy(PoolStrategy):
     Args:
         base: the other strategy: a name, `{name: ..., option: ...}`, or a spec. It is asked anew whenever this
             strategy scores the rows, and a memory of its own is not kept.
+
+    Attributes:
+        own_targets: what may be to be predicted, as far as it does not depend on the base.
+
+    Raises:
+        AlmetaError: for an unknown base, and one that is for other targets than the strategy.
     """
+
+    own_targets: ClassVar[tuple[Target, ...]] = ("classes", "numbers")
 
     def __init__(self, base: str | Mapping[str, Any] | Spec) -> None:
         self.base = base
         self._base = make_strategy(base)
-        self.uses_learner, self.targets = self._base.uses_learner, self._base.targets
+        self.uses_learner = self._base.uses_learner
+        self.targets = tuple(one for one in self.own_targets if one in self._base.targets)
+        if not self.targets:
+            (own,) = self.own_targets
+            raise AlmetaError(
+                f"strategy {self.name} is for {own}, and base={self._base.name} for {self._base.targets[0]}; name "
+                f"another base, such as {EXAMPLES[own]}"
+            )
         self.spreads = self.spreads or self._base.spreads
 
     def informativeness(self, state: PoolState) -> Tensor:

@@ -11,7 +11,7 @@ from almeta.checks import Count, Weight
 from almeta.geometry import Geometry, rows_of
 from almeta.learners import LogisticRegression
 from almeta.learners.learner import Model, seen_classes
-from almeta.pool import PoolState
+from almeta.pool import PoolState, of_row
 from almeta.specs import Spec
 from almeta.strategies.based import BasedStrategy
 from almeta.strategies.choosing import best_actions
@@ -57,7 +57,7 @@ class RankedBatch(BasedStrategy):
     def score(self, state: PoolState) -> Tensor:
         num_picked = (state.picks >= 0).sum(1)
         distance = state.geometry.nearest_pick(state.picks)
-        scores = ranked(distance, self.informativeness(state), state.available.sum(1), num_picked)
+        scores = ranked(distance, self.informativeness(state), state.open_rows.sum(1), num_picked)
         return scores.where(num_picked[:, None] > 0, state.geometry.information_density)
 
 
@@ -140,7 +140,7 @@ def tell_picks_apart(state: PoolState, picks: Tensor, start: Model | None = None
         start: the model of the first of these picks, from which the fit begins.
     """
     reference = _sample(state)
-    left = (state.exists & ~_among(picks, state.exists)).gather(1, reference)
+    left = (state.exists & ~of_row(_among(picks, state.exists), state.annotators)).gather(1, reference)
     rows = torch.cat((reference, picks.clamp_min(0)), 1)
     y = torch.cat((torch.ones_like(reference), torch.zeros_like(picks)), 1)
     weight = torch.cat((left, picks >= 0), 1).float()
@@ -252,7 +252,7 @@ def _parts(size: int, count: int) -> list[int]:
 
 def _sample(state: PoolState) -> Tensor:
     """Return the rows that stand for each pool, `[E, R]` int64."""
-    return Geometry(state.x, state.exists, reference=_SAMPLE).reference
+    return Geometry(state.x, state.exists, reference=_SAMPLE, copies=state.annotators).reference
 
 
 def _among(rows: Tensor, mask: Tensor) -> Tensor:

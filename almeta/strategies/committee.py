@@ -14,7 +14,7 @@ from torch import Tensor
 from almeta.checks import Within
 from almeta.errors import AlmetaError
 from almeta.learners import make_learner
-from almeta.learners.learner import Learner, Samples, seen_classes
+from almeta.learners.learner import Learner, Samples, check_learns, seen_classes
 from almeta.pool import PoolState
 from almeta.specs import Spec
 from almeta.strategies.strategy import PoolStrategy
@@ -150,7 +150,7 @@ class _Committee(PoolStrategy):
             network, sampled with units left out; or a list of learners, each fit to all labels.
 
     Raises:
-        AlmetaError: if a list of learners has fewer than two, or an unknown one.
+        AlmetaError: if a list of learners has fewer than two, an unknown one, or one of numbers.
     """
 
     def __init__(
@@ -165,6 +165,8 @@ class _Committee(PoolStrategy):
             self.num_members, self._learners = len(members), [make_learner(member) for member in members]
             if len(members) < 2:
                 raise AlmetaError(f"a committee needs at least 2 members; strategy {self.name} has {list(members)}")
+            for member, learner in zip(members, self._learners, strict=True):
+                check_learns("classes", learner, f"strategy {self.name}: {member}")
 
     @property
     def depends_on(self) -> tuple[Learner, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from almeta.geometry import rows_of, slices
-from almeta.pool import PoolState
+from almeta.pool import PoolState, for_questions
 from almeta.strategies.strategy import PoolStrategy
 from almeta.strategies.uncertainty import entropy, least_confident
 
@@ -64,8 +64,8 @@ class _Refits(PoolStrategy):
         counted = (state.available if self.over == "open" else state.exists).gather(1, reference)
         weight = counted / counted.sum(1, keepdim=True).clamp_min(1)  # [E, R]
         # The rows that may be picked, in as many columns as the pool with most of them needs.
-        tried = state.available.byte().argsort(dim=1, descending=True, stable=True)
-        tried = tried[:, : int(state.available.sum(1).max())]
+        tried = state.open_rows.byte().argsort(dim=1, descending=True, stable=True)
+        tried = tried[:, : int(state.open_rows.sum(1).max())]
         known, classes = state.picks.shape[1] + 1, state.probabilities.shape[-1]
         each = classes * max(known * max(state.x.shape[-1], classes), reference.shape[1] * classes)
         for pools in slices(len(scores), _BLOCK // each):
@@ -75,7 +75,7 @@ class _Refits(PoolStrategy):
                 after = self._after(state, own, rows, x)  # [E', B, C, R, C]
                 value = (self.value(before[:, None, None], after) * weight[pools, None, None]).sum(-1)
                 scores[pools].scatter_(1, rows, (value * rows_of(state.probabilities[pools], rows)).sum(-1))
-        return scores.masked_fill_(~state.available, 0.0)
+        return for_questions(scores, state.annotators).masked_fill(~state.available, 0.0)
 
     def _after(self, state: PoolState, pools: Tensor, tried: Tensor, x: Tensor) -> Tensor:
         """Return the probabilities of rows `[E', R, D]` after each label of each row tried: `[E', B, C, R, C]`.

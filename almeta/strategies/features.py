@@ -12,11 +12,13 @@ from torch import Tensor
 from almeta.checks import Count, check_arguments
 from almeta.errors import AlmetaError
 from almeta.features import FeatureState
+from almeta.learners.learner import Learner
 from almeta.registry import Table, trust
 from almeta.seeding import make_generator
 from almeta.specs import Spec
 from almeta.strategies.actor import Memory, Outputs
 from almeta.strategies.making import make_by_spec
+from almeta.strategies.strategy import draws, fits_differ
 
 
 class CellStrategy:
@@ -25,9 +27,14 @@ class CellStrategy:
     A strategy is a subclass in a file of this folder, or registered by `register_cell_strategy`. It needs `name`, which
     tables and commands use, and `score`; its options are the annotated arguments of its `__init__`. A rule with chance
     draws from `generator`. Cells of equal score are drawn from at random.
+
+    Attributes:
+        compares_fits: whether it compares fits of the learner to other cells each; a learner that draws is refused.
     """
 
     name: ClassVar[str]
+    compares_fits: ClassVar[bool] = False
+    _steady: Learner | None = None  # the learner that was found to draw nothing
 
     @functools.cached_property
     def generator(self) -> torch.Generator:
@@ -41,8 +48,9 @@ class CellStrategy:
         """Return utilities `[E, N * D]` float32: higher is better, `-inf` for cells that are not available.
 
         Raises:
-            AlmetaError: for scores of another shape, or that are NaN or inf.
+            AlmetaError: as `check`, and for scores of another shape, or that are NaN or inf.
         """
+        self.check(state)
         scores, shape = self.score(state), list(state.exists.shape)
         if not isinstance(scores, Tensor) or list(scores.shape) != shape:
             given = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -52,6 +60,13 @@ class CellStrategy:
         if ((scores.isnan() | scores.isposinf()) & state.missing).any():
             raise AlmetaError(f"strategy {self.name} returned scores that are NaN or inf; return finite ones, or -inf")
         return Outputs(scores.flatten(1).masked_fill(~state.available, -torch.inf)), memory
+
+    def check(self, state: FeatureState) -> None:
+        """Raise AlmetaError if the strategy compares fits of a learner that draws; a learner is tried once."""
+        if self.compares_fits and self._steady is not state.learner:
+            if draws(state.learner, state.filled, state.rows, state.probabilities.shape[-1]):
+                raise fits_differ(self.name, state.learner)
+            self._steady = state.learner
 
     def score(self, state: FeatureState) -> Tensor:
         """Return scores of all cells, `[E, N, D]` float32; those of cells that are not missing are ignored.
@@ -120,6 +135,7 @@ class ExpectedUtility(CellStrategy):
     """
 
     name = "expected_utility"
+    compares_fits = True
 
     POINTS = ((-math.sqrt(3.0), 1 / 6), (0.0, 2 / 3), (math.sqrt(3.0), 1 / 6))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from almeta.geometry import Geometry
-from almeta.pool import PoolState
+from almeta.pool import PoolState, of_row
 from almeta.strategies.strategy import BatchStrategy
 
 # Of more rows times clusters, k-means is fit to parts of the rows at a time.
@@ -83,9 +83,10 @@ class PoolByPool(BatchStrategy):
 def pools_of(state: PoolState, informativeness: Tensor) -> Iterator[OnePool]:
     """Yield the pools of a state; `informativeness` is `[E, N]`."""
     picked = torch.zeros_like(state.exists).scatter_reduce_(1, state.picks.clamp_min(0), state.picks >= 0, "amax")
+    picked = of_row(picked, state.annotators)
     to_pick, reference = state.geometry.nearest_pick(state.picks), state.geometry.reference
     for number in range(len(state.x)):
-        rows = state.exists[number].nonzero()[:, 0].cpu().numpy()
+        rows = state.rows[number].nonzero()[:, 0].cpu().numpy()
         x = state.x[number].cpu().numpy()[rows]
         used = x.any(0)
         used[:1] = True

@@ -9,7 +9,7 @@ from torch import Tensor
 from almeta.checks import Within
 from almeta.errors import AlmetaError
 from almeta.learners import make_learner
-from almeta.learners.learner import Learner, Predicts, target_of
+from almeta.learners.learner import Learner, Predicts, check_learns
 from almeta.pool import PoolState
 from almeta.specs import Spec
 from almeta.strategies.committee import block_size, bootstrap_weights
@@ -76,8 +76,7 @@ class _NumberCommittee(PoolStrategy):
             if len(members) < 2:
                 raise AlmetaError(f"a committee needs at least 2 members; strategy {self.name} has {list(members)}")
             for member, learner in zip(members, self._learners, strict=True):
-                if target_of(learner) != "numbers":
-                    raise AlmetaError(f"strategy {self.name}: {member} learns classes; name learners of numbers")
+                check_learns("numbers", learner, f"strategy {self.name}: {member}")
 
     @property
     def depends_on(self) -> tuple[Learner, ...]:

@@ -73,10 +73,14 @@ class AskAgain(BasedStrategy):
     Args:
         doubt: the threshold; with 1 nothing is asked again.
         base: the strategy that chooses rows that were not asked before.
+
+    Raises:
+        AlmetaError: for a base that is for numbers alone: a doubt is about a class.
     """
 
     name = "ask_again"
     asks_again = True
+    own_targets = ("classes",)
 
     def __init__(self, doubt: Share = 0.8, base: str | Mapping[str, Any] | Spec = "margin") -> None:
         super().__init__(base)

@@ -10,7 +10,7 @@ from torch import Tensor
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry
 from almeta.learners import make_learner
-from almeta.learners.learner import Learner
+from almeta.learners.learner import Learner, check_learns
 from almeta.pool import PoolState
 from almeta.specs import Spec
 from almeta.strategies import make_strategy
@@ -35,7 +35,8 @@ class SeveralLearners(PoolStrategy):
             learners, and 0 in the others.
 
     Raises:
-        AlmetaError: for fewer than two learners, an unknown one, or a base that chooses the rows of a query together.
+        AlmetaError: for fewer than two learners, an unknown one or one of numbers, or a base that chooses the rows of a
+            query together.
     """
 
     name = "several_learners"
@@ -52,6 +53,8 @@ class SeveralLearners(PoolStrategy):
         self.base, self.learners, self.combine, self.features = base, learners, combine, features
         self._base = make_strategy(base)
         self._learners = [make_learner(learner) for learner in learners]
+        for given, learner in zip(learners, self._learners, strict=True):
+            check_learns("classes", learner, f"strategy {self.name}: {given}")
         if self._base.spreads:
             raise AlmetaError(
                 f"strategy {self.name} has base={self._base.name}, which chooses the rows of a query together; name "
@@ -65,7 +68,7 @@ class SeveralLearners(PoolStrategy):
 
     def score(self, state: PoolState) -> Tensor:
         if self.combine == "alternate":
-            return self._scored_by((state.spent // state.query_size) % len(self._learners), state)
+            return self._scored_by(state.queries % len(self._learners), state)
         scores = [z_scores(self._scored_by(number, state), state.available) for number in range(len(self._learners))]
         return torch.stack(scores).sum(0)
 
@@ -80,7 +83,7 @@ class SeveralLearners(PoolStrategy):
         if self.features == "split":
             shown = torch.arange(x.shape[-1], device=x.device) % len(self._learners) == number
             x, rows = x * shown, rows * shown
-            geometry = Geometry(rows, state.exists)
+            geometry = Geometry(rows, state.exists, copies=state.annotators)
         model = learner.fit(x, y, weight, state.probabilities.shape[-1], generator=self.generator)
         own: dict[str, Any] = {"learner": learner, "model": model, "probabilities": model.probabilities(rows)}
         return replace(state, x=rows, geometry=geometry, **own)

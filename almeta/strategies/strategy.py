@@ -1,6 +1,7 @@
 """The base classes of hand-made strategies for pools."""
 
 import functools
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from almeta.data.dataset import Target
 from almeta.errors import AlmetaError
-from almeta.learners.learner import ABILITIES
-from almeta.pool import PoolState
+from almeta.learners.learner import ABILITIES, Learner
+from almeta.pool import PoolState, for_questions
 from almeta.seeding import make_generator
 from almeta.strategies.actor import Memory, Outputs
 
@@ -118,10 +119,7 @@ class PoolStrategy:
                     f"has none: choose another learner, such as {_EXAMPLES[ability.__name__]}"
                 )
         if self.compares_fits and _draws_once_tried(state):
-            raise AlmetaError(
-                f"strategy {self.name} compares fits of the learner, and those of {type(state.learner).__name__} "
-                "differ by chance: choose a learner that draws nothing, such as logistic_regression or ridge"
-            )
+            raise fits_differ(self.name, state.learner)
 
     def score(self, state: PoolState) -> Tensor:
         """Return finite scores of all rows, `[E, N]` float32; those of rows that are not available are ignored."""
@@ -142,29 +140,46 @@ _EXAMPLES = {
 
 
 def _draws_once_tried(state: PoolState) -> bool:
-    """Return what `_draws` does; the pools remember it, as their rows and learner stay from query to query."""
-    learner = state.learner
+    """Return what `draws` does; the pools remember it, as their rows and learner stay from query to query."""
+    learner, classes = state.learner, state.probabilities.shape[-1]
     # It is kept beside the answer, so that no other learner gets its id meanwhile.
-    return state.geometry.keep(("draws", id(learner)), lambda: (learner, _draws(state)))[1]
+    key = ("draws", id(learner))
+    return state.geometry.keep(key, lambda: (learner, draws(learner, state.x, state.exists, classes)))[1]
 
 
-def _draws(state: PoolState) -> bool:
-    """Return whether two fits of the learner to the same rows differ, tried with a few rows and two labels."""
-    x, weight = state.x[:1, :_TRIED], state.exists[:1, :_TRIED].float()
-    labels = (torch.arange(x.shape[1], device=x.device) % min(2, state.probabilities.shape[-1]))[None]
+def draws(learner: Learner, x: Tensor, exists: Tensor, num_classes: int) -> bool:
+    """Return whether two fits of a learner to the same rows differ, tried with a few rows and two labels.
+
+    Args:
+        learner: of classes.
+        x: `[E, N, D]`, rows, of which a few of the first episode are taken.
+        exists: `[E, N]` bool, False for rows that pad.
+        num_classes: C.
+    """
+    x, weight = x[:1, :_TRIED], exists[:1, :_TRIED].float()
+    labels = (torch.arange(x.shape[1], device=x.device) % min(2, num_classes))[None]
     said = []
     for seed in range(2):
         generator = torch.Generator(x.device).manual_seed(seed)
-        model = state.learner.fit(x, labels, weight, state.probabilities.shape[-1], generator=generator)
+        model = learner.fit(x, labels, weight, num_classes, generator=generator)
         said.append(model.probabilities(x))
     return not torch.allclose(said[0], said[1], atol=1e-3)
+
+
+def fits_differ(strategy: str, learner: Learner) -> AlmetaError:
+    """Return what to raise if a strategy compares fits of a learner that `draws`."""
+    return AlmetaError(
+        f"strategy {strategy} compares fits of the learner, and those of {type(learner).__name__} "
+        "differ by chance: choose a learner that draws nothing, such as logistic_regression or ridge"
+    )
 
 
 class BatchStrategy(PoolStrategy):
     """A strategy that chooses all rows of a query at once, before the first of them is picked.
 
     It needs `select` in place of `score`. Its memory is the rows chosen, `[E, K]`. The utility of a chosen row is
-    the higher the earlier it is to be picked; rows that are not chosen have 0.
+    the higher the earlier it is to be picked; rows that are not chosen have 0. Where several annotators may be asked,
+    it chooses among the questions to the first one, and chance decides who is asked about a chosen row.
     """
 
     spreads = True
@@ -176,10 +191,11 @@ class BatchStrategy(PoolStrategy):
         (chosen,) = memory
         if not state.pending.shape[1] or not chosen.shape[1]:
             self.check(state)
-            chosen = self.select(state, state.num_to_pick)
+            chosen = self.select(replace(state, available=state.open_rows), state.num_to_pick)
         places = torch.arange(chosen.shape[1], 0, -1, dtype=torch.float32, device=chosen.device)
         utilities = torch.zeros(state.exists.shape, device=chosen.device)
         utilities.scatter_reduce_(1, chosen.clamp_min(0), places.where(chosen >= 0, 0.0), "amax")
+        utilities = for_questions(utilities, state.annotators)
         return Outputs(utilities.masked_fill(~state.available, -torch.inf)), (chosen,)
 
     def select(self, state: PoolState, size: int) -> Tensor:

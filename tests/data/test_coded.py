@@ -1,5 +1,6 @@
 """Data sets of images as codes of an encoder."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -58,9 +59,42 @@ def test_codes_of_a_known_version_are_kept(tiny_images):
 
 
 def test_what_an_encoder_learned_from_it_does_not_encode(tiny_images):
-    register_encoder("knows it", corners, trained_on=["tiny"])
+    register_encoder("knows it", corners, trained_on=[tiny_images])
     with pytest.raises(AlmetaError, match="encoder=knows it was trained on data set tiny, also on the labels that are"):
         coded(tiny_images, "knows it")
+
+
+@pytest.mark.parametrize(
+    "trained_on, name",
+    [
+        ("mnist", "folder:/x/mnist"),  # a folder that is named after it
+        ("fashion_mnist", "fashion-mnist"),
+        ("digits", "optdigits"),  # near-duplicates
+        ("digits", "folder:/x/mine"),  # its rows
+    ],
+)
+def test_an_encoder_knows_what_it_learned_from_under_another_name(trained_on, name):
+    register_encoder("knows it", corners, trained_on=[trained_on])
+    images = dataclasses.replace(load_dataset("digits"), name=name)
+    with pytest.raises(AlmetaError, match=f"was trained on data set .*, which {name} is a copy of|data set {name}, al"):
+        coded(images, "knows it")
+
+
+def test_other_images_are_encoded(tiny_images, make_images):
+    register_encoder("knows others", corners, trained_on=["digits", make_images((20, 20), seed=1)])
+    assert coded(dataclasses.replace(tiny_images, name="mine"), "knows others").x.shape == (60, 4)
+
+
+def test_an_encoder_names_data_sets_that_there_are():
+    with pytest.raises(AlmetaError, match="unknown data set 'MNIST'; did you mean 'mnist'?"):
+        register_encoder("typo", corners, trained_on=["MNIST"])
+
+
+def test_a_data_set_that_cannot_be_loaded_is_known_by_its_name(tiny_images):
+    register_encoder("of a lost file", corners, trained_on=["csv:/nowhere/lost.csv"])
+    assert len(coded(tiny_images, "of a lost file").x) == 60
+    with pytest.raises(AlmetaError, match="was trained on data set csv:/nowhere/lost.csv, also"):
+        coded(dataclasses.replace(tiny_images, name="csv:/nowhere/lost.csv"), "of a lost file")
 
 
 def test_the_published_sets_take_an_encoder(monkeypatch):

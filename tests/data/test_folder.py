@@ -1,6 +1,7 @@
 """Folders of images as people have them."""
 
 import importlib
+import itertools
 import sys
 import warnings
 
@@ -223,6 +224,24 @@ def test_codes_that_are_none(encode, message, root):
     register_encoder("mine", encode)
     with pytest.raises(AlmetaError, match=f"encoder 'mine' {message}"):
         load(root, encoder="mine")
+
+
+def test_images_that_an_encoder_learned_from_are_refused_in_any_folder(tmp_path):
+    random = np.random.default_rng(0)
+    for place, name in itertools.product(("first", "copy"), ("cat", "dog")):
+        (tmp_path / place / name).mkdir(parents=True)
+    for number, name in itertools.product(range(8), ("cat", "dog")):
+        image = Image.fromarray(random.integers(0, 256, (28, 28), np.uint8))
+        for place in ("first", "copy"):
+            image.save(tmp_path / place / name / f"{number}.png")
+    register_encoder("knows it", mean_colour, trained_on=[load(tmp_path / "first")])
+    register_encoder("by name", mean_colour, trained_on=[f"folder:{tmp_path}/first"])
+    for encoder, folder in itertools.product(("knows it", "by name"), ("first", "copy")):
+        with pytest.raises(AlmetaError, match=f"encoder={encoder} was trained on data set folder:.*first"):
+            load(tmp_path / folder, encoder=encoder)
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "copy/cat/more.png")
+    register_encoder("knows others", mean_colour, trained_on=["digits"])
+    assert len(load(tmp_path / "copy", encoder="knows others")) == 17
 
 
 def test_an_encoder_is_a_function():

@@ -196,6 +196,8 @@ def test_what_does_not_fit_is_told():
         simulate(num_folds=1)
     with pytest.raises(AlmetaError, match="inputs=candidates is no ClassInputs; choose inputs of that kind"):
         single(inputs="candidates")
+    with pytest.raises(AlmetaError, match="GaussianProcess learns numbers; name a learner of classes"):
+        single(learner="gaussian_process")
 
 
 def test_the_number_of_actions_is_that_of_the_largest_task():

@@ -180,6 +180,7 @@ def test_the_budget_completes_the_table_that_lacks_fewest():
         ({"test_share": 1.0}, "env.test_share is 1; it must be below 1"),
         ({"mising": 0.5}, "unknown key of env 'mising'; did you mean 'missing'"),
         ({"inputs": "candidates"}, "inputs=candidates is no CellInputs; choose inputs of that kind"),
+        ({"learner": "gaussian_process"}, "GaussianProcess learns numbers; name a learner of classes"),
     ],
 )
 def test_bad_input(wrong, message):

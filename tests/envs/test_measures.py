@@ -9,6 +9,7 @@ from almeta.data import load_dataset
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.envs.scores import accuracy
 from almeta.errors import AlmetaError
+from almeta.evaluation.playing import Setting
 from almeta.learners import LogisticRegression, make_learner
 from almeta.learners.attacks import fgsm
 from almeta.learners.logistic_regression import LogisticModel
@@ -52,6 +53,22 @@ def test_the_share_of_queries_in_the_region_is_counted():
             expected = torch.tensor([sum(one) / len(one) for one in inside])
             torch.testing.assert_close(simulation.scores["noisy_region"], expected)
     assert 0 < expected.mean() < 1
+
+
+def test_what_would_be_0_throughout_is_told():
+    options = replace(OPTIONS, query_size=1)
+    datasets = [load_dataset("iris")]
+    with pytest.raises(AlmetaError, match="oracle.fatigue=0.4 has no effect"):
+        PoolSimulation(datasets, options, oracle=Oracle(fatigue=0.4))
+    with pytest.raises(
+        AlmetaError, match="noisy_region is the share of queries in oracle.region, and there is none; set"
+    ):
+        PoolSimulation(datasets, options, measures=["noisy_region"])
+    # A benchmark is told before any cell is played.
+    with pytest.raises(AlmetaError, match="oracle.fatigue=0.4 has no effect"):
+        Setting(options, LogisticRegression(), Oracle(fatigue=0.4), repeats=1)
+    with pytest.raises(AlmetaError, match="noisy_region is the share"):
+        Setting(options, LogisticRegression(), Oracle(), repeats=1, measures=("noisy_region",))
 
 
 def test_money_and_what_is_asked_again_are_counted():
@@ -100,6 +117,22 @@ def test_pseudo_labels_are_counted():
     assert simulation.scores["pseudo_labels"].min() > 0 and simulation.scores["wrong_pseudo_labels"].max() > 0
     plain = simulate(measures=["pseudo_labels", "wrong_pseudo_labels"])
     assert all((plain.scores[name] == 0).all() for name in ("pseudo_labels", "wrong_pseudo_labels"))
+
+
+def test_pseudo_labels_of_rows_that_several_may_be_asked_about_count_once():
+    learner = make_learner({"name": "pseudo_labels", "base": "prototype", "threshold": 0.9})
+    measures = ["pseudo_labels", "wrong_pseudo_labels"]
+    alone, several = (
+        simulate(learner=learner, measures=measures),
+        simulate(learner=learner, measures=measures, oracle=Oracle(annotators=[{}, {}, {}])),
+    )
+    for _ in range(4):
+        rows = alone.state().available.float().argmax(1)
+        alone.step(rows)
+        several.step(3 * rows + 2)
+        for name in measures:
+            torch.testing.assert_close(several.scores[name], alone.scores[name])
+    assert 0 < several.scores["pseudo_labels"].min() and several.scores["pseudo_labels"].max() <= 1
 
 
 def test_another_learner_judges_the_rows_that_the_first_one_chooses():

@@ -135,6 +135,8 @@ def test_the_stream_is_as_long_as_the_smallest_pool():
         simulate(length=18, num_envs=12).reset()
     with pytest.raises(AlmetaError, match="there is none to come; choose a larger pool"):
         simulate(length=None, pool_size=3, num_envs=12).reset()
+    with pytest.raises(AlmetaError, match="GaussianProcess learns numbers; name a learner of classes"):
+        simulate(learner="gaussian_process")
 
 
 class Spy(Prototype):

@@ -20,7 +20,7 @@ from almeta.errors import AlmetaError
 from almeta.evaluation import benchmark, playing
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, play_cell, run_benchmark, task_seed
 from almeta.evaluation.cells import CellStore, Played
-from almeta.learners import TorchModel, register_learner
+from almeta.learners import Augmented, TorchModel, register_learner
 from almeta.learners.learner import Samples
 from almeta.registry import Table, trust
 from almeta.runs import pools as runs
@@ -444,6 +444,41 @@ def test_word_numbers_that_are_read_as_amounts_are_told():
     with pytest.warns(UserWarning, match="reads the word numbers of a text") as told:
         benchmark._check_learners(contenders, words, make_setting())
     assert [str(one.message).split()[0] for one in told] == ["LogisticRegression", "Ridge"]
+
+
+@pytest.mark.parametrize(
+    "contender, setting, who",
+    [
+        (Entrant(RANDOM, Spec("augmented")), {}, "Augmented"),
+        (Entrant(RANDOM, Spec.read({"name": "pseudo_labels", "base": "augmented"}, "learner")), {}, "PseudoLabels"),
+        (RANDOM, {"judge": Augmented("ridge")}, "Augmented"),
+        (StrategySpec.read({"name": "entropy", "rotations": [90]}), {}, "entropy"),
+        (
+            StrategySpec.read({"name": "per_price", "base": {"name": "margin", "rotations": [90]}}),
+            {},
+            "per_price",
+        ),
+        (
+            StrategySpec.read({"name": "several_learners", "learners": ["ridge", "augmented"]}),
+            {},
+            "several_learners",
+        ),
+        (Entrant(RANDOM, Spec.read({"name": "augmented", "rotation": 0}, "learner")), {}, None),
+        (RANDOM, {}, None),
+    ],
+    ids=str,
+)
+def test_turned_images_without_their_mean_image_are_told(tiny_images, recwarn, contender, setting, who):
+    made = replace(make_setting(), **setting)
+    benchmark._warn_of_turned_images([contender], tiny_images, made)
+    said = [str(one.message) for one in recwarn]
+    assert [one.split()[0].split("(")[0] for one in said] == ([who] if who else [])
+    assert all("turns the images of data set 'tiny', from which env.scale=standard subtracts" in one for one in said)
+    benchmark._warn_of_turned_images([contender], tiny_images, replace(made, env=replace(made.env, scale="minmax")))
+    assert len(recwarn) == len(said)
+    if who:
+        with pytest.warns(UserWarning, match="choose env.scale=minmax"):
+            benchmark._warn_of_turned_images([RANDOM, contender], tiny_images, made)
 
 
 def test_strategies_are_read_with_learners_and_repeats():

@@ -8,9 +8,9 @@ from almeta.agents import GroupReinforce, PoolScorer
 from almeta.data import load_dataset
 from almeta.envs import PoolSelectionEnv
 from almeta.errors import AlmetaError
-from almeta.inputs import PoolInputs
+from almeta.inputs import Candidates, Columns, LalRL, LookAheadCandidates, PoolInputs
 from almeta.inputs.inputs import read_mask, read_starts
-from tests.strategies.pools import make_pools
+from tests.strategies.pools import asked_of, make_pools
 
 CPU = torch.device("cpu")
 
@@ -38,6 +38,21 @@ def test_rows_that_may_not_be_picked_are_hidden():
     assert (view.candidates[~state.available] == 0).all()
     assert torch.equal(view.candidates[..., 0][state.available], state.x[..., 0][state.available])
     assert torch.equal(view.candidates[..., 1][state.available], state.probabilities.amax(-1)[state.available])
+
+
+@pytest.mark.parametrize(
+    "inputs", [Candidates(), LookAheadCandidates(), LalRL(5), Columns()], ids=lambda one: type(one).__name__
+)
+def test_a_row_counts_once_however_many_annotators_may_be_asked_about_it(inputs):
+    """Each question is told what is told of its row where nobody else may be asked, and so is the pool."""
+    alone, several = make_pools(sizes=(18, 11)), asked_of(make_pools(sizes=(18, 11)), 3)
+    expected, found = inputs(alone.state), inputs(several.state)
+    assert torch.equal(found.action_mask, expected.action_mask.repeat_interleave(3, 1))
+    if isinstance(inputs, Columns):
+        torch.testing.assert_close(found.columns, expected.columns)
+        return
+    torch.testing.assert_close(found.candidates, expected.candidates.repeat_interleave(3, 1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.pool, expected.pool, atol=1e-5, rtol=1e-5)
 
 
 def test_a_set_without_numbers_says_so():

@@ -30,6 +30,7 @@ CHECKS = [
 ALIKE = [
     functools.partial(contract.test_padding_changes_nothing, more=(20, 5, 3)),
     contract.test_the_order_of_the_rows_does_not_matter,
+    contract.test_a_row_counts_once_however_many_annotators_may_be_asked_about_it,
 ]
 
 

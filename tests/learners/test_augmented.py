@@ -65,6 +65,24 @@ def test_it_draws_images_of_a_class():
     assert drawn[:, ::2].std(1).mean() > 0.005  # not one image again and again
 
 
+def test_an_image_does_not_depend_on_those_drawn_beside_it():
+    """Images of rows that do not count, and those of other episodes' classes, change none of the others."""
+    x, y = bars()
+    nothing = torch.zeros(2, 0, dtype=torch.bool)
+    given = (x[:, :10], y[:, :10], torch.ones(2, 10), 2, x[:, :0], nothing, (6, 6, 1))
+    drawer = GAN(maps=4, steps=20).fit(*given, torch.Generator().manual_seed(0))
+
+    def drawn(wanted):
+        return drawer.draw(wanted, torch.Generator().manual_seed(1))
+
+    few = drawn(y[:, :6])
+    padded = drawn(torch.cat((y[:, :6], torch.zeros(2, 30, dtype=torch.int64)), 1))
+    torch.testing.assert_close(padded[:, :6], few)
+    torch.testing.assert_close(drawn(torch.stack((y[0, :6], 1 - y[1, :6])))[0], few[0])
+    torch.testing.assert_close(drawn(y[:, :1]), few[:, :1])
+    assert (few[:, 0] - few[:, 2]).abs().max() > 0.01  # of the same class, by other noise
+
+
 def test_the_pool_tells_what_is_real():
     """Unlabelled images that are brighter than all labelled ones: drawn ones are brighter, too."""
     x, y = bars()
@@ -147,6 +165,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "maps": ({"maps": 0}, "learner.maps is 0; it must be a whole number of at least 1"),
     "steps": ({"gan_steps": 0}, "learner.gan_steps is 0; it must be a whole number of at least 1"),
     "batch": ({"batch_size": 0}, "learner.batch_size is 0; it must be a whole number of at least 1"),
+    "numbers": (
+        {"base": "gaussian_process"},
+        "augmented: base=gaussian_process learns numbers; name a learner of classes",
+    ),
     "rate": ({"learning_rate": 0}, "learner.learning_rate is 0; it must be a number above 0"),
 }
 

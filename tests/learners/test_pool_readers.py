@@ -107,6 +107,36 @@ def test_a_pool_lets_it_read_its_unlabelled_rows(name):
     assert (pool.assumed.gather(1, torch.tensor([[6], [7], [8]])) == -1).all()
 
 
+@pytest.mark.parametrize("name", READERS)
+def test_a_row_counts_once_however_many_annotators_may_be_asked_about_it(name, monkeypatch):
+    """It reads one question about each row without any label, whoever gave the labels of the others."""
+    x, y, _ = problem()
+    exists = torch.ones(EPISODES, ROWS, dtype=torch.bool)
+    exists[:, 25:] = False
+    rows, classes = torch.arange(6).repeat(EPISODES, 1), torch.full((EPISODES,), CLASSES)
+    asked = 3 * rows + torch.tensor([0, 1, 2, 2, 1, 0])
+    shown, kind = [], type(READERS[name])
+    own = kind.fit_with_pool
+
+    def fit_with_pool(*given):
+        shown.append(given[6])
+        return own(*given)
+
+    monkeypatch.setattr(kind, "fit_with_pool", fit_with_pool)
+    pool = Pool(
+        x.repeat_interleave(3, 1), exists.repeat_interleave(3, 1), asked, y[:, :6], classes, READERS[name], annotators=3
+    )
+    expected = torch.zeros(EPISODES, ROWS, dtype=torch.bool)
+    expected[:, 6:25] = True
+    assert torch.equal(shown[0].unflatten(1, (-1, 3))[..., 0], expected)
+    assert not shown[0].unflatten(1, (-1, 3))[..., 1:].any()
+    assert torch.equal(shown[0], pool.state().is_unlabelled)
+    if name == "pseudo_labels":  # it draws nothing: all is as with one annotator
+        alone = Pool(x, exists, rows, y[:, :6], classes, READERS[name])
+        assert torch.equal(pool.assumed[:, ::3], alone.assumed) and (alone.assumed >= 0).any()
+        torch.testing.assert_close(pool.state().probabilities[:, ::3], alone.state().probabilities)
+
+
 def test_other_learners_assume_nothing():
     x, y, _ = problem()
     exists = torch.ones(EPISODES, ROWS, dtype=torch.bool)
@@ -273,6 +303,7 @@ def test_codes_of_one_class_come_together():
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "base": ({"name": "pseudo_labels", "base": "cnm"}, "unknown learner 'cnm'; did you mean 'cnn'"),
+    "numbers": ({"name": "pseudo_labels", "base": "ridge_regression"}, "base=ridge_regression learns numbers; name a"),
     "threshold": ({"name": "pseudo_labels", "threshold": -1}, "learner.threshold is -1; it must be a number of at"),
     "share": ({"name": "pseudo_labels", "share": 2}, "learner.share is 2; it must be a number from 0 to 1"),
     "trust": ({"name": "pseudo_labels", "trust": 0}, "learner.trust is 0; it must be a number above 0"),

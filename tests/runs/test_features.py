@@ -141,6 +141,7 @@ def test_everybody_plays_the_same_tasks_and_the_score_is_less_the_price():
         (["oracle=noisy"], "oracle is set, but problems of kind features have none"),
         (["network=scorer"], "which is for problems of kind pool, but env is of kind features"),
         (["dataset.fold=7"], "dataset.fold=7, but dataset.num_folds=2"),
+        (["learner=mlp"], "strategy expected_utility compares fits of the learner, and those of MLP differ by chance"),
         (["network.prior=margin"], "network.prior is 'margin'; it must be 'uncertainty' or 'effect' or"),
     ],
 )

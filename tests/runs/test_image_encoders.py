@@ -51,6 +51,6 @@ def test_the_same_training_gives_the_same_codes(quick, make_images, tmp_path, mo
 
 def test_it_does_not_encode_what_it_was_trained_on(make_images):
     assert {f"trained_on_{name}" for name in image_encoders.SOURCES} >= {"trained_on_mnist", "trained_on_fashion-mnist"}
-    assert find_encoder("trained_on_mnist").trained_on == ("mnist",)
+    assert list(find_encoder("trained_on_mnist").trained_on) == ["mnist"]
     with pytest.raises(AlmetaError, match="encoder=trained_on_mnist was trained on data set mnist"):
         coded(make_images(name="mnist"), "trained_on_mnist")

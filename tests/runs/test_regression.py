@@ -38,7 +38,8 @@ def test_the_parts_of_the_study_fit_together():
     asked = asked_in_settings(Question(**config.question), list(settings), config.strategies)
     asked.check_measures(settings["clean"].measures)
     assert len(asked.pairs) == 7 and len(asked.measures["noisy_region"]) == 2
-    assert settings["clean"].env.score == "neg_rmse" and settings["clean"].oracle == Oracle(annotators=[])
+    assert settings["clean"].env.score == "neg_rmse"
+    assert settings["clean"].oracle == Oracle(region="random", region_deviation=0, annotators=[])
     noisy, by_row = settings["noisy region"], settings["noise by row"]
     assert noisy.oracle == by_row.oracle == Oracle(region="random", region_deviation=2, annotators=[])
     assert (noisy.learner, by_row.learner) == (GaussianProcess(), GaussianProcess(noise_by_row=True))
@@ -47,10 +48,15 @@ def test_the_parts_of_the_study_fit_together():
 
 @pytest.mark.usefixtures("quick_figures")
 def test_noise_in_a_region_is_told_by_its_share_of_queries(tmp_path):
-    settings = "settings={clean: {}, noisy: {oracle: {region: random, region_deviation: 2}}}"
+    settings = (
+        "settings={clean: {oracle: {region: random, region_deviation: 0}}, "
+        "noisy: {oracle: {region: random, region_deviation: 2}}}"
+    )
     measured = ("learner=ridge_regression", "scores=[neg_rmse,noisy_region]", "strategies=[gsx]", settings)
     rows = {(row["setting"], row["strategy"]): row for row in run(tmp_path, *measured)["settings"]}
-    assert rows["clean", "random"]["noisy_region"] == 0 < rows["noisy", "random"]["noisy_region"]
+    assert rows["clean", "random"]["noisy_region"] > 0
+    assert rows["noisy", "random"]["noisy_region"] == rows["clean", "random"]["noisy_region"]  # the same rows
+    assert rows["noisy", "random"]["neg_rmse"] < rows["clean", "random"]["neg_rmse"]
 
 
 @pytest.mark.parametrize(

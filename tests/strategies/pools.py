@@ -193,3 +193,19 @@ def with_probabilities(probabilities):
     rows, classes = probabilities.shape
     pools = make_pools((rows,), (2,), (classes,), (0,))
     return replace(pools.state, probabilities=probabilities[None])
+
+
+def asked_of(pools, annotators):
+    """The same pools with several annotators for each row; the picks so far were answered by one after the other."""
+    state = pools.state
+    columns = ("x", "exists", "available", "labels", "probabilities", "prices")
+    many = {name: getattr(state, name).repeat_interleave(annotators, 1) for name in columns}
+    who = torch.arange(state.picks.shape[1]) % annotators
+    picks = torch.where(state.picks >= 0, annotators * state.picks + who, -1)
+    y = pools.y.repeat_interleave(annotators, 1)
+    many |= {
+        "labels": known_labels(y, picks),
+        "again": many["exists"] & ~many["available"] & ~is_among(picks, y.shape[1]),
+    }
+    geometry = Geometry(many["x"], many["exists"], copies=annotators)
+    return Pools(refit(replace(state, **many, picks=picks, annotators=annotators, geometry=geometry)), y)

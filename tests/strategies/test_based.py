@@ -43,6 +43,22 @@ def test_a_balanced_margin_counts_from_0_already():
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("name", ["best_annotator", "ask_again"])
+def test_who_judges_classes_takes_no_base_for_numbers(name):
+    message = f"strategy {name} is for classes, and base=predictive_variance for numbers; name another .* margin"
+    with pytest.raises(AlmetaError, match=message):
+        make_strategy({"name": name, "base": "predictive_variance"})
+    strategy = make_strategy({"name": name, "base": "core_set"})  # for both
+    assert strategy.targets == ("classes",)
+    with pytest.raises(AlmetaError, match=f"strategy {name} is for classes, and targets are numbers"):
+        strategy.check(make_pools(numbers=True).state)
+
+
+def test_targets_are_those_of_the_base_else():
+    assert make_strategy({"name": "per_price", "base": "core_set"}).targets == ("classes", "numbers")
+    assert make_strategy({"name": "per_price", "base": "predictive_variance"}).targets == ("numbers",)
+
+
 @pytest.mark.usefixtures("fresh_table")
 def test_scores_without_a_known_bound_are_moved_by_the_lowest_of_the_pool():
     register_strategy(Cheap)

@@ -277,6 +277,7 @@ def test_dropout_needs_a_learner_with_dropout():
 @pytest.mark.parametrize(
     "members, message",
     [
+        (["ridge", "ridge_regression"], "strategy mean_kl: ridge_regression learns numbers; name a learner of classes"),
         (["ridge"], r"a committee needs at least 2 members; strategy mean_kl has \['ridge'\]"),
         (["ridge", "rigde"], "unknown learner 'rigde'; did you mean 'ridge'"),
         ("baging", "strategy mean_kl.members is 'baging'; it must be 'bagging' or 'dropout' or a list"),

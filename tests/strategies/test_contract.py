@@ -21,7 +21,7 @@ from almeta.strategies.choosing import best_action
 from almeta.strategies.class_shares import class_strategy_names
 from almeta.strategies.features import cell_strategy_names
 from almeta.strategies.stream_thresholds import StreamRule
-from tests.strategies.pools import is_among, make_pools, utilities_of
+from tests.strategies.pools import asked_of, is_among, make_pools, utilities_of
 
 NAMES = strategy_names()
 # Those that draw numbers, and those that draw the row itself.
@@ -31,6 +31,8 @@ CHANCE |= DROPOUT | {"albl", "lal", "committee_variance", "emcm"}
 BLIND = {"random", "albl"}
 # The one that goes by the order of the rows.
 ORDERED = {"along_stream"}
+# Those that draw a number for each question, or go by what is known of each annotator.
+BY_QUESTION = {"best_annotator"}
 SIGHTED = [name for name in NAMES if name not in BLIND]
 
 
@@ -225,6 +227,38 @@ def test_labels_that_were_not_given_do_not_matter(name):
     state.labels[declined] = -1 if of_classes(name) else torch.nan
     result = utilities_of(make_strategy(name), state)
     assert torch.equal(result.isfinite(), state.available)
+
+
+@pytest.mark.parametrize("name", sorted(set(SIGHTED) - BY_QUESTION))
+def test_a_row_counts_once_however_many_annotators_may_be_asked_about_it(name):
+    """Its questions are alike, and what is said of them does not depend on how many there are."""
+    alone = pools_for(name, sizes=(18, 11), labelled=(4, 3))
+    several = asked_of(alone, 3)
+    strategy = {"name": name, "num_samples": 16} if name in DROPOUT else name
+    for query_size in (1, 3):
+        expected, found = (
+            utilities(strategy, replace(pools, state=replace(pools.state, query_size=query_size)))
+            for pools in (alone, several)
+        )
+        open_ones = several.state.available  # others may be asked again
+        assert_alike(found[open_ones], expected.repeat_interleave(3, 1)[open_ones])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_picks_of_a_query_are_different_rows_whoever_is_asked(name):
+    pools = asked_of(pools_for(name, sizes=(9, 9), labelled=(3, 3)), 3)
+    state = replace(pools.state, query_size=4)
+    generator = make_generator(0, "test")
+    strategy = make_strategy(name, generator)
+    memory = strategy.initial(2)
+    for _ in range(4):
+        outputs, memory = strategy.step(state, memory)
+        row = best_action(outputs.utilities, state.available, generator)
+        taken = is_among((row // 3)[:, None], 9).repeat_interleave(3, 1)
+        picks = torch.cat((state.picks, row[:, None]), 1)
+        state = replace(state, picks=picks, available=state.available & ~taken, spent=state.spent + 1)
+    for picks in (state.picks // 3).tolist():
+        assert len(set(picks)) == len(picks) == 7
 
 
 # ---- by name

@@ -7,7 +7,7 @@ import torch
 from almeta.data import load_dataset
 from almeta.envs import FeatureOptions, FeatureSimulation
 from almeta.errors import AlmetaError
-from almeta.learners import Prototype
+from almeta.learners import MLP, Prototype
 from almeta.seeding import make_generator
 from almeta.strategies.actor import Outputs
 from almeta.strategies.features import (
@@ -22,10 +22,11 @@ from almeta.training.rollout import greedy, play
 COLUMNS = 5
 
 
-def simulate(num_envs=4, **options):
+def simulate(num_envs=4, learner=None, **options):
     setting = {"pool_size": 10, "max_features": COLUMNS, "budget": 4, "missing": 0.6, "price": 0.01} | options
     datasets = [load_dataset(name) for name in ("iris", "wine")]
-    return FeatureSimulation(datasets, FeatureOptions(**setting), num_envs, make_generator(0, "env"), Prototype())
+    parts = (num_envs, make_generator(0, "env"), learner or Prototype())
+    return FeatureSimulation(datasets, FeatureOptions(**setting), *parts)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,18 @@ def state():
 
 
 # --- the contract ---
+
+
+@pytest.mark.parametrize("name", cell_strategy_names())
+def test_who_compares_fits_refuses_a_learner_that_draws(name):
+    state, strategy = simulate(learner=MLP(steps=5)).reset(), make_cell_strategy(name)
+    if not strategy.compares_fits:
+        assert name != "expected_utility" and strategy.step(state, ())
+        return
+    with pytest.raises(
+        AlmetaError, match=f"strategy {name} compares fits of the learner, and those of MLP differ by ch"
+    ):
+        strategy.step(state, ())
 
 
 @pytest.mark.parametrize("name", cell_strategy_names())

@@ -85,7 +85,10 @@ def test_a_committee_of_several_learners_is_fit_to_all_labels():
     "members, says",
     [
         (["gaussian_process"], "a committee needs at least 2 members; strategy emcm has"),
-        (["gaussian_process", "ridge"], "strategy emcm: ridge learns classes; name learners of numbers"),
+        (
+            ["gaussian_process", "ridge"],
+            "strategy emcm: ridge learns classes; name a learner of numbers, such as gaussian_process",
+        ),
     ],
 )
 def test_other_committees_are_refused(members, says):

@@ -26,7 +26,7 @@ def asked_of_two(pools):
     return refit(
         replace(
             state, **twice, labels=labels, picks=picks, available=available, again=again, annotators=2,
-            geometry=Geometry(twice["x"], twice["exists"]), spent=picks.shape[1] - 1,
+            geometry=Geometry(twice["x"], twice["exists"], copies=2), spent=picks.shape[1] - 1,
         )
     )  # fmt: skip
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from almeta.data import load_dataset
+from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.errors import AlmetaError
 from almeta.geometry import Geometry
 from almeta.learners import make_learner
@@ -56,11 +58,31 @@ def test_the_sum_is_that_of_standard_scores(features):
 
 def test_in_turns_one_learner_chooses_a_query():
     state = make_pools().state
-    for spent, learner in [(0, 0), (2, 1), (3, 1), (4, 0)]:
-        now = replace(state, spent=spent, query_size=2)
+    for queries, learner in [(0, 0), (1, 1), (2, 0)]:
+        now = replace(state, queries=queries)
         expected = margins(state, LEARNERS[learner], range(9))
         found = scored(now, combine="alternate")
         torch.testing.assert_close(found[state.available], expected[state.available], atol=1e-5, rtol=1e-5)
+
+
+def test_in_turns_through_a_short_last_query(monkeypatch):
+    """25 picks of queries of 10: the third query has 5, and is the third learner's."""
+    turns = []
+
+    def scored_by(self, number, state, own=SeveralLearners._scored_by):
+        turns.append((state.spent, number))
+        return own(self, number, state)
+
+    monkeypatch.setattr(SeveralLearners, "_scored_by", scored_by)
+    strategy = SeveralLearners(learners=["prototype", "ridge", "logistic_regression"], combine="alternate")
+    options = PoolOptions(pool_size=40, max_test=20, budget=25, query_size=10)
+    simulation = PoolSimulation([load_dataset("iris")], options, 2)
+    state, memory = simulation.reset(), strategy.initial(2)
+    while not simulation.finished:
+        outputs, memory = strategy.step(state, memory)
+        simulation.step(outputs.utilities.argmax(1))
+        state = simulation.state()
+    assert turns == [(0, 0), (10, 1), (20, 2)]
 
 
 def test_a_base_that_measures_distances_sees_the_columns_of_its_learner():
@@ -80,6 +102,7 @@ def test_a_base_that_measures_distances_sees_the_columns_of_its_learner():
         ({"learners": ["ridge"]}, r"learners=\['ridge'\]; name two at least"),
         ({"learners": "ridge"}, "learners is 'ridge'; it must be a list"),
         ({"learners": ["ridge", "rigde"]}, "unknown learner 'rigde'; did you mean 'ridge'"),
+        ({"learners": ["ridge", "gaussian_process"]}, "several_learners: gaussian_process learns numbers; name a"),
         ({"base": "badge"}, "base=badge, which chooses the rows of a query together"),
         ({"base": "margn"}, "unknown strategy 'margn'; did you mean 'margin'"),
         ({"combine": "sum"}, "combine is 'sum'"),

@@ -7,24 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from almeta.data import load_dataset
 from almeta.data.dataset import Dataset
-from almeta.envs.features import FeatureOptions, FeatureSimulation
+from almeta.envs.features import NET, FeatureOptions, FeatureSimulation
 from almeta.evaluation.contenders import Contender
 from almeta.evaluation.playing import task_seed
-from almeta.features import FeatureState
 from almeta.learners import Learner
 from almeta.seeding import make_generator
 from almeta.specs import Spec
-from almeta.strategies import Actor
 from almeta.strategies.features import make_cell_strategy
-from almeta.tasks import PoolTasks
-from almeta.training.rollout import greedy, play
-
-# The measure that is compared: the score less all prices paid so far, which is the sum of rewards on top of the first.
-NET = "score_less_price"
+from almeta.training.rollout import record_curves
 
 
 @dataclass(frozen=True)
@@ -67,41 +60,6 @@ class CellSetting:
     seed: int = 0
     device: str = "cpu"
     options: dict[str, Any] | None = None
-
-
-@torch.no_grad()
-def cell_curves(
-    simulation: FeatureSimulation,
-    actor: Actor[FeatureState],
-    generator: torch.Generator,
-    tasks: PoolTasks,
-    generators: Sequence[torch.Generator],
-) -> tuple[Tensor, Tensor]:
-    """Return the scores and what was paid, both `[T + 1, E]`, of one batch that is played greedily.
-
-    Args:
-        simulation: it is reset first.
-        actor: a strategy or a policy.
-        generator: breaks ties.
-        tasks: the tasks to play.
-        generators: of the tasks, see `FeatureSimulation.reset`.
-    """
-
-    def choose(utilities: Tensor, mask: Tensor) -> Tensor:
-        if not scores:
-            note()
-        return best(utilities, mask)
-
-    def note() -> None:
-        scores.append(simulation.score)
-        spent.append(simulation.spent)
-
-    best = greedy(generator)
-    scores: list[Tensor] = []
-    spent: list[Tensor] = []
-    for _ in play(simulation, actor, choose, tasks, generators):
-        note()
-    return torch.stack(scores), torch.stack(spent)
 
 
 def play_tables(
@@ -147,7 +105,8 @@ def _curves(dataset: Dataset, name: str, contender: Contender, setting: CellSett
     cells = [make_generator(seed, f"cells of {dataset.name} in repeat {r}", setting.device) for r in repeats]
     own = make_generator(seed, f"{name} on {dataset.name}", setting.device)
     actor: Any = contender.make(own)  # contenders of this kind act on cells
-    scores, spent = cell_curves(simulation, actor, own, tasks, cells)
+    curves, _ = record_curves(simulation, actor, own, tasks, cells, (NET, env.score))
+    net, scores = curves.double().cpu().numpy()
     queries, numbers = np.indices(scores.shape).reshape(2, -1)
     return pd.DataFrame(
         {
@@ -155,7 +114,7 @@ def _curves(dataset: Dataset, name: str, contender: Contender, setting: CellSett
             "strategy": name,
             "repeat": numbers,
             "queries": queries,
-            "score": (scores - spent).flatten().double().cpu().numpy(),
-            env.score: scores.flatten().double().cpu().numpy(),
+            "score": net.flatten(),
+            env.score: scores.flatten(),
         }
     )

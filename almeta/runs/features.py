@@ -10,10 +10,10 @@ from rich.console import Console
 
 from almeta.build import build
 from almeta.data import Dataset
-from almeta.envs.features import FeatureOptions, FeatureSimulation
+from almeta.envs.features import NET, FeatureOptions, FeatureSimulation
 from almeta.errors import AlmetaError
 from almeta.evaluation.contenders import Contender
-from almeta.evaluation.features import NET, CellRule, CellSetting, cell_curves, play_tables
+from almeta.evaluation.features import CellRule, CellSetting, play_tables
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report
 from almeta.evaluation.training_report import gain_over_training
@@ -31,6 +31,7 @@ from almeta.strategies import Actor
 from almeta.training.compute import set_compute
 from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
+from almeta.training.rollout import learning_curves
 from almeta.training.trainer import LAST, Evaluate
 
 # Who a policy is compared with, and the one that its gain is measured over.
@@ -94,8 +95,8 @@ class FeaturesRun(SuiteRun):
 
         def net(actor: Actor[FeatureState]) -> torch.Tensor:
             simulation.generator = make_generator(seed, "evaluation", device)
-            scores, spent = cell_curves(simulation, actor, make_generator(seed, "ties", device), tasks, cells())
-            return scores - spent
+            ties = make_generator(seed, "ties", device)
+            return learning_curves(simulation, actor, ties, tasks, cells(), [NET])
 
         simulation.reset(tasks, cells())  # raises before the training begins if the data do not fit
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
@@ -14,32 +16,37 @@ from almeta.build import build
 from almeta.classes import ClassState
 from almeta.data import Dataset
 from almeta.envs.classes import ClassOptions, ClassSimulation
+from almeta.envs.scores import ScoreName
 from almeta.errors import AlmetaError
-from almeta.evaluation.class_sampling import ClassRule, ClassSetting, play_classes
 from almeta.evaluation.comparison import RANDOM
+from almeta.evaluation.contenders import Player
 from almeta.evaluation.curves import check_curves, curve_areas, split_curves
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table
+from almeta.evaluation.suites import Rule, SuiteSetting, play_suite
 from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.inputs import ClassInputs
-from almeta.learners import make_learner
+from almeta.learners import Learner, LogisticRegression
 from almeta.policies import TrainedPolicy, find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.pools import SplitSuite, SuiteRun, curve_measures, judged_datasets
 from almeta.runs.run import CHANGES_OF_STREAMS
 from almeta.seeding import make_generator
+from almeta.specs import Spec
 from almeta.strategies import Actor
 from almeta.strategies.class_shares import class_strategy_names, make_class_strategy
 from almeta.training.compute import set_compute
 from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
-from almeta.training.rollout import learning_curves
+from almeta.training.rollout import learning_curves, picked_rows
 from almeta.training.trainer import LAST, Evaluate
 
 # The rule that gains are measured over.
 REFERENCE = "proportional"
+# The measure beside that of the options.
+BALANCED: ScoreName = "balanced_accuracy"
 # Training may use a few classes and columns of a data set; evaluation uses all.
 WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None}
 
@@ -121,7 +128,7 @@ class ClassRun(SuiteRun):
             title = f"{config.name} after {config.batches:,} batches"
             return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
-        setting = ClassSetting(replace(self.options, **WHOLE), self.make_learner(), repeats, config.seed, config.device)
+        setting = make_setting(replace(self.options, **WHOLE), self.make_learner(), repeats, config)
         report = compare(
             self.names["test"], find_policy(folder / LAST, config.name, self.kind), setting, config.plain()
         )
@@ -136,14 +143,9 @@ class ClassRun(SuiteRun):
         chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
         datasets, options = judged_datasets(chosen)
         learner = config.learner or trained["learner"]
-        setting = ClassSetting(
-            env=build({**trained["env"], **WHOLE, **config.changes}, "env"),
-            learner=build(learner, "learner") if learner else make_learner("logistic_regression"),
-            repeats=config.repeats,
-            seed=config.seed,
-            device=config.device,
-            options=options,
-        )
+        env = build({**trained["env"], **WHOLE, **config.changes}, "env")
+        made = build(learner, "learner") if learner else LogisticRegression()
+        setting = make_setting(env, made, config.repeats, config, options)
         precision = config.matmul_precision or trained.get("matmul_precision", "highest")
         set_compute(config.threads, config.device, precision)
         report = compare(datasets, policy, setting, config.plain())
@@ -153,22 +155,45 @@ class ClassRun(SuiteRun):
         return summary
 
 
-def compare(datasets: Sequence[str], policy: TrainedPolicy, setting: ClassSetting, config: dict[str, Any]) -> Report:
+def make_setting(
+    env: ClassOptions,
+    learner: Learner,
+    repeats: int,
+    config: TrainConfig | EvaluateConfig,
+    options: dict[str, Any] | None = None,
+) -> SuiteSetting:
+    """Return what all who are compared share; `options` are of `load_dataset`."""
+    simulate = partial(ClassSimulation, measures=(BALANCED,))
+    return SuiteSetting(simulate, env, learner, (env.score, BALANCED), repeats, config.seed, config.device, options)
+
+
+def compare(datasets: Sequence[str], policy: TrainedPolicy, setting: SuiteSetting, config: dict[str, Any]) -> Report:
     """Return the report of a policy and all rules on data sets that it never saw; `config` is what the report shows."""
+    shares: list[pd.DataFrame] = []
+
+    def note(names: dict[str, str], simulation: ClassSimulation) -> None:
+        shares.append(pd.DataFrame({**names, **class_shares(simulation)}))
+
     rules, name = class_strategy_names(), str(policy)
-    progress = Progress("class sampling", unit="cell")
-    curves, shares = play_classes(datasets, [*map(ClassRule, rules), policy], setting, progress)
+    players: list[Player] = [*(Rule(Spec(rule), make_class_strategy) for rule in rules), policy]
+    curves = play_suite(datasets, players, setting, Progress("judging", unit="cell"), note)
     others = [rule for rule in rules if rule not in (REFERENCE, RANDOM)]
     pairs = [[name, REFERENCE], [REFERENCE, RANDOM], *([rule, REFERENCE] for rule in others)]
     question = Question("Which classes should be asked for?", pairs)
-    judged: dict[str, Any] = {"measure": setting.env.score, "measures": setting.measures, "question": question}
+    judged: dict[str, Any] = {"measure": setting.env.score, "measures": [BALANCED], "question": question}
     report = pool_report(curves, REFERENCE, config=config, **judged)
-    sentences = [*report.sentences, *_by_further(curves, pairs, setting)]
+    # Who asks for rare classes may lose by one measure and win by another.
+    areas = curve_areas(split_curves(check_curves(curves, [BALANCED]), BALANCED))
+    sentences = [*report.sentences, Question(f"By {BALANCED}:", pairs).answer(areas)]
     summary = {**report.summary, "verdict": sentences}
-    return replace(report, sentences=sentences, summary=summary, tables=[*report.tables, Table("classes", shares)])
+    return replace(
+        report, sentences=sentences, summary=summary, tables=[*report.tables, Table("classes", pd.concat(shares))]
+    )
 
 
-def _by_further(curves: pd.DataFrame, pairs: Sequence[Sequence[str]], setting: ClassSetting) -> list[str]:
-    """Return the same gains by each further measure: who asks for rare classes may lose by one and win by another."""
-    table = check_curves(curves, setting.measures)
-    return [Question(f"By {name}:", pairs).answer(curve_areas(split_curves(table, name))) for name in setting.measures]
+def class_shares(simulation: ClassSimulation) -> dict[str, Any]:
+    """Return the share of each class in the data, and in the rows that were asked for in finished episodes."""
+    (dataset,), (_, picks) = simulation.sampler.datasets, picked_rows(simulation)
+    picked = dataset.y[picks[picks >= 0].cpu().numpy()]
+    rows, data = (np.bincount(y, minlength=dataset.num_classes) for y in (picked, dataset.y))
+    return {"class": dataset.class_names, "share_in_data": data / data.sum(), "share_of_rows": rows / rows.sum()}

@@ -12,22 +12,23 @@ from almeta.build import build
 from almeta.data import Dataset
 from almeta.envs.features import NET, FeatureOptions, FeatureSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.contenders import Contender
-from almeta.evaluation.features import CellRule, CellSetting, play_tables
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report
+from almeta.evaluation.suites import Rule, SuiteSetting, play_suite
 from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
 from almeta.features import FeatureState
 from almeta.inputs import CellInputs, Cells
-from almeta.learners import LogisticRegression
-from almeta.policies import find_policy
+from almeta.learners import Learner, LogisticRegression
+from almeta.policies import TrainedPolicy, find_policy
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.pools import SplitSuite, SuiteRun, curve_measures, judged_datasets
 from almeta.runs.run import CHANGES_OF_STREAMS
 from almeta.seeding import make_generator
+from almeta.specs import Spec
 from almeta.strategies import Actor
+from almeta.strategies.features import make_cell_strategy
 from almeta.training.compute import set_compute
 from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
@@ -102,7 +103,7 @@ class FeaturesRun(SuiteRun):
 
         def measure(agent: Actor[FeatureState]) -> dict[str, Any]:
             if not reference:
-                reference.append(net(CellRule(REFERENCE).make(make_generator(seed, "reference", device))))
+                reference.append(net(make_cell_strategy(REFERENCE)))
             return curve_measures(net(agent), reference[0], tasks.names, REFERENCE)
 
         return measure
@@ -119,9 +120,9 @@ class FeaturesRun(SuiteRun):
             title = f"{config.name} after {config.batches:,} batches"
             return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
         repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
-        setting = CellSetting(self.options, self.make_learner(), repeats, config.seed, config.device)
+        setting = make_setting(self.options, self.make_learner(), repeats, config)
         policy = find_policy(folder / LAST, config.name, self.kind)
-        report = compare(self.names["test"], [*rules(), policy], setting, config.plain())
+        report = compare(self.names["test"], policy, setting, config.plain())
         summary |= {"test": self.evaluations["test"](agent), "benchmark": report.summary}
         return summary, replace(report, figures={**figures, **report.figures})
 
@@ -138,27 +139,37 @@ class FeaturesRun(SuiteRun):
         env = build({**trained["env"], **config.changes}, "env")
         learner = config.learner or trained["learner"]
         made = build(learner, "learner") if learner else LogisticRegression()
-        set_compute(config.threads, config.device, config.matmul_precision or trained["matmul_precision"])
-        setting = CellSetting(env, made, config.repeats, config.seed, config.device, options)
-        report = compare(datasets, [*rules(), policy], setting, config.plain())
+        precision = config.matmul_precision or trained.get("matmul_precision", "highest")
+        set_compute(config.threads, config.device, precision)
+        setting = make_setting(env, made, config.repeats, config, options)
+        report = compare(datasets, policy, setting, config.plain())
         summary: dict[str, Any] = {"kind": FeaturesRun.kind, "policy": config.policy, "datasets": list(datasets)}
         summary["benchmark"] = report.summary
         publish(report, folder, Console(), summary)
         return summary
 
 
-def rules() -> list[CellRule]:
+def rules() -> list[Rule]:
     """Return the strategies that a policy is compared with."""
-    return [CellRule(spec.name, spec.options) for spec in map(CellRule.read, STRATEGIES)]
+    return [Rule(spec, make_cell_strategy) for spec in map(Spec.read, STRATEGIES)]
 
 
-def compare(
-    datasets: Sequence[str], contenders: Sequence[Contender], setting: CellSetting, config: dict[str, Any]
-) -> Report:
-    """Play all data sets and return the report; the last contender is the policy that the question is about."""
-    curves = play_tables(datasets, contenders, setting, track=Progress("judging", unit="data set"))
-    policy, others = str(contenders[-1]), [str(one) for one in contenders[:-1]]
-    pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
-    question = Question("Which cells are worth their price?", pairs)
-    judged: dict[str, Any] = {"measure": NET, "measures": [setting.env.score], "over": "cells"}
-    return pool_report(curves, REFERENCE, config=config, question=question, **judged)
+def make_setting(
+    env: FeatureOptions,
+    learner: Learner,
+    repeats: int,
+    config: TrainConfig | EvaluateConfig,
+    options: dict[str, Any] | None = None,
+) -> SuiteSetting:
+    """Return what all who are compared share; `options` are of `load_dataset`."""
+    measures = (NET, env.score)
+    return SuiteSetting(FeatureSimulation, env, learner, measures, repeats, config.seed, config.device, options)
+
+
+def compare(datasets: Sequence[str], policy: TrainedPolicy, setting: SuiteSetting, config: dict[str, Any]) -> Report:
+    """Return the report of a policy and all rules on data sets that it never saw; `config` is what the report shows."""
+    curves = play_suite(datasets, [*rules(), policy], setting, Progress("judging", unit="cell"))
+    others = list(map(str, rules()))
+    pairs = [(str(policy), other) for other in others] + [(other, others[0]) for other in others[1:]]
+    judged: dict[str, Any] = {"measure": NET, "measures": setting.measures[1:], "over": "cells", "config": config}
+    return pool_report(curves, REFERENCE, question=Question("Which cells are worth their price?", pairs), **judged)

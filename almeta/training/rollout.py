@@ -159,7 +159,7 @@ def learning_curves(
 
 
 class PoolRecord(NamedTuple):
-    """What E episodes on rows of data sets brought.
+    """What E episodes on pools brought.
 
     Attributes:
         scores: `[K, T + 1, E]` float32, the learning curves by each of K measures.
@@ -174,17 +174,22 @@ class PoolRecord(NamedTuple):
     seconds: float
 
 
+def picked_rows(simulation: PoolSimulation | ClassSimulation) -> tuple[Tensor, Tensor]:
+    """Return the rows of the data sets that had labels at the start, `[E, L]`, and those picked, `[E, T]`; -1 pads."""
+    tasks, picks = simulation.tasks, simulation.state().picks
+    rows = tasks.rows.gather(1, picks.clamp_min(0)).where(picks >= 0, -1)
+    first = tasks.first.shape[1]
+    return rows[:, :first], rows[:, first:]
+
+
 def record_pools(
-    simulation: PoolSimulation | ClassSimulation,
+    simulation: PoolSimulation,
     actor: Actor[Any],
     generator: torch.Generator,
     tasks: PoolTasks | None = None,
     generators: Sequence[torch.Generator] | None = None,
     measures: Sequence[str] = (),
 ) -> PoolRecord:
-    """Play one batch of pools, or of class sampling, and return its record; arguments as `record_curves`."""
+    """Play one batch of pools and return its record; arguments as `record_curves`."""
     scores, seconds = record_curves(simulation, actor, generator, tasks, generators, measures)
-    played, picks = simulation.tasks, simulation.state().picks
-    rows = played.rows.gather(1, picks.clamp_min(0)).where(picks >= 0, -1)
-    first = played.first.shape[1]
-    return PoolRecord(scores, rows[:, :first], rows[:, first:], seconds)
+    return PoolRecord(scores, *picked_rows(simulation), seconds)

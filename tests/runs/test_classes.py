@@ -92,7 +92,7 @@ def test_policies_of_other_kinds_are_told_apart(finished):
 @pytest.mark.parametrize(
     "override, says",
     [
-        ("name=uniform", "name is 'uniform', which is a class strategy; choose another name"),
+        ("name=uniform", "name is 'uniform', which is a strategy; choose another name"),
         ("oracle=noisy", "oracle is set, but problems of kind classes have none"),
         ("inputs=candidates", "inputs._target_ is 'almeta.inputs.Candidates', which is for problems of kind pool, but"),
         (

@@ -31,6 +31,8 @@ from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 # Scaled cells are clipped to -WIDEST .. WIDEST: one odd cell must not dominate all others.
 WIDEST = 10.0
+# The measure that is compared: the score less all prices paid so far, which is the sum of rewards on top of the first.
+NET = "score_less_price"
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,11 @@ class FeatureSimulation(Simulation):
     def identity(self) -> dict[str, Any]:
         """The names of the data sets, a digest of them, and sketches of their rows."""
         return self.sampler.identity
+
+    @property
+    def scores(self) -> dict[str, Tensor]:
+        """The score now, and `NET`, `[E]` by name."""
+        return {self.options.score: self.score, NET: self.score - self.spent}
 
     @property
     def num_cells(self) -> int:

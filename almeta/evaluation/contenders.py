@@ -3,7 +3,7 @@
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, Self
 
 import torch
 
@@ -16,21 +16,25 @@ from almeta.specs import Spec
 from almeta.strategies import Actor, make_strategy
 
 
-class Contender(Protocol):
+class Player(Protocol):
     """A strategy or a policy; its text is its name in tables."""
-
-    @property
-    def digest(self) -> str:
-        """A text that is equal for contenders that act alike."""
 
     def check(self, dataset: str) -> None:
         """Raise an AlmetaError if it was trained on a data set of that name."""
 
-    def on(self, dataset: Dataset) -> "Contender":
-        """Return the contender for a data set; raise an AlmetaError if it was trained on the data set's rows."""
+    def on(self, dataset: Dataset) -> Self:
+        """Return the player for a data set; raise an AlmetaError if it was trained on the data set's rows."""
 
-    def make(self, generator: torch.Generator) -> Actor[PoolState]:
-        """Return the actor; `generator`, on the device of the pools, draws its random numbers."""
+    def make(self, generator: torch.Generator) -> Actor[Any]:
+        """Return the actor; `generator`, on the device of the episodes, draws its random numbers."""
+
+
+class Contender(Player, Protocol):
+    """A player of pools, whose finished cells are kept."""
+
+    @property
+    def digest(self) -> str:
+        """A text that is equal for contenders that act alike."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class StrategySpec(Spec):
     def check(self, dataset: str) -> None:
         return
 
-    def on(self, dataset: Dataset) -> "StrategySpec":
+    def on(self, dataset: Dataset) -> Self:
         return self
 
     def make(self, generator: torch.Generator) -> Actor[PoolState]:
@@ -96,7 +100,7 @@ class Entrant:
     def check(self, dataset: str) -> None:
         self.contender.check(dataset)
 
-    def on(self, dataset: Dataset) -> "Entrant":
+    def on(self, dataset: Dataset) -> Self:
         return replace(self, contender=self.contender.on(dataset))
 
     def make(self, generator: torch.Generator) -> Actor[PoolState]:

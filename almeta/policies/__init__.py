@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -149,7 +149,7 @@ class TrainedPolicy:
         """Raise an AlmetaError if all members were trained on a data set of that name or group."""
         self._unseen(dataset)
 
-    def on(self, dataset: Dataset) -> "TrainedPolicy":
+    def on(self, dataset: Dataset) -> Self:
         """Return the policy with the one member that acts on a data set.
 
         Raises:

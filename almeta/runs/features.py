@@ -1,166 +1,64 @@
 """Runs on tables with missing cells: a policy that asks for cells, judged on tables it never saw."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
-from almeta.build import build
-from almeta.data import Dataset
-from almeta.envs.features import FeatureOptions, FeatureSimulation
-from almeta.errors import AlmetaError
-from almeta.evaluation.contenders import Contender
-from almeta.evaluation.features import NET, CellRule, CellSetting, cell_curves, play_tables
+from almeta.envs.features import NET, FeatureOptions, FeatureSimulation
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report
-from almeta.evaluation.training_report import gain_over_training
+from almeta.evaluation.suites import SuiteSetting, play_suite
 from almeta.evaluation.verdict import Question
-from almeta.evaluation.writers import publish
 from almeta.features import FeatureState
-from almeta.inputs import CellInputs, Cells
-from almeta.learners import LogisticRegression
-from almeta.policies import find_policy
+from almeta.inputs import Cells
+from almeta.policies import TrainedPolicy
 from almeta.runs.config import EvaluateConfig, TrainConfig
-from almeta.runs.pools import SplitSuite, SuiteRun, curve_measures, judged_datasets
-from almeta.runs.run import CHANGES_OF_STREAMS
+from almeta.runs.suites import SuiteRun
 from almeta.seeding import make_generator
-from almeta.strategies import Actor
 from almeta.strategies.features import make_cell_strategy
-from almeta.training.compute import set_compute
-from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
-from almeta.training.trainer import LAST, Evaluate
-
-# Who a policy is compared with, and the one that its gain is measured over.
-STRATEGIES: tuple[Any, ...] = (
-    "random",
-    "cheapest",
-    "most_uncertain_row",
-    "expected_utility",
-    {"name": "expected_utility", "cost_aware": False},
-)
-REFERENCE = "cheapest"
 
 
 class FeaturesRun(SuiteRun):
     """Training on some data sets and synthetic ones, judged on data sets of another fold."""
 
     kind = "features"
-    without = ("oracle", "vary")
-    not_judged_by = (
-        "classes",
-        "ask_unnamed",
-        "episodes",
-        "num_envs",
-        "strategies",
-        "oracle",
-        "jobs",
-        *CHANGES_OF_STREAMS,
-    )
-    simulation: FeatureSimulation
-    options: FeatureOptions
+    simulates, maker, reads = FeatureSimulation, staticmethod(make_cell_strategy), Cells
+    reference = "cheapest"
 
     @classmethod
-    def check(cls, config: TrainConfig) -> None:
-        SplitSuite.read(config.dataset)
-        if config.name in map(str, rules()):
-            raise AlmetaError(f"name is '{config.name}', which is a strategy; choose another name for the policy")
+    def strategies(cls) -> Sequence[Any]:
+        by_utility = ("expected_utility", {"name": "expected_utility", "cost_aware": False})
+        return ("random", "cheapest", "most_uncertain_row", *by_utility)
 
-    def make_training(self, datasets: Sequence[Dataset]) -> FeatureSimulation:
-        return self._simulation(datasets, self.options, self.config.num_envs, "env")
+    @classmethod
+    def measures(cls, env: FeatureOptions) -> Sequence[str]:
+        return (NET, env.score)
 
-    def make_inputs(self) -> CellInputs:
-        inputs: CellInputs = build(self.config.inputs, "inputs") if self.config.inputs else Cells()
-        return inputs
+    def draws(self, part: str) -> list[torch.Generator]:
+        """Return the generators of missing cells and prices."""
+        seed, device, episodes = self.config.seed, self.config.device, self.config.evaluate_episodes
+        return [make_generator(seed, f"{part} cells {number}", device) for number in range(episodes)]
 
-    def _simulation(
-        self, datasets: Sequence[Dataset], options: FeatureOptions, num_envs: int, purpose: str
-    ) -> FeatureSimulation:
-        generator = make_generator(self.config.seed, purpose, self.config.device)
-        return FeatureSimulation(datasets, options, num_envs, generator, self.make_learner())
+    def check_strategies(self, state: FeatureState) -> None:
+        for strategy in self.strategies():
+            make_cell_strategy(strategy).check(state)
 
-    def measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
-        episodes, seed, device = self.config.evaluate_episodes, self.config.seed, self.config.device
-        options = replace(self.options, group=1, synthetic=0.0 if datasets else 1.0)
-        simulation = self._simulation(datasets, options, episodes, f"evaluation on {part}")
-        seeds = torch.randint(2**62, (episodes,), generator=make_generator(seed, f"{part} tasks"))
-        tasks = simulation.sampler.draw_seeded(seeds.tolist(), cycle=True)
-        reference: list[torch.Tensor] = []  # its curves, played once
-
-        def cells() -> list[torch.Generator]:
-            return [make_generator(seed, f"{part} cells {number}", device) for number in range(episodes)]
-
-        def net(actor: Actor[FeatureState]) -> torch.Tensor:
-            simulation.generator = make_generator(seed, "evaluation", device)
-            scores, spent = cell_curves(simulation, actor, make_generator(seed, "ties", device), tasks, cells())
-            return scores - spent
-
-        state = simulation.reset(tasks, cells())  # raises before the training begins if the data do not fit
-        for rule in STRATEGIES:  # and if a rule does not fit the learner
-            make_cell_strategy(rule).check(state)
-
-        def measure(agent: Actor[FeatureState]) -> dict[str, Any]:
-            if not reference:
-                reference.append(net(CellRule(REFERENCE).make(make_generator(seed, "reference", device))))
-            return curve_measures(net(agent), reference[0], tasks.names, REFERENCE)
-
-        return measure
-
-    def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
-        config, agent = self.config, self.agent
-        summary: dict[str, Any] = {"train": self.evaluations["train"](agent)}
-        metrics = read_json_lines(folder / METRICS)
-        figures = {}
-        if any(line["kind"] == "evaluation" for line in metrics):
-            figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)
-        if "test" not in self.evaluations:
-            verdict = "No fold was held out: there is nothing to judge the policy on."
-            title = f"{config.name} after {config.batches:,} batches"
-            return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
-        repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
-        setting = CellSetting(self.options, self.make_learner(), repeats, config.seed, config.device)
-        policy = find_policy(folder / LAST, config.name, self.kind)
-        report = compare(self.names["test"], [*rules(), policy], setting, config.plain())
-        summary |= {"test": self.evaluations["test"](agent), "benchmark": report.summary}
-        return summary, replace(report, figures={**figures, **report.figures})
-
-    @staticmethod
-    def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
-        """Compare a policy with strategies, on the chosen data set or on those held out from its training.
-
-        Its environment is that of its training, with the changes that `config` names.
-        """
-        policy = find_policy(config.policy, kind=FeaturesRun.kind)
-        trained = policy.members[0].config
-        chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
-        datasets, options = judged_datasets(chosen)
-        env = build({**trained["env"], **config.changes}, "env")
-        learner = config.learner or trained["learner"]
-        made = build(learner, "learner") if learner else LogisticRegression()
-        set_compute(config.threads, config.device, config.matmul_precision or trained["matmul_precision"])
-        setting = CellSetting(env, made, config.repeats, config.seed, config.device, options)
-        report = compare(datasets, [*rules(), policy], setting, config.plain())
-        summary: dict[str, Any] = {"kind": FeaturesRun.kind, "policy": config.policy, "datasets": list(datasets)}
-        summary["benchmark"] = report.summary
-        publish(report, folder, Console(), summary)
-        return summary
-
-
-def rules() -> list[CellRule]:
-    """Return the strategies that a policy is compared with."""
-    return [CellRule(spec.name, spec.options) for spec in map(CellRule.read, STRATEGIES)]
-
-
-def compare(
-    datasets: Sequence[str], contenders: Sequence[Contender], setting: CellSetting, config: dict[str, Any]
-) -> Report:
-    """Play all data sets and return the report; the last contender is the policy that the question is about."""
-    curves = play_tables(datasets, contenders, setting, track=Progress("judging", unit="data set"))
-    policy, others = str(contenders[-1]), [str(one) for one in contenders[:-1]]
-    pairs = [(policy, other) for other in others] + [(other, others[0]) for other in others[1:]]
-    question = Question("Which cells are worth their price?", pairs)
-    judged: dict[str, Any] = {"measure": NET, "measures": [setting.env.score], "over": "cells"}
-    return pool_report(curves, REFERENCE, config=config, question=question, **judged)
+    @classmethod
+    def compare(
+        cls,
+        datasets: Sequence[str],
+        policy: TrainedPolicy,
+        setting: SuiteSetting,
+        config: TrainConfig | EvaluateConfig,
+        folder: Path,
+    ) -> Report:
+        rules = cls.rules()
+        curves = play_suite(datasets, [*rules, policy], setting, Progress("judging", unit="cell"))
+        first, *others = map(str, rules)
+        pairs = [(str(policy), other) for other in (first, *others)] + [(other, first) for other in others]
+        question = Question("Which cells are worth their price?", pairs)
+        judged: dict[str, Any] = {"measure": NET, "measures": setting.measures[1:], "over": "cells"}
+        return pool_report(curves, cls.reference, question=question, config=config.plain(), **judged)

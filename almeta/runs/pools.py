@@ -1,26 +1,21 @@
 """Runs on pools, and benchmarks of strategies and policies."""
 
-from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
 import pandas as pd
-import torch
 from rich.console import Console
-from torch import Tensor
 
 from almeta.build import build
-from almeta.checks import Count, Within
-from almeta.data import Dataset, canonical_name, load_dataset
-from almeta.data.suites import folds, suite
+from almeta.data import Dataset, canonical_name
+from almeta.data.suites import suite
 from almeta.envs.measures import MEASURES
 from almeta.envs.pool import PoolOptions, PoolSimulation
 from almeta.envs.scores import NUMBER_SCORES, SCORES
-from almeta.envs.simulation import Simulation
 from almeta.envs.varied_pool import VariedPoolSimulation
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.benchmark import Contender, Entrant, Setting, StrategySpec, run_benchmark
@@ -29,26 +24,21 @@ from almeta.evaluation.jobs import Job
 from almeta.evaluation.pool_report import pool_report
 from almeta.evaluation.report import Report, Table, shown_cell
 from almeta.evaluation.settings_report import asked_in_settings, settings_report
-from almeta.evaluation.training_report import gain_over_training
 from almeta.evaluation.verdict import Question
 from almeta.evaluation.writers import publish
-from almeta.inputs import Candidates, PoolInputs
-from almeta.learners import Learner, LogisticRegression, make_learner
+from almeta.inputs import Candidates
+from almeta.learners import Learner, make_learner
 from almeta.oracles import Oracle
 from almeta.policies import TrainedPolicy, find_policy, policy_names
-from almeta.pool import PoolState
-from almeta.runs.config import BenchmarkConfig, EvaluateConfig, SplitConfig, TrainConfig
-from almeta.runs.run import CHANGES_OF_STREAMS, Run
+from almeta.runs.config import BenchmarkConfig, EvaluateConfig, Group, TrainConfig
+from almeta.runs.run import CHANGES_OF_STREAMS
 from almeta.runs.settings import PARTS, changed_part, read_settings
-from almeta.seeding import make_generator
+from almeta.runs.suites import SuiteRun, make_learner_of, precision_of
 from almeta.specs import Spec
-from almeta.strategies import Actor, is_strategy, make_strategy
-from almeta.tasks import PoolTasks
+from almeta.strategies import is_strategy, make_strategy
 from almeta.training.compute import set_compute
-from almeta.training.loggers import METRICS, read_json_lines
 from almeta.training.progress import Progress
-from almeta.training.rollout import learning_curves
-from almeta.training.trainer import LAST, Evaluate
+from almeta.training.rollout import Scored
 
 # Strategies that a policy is compared with after its training, and the one that its gain is measured over.
 STRATEGIES = ("random", "margin", "entropy", "information_density", "core_set")
@@ -57,174 +47,60 @@ REFERENCE = "margin"
 WHOLE: dict[str, Any] = {"max_classes": None, "max_features": None, "reward_target": None}
 
 
-@dataclass(frozen=True)
-class SplitSuite(SplitConfig):
-    """Data sets that are split into folds.
-
-    Args:
-        suite: its name, or a list of data sets.
-        num_folds: number of folds.
-        fold: the one to evaluate on, from 0; None trains on all.
-        split_seed: of the split.
-    """
-
-    suite: str | Sequence[str]
-    num_folds: Count = 5
-    fold: Annotated[int, Within(0)] | None = None
-    split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fold is not None and self.fold >= self.num_folds:
-            raise AlmetaError(f"dataset.fold={self.fold}, but dataset.num_folds={self.num_folds}; folds count from 0")
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any] | None) -> Self:
-        if name := (values or {}).get("name"):
-            raise AlmetaError(
-                f"pools take a suite or a list of data sets; write dataset.suite=[{name}] in place of dataset={name}"
-            )
-        return super().read(values)
-
-    def split(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of the data sets to train on and of those to evaluate on, as "train" and "test"."""
-        names = tuple(map(canonical_name, suite(self.suite) if isinstance(self.suite, str) else self.suite))
-        if self.fold is None:
-            return {"train": names, "test": ()}
-        test = folds(names, self.num_folds, self.split_seed)[self.fold]
-        return {"train": tuple(name for name in names if name not in test), "test": test}
-
-
-class SuiteRun(Run):
-    """Training on some data sets and synthetic ones, judged on data sets of another fold, of any kind of problem.
-
-    Attributes:
-        names: of the data sets to train on and of those to judge on, as "train" and "test".
-        options: of the environment.
-    """
-
-    score = "gain"
-    options: Any
-
-    def build(self) -> None:
-        config = self.config
-        self.names = SplitSuite.read(config.dataset).split()
-        self.options = build(config.env, "env")
-        parts = {part: [load_dataset(name) for name in names] for part, names in self.names.items()}
-        self.simulation = self.make_training(parts["train"])
-        self.evaluations = {
-            part: self.measuring(datasets, part) for part, datasets in parts.items() if datasets or part == "train"
-        }
-
-    @abstractmethod
-    def make_training(self, datasets: Sequence[Dataset]) -> Simulation:
-        """Return the simulation to train in."""
-
-    @abstractmethod
-    def measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
-        """Return a function that measures an agent beside the reference, on the same tasks at each call."""
-
-    def make_learner(self) -> Learner:
-        """Return the learner of the config."""
-        learner: Learner = build(self.config.learner, "learner") if self.config.learner else LogisticRegression()
-        return learner
-
-    def described_data(self) -> str:
-        train, test = self.names["train"], self.names["test"]
-        return (
-            f"{len(train)} data sets and {self.options.synthetic:.0%} synthetic tasks; judged on {len(test)} data sets "
-            "it never sees"
-        )
-
-
 class PoolRun(SuiteRun):
     """Training on some data sets and synthetic ones, judged on data sets of another fold."""
 
     kind = "pool"
-    simulation: PoolSimulation
-    options: PoolOptions
+    without = ()
     not_judged_by = ("classes", "ask_unnamed", "episodes", "num_envs", *CHANGES_OF_STREAMS)
+    simulates, maker, reads = PoolSimulation, staticmethod(make_strategy), Candidates
+    reference, whole = REFERENCE, WHOLE
+    simulation: PoolSimulation
 
     @classmethod
-    def check(cls, config: TrainConfig) -> None:
-        SplitSuite.read(config.dataset)
-        if config.name in STRATEGIES:
-            raise AlmetaError(f"name is '{config.name}', which is a strategy; choose another name for the policy")
+    def strategies(cls) -> Sequence[str]:
+        return STRATEGIES
 
-    def make_training(self, datasets: Sequence[Dataset]) -> PoolSimulation:
+    def make_training(self, datasets: Sequence[Dataset]) -> Scored:
         config = self.config
         varied = partial(VariedPoolSimulation, vary=config.vary) if config.vary else PoolSimulation
-        return self._simulation(datasets, self.options, config.num_envs, "env", varied)
+        return self.make_simulation(datasets, self.options, config.num_envs, "env", varied)
 
-    def make_inputs(self) -> PoolInputs:
-        inputs: PoolInputs = build(self.config.inputs, "inputs") if self.config.inputs else Candidates()
-        return inputs
-
-    def _simulation(
-        self,
-        datasets: Sequence[Dataset],
-        options: PoolOptions,
-        num_envs: int,
-        purpose: str,
-        make: Callable[..., PoolSimulation] = PoolSimulation,
-    ) -> PoolSimulation:
-        generator = make_generator(self.config.seed, purpose, self.config.device)
-        return make(datasets, options, num_envs, generator, *self._learner_and_oracle())
-
-    def _learner_and_oracle(self) -> tuple[Learner, Oracle]:
+    def make_parts(self) -> tuple[Learner, Oracle]:
         """Return those of the config, which evaluations and benchmarks have; batches may have others (`vary`)."""
-        config = self.config
-        oracle: Oracle = build(config.oracle, "oracle") if config.oracle else Oracle()
-        return self.make_learner(), oracle
+        return make_learner_of(self.config.learner), _make_oracle(self.config.oracle)
 
-    def measuring(self, datasets: Sequence[Dataset], part: str) -> Evaluate:
-        episodes = self.config.evaluate_episodes
-        options = replace(self.options, **WHOLE, group=1, synthetic=0.0 if datasets else 1.0)
-        simulation = self._simulation(datasets, options, episodes, f"evaluation on {part}")
-        seeds = torch.randint(2**62, (episodes,), generator=make_generator(self.config.seed, f"{part} tasks"))
-        tasks = simulation.sampler.draw_seeded(seeds.tolist(), cycle=True)
-        simulation.reset(tasks)  # raises before the training begins if the data do not fit
-        reference: list[Tensor] = []  # its curves, played once
-
-        def measure(agent: Actor[PoolState]) -> dict[str, Any]:
-            if not reference:
-                reference.append(self._play(simulation, make_strategy(REFERENCE), tasks))
-            return curve_measures(self._play(simulation, agent, tasks), reference[0], tasks.names)
-
-        return measure
-
-    def _play(self, simulation: PoolSimulation, actor: Actor[PoolState], tasks: PoolTasks) -> Tensor:
-        """Return curves `[T + 1, E]`, made with the same random numbers at each call."""
-        seed, device = self.config.seed, self.config.device
-        simulation.generator = make_generator(seed, "evaluation", device)
-        return learning_curves(simulation, actor, make_generator(seed, "evaluation ties", device), tasks)
-
-    def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:
-        config, agent = self.config, self.agent
-        summary: dict[str, Any] = {"train": self.evaluations["train"](agent)}
-        metrics = read_json_lines(folder / METRICS)
-        figures = {}
-        if any(line["kind"] == "evaluation" for line in metrics):
-            figures["gain_over_training"] = gain_over_training(metrics, REFERENCE)
-        if "test" not in self.evaluations:
-            verdict = "No fold was held out: there is nothing to judge the policy on."
-            title = f"{config.name} after {config.batches:,} batches"
-            return summary, Report(title, sentences=[verdict], figures=figures, config=config.plain())
-        repeats = max(2, -(-config.final_episodes // len(self.names["test"])))
-        policy = find_policy(folder / LAST, config.name)
-        learner, oracle = self._learner_and_oracle()
-        setting = Setting(
-            env=replace(self.options, **WHOLE),
-            learner=learner,
-            oracle=oracle,
+    @classmethod
+    def setting(
+        cls,
+        env: PoolOptions,
+        config: TrainConfig | EvaluateConfig,
+        trained: Mapping[str, Any],
+        repeats: int,
+        options: dict[str, Any] | None = None,
+    ) -> Setting:
+        return Setting(
+            env=env,
+            learner=make_learner_of(config.learner or trained["learner"]),
+            oracle=_make_oracle(config.oracle or trained["oracle"]),
             repeats=repeats,
-            **_computing(config),
+            options=options or {},
+            **_computing(config, precision_of(trained)),
         )
-        test = self.evaluations["test"](agent)
-        contenders: list[Contender] = [*map(StrategySpec.read, STRATEGIES), policy]
-        report = compare(self.names["test"], contenders, setting, folder, config.plain())
-        summary |= {"test": test, "benchmark": report.summary}
-        return summary, replace(report, figures={**figures, **report.figures})
+
+    @classmethod
+    def compare(
+        cls,
+        datasets: Sequence[str],
+        policy: TrainedPolicy,
+        setting: Setting,
+        config: TrainConfig | EvaluateConfig,
+        folder: Path,
+    ) -> Report:
+        strategies, jobs = list(STRATEGIES), 1
+        if isinstance(config, EvaluateConfig):
+            strategies, jobs = ["random", REFERENCE, *config.strategies], config.jobs
+        return compare(datasets, [*read_strategies(strategies), policy], setting, folder, config.plain(), jobs=jobs)
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
@@ -257,33 +133,11 @@ class PoolRun(SuiteRun):
         groups = list(numbers["setting"] + numbers["seed"])
         return [Table("settings", numbers, numbers.map(shown_cell), title="Policies of pools", groups=groups)]
 
-    @staticmethod
-    def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
-        """Compare a policy with strategies, on the chosen data set or on those held out from its training.
 
-        Its environment is that of its training, with the changes that `config` names.
-        """
-        policy = find_policy(config.policy)
-        trained = policy.members[0].config
-        chosen = [config.dataset] if config.dataset else [member.config["dataset"] for member in policy.members]
-        datasets, options = judged_datasets(chosen)
-        changes = config.changes
-        learner, oracle = config.learner or trained["learner"], config.oracle or trained["oracle"]
-        setting = Setting(
-            env=build({**trained["env"], **WHOLE, **changes}, "env"),
-            learner=build(learner, "learner") if learner else make_learner("logistic_regression"),
-            oracle=build(oracle or {"_target_": "almeta.oracles.Oracle"}, "oracle"),
-            repeats=config.repeats,
-            options=options,
-            **_computing(config, trained.get("matmul_precision", "highest")),  # cards lack it
-        )
-        set_compute(setting.threads, setting.device, setting.matmul_precision)
-        strategies = read_strategies(["random", REFERENCE, *config.strategies])
-        report = compare(datasets, [*strategies, policy], setting, folder, config.plain(), jobs=config.jobs)
-        summary: dict[str, Any] = {"kind": PoolRun.kind, "policy": config.policy, "datasets": list(datasets)}
-        summary["benchmark"] = report.summary
-        publish(report, folder, Console(), summary)
-        return summary
+def _make_oracle(given: Group | None) -> Oracle:
+    """Return the oracle of a config."""
+    oracle: Oracle = build(given, "oracle") if given else Oracle()
+    return oracle
 
 
 def _computing(config: TrainConfig | EvaluateConfig | BenchmarkConfig, precision: str = "highest") -> dict[str, Any]:
@@ -291,21 +145,6 @@ def _computing(config: TrainConfig | EvaluateConfig | BenchmarkConfig, precision
     values = {key: getattr(config, key) for key in ("seed", "device", "threads", "matmul_precision")}
     return {"threads": 1, "matmul_precision": precision} | {
         key: value for key, value in values.items() if value is not None
-    }
-
-
-def curve_measures(curves: Tensor, reference: Tensor, names: Sequence[str], rule: str = REFERENCE) -> dict[str, Any]:
-    """Return measures of curves `[T + 1, E]` and of their gain over those of a rule, on the data sets `names` `[E]`."""
-    gains = (curves - reference).mean(0)
-    by_dataset = {name: gains[[n == name for n in names]].mean() for name in set(names)}
-    better = sum(gain > 0 for gain in by_dataset.values()) / len(by_dataset)
-    return {
-        "aulc": float(curves.mean()),
-        f"aulc_of_{rule}": float(reference.mean()),
-        "gain": float(gains.mean()),
-        "better": float(better),
-        "mean_return": float((curves[-1] - curves[0]).mean()),
-        "episodes": curves.shape[1],
     }
 
 
@@ -350,24 +189,6 @@ def compare(
         over=over,
     )
     return replace(report, tables=[*report.tables, Table("picks", found.picks)])
-
-
-def judged_datasets(chosen: Sequence[dict[str, Any]]) -> tuple[Sequence[str], dict[str, Any]]:
-    """Return the names of the data sets to judge a policy on, and the loader's options.
-
-    Raises:
-        AlmetaError: if the choice has no name, or is of suites without a fold for evaluation.
-    """
-    first = chosen[0]
-    if "suite" in first:
-        if not (names := sorted({name for one in chosen for name in SplitSuite.read(one).split()["test"]})):
-            raise AlmetaError("the policy's training held out no data set; choose one to judge it on: dataset=NAME")
-        return names, {}
-    if "name" not in first:
-        raise AlmetaError(f"dataset is {first} and has no name; choose one: dataset=NAME")
-    of_streams = {"name", "train_classes", "split_seed"}
-    options = {key: value for key, value in first.items() if key not in of_streams and value is not None}
-    return [canonical_name(first["name"])], options
 
 
 def read_strategies(given: Sequence[Any]) -> list[Contender]:

@@ -135,7 +135,7 @@ class Run(ABC):
         """Raise an AlmetaError if one of the keys `given` to `evaluate` is in `not_judged_by`."""
         check_meaning(cls.kind, given, cls.not_judged_by)
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
+    def judge(cls, config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         """Judge a trained policy, publish a report in `folder`, and return the summary."""

@@ -209,8 +209,8 @@ class StreamRun(Run):
     def tables_of_evaluations(cls, jobs: Sequence[Job]) -> list[Table]:
         return [table_of_settings(jobs)]
 
-    @staticmethod
-    def judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
+    @classmethod
+    def judge(cls, config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         agent, checkpoint = load_trained(config.policy)
         trained = checkpoint["config"]
         precision = config.matmul_precision or trained.get("matmul_precision", "highest")

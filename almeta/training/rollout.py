@@ -9,14 +9,15 @@ from torch import Tensor
 
 from almeta.agents.agent import Agent, Rollout, stacked
 from almeta.envs.classes import ClassSimulation
-from almeta.envs.measures import MeasureName
+from almeta.envs.features import FeatureSimulation
 from almeta.envs.pool import PoolSimulation
-from almeta.envs.scores import NumberScoreName, ScoreName
 from almeta.envs.simulation import Simulation
 from almeta.strategies.actor import Actor, Memory, Outputs
 from almeta.strategies.choosing import best_action
 from almeta.tasks import PoolTasks
 
+# Simulations with `scores`, whose learning curves are recorded.
+Scored = PoolSimulation | ClassSimulation | FeatureSimulation
 # (utilities [E, A] without a graph, action mask [E, A]) -> actions [E]
 Choose = Callable[[Tensor, Tensor], Tensor]
 
@@ -100,40 +101,27 @@ def explore(simulation: Simulation, agent: Agent, generator: torch.Generator) ->
     )
 
 
-class PoolRecord(NamedTuple):
-    """What E episodes on pools brought.
-
-    Attributes:
-        scores: `[K, T + 1, E]` float32, the learning curves by each of K measures.
-        first: `[E, L]` int64, the rows of the data sets that had labels at the start; -1 pads.
-        picks: `[E, T]` int64, the rows of the data sets in the order in which they were picked; -1 for none.
-        seconds: what the actor took for all its picks.
-    """
-
-    scores: Tensor
-    first: Tensor
-    picks: Tensor
-    seconds: float
-
-
 @torch.no_grad()
-def record_pools(
-    simulation: PoolSimulation | ClassSimulation,
+def record_curves(
+    simulation: Scored,
     actor: Actor[Any],
     generator: torch.Generator,
     tasks: PoolTasks | None = None,
     generators: Sequence[torch.Generator] | None = None,
-    measures: Sequence[ScoreName | NumberScoreName | MeasureName] = (),
-) -> PoolRecord:
-    """Play one batch of pools, or of class sampling, choosing what has the highest utility, and return the record.
+    measures: Sequence[str] = (),
+) -> tuple[Tensor, float]:
+    """Play one batch, choosing what has the highest utility.
 
     Args:
         simulation: it is reset first.
         actor: a strategy or a policy.
         generator: breaks ties.
         tasks: the tasks to play; None to draw them.
-        generators: of the tasks, see `PoolSimulation.reset`.
+        generators: of the tasks, see `Simulation.reset`.
         measures: K names of `simulation.scores`; none for the one of its options.
+
+    Returns:
+        The learning curves by each measure, `[K, T + 1, E]` float32, and the seconds that the actor took in all.
     """
 
     def choose(utilities: Tensor, mask: Tensor) -> Tensor:
@@ -155,17 +143,53 @@ def record_pools(
     for step in play(simulation, actor, choose, tasks, generators, clock):
         note()
         seconds += step.seconds
-    played, picks = simulation.tasks, simulation.state().picks
-    rows = played.rows.gather(1, picks.clamp_min(0)).where(picks >= 0, -1)
-    first = played.first.shape[1]
-    return PoolRecord(torch.stack(curves, 1), rows[:, :first], rows[:, first:], seconds)
+    return torch.stack(curves, 1), seconds
 
 
 def learning_curves(
-    simulation: PoolSimulation | ClassSimulation,
+    simulation: Scored,
     actor: Actor[Any],
     generator: torch.Generator,
     tasks: PoolTasks | None = None,
+    generators: Sequence[torch.Generator] | None = None,
+    measures: Sequence[str] = (),
 ) -> Tensor:
-    """Return the scores `[T + 1, E]` of one batch; arguments as `record_pools`."""
-    return record_pools(simulation, actor, generator, tasks).scores[0]
+    """Return the learning curves `[T + 1, E]` of one batch by the first measure; arguments as `record_curves`."""
+    return record_curves(simulation, actor, generator, tasks, generators, measures)[0][0]
+
+
+class PoolRecord(NamedTuple):
+    """What E episodes on pools brought.
+
+    Attributes:
+        scores: `[K, T + 1, E]` float32, the learning curves by each of K measures.
+        first: `[E, L]` int64, the rows of the data sets that had labels at the start; -1 pads.
+        picks: `[E, T]` int64, the rows of the data sets in the order in which they were picked; -1 for none.
+        seconds: what the actor took for all its picks.
+    """
+
+    scores: Tensor
+    first: Tensor
+    picks: Tensor
+    seconds: float
+
+
+def picked_rows(simulation: PoolSimulation | ClassSimulation) -> tuple[Tensor, Tensor]:
+    """Return the rows of the data sets that had labels at the start, `[E, L]`, and those picked, `[E, T]`; -1 pads."""
+    tasks, picks = simulation.tasks, simulation.state().picks
+    rows = tasks.rows.gather(1, picks.clamp_min(0)).where(picks >= 0, -1)
+    first = tasks.first.shape[1]
+    return rows[:, :first], rows[:, first:]
+
+
+def record_pools(
+    simulation: PoolSimulation,
+    actor: Actor[Any],
+    generator: torch.Generator,
+    tasks: PoolTasks | None = None,
+    generators: Sequence[torch.Generator] | None = None,
+    measures: Sequence[str] = (),
+) -> PoolRecord:
+    """Play one batch of pools and return its record; arguments as `record_curves`."""
+    scores, seconds = record_curves(simulation, actor, generator, tasks, generators, measures)
+    return PoolRecord(scores, *picked_rows(simulation), seconds)

@@ -16,6 +16,9 @@ from almeta.imputation import GaussianBelief
 from almeta.inputs import Cells
 from almeta.learners import make_learner
 from almeta.seeding import make_generator
+from almeta.strategies.choosing import best_action
+from almeta.strategies.features import make_cell_strategy
+from almeta.training.rollout import record_curves
 
 ID = "almeta:almeta/FeatureAcquisition-v0"
 TABLES = ("iris", "wine")
@@ -104,9 +107,29 @@ def test_it_is_a_plain_loop_over_cells():
             assert float(outcome.reward[e]) == pytest.approx(now - before[e] - float(price[e]), abs=1e-6)
         assert torch.equal(outcome.price, price) and not outcome.invalid.any()
     np.testing.assert_allclose(simulation.spent, paid, atol=1e-6)
+    np.testing.assert_allclose(simulation.scores["score_less_price"], simulation.score.numpy() - paid, atol=1e-6)
     assert simulation.finished and (price > 0).all()
     with pytest.raises(RuntimeError, match="call reset"):
         simulation.step(torch.tensor(actions))
+
+
+def test_curves_are_the_first_score_and_the_sums_of_rewards_on_top_of_it():
+    simulation = simulate()
+    tasks = simulation.sampler.draw_seeded(range(4))
+    actor, ties, draws = make_cell_strategy("cheapest"), make_generator(0, "ties"), make_generator(1, "cells")
+    curves, seconds = record_curves(simulation, actor, ties, tasks, [draws], ["score_less_price", "accuracy"])
+    assert curves.shape == (2, STEPS + 1, 4) and seconds > 0
+    ties, draws = make_generator(0, "ties"), make_generator(1, "cells")
+    simulation.reset(tasks, [draws])
+    net, scores = [simulation.score], [simulation.score]
+    while not simulation.finished:
+        state = simulation.state()
+        outputs, _ = actor.step(state, ())
+        outcome = simulation.step(best_action(outputs.utilities, state.action_mask, ties))
+        net.append(net[-1] + outcome.reward)
+        scores.append(outcome.score)
+    torch.testing.assert_close(curves[0], torch.stack(net))
+    assert torch.equal(curves[1], torch.stack(scores)) and (curves[0, 1:] < curves[1, 1:]).all()
 
 
 # --- rules ---

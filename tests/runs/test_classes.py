@@ -4,17 +4,14 @@ import json
 
 import pandas as pd
 import pytest
-import torch
 
 from almeta.data import load_dataset
 from almeta.envs import ClassOptions, ClassSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.class_sampling import ClassRule, ClassSetting, play_classes
-from almeta.evaluation.playing import task_seed
 from almeta.learners import make_learner
 from almeta.policies import find_policy, load_policy
 from almeta.runs import find_run, run_of
-from almeta.runs.classes import ClassRun
+from almeta.runs.classes import ClassRun, class_shares
 from almeta.runs.config import EvaluateConfig, TrainConfig
 from almeta.runs.training import train
 from almeta.seeding import make_generator
@@ -29,11 +26,6 @@ def read(*overrides):
     return TrainConfig.read(small_config(*SMALL, *overrides))
 
 
-def setting(repeats=4, **options):
-    env = ClassOptions(**({"budget": 6, "query_size": 3, "max_test": 40} | options))
-    return ClassSetting(env, make_learner("prototype"), repeats)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")
@@ -46,30 +38,18 @@ def finished(tmp_path_factory):
 # --- who is compared ---
 
 
-def test_curves_are_those_of_the_simulation():
-    curves, _ = play_classes(["iris"], [ClassRule("uniform"), ClassRule("random")], setting())
-    assert list(curves["strategy"].unique()) == ["uniform", "random"]
-    played = curves[curves["strategy"] == "uniform"].pivot(index="queries", columns="repeat", values="score")
-    own = setting()
-    simulation = own.simulation(load_dataset("iris"), 4)
-    assert isinstance(simulation, ClassSimulation)
-    tasks = simulation.sampler.draw_seeded([task_seed(0, "iris", repeat) for repeat in range(4)])
-    actor, generator = make_class_strategy("uniform"), make_generator(0, "uniform on iris")
-    expected = learning_curves(simulation, actor, generator, tasks)
-    torch.testing.assert_close(torch.tensor(played.to_numpy(), dtype=torch.float32), expected)
-    assert curves["balanced_accuracy"].between(0, 1).all()
-    starts = curves[curves["queries"] == 0].pivot(index="repeat", columns="strategy", values="score")
-    assert (starts["uniform"] == starts["random"]).all()  # the same tasks
-
-
 def test_shares_of_the_rows():
-    players = [ClassRule("uniform"), ClassRule("proportional")]
-    _, shares = play_classes(["wine"], players, setting(budget=30, query_size=5))
-    uniform, proportional = (shares[shares["strategy"] == name].reset_index() for name in ("uniform", "proportional"))
-    assert uniform["share_of_rows"].tolist() == pytest.approx([1 / 3] * 3)
-    assert proportional["share_of_rows"].tolist() == pytest.approx(proportional["share_in_data"].tolist(), abs=0.03)
+    simulation = ClassSimulation(
+        [load_dataset("wine")], ClassOptions(budget=30, query_size=5, max_test=40), 4, learner=make_learner("prototype")
+    )
+    shares = {}
+    for name in ("uniform", "proportional"):
+        learning_curves(simulation, make_class_strategy(name), make_generator(0, "ties"))
+        shares[name] = class_shares(simulation)
+    assert shares["uniform"]["share_of_rows"].tolist() == pytest.approx([1 / 3] * 3)
     counts = pd.Series(load_dataset("wine").y).value_counts(normalize=True).sort_index()
-    assert uniform["share_in_data"].tolist() == pytest.approx(counts.tolist())
+    assert shares["uniform"]["share_in_data"].tolist() == pytest.approx(counts.tolist())
+    assert shares["proportional"]["share_of_rows"].tolist() == pytest.approx(counts.tolist(), abs=0.03)
 
 
 def test_a_run_compares_its_policy_with_all_rules(finished):
@@ -112,7 +92,7 @@ def test_policies_of_other_kinds_are_told_apart(finished):
 @pytest.mark.parametrize(
     "override, says",
     [
-        ("name=uniform", "name is 'uniform', which is a class strategy; choose another name"),
+        ("name=uniform", "name is 'uniform', which is a strategy; choose another name"),
         ("oracle=noisy", "oracle is set, but problems of kind classes have none"),
         ("inputs=candidates", "inputs._target_ is 'almeta.inputs.Candidates', which is for problems of kind pool, but"),
         (

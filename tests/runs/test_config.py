@@ -7,8 +7,8 @@ import pytest
 
 from almeta.errors import AlmetaError
 from almeta.runs.config import BenchmarkConfig, EvaluateConfig, TrainConfig
-from almeta.runs.pools import SplitSuite
 from almeta.runs.streams import SplitClasses
+from almeta.runs.suites import SplitSuite
 from tests.small_config import compose_config
 
 CONFIGS: dict[str, tuple[Any, tuple[str, ...]]] = {

@@ -91,7 +91,7 @@ def test_what_cannot_act_in_an_environment_is_told_before_anything_is_loaded(ove
     def load(name, **options):
         raise AssertionError(f"{name} is loaded")
 
-    for module in ("streams", "pools"):
+    for module in ("streams", "suites"):
         monkeypatch.setattr(f"almeta.runs.{module}.load_dataset", load)
     outcome = command(TRAIN, *overrides)
     assert outcome.status == 1

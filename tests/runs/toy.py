@@ -101,9 +101,9 @@ class ToyRun(Run):
     def conclude(self, folder: Any) -> tuple[dict[str, Any], None]:
         return {"train": self.evaluations["train"](self.agent)}, None
 
-    @staticmethod
-    def judge(config: Any, folder: Any) -> dict[str, Any]:
+    @classmethod
+    def judge(cls, config: Any, folder: Any) -> dict[str, Any]:
         agent, checkpoint = load_agent(config.policy)
-        summary = {"test": ToyRun.measure(agent, build(checkpoint["config"]["env"], "env"), config.seed)}
+        summary = {"test": cls.measure(agent, build(checkpoint["config"]["env"], "env"), config.seed)}
         (folder / "summary.json").write_text(json.dumps(summary))
         return summary

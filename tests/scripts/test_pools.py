@@ -16,8 +16,9 @@ from almeta.learners import LogisticRegression, Prototype
 from almeta.policies import find_policy
 from almeta.runs import run_of, training
 from almeta.runs.config import TrainConfig
-from almeta.runs.pools import PoolRun, SplitSuite
+from almeta.runs.pools import PoolRun
 from almeta.runs.streams import StreamRun
+from almeta.runs.suites import SplitSuite
 from almeta.runs.sweep import sweep_report
 from almeta.scripts import train
 from almeta.strategies import Outputs
@@ -77,7 +78,7 @@ def test_batches_vary_and_evaluations_do_not(tmp_path, monkeypatch):
     run.simulation.reset()
     assert type(run.simulation.learner) is Prototype and run.simulation.options.num_first == 2
     settings = []
-    monkeypatch.setattr("almeta.runs.pools.find_policy", lambda *_: StrategySpec("margin"))
+    monkeypatch.setattr("almeta.runs.suites.find_policy", lambda *_: StrategySpec("margin"))
 
     def compare(names, contenders, setting, *_, **__):
         settings.append(setting)

@@ -1,4 +1,7 @@
-"""What is recorded of pools beside the learner's scores, for E episodes at once."""
+"""What is recorded of pools beside the learner's scores, for E episodes at once.
+
+A share of nothing, such as that of wrong answers before the first one, is NaN: means along curves leave it out.
+"""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -24,6 +27,9 @@ MeasureName = Literal[
     "wrong_answers",
     "wrong_pseudo_labels",
 ]
+
+# Measures that are NaN where there is nothing to share.
+SHARES = frozenset({"asked_again", "noisy_region", "pseudo_labels", "wrong_answers", "wrong_pseudo_labels"})
 
 # Gradients by which a test row is moved for `pgd_accuracy`.
 PGD_STEPS = 10
@@ -58,25 +64,25 @@ class Standing(NamedTuple):
 
 
 def wrong_answers(standing: Standing) -> Tensor:
-    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first.
+    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; NaN before the first.
 
     Of numbers, an answer is wrong that has any noise.
     """
     wrong = standing.asked & (standing.pool.state().labels != standing.tasks.y)
-    return wrong.sum(1) / standing.asked.sum(1).clamp_min(1)
+    return wrong.sum(1) / standing.asked.sum(1)
 
 
 def noisy_region(standing: Standing) -> Tensor:
-    """Return the share of the queries so far in the oracle's region, `[E]` float32 in [0, 1]; 0 before the first."""
+    """Return the share of the queries so far in the oracle's region, `[E]` float32 in [0, 1]; NaN before the first."""
     queried = standing.queried
-    return (queried & standing.answers.region).sum(1) / queried.sum(1).clamp_min(1)
+    return (queried & standing.answers.region).sum(1) / queried.sum(1)
 
 
 def asked_again(standing: Standing) -> Tensor:
-    """Return the share of the queries so far about rows that were asked before, `[E]` float32; 0 before the first."""
+    """Return the share of the queries so far about rows that were asked before, `[E]` float32; NaN before the first."""
     queried = standing.queried
     rows = queried.unflatten(1, (-1, standing.pool.annotators)).any(-1).sum(1)
-    return (queried.sum(1) - rows) / queried.sum(1).clamp_min(1)
+    return (queried.sum(1) - rows) / queried.sum(1)
 
 
 def money(standing: Standing) -> Tensor:
@@ -91,10 +97,10 @@ def pseudo_labels(standing: Standing) -> Tensor:
 
 
 def wrong_pseudo_labels(standing: Standing) -> Tensor:
-    """Return the share of these labels that are wrong, `[E]` float32 in [0, 1]; 0 where there are none."""
+    """Return the share of these labels that are wrong, `[E]` float32 in [0, 1]; NaN where there are none."""
     assumed = standing.pool.assumed
     wrong = (assumed >= 0) & (assumed != standing.tasks.y)
-    return wrong.sum(1) / (assumed >= 0).sum(1).clamp_min(1)
+    return wrong.sum(1) / (assumed >= 0).sum(1)
 
 
 def fgsm_accuracy(standing: Standing) -> Tensor:

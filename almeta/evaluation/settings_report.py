@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import RANDOM
-from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, split_curves
+from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, repeat_means, split_curves
 from almeta.evaluation.pool_figures import learning_curves_of
 from almeta.evaluation.pool_report import AREAS, pages_by_stem
 from almeta.evaluation.report import Report, Table
@@ -165,12 +165,13 @@ def _rows(
                 continue
             row: dict[str, Any] = {"setting": setting, "strategy": strategy}
             for key, table in areas.items():
-                row |= _columns(key, mean_interval(table[name].dropna().groupby("repeat").mean().tolist()))
+                row |= _columns(key, mean_interval(repeat_means(table[[name]])[name].dropna().tolist()))
             gain = Estimate(None, None)
             if strategy != RANDOM:
                 gain = gain_over_repeats(areas[measure], [name], [f"{setting}{BETWEEN}{RANDOM}"])
             rows.append(row | _columns("gain", gain))
-    return pd.DataFrame(rows).astype(dict.fromkeys(("gain", "gain_interval"), float))
+    table = pd.DataFrame(rows)
+    return table.astype(dict.fromkeys(table.columns.drop(["setting", "strategy"]), float))
 
 
 def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:

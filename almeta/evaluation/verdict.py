@@ -11,6 +11,7 @@ import pandas as pd
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smallest_p_value
+from almeta.evaluation.curves import repeat_means
 from almeta.evaluation.statistics import Estimate, mean_interval
 
 BETWEEN = ": "  # a setting and the strategy that plays in it
@@ -261,7 +262,7 @@ class Question:
         return f"{self.text} {self._told(areas, further or {})}."
 
     def _told(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame]) -> str:
-        told = ["; ".join(_gain(areas, pair) for pair in self.pairs)]
+        told = [_gain(areas, pair) for pair in self.pairs]
         for name, pairs in self.measures.items():
             gains = "; ".join(_gain(further[name], pair) for pair in pairs)
             told.append(f"of {name.replace('_', ' ')}, {gains}")
@@ -284,8 +285,9 @@ def gain_over_repeats(areas: pd.DataFrame, first: Sequence[str], second: Sequenc
     about different data sets, each column counts by those that it has.
     """
     if len(first) == len(second) == 1:
-        areas = areas[[*first, *second]].dropna()
-    means = areas.groupby("repeat").mean()
+        pair = areas[[*first, *second]]
+        areas = pair.where(pair.notna().all(axis=1), axis=0)
+    means = repeat_means(areas)
     gains = means[list(first)].mean(axis=1, skipna=False) - means[list(second)].mean(axis=1, skipna=False)
     return mean_interval(gains.dropna().tolist())
 

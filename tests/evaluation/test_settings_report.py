@@ -186,3 +186,29 @@ def test_many_measures_stand_in_rows_of_three():
     ]
     spans = [span for axis in drawn if (span := axis.get_subplotspec())]
     assert [(span.rowspan.start, span.colspan.start) for span in spans] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_settings_with_other_query_sizes_are_compared_by_the_same_share():
+    """Every second answer is wrong, whether it comes after one query or after three; nothing is known before."""
+    table = pd.concat([curves().assign(queries=lambda one, k=k: one["queries"] + 2 * k) for k in range(3)])
+    heard = table["queries"] >= table["setting"].map({"clean": 1, "noisy": 3})
+    table["wrong_answers"] = np.where(heard, 0.5, np.nan)
+    question = Question("?", [], {"wrong_answers": [["noisy: margin", "clean: margin"]]})
+    report = settings_report(table, measures=["wrong_answers"], question=question)
+    assert report.tables[0].numbers["wrong_answers"].tolist() == [0.5] * 4
+    assert "noisy: margin over clean: margin 0.00 points (0.00 to 0.00, interval holds 0)" in report.sentences[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_share_that_a_setting_never_has_is_not_known():
+    table = curves()
+    table["wrong_pseudo_labels"] = np.where(table["setting"] == "noisy", 0.3, np.nan)
+    question = Question("?", [], {"wrong_pseudo_labels": [["noisy: margin", "clean: margin"]]})
+    report = settings_report(table, measures=["wrong_pseudo_labels"], question=question)
+    assert report.sentences == ["? of wrong pseudo labels, noisy: margin over clean: margin is not known."]
+    shown = report.tables[0].shown
+    assert shown is not None and list(shown["wrong pseudo labels"]) == ["–", "–", "30.00 ± 0.00", "30.00 ± 0.00"]
+    assert [row["wrong_pseudo_labels"] for row in report.summary["settings"]] == [None, None, 0.3, 0.3]
+    means = report.figures["settings"].axes[1].lines[0].get_ydata()
+    assert np.asarray(means).tolist() == pytest.approx([np.nan, 30], nan_ok=True)

@@ -409,6 +409,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:
         settings = {name: make_setting(config, changes) for name, changes in read_settings(config.settings).items()}
+        _check_scores(settings)
         if question:
             question = asked_in_settings(question, list(settings), names)
             question.check_measures(next(iter(settings.values())).measures)
@@ -423,6 +424,18 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
         report = compare(datasets, contenders, setting, folder, question=question, **judging, **running)
     publish(report, folder, Console(), report.summary)
     return dict(report.summary)
+
+
+def _check_scores(settings: Mapping[str, Setting]) -> None:
+    """Raise AlmetaError unless all settings have the same score: a report is about one."""
+    (first, setting), *others = settings.items()
+    score = setting.env.score
+    for name, other in others:
+        if other.env.score != score:
+            raise AlmetaError(
+                f"settings.{name} has env.score={other.env.score}, and settings.{first} has {score}: all are judged by "
+                f"one score; leave env.score out of settings, and add scores=[{score},{other.env.score}] to record both"
+            )
 
 
 def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = None) -> Setting:

@@ -145,6 +145,10 @@ def test_wrong_settings_are_told(given, message):
         (["settings={a: {}, b: {learner: svx}}"], "unknown learner 'svx'; did you mean 'svc'"),
         (["settings={a: {}, b: {learner: 3}}"], "settings has learner=3; it must be a name or a group of keys"),
         (["settings={a: {}, b: {options: {targt: y}}}"], "targt"),
+        (
+            ["settings={a: {env: {score: accuracy}}, b: {env: {score: neg_log_loss}}}"],
+            "settings.b has env.score=neg_log_loss, and settings.a has accuracy: .*scores=.accuracy,neg_log_loss.",
+        ),
         (["judge=svx"], "unknown learner 'svx'; did you mean 'svc'"),
         (["over=money"], "the curves of data set 'iris' are to be drawn over money, but one of them spends 0 in all"),
         (["over=mony"], "over is 'mony'; it must be 'queries' or 'money'"),

@@ -20,6 +20,9 @@ from almeta.errors import AlmetaError
 COLUMNS = ("dataset", "strategy", "repeat", "queries", "score")
 
 Area = Literal["mean", "trapezoid"]
+# The share by which sums of float32 prices may be wrong: ten of 0.1 can be more than 1, and ten of 0.7 less than 7.
+_ROUNDING = 1e-6
+
 # What curves are over: queries (for labels, or for cells), or what was paid.
 Over = Literal["queries", "cells", "money"]
 
@@ -105,7 +108,7 @@ def over_money(curves: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for dataset, block in curves.groupby("dataset", sort=False):
-        least = block.groupby(["strategy", "repeat"], sort=False)["money"].max().min()
+        least = block.groupby(["strategy", "repeat"], sort=False)["money"].max().min() * (1 + _ROUNDING)
         if least < 1:
             raise AlmetaError(
                 f"the curves of data set '{dataset}' are to be drawn over money, but one of them spends {least:g} in "
@@ -113,7 +116,7 @@ def over_money(curves: pd.DataFrame) -> pd.DataFrame:
             )
         amounts = np.arange(int(least) + 1)
         for _, curve in block.groupby(["strategy", "repeat"], sort=False):
-            paid = np.searchsorted(curve["money"], amounts, side="right") - 1
+            paid = np.searchsorted(curve["money"], amounts * (1 + _ROUNDING), side="right") - 1
             parts.append(curve.iloc[paid].assign(queries=amounts))
     return pd.concat(parts, ignore_index=True)
 

@@ -183,6 +183,18 @@ def test_curves_over_money(curves):
     assert areas["random"].tolist() == pytest.approx([2.9 / 5, 1.3 / 5])
 
 
+@pytest.mark.parametrize("price, queries", [(0.1, 10), (0.7, 10), (1 / 3, 3)])
+def test_prices_that_are_no_binary_fractions_pay_for_whole_units(price, queries):
+    """Sums of float32: ten of 0.1 are more than 1, ten of 0.7 less than 7."""
+    for added in (np.cumsum(np.full(queries, price, np.float32)), np.float32(price) * np.arange(1, queries + 1)):
+        rows = [("iris", "random", 0, query, query) for query in range(queries + 1)]
+        curves = pd.DataFrame(rows, columns=["dataset", "strategy", "repeat", "queries", "score"])
+        along = over_money(curves.assign(money=[0.0, *map(float, added)]))
+        units = round(price * queries)
+        assert along["queries"].tolist() == list(range(units + 1))
+        assert along["score"].tolist() == [int(unit / price + 1e-9) for unit in range(units + 1)]
+
+
 def test_too_little_money_is_told(curves):
     small = {key: [0, 0.1, 0.2] for key in MONEY}
     with pytest.raises(

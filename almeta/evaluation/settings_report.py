@@ -60,7 +60,10 @@ def settings_report(
     along = {name: over_money(block) if over == "money" else block for name, block in blocks.items()}
     areas = {name: _areas(along, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
-    sentences = [] if question is None else [question.answer(areas[measure], areas)]
+    sentences = []
+    if question is not None:
+        further = {name: areas[name] if name in areas else _areas(along, name, area) for name in question.measures}
+        sentences.append(question.answer(areas[measure], further))
     panels = {
         f"{setting}, {dataset}" if setting else dataset: block
         for setting, table in along.items()

@@ -166,7 +166,9 @@ def test_areas_and_figures_over_money():
     """A query costs two units and brings a tenth: over 0, 1 and 2 units, a curve gains a thirtieth on average."""
     table = curves()
     table = table.assign(money=2 * table["queries"], score=table["score"] + 0.1 * table["queries"])
-    report = settings_report(table, measures=["wrong_answers", "money"], over="money")
+    question = Question("?", [], {"money": [["clean: margin", "clean: random"]]})
+    report = settings_report(table, measures=["wrong_answers", "money"], over="money", question=question)
+    assert report.sentences[0].startswith("? of money, clean: margin over random 0.00 points")
     rows = report.tables[0].numbers.set_index(["setting", "strategy"])
     plain = curves().groupby(["setting", "strategy"])["score"].mean()
     assert rows["accuracy"].to_dict() == pytest.approx((plain + 0.1 / 3).to_dict())

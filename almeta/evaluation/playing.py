@@ -83,6 +83,10 @@ class Setting:
         """The names of all measures, that of `env` first."""
         return (self.env.score, *self.measures)
 
+    def played(self, datasets: Sequence[str]) -> Sequence[str]:
+        """Return the names of those that are played of a benchmark's data sets."""
+        return datasets if self.datasets is None else self.datasets
+
     def of(self, contender: Contender) -> "Setting":
         """Return the setting with what a contender brings: its learner and its number of repeats."""
         if not isinstance(contender, Entrant):

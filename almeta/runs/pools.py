@@ -460,8 +460,11 @@ def _played(config: BenchmarkConfig, names: Any) -> tuple[str, ...] | None:
     """Return the data sets of a setting, which are among those of the benchmark; None for all of them."""
     if names is None:
         return None
+    several = [names] if isinstance(names, str) else names
+    if not isinstance(several, list | tuple) or not several or not all(isinstance(name, str) for name in several):
+        raise AlmetaError(f"settings has datasets={names!r}; it must be a name, or a list with at least one")
     all_names = [canonical_name(name) for name in chosen_datasets(config)]
-    played = tuple(canonical_name(name) for name in ([names] if isinstance(names, str) else names))
+    played = tuple(map(canonical_name, several))
     for name in played:
         if name not in all_names:
             raise AlmetaError(did_you_mean(name, all_names, "data set of a setting"))

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from almeta.build import build
+from almeta.build import build, find_target
 from almeta.checks import Count, Within
 from almeta.data import Dataset, canonical_name, load_dataset
 from almeta.data.suites import folds, suite
@@ -441,7 +441,7 @@ def _check_scores(settings: Mapping[str, Setting]) -> None:
 def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = None) -> Setting:
     """Return what the cells of a benchmark share, with the changes of one of its settings."""
     changed = {part: changed_part(getattr(config, part), (changes or {}).get(part), part) for part in PARTS}
-    env: PoolOptions = build(changed["env"], "env")
+    env = _pool_options(changed["env"])
     score, *measures = _measures_of(config, env)
     return Setting(
         env=replace(env, score=score),
@@ -454,6 +454,19 @@ def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = No
         datasets=_played(config, (changes or {}).get("datasets")),
         **_computing(config),
     )
+
+
+def _pool_options(config: Mapping[str, Any]) -> PoolOptions:
+    """Return the options of the environment; those of another kind of problem are an AlmetaError."""
+    target = config.get("_target_")
+    kind = getattr(find_target(target, "env"), "kind", None) if isinstance(target, str) else PoolOptions.kind
+    if kind != PoolOptions.kind:
+        raise AlmetaError(
+            f"env._target_ is {target}, of kind '{kind}', and a benchmark plays pools: choose env=pool; policies and "
+            "rules of other kinds are compared by scripts/train.py, as with experiment=study/features or study/classes"
+        )
+    options: PoolOptions = build(config, "env")
+    return options
 
 
 def _played(config: BenchmarkConfig, names: Any) -> tuple[str, ...] | None:

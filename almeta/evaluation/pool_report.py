@@ -24,7 +24,7 @@ from almeta.evaluation.curves import (
 from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.statistics import mean_interval
-from almeta.evaluation.verdict import Question, count_text, p_text, shorten, verdict
+from almeta.evaluation.verdict import Question, count_text, p_text, repeats_text, shorten, verdict
 
 AREAS = {"mean": "the mean score along the curve", "trapezoid": "the area under the curve over its width"}
 
@@ -227,9 +227,8 @@ def shown_tests(comparison: Comparison) -> pd.DataFrame:
 
 def _title(comparison: Comparison) -> str:
     repeats = comparison.areas.groupby("dataset").count().to_numpy()
-    low, high = repeats.min(), repeats.max()
-    times = count_text(low, "repeat") if low == high else f"{low:,} to {high:,} repeats"
     datasets = count_text(len(repeats), "data set")
+    times = repeats_text(repeats.ravel().tolist())
     return f"{count_text(len(comparison.strategies), 'strategy')} on {datasets}, {times} each"
 
 

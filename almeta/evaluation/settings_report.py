@@ -22,7 +22,16 @@ from almeta.evaluation.pool_report import AREAS, pages_by_stem
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.settings_figures import gain_matrix, measures_over_settings
 from almeta.evaluation.statistics import Estimate, mean_interval
-from almeta.evaluation.verdict import BETWEEN, AskedPair, Question, count_text, gain_over_repeats, named_in
+from almeta.evaluation.verdict import (
+    BETWEEN,
+    AskedPair,
+    Question,
+    count_text,
+    gain_over_repeats,
+    named_in,
+    repeats_text,
+    told_repeats,
+)
 
 
 def settings_report(
@@ -77,15 +86,19 @@ def settings_report(
     if matrix := gain_matrix(rows):
         figures["gains"] = matrix
     figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure, over)})
-    repeats, datasets = curves["repeat"].nunique(), curves["dataset"].nunique()
+    repeats = curves.groupby("strategy", sort=False)["repeat"].nunique()
+    sentences += told_repeats(repeats.to_dict())
+    datasets = curves["dataset"].nunique()
     title = (
         f"{count_text(curves['strategy'].nunique(), 'strategy')} in {count_text(len(blocks), 'setting')} on "
-        f"{count_text(datasets, 'data set')}, {count_text(repeats, 'repeat')} each"
+        f"{count_text(datasets, 'data set')}, {repeats_text(repeats.tolist())} each"
     )
     note = (
         f"Each measure: {AREAS[area]}, in points of 0.01. ±: half of a 95 % interval over repeats. Gain over random in "
         "the same setting and repeat."
     )
+    if repeats.nunique() > 1:
+        note += " Measures: over the strategy's own repeats; gains: over those that random has, too."
     summary = {
         "measure": measure,
         "area": area,

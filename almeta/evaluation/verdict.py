@@ -61,6 +61,23 @@ def fewer_repeats(repeats: Mapping[str, int]) -> str:
     return f"Fewer repeats than {most:,}: {', '.join(fewer)}." if fewer else ""
 
 
+def told_repeats(repeats: Mapping[str, int]) -> list[str]:
+    """Return a sentence about who has played fewer repeats than others, if anybody has."""
+    fewer = fewer_repeats(repeats)
+    if not fewer:
+        return []
+    return [
+        f"{fewer} Each is compared with others in these alone; a learner with chance in it, such as mlp, has other "
+        "random numbers there."
+    ]
+
+
+def repeats_text(counts: Sequence[int]) -> str:
+    """Return numbers of repeats: "16 repeats", "4 to 16 repeats"."""
+    low, high = min(counts), max(counts)
+    return count_text(low, "repeat") if low == high else f"{low:,} to {high:,} repeats"
+
+
 def shorten(name: str, length: int) -> str:
     """Return a name cut to a length in its middle, because paths differ at their ends."""
     if len(name) <= length:
@@ -85,12 +102,7 @@ def _scope(comparison: Comparison) -> list[str]:
             f"No difference can be clear over {count_text(count, unit)}: the signed-rank test, Holm-corrected for "
             f"{pairs}, gives {p_text(smallest)} at the smallest."
         )
-    if fewer := fewer_repeats(comparison.repeats.to_dict()):
-        sentences.append(
-            f"{fewer} Each is compared with others in these alone; a learner with chance in it, such as mlp, has other "
-            "random numbers there."
-        )
-    return sentences
+    return sentences + told_repeats(comparison.repeats.to_dict())
 
 
 def _against(comparison: Comparison, opponent: str) -> list[str]:

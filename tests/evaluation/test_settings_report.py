@@ -56,6 +56,18 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.tables[1].numbers.columns[0] == "setting"
 
 
+def test_fewer_repeats_are_told():
+    table = curves()[lambda one: (one["strategy"] == "random") | (one["repeat"] < 2)]
+    report = settings_report(table)
+    assert report.title == "2 strategies in 2 settings on 1 data set, 2 to 3 repeats each"
+    assert report.sentences == report.summary["verdict"]
+    assert report.sentences[0].startswith(
+        "Fewer repeats than 3: margin (2). Each is compared with others in these alone;"
+    )
+    assert "the strategy's own repeats" in report.tables[0].note
+    assert "own repeats" not in settings_report(curves()).tables[0].note and not settings_report(curves()).sentences
+
+
 def test_groups_are_averaged_over_settings():
     """Own: (60 + 40) / 2 of random and (63 + 40) / 2 of margin; each other setting's margin is the one of the other."""
     question = Question(

@@ -54,13 +54,16 @@ class Standing(NamedTuple):
     def queried(self) -> Tensor:
         """`[E, N]` bool, the rows asked for whose answer has come or was declined, first labels left out."""
         state = self.pool.state()
-        rows = state.picks[:, self.tasks.first.shape[1] : state.answered]
-        return torch.zeros_like(self.tasks.exists).scatter_reduce_(1, rows.clamp_min(0), rows >= 0, "amax")
+        return self.marked(state.picks[:, self.tasks.first.shape[1] : state.answered])
 
     @property
     def asked(self) -> Tensor:
         """`[E, N]` bool, the rows asked for and answered, first labels left out."""
         return self.queried & self.pool.state().is_labelled
+
+    def marked(self, rows: Tensor) -> Tensor:
+        """Return where given rows `[E, K]` are, `[E, N]` bool; -1 is no row."""
+        return torch.zeros_like(self.tasks.exists).scatter_reduce_(1, rows.clamp_min(0), rows >= 0, "amax")
 
 
 def wrong_answers(standing: Standing) -> Tensor:
@@ -79,10 +82,16 @@ def noisy_region(standing: Standing) -> Tensor:
 
 
 def asked_again(standing: Standing) -> Tensor:
-    """Return the share of the queries so far about rows that were asked before, `[E]` float32; NaN before the first."""
+    """Return the share of the queries so far about rows that were asked before, `[E]` float32; NaN before the first.
+
+    Rows with a first label were asked before, too.
+    """
     queried = standing.queried
-    rows = queried.unflatten(1, (-1, standing.pool.annotators)).any(-1).sum(1)
-    return (queried.sum(1) - rows) / queried.sum(1)
+    asked, first = (
+        questions.unflatten(1, (-1, standing.pool.annotators)).any(-1)
+        for questions in (queried, standing.marked(standing.tasks.first))
+    )
+    return (queried.sum(1) - (asked & ~first).sum(1)) / queried.sum(1)
 
 
 def money(standing: Standing) -> Tensor:

@@ -69,6 +69,10 @@ def test_money_and_what_is_asked_again_are_counted():
         assert not simulation.step(pick).invalid.any()
     assert simulation.scores["money"].tolist() == [11] * 4
     assert simulation.scores["asked_again"].tolist() == [0.5] * 4
+    first = simulation.tasks.first  # their labels are the first annotator's
+    for place in (0, 1):
+        assert not simulation.step(first[:, place] + 1).invalid.any()
+    torch.testing.assert_close(simulation.scores["asked_again"], torch.full((4,), 4 / 6))
 
 
 def test_a_tired_oracle_errs_more_within_a_query():

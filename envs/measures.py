@@ -31,6 +31,9 @@ MeasureName = Literal[
 # Measures that are NaN where there is nothing to share.
 SHARES = frozenset({"asked_again", "noisy_region", "pseudo_labels", "wrong_answers", "wrong_pseudo_labels"})
 
+# Measures that count queries, also those without an answer; the others, like scores, are about the fitted learner.
+OF_QUERIES = frozenset({"asked_again", "money", "noisy_region", "wrong_answers"})
+
 # Gradients by which a test row is moved for `pgd_accuracy`.
 PGD_STEPS = 10
 

@@ -151,6 +151,23 @@ def test_accuracy_under_attack_is_that_of_the_judge_on_moved_test_rows():
     assert torch.equal(simulation._scores()["pgd_accuracy"], simulation.scores["pgd_accuracy"])  # no chance in it
 
 
+def test_a_refit_without_an_answer_changes_no_measure_of_the_learner():
+    """A network is fit anew with other random numbers; what was asked and paid for it counts."""
+    fitted = ["accuracy", "fgsm_accuracy", "pgd_accuracy", "pseudo_labels", "wrong_pseudo_labels"]
+    network = {"name": "mlp", "hidden_size": 4, "steps": 3}
+    learner = make_learner({"name": "pseudo_labels", "base": network, "threshold": 0.7})
+    for judge in (None, make_learner(network)):
+        oracle = Oracle(decline=1, price=1)
+        simulation = attacked(0.4, [*fitted, "money"], learner=learner, oracle=oracle, judge=judge)
+        before, outputs = simulation.scores, simulation.judged.outputs(simulation.tasks.test_x)
+        for _ in range(2):
+            simulation.step(simulation.state().available.float().argmax(1))
+        assert not torch.equal(simulation.judged.outputs(simulation.tasks.test_x), outputs)
+        for name in fitted:
+            torch.testing.assert_close(simulation.scores[name], before[name], rtol=0, atol=0, equal_nan=True)
+        assert simulation.scores["money"].tolist() == [2] * 4
+
+
 def test_accuracy_under_attack_falls_with_its_size():
     found = [attacked(size, ["accuracy", "pgd_accuracy"]).scores for size in (1e-6, 0.3, 1.0)]
     assert torch.equal(found[0]["pgd_accuracy"], found[0]["accuracy"])

@@ -40,6 +40,8 @@ _CORE = (
     "almeta.envs.simulation",
     "almeta.evaluation.playing",
     "almeta.geometry",
+    "almeta.learners.attacks",
+    "almeta.learners.learner",
     "almeta.oracles",
     "almeta.pool",
     "almeta.seeding",

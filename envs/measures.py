@@ -103,9 +103,12 @@ def money(standing: Standing) -> Tensor:
 
 
 def pseudo_labels(standing: Standing) -> Tensor:
-    """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1]."""
+    """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1].
+
+    It is NaN where all rows have labels.
+    """
     unlabelled = standing.tasks.exists & ~standing.pool.state().is_labelled
-    return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1).clamp_min(1)
+    return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1)
 
 
 def wrong_pseudo_labels(standing: Standing) -> Tensor:

@@ -110,6 +110,17 @@ def test_pseudo_labels_are_counted():
     assert (plain.scores["pseudo_labels"] == 0).all() and plain.scores["wrong_pseudo_labels"].isnan().all()
 
 
+def test_no_row_is_left_to_be_labelled_by_the_learner():
+    options = PoolOptions(pool_size=8, max_test=40, budget=None)
+    learner = make_learner({"name": "pseudo_labels", "base": "prototype", "threshold": 2})
+    simulation = PoolSimulation([load_dataset("iris")], options, 1, None, learner, measures=["pseudo_labels"])
+    simulation.reset()
+    assert simulation.scores["pseudo_labels"] == 1
+    while not simulation.finished:
+        simulation.step(simulation.state().available.float().argmax(1))
+    assert simulation.scores["pseudo_labels"].isnan().all()
+
+
 def test_another_learner_judges_the_rows_that_the_first_one_chooses():
     judge = make_learner("prototype")
     simulation, alone = simulate(judge=judge), simulate()

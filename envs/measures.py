@@ -1,4 +1,7 @@
-"""What is recorded of pools beside the learner's scores, for E episodes at once."""
+"""What is recorded of pools beside the learner's scores, for E episodes at once.
+
+A share of nothing, such as that of wrong answers before the first one, is NaN: means along curves leave it out.
+"""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -25,6 +28,12 @@ MeasureName = Literal[
     "wrong_pseudo_labels",
 ]
 
+# Measures that are NaN where there is nothing to share.
+SHARES = frozenset({"asked_again", "noisy_region", "pseudo_labels", "wrong_answers", "wrong_pseudo_labels"})
+
+# Measures that count queries, also those without an answer; the others, like scores, are about the fitted learner.
+OF_QUERIES = frozenset({"asked_again", "money", "noisy_region", "wrong_answers"})
+
 # Gradients by which a test row is moved for `pgd_accuracy`.
 PGD_STEPS = 10
 
@@ -48,35 +57,44 @@ class Standing(NamedTuple):
     def queried(self) -> Tensor:
         """`[E, N]` bool, the rows asked for whose answer has come or was declined, first labels left out."""
         state = self.pool.state()
-        rows = state.picks[:, self.tasks.first.shape[1] : state.answered]
-        return torch.zeros_like(self.tasks.exists).scatter_reduce_(1, rows.clamp_min(0), rows >= 0, "amax")
+        return self.marked(state.picks[:, self.tasks.first.shape[1] : state.answered])
 
     @property
     def asked(self) -> Tensor:
         """`[E, N]` bool, the rows asked for and answered, first labels left out."""
         return self.queried & self.pool.state().is_labelled
 
+    def marked(self, rows: Tensor) -> Tensor:
+        """Return where given rows `[E, K]` are, `[E, N]` bool; -1 is no row."""
+        return torch.zeros_like(self.tasks.exists).scatter_reduce_(1, rows.clamp_min(0), rows >= 0, "amax")
+
 
 def wrong_answers(standing: Standing) -> Tensor:
-    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; 0 before the first.
+    """Return the share of the answers so far that were wrong, `[E]` float32 in [0, 1]; NaN before the first.
 
     Of numbers, an answer is wrong that has any noise.
     """
     wrong = standing.asked & (standing.pool.state().labels != standing.tasks.y)
-    return wrong.sum(1) / standing.asked.sum(1).clamp_min(1)
+    return wrong.sum(1) / standing.asked.sum(1)
 
 
 def noisy_region(standing: Standing) -> Tensor:
-    """Return the share of the queries so far in the oracle's region, `[E]` float32 in [0, 1]; 0 before the first."""
+    """Return the share of the queries so far in the oracle's region, `[E]` float32 in [0, 1]; NaN before the first."""
     queried = standing.queried
-    return (queried & standing.answers.region).sum(1) / queried.sum(1).clamp_min(1)
+    return (queried & standing.answers.region).sum(1) / queried.sum(1)
 
 
 def asked_again(standing: Standing) -> Tensor:
-    """Return the share of the queries so far about rows that were asked before, `[E]` float32; 0 before the first."""
+    """Return the share of the queries so far about rows that were asked before, `[E]` float32; NaN before the first.
+
+    Rows with a first label were asked before, too.
+    """
     queried = standing.queried
-    rows = queried.unflatten(1, (-1, standing.pool.annotators)).any(-1).sum(1)
-    return (queried.sum(1) - rows) / queried.sum(1).clamp_min(1)
+    asked, first = (
+        questions.unflatten(1, (-1, standing.pool.annotators)).any(-1)
+        for questions in (queried, standing.marked(standing.tasks.first))
+    )
+    return (queried.sum(1) - (asked & ~first).sum(1)) / queried.sum(1)
 
 
 def money(standing: Standing) -> Tensor:
@@ -85,16 +103,19 @@ def money(standing: Standing) -> Tensor:
 
 
 def pseudo_labels(standing: Standing) -> Tensor:
-    """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1]."""
+    """Return the share of the pool's unlabelled rows that the learner gave labels itself, `[E]` float32 in [0, 1].
+
+    It is NaN where all rows have labels.
+    """
     unlabelled = standing.pool.state().is_unlabelled
-    return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1).clamp_min(1)
+    return (standing.pool.assumed >= 0).sum(1) / unlabelled.sum(1)
 
 
 def wrong_pseudo_labels(standing: Standing) -> Tensor:
-    """Return the share of these labels that are wrong, `[E]` float32 in [0, 1]; 0 where there are none."""
+    """Return the share of these labels that are wrong, `[E]` float32 in [0, 1]; NaN where there are none."""
     assumed = standing.pool.assumed
     wrong = (assumed >= 0) & (assumed != standing.tasks.y)
-    return wrong.sum(1) / (assumed >= 0).sum(1).clamp_min(1)
+    return wrong.sum(1) / (assumed >= 0).sum(1)
 
 
 def fgsm_accuracy(standing: Standing) -> Tensor:

@@ -20,7 +20,7 @@ from almeta.data import load_dataset
 from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
-from almeta.envs.measures import MEASURES, MeasureName, Standing
+from almeta.envs.measures import MEASURES, OF_QUERIES, MeasureName, Standing
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import NUMBER_SCORES, SCORES, NumberScoreName, Score, ScoreName
 from almeta.envs.simulation import Simulation, check_memory
@@ -267,7 +267,7 @@ class PoolSimulation(Simulation):
                 self.judged.answer(labels)
             # A refit to the same labels, with other random numbers or further than before, is no gain.
             self.scores = {
-                name: now if name in MEASURES else now.where(heard, before[name])
+                name: now if name in OF_QUERIES else now.where(heard, before[name])
                 for name, now in self._scores().items()
             }
         price = self.pool.prices.gather(1, rows[:, None]).squeeze(1).where(valid, 0.0)

@@ -205,12 +205,12 @@ def _open(
         for dataset in datasets:
             contender.check(dataset)  # before files are read
     for setting in settings.values():
-        check_options(setting.datasets or datasets, setting.options)
+        check_options(setting.played(datasets), setting.options)
     keys: dict[Cell, str] = {}
     players: dict[Cell, Contender] = {}
     numbers: dict[tuple[str, str], np.ndarray | None] = {}
     cut: dict[int | None, dict[str, None]] = {}  # data sets of which rows are left out, by the size of the pools
-    played = [(within, one, name) for within, one in settings.items() for name in one.datasets or datasets]
+    played = [(within, one, name) for within, one in settings.items() for name in one.played(datasets)]
     for within, setting, name in played:
         loaded = load_dataset(name, **setting.options_of(name))
         if _check_learners(contenders, loaded, setting):

@@ -14,11 +14,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from almeta.envs.measures import SHARES
 from almeta.errors import AlmetaError
 
 COLUMNS = ("dataset", "strategy", "repeat", "queries", "score")
 
 Area = Literal["mean", "trapezoid"]
+# The share by which sums of float32 prices may be wrong: ten of 0.1 can be more than 1, and ten of 0.7 less than 7.
+_ROUNDING = 1e-6
+
 # What curves are over: queries (for labels, or for cells), or what was paid.
 Over = Literal["queries", "cells", "money"]
 
@@ -31,7 +35,8 @@ class Curves:
         strategies: S names.
         repeats: `[R]` int64, numbers of the repeats; equal repeats had the same split and first labels.
         queries: `[Q]` int64, labels asked for after the first ones, from 0.
-        scores: `[S, R, Q]` float64, higher is better; NaN in repeats that a strategy did not play.
+        scores: `[S, R, Q]` float64, higher is better; NaN in repeats that a strategy did not play, and where there is
+            nothing to share (`almeta.envs.measures.SHARES`).
     """
 
     strategies: list[str]
@@ -41,8 +46,8 @@ class Curves:
 
     @property
     def played(self) -> dict[str, int]:
-        """How many repeats each strategy has played."""
-        return dict(zip(self.strategies, (~np.isnan(self.scores[..., 0])).sum(axis=1).tolist(), strict=True))
+        """How many repeats each strategy has played, those of which something is known."""
+        return dict(zip(self.strategies, (~np.isnan(self.scores)).any(axis=2).sum(axis=1).tolist(), strict=True))
 
 
 def check_curves(curves: pd.DataFrame, measures: Sequence[str] = ()) -> pd.DataFrame:
@@ -51,7 +56,7 @@ def check_curves(curves: pd.DataFrame, measures: Sequence[str] = ()) -> pd.DataF
     Args:
         curves: columns `dataset`, `strategy`, `repeat`, `queries` (labels asked for after the first ones; 0 is
             the score after the first labels) and `score` (higher is better), in any order; others are dropped.
-        measures: columns of further scores, which stay.
+        measures: columns of further scores, which stay; shares of nothing are NaN.
 
     Returns:
         The same rows: data sets by name, strategies as they first appear, repeats and queries by number.
@@ -103,7 +108,7 @@ def over_money(curves: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for dataset, block in curves.groupby("dataset", sort=False):
-        least = block.groupby(["strategy", "repeat"], sort=False)["money"].max().min()
+        least = block.groupby(["strategy", "repeat"], sort=False)["money"].max().min() * (1 + _ROUNDING)
         if least < 1:
             raise AlmetaError(
                 f"the curves of data set '{dataset}' are to be drawn over money, but one of them spends {least:g} in "
@@ -111,7 +116,7 @@ def over_money(curves: pd.DataFrame) -> pd.DataFrame:
             )
         amounts = np.arange(int(least) + 1)
         for _, curve in block.groupby(["strategy", "repeat"], sort=False):
-            paid = np.searchsorted(curve["money"], amounts, side="right") - 1
+            paid = np.searchsorted(curve["money"], amounts * (1 + _ROUNDING), side="right") - 1
             parts.append(curve.iloc[paid].assign(queries=amounts))
     return pd.concat(parts, ignore_index=True)
 
@@ -125,14 +130,29 @@ def curve_areas(blocks: dict[str, Curves], area: Area = "mean") -> pd.DataFrame:
             the integral of the curve over the queries by the trapezoid rule, divided by their range, known as area
             under the budget curve (Lu, Li & Lin, arXiv 2306.08954); the first and the last score count half.
 
+    A point that is NaN is left out, and the weights of the others grow in proportion.
+
     Returns:
         A row for each (data set, repeat), a column for each strategy, NaN in repeats that it did not play.
     """
     parts = {}
     for name, block in blocks.items():
-        values = block.scores @ query_weights(block.queries, area)  # [S, R]
+        weights, known = query_weights(block.queries, area), ~np.isnan(block.scores)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is known
+            values = np.where(known, block.scores, 0) @ weights / (known @ weights)  # [S, R]
         parts[name] = pd.DataFrame(values.T, index=pd.Index(block.repeats, name="repeat"), columns=block.strategies)
     return pd.concat(parts, names=["dataset"])
+
+
+def repeat_means(areas: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over data sets of `curve_areas`: a row for each repeat, a column for each strategy.
+
+    A strategy counts by the data sets on which it has any value; it is NaN in repeats that lack one of them, so that
+    all its means are about the same data sets.
+    """
+    has_any = areas.notna().groupby("dataset").transform("any")
+    lacks = (has_any & areas.isna()).groupby("repeat").any()
+    return areas.groupby("repeat").mean().mask(lacks)
 
 
 def query_weights(queries: np.ndarray, area: Area = "mean") -> np.ndarray:
@@ -154,6 +174,8 @@ def _numbers(table: pd.DataFrame, name: str) -> pd.Series:
     numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
     whole = name in ("repeat", "queries")
     bad = ~np.isfinite(numbers) | (whole & (numbers % 1 != 0))
+    if name in SHARES:
+        bad &= table[name].notna()
     if bad.any():
         first = table.loc[bad.idxmax()]
         raise AlmetaError(

@@ -40,6 +40,8 @@ _CORE = (
     "almeta.envs.simulation",
     "almeta.evaluation.playing",
     "almeta.geometry",
+    "almeta.learners.attacks",
+    "almeta.learners.learner",
     "almeta.oracles",
     "almeta.pool",
     "almeta.seeding",
@@ -88,6 +90,10 @@ class Setting:
     def scores(self) -> tuple[ScoreName | NumberScoreName | MeasureName, ...]:
         """The names of all measures, that of `env` first."""
         return (self.env.score, *self.measures)
+
+    def played(self, datasets: Sequence[str]) -> Sequence[str]:
+        """Return the names of those that are played of a benchmark's data sets."""
+        return datasets if self.datasets is None else self.datasets
 
     def of(self, contender: Contender) -> "Setting":
         """Return the setting with what a contender brings: its learner and its number of repeats."""

@@ -21,7 +21,7 @@ from scipy.optimize import isotonic_regression
 
 from almeta.evaluation.comparison import RANDOM, Comparison
 from almeta.evaluation.curves import Curves, Over
-from almeta.evaluation.statistics import half_widths
+from almeta.evaluation.statistics import half_widths, known_means
 from almeta.evaluation.style import BLACK, dress, looks
 from almeta.evaluation.verdict import count_text, fewer_repeats, shorten
 
@@ -268,7 +268,8 @@ def _inches(text: str) -> float:
 
 
 def _panel(name: str, queries: np.ndarray, values: np.ndarray) -> Panel:
-    return Panel(name, queries, np.nanmean(values, axis=1), half_widths(values.swapaxes(0, 1)))
+    by_repeat = values.swapaxes(0, 1)
+    return Panel(name, queries, known_means(by_repeat), half_widths(by_repeat))
 
 
 def _over_repeats(blocks: Mapping[str, Curves]) -> list[str]:

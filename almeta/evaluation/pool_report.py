@@ -11,10 +11,20 @@ from matplotlib.figure import Figure
 
 from almeta.data.catalogue import path_of
 from almeta.evaluation.comparison import Comparison, compare
-from almeta.evaluation.curves import Area, Curves, Over, check_curves, curve_areas, over_money, split_curves
+from almeta.evaluation.curves import (
+    Area,
+    Curves,
+    Over,
+    check_curves,
+    curve_areas,
+    over_money,
+    repeat_means,
+    split_curves,
+)
 from almeta.evaluation.pool_figures import gain_curves, gain_map, learning_curves, rank_diagram
 from almeta.evaluation.report import Report, Table
-from almeta.evaluation.verdict import Question, count_text, p_text, shorten, verdict
+from almeta.evaluation.statistics import mean_interval
+from almeta.evaluation.verdict import Question, count_text, p_text, repeats_text, shorten, verdict
 
 AREAS = {"mean": "the mean score along the curve", "trapezoid": "the area under the curve over its width"}
 
@@ -116,15 +126,36 @@ def _further(
     """Return the summary table and the learning curves by a further measure."""
     blocks = split_curves(curves, name)
     blocks = dict(zip(short_names(blocks).values(), blocks.values(), strict=True))
-    comparison = compare(curve_areas(blocks, area), reference)
-    table = Table(
+    areas = curve_areas(blocks, area)
+    known = set(areas.dropna().index.unique("dataset")) == set(blocks)  # where all can be compared
+    table = _compared(name, compare(areas, reference)) if known else _only_means(name, areas)
+    return table, pages_by_stem({f"learning_curves_{name}": learning_curves(blocks, name, over)})
+
+
+def _compared(name: str, comparison: Comparison) -> Table:
+    """Return the summary table of a further measure."""
+    return Table(
         f"summary_{name}",
         comparison.summary(),
         shown_summary(comparison),
         narrow=shown_summary(comparison, narrow=True),
         title=f"By {name}",
     )
-    return table, pages_by_stem({f"learning_curves_{name}": learning_curves(blocks, name, over)})
+
+
+def _only_means(name: str, areas: pd.DataFrame) -> Table:
+    """Return the summary table of a share of what some strategy has none of on a data set, such as pseudo-labels."""
+    estimates = {strategy: mean_interval(means.dropna().tolist()) for strategy, means in repeat_means(areas).items()}
+    numbers = pd.DataFrame(
+        [(strategy, one.mean, one.half_width) for strategy, one in estimates.items()],
+        columns=["strategy", "aulc", "aulc_interval"],
+    ).astype({"aulc": float, "aulc_interval": float})
+    cells = [_cell(mean, width, "") for mean, width in zip(numbers["aulc"], numbers["aulc_interval"], strict=True)]
+    shown = pd.DataFrame({"strategy": numbers["strategy"], "AULC,\npoints": cells})
+    note = (
+        "–: there was nothing to share. ±: half of a 95 % interval over repeats. Nobody is ranked: not all have some."
+    )
+    return Table(f"summary_{name}", numbers, shown, title=f"By {name}", note=note)
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -196,9 +227,8 @@ def shown_tests(comparison: Comparison) -> pd.DataFrame:
 
 def _title(comparison: Comparison) -> str:
     repeats = comparison.areas.groupby("dataset").count().to_numpy()
-    low, high = repeats.min(), repeats.max()
-    times = count_text(low, "repeat") if low == high else f"{low:,} to {high:,} repeats"
     datasets = count_text(len(repeats), "data set")
+    times = repeats_text(repeats.ravel().tolist())
     return f"{count_text(len(comparison.strategies), 'strategy')} on {datasets}, {times} each"
 
 
@@ -218,6 +248,8 @@ def _note(comparison: Comparison, area: Area, measure: str) -> str:
 
 def _cell(mean: float, width: float | None, sign: str) -> str:
     """Return a mean and, if known, its half-width, in points."""
+    if pd.isna(mean):
+        return "–"
     text = f"{round(100 * mean, 2) + 0.0:{sign}.2f}"
     return text if width is None or pd.isna(width) else f"{text} ± {100 * width:.2f}"
 

@@ -16,13 +16,22 @@ from matplotlib.figure import Figure
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import RANDOM
-from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, split_curves
+from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, repeat_means, split_curves
 from almeta.evaluation.pool_figures import learning_curves_of
 from almeta.evaluation.pool_report import AREAS, pages_by_stem
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.settings_figures import gain_matrix, measures_over_settings
 from almeta.evaluation.statistics import Estimate, mean_interval
-from almeta.evaluation.verdict import BETWEEN, AskedPair, Question, count_text, gain_over_repeats, named_in
+from almeta.evaluation.verdict import (
+    BETWEEN,
+    AskedPair,
+    Question,
+    count_text,
+    gain_over_repeats,
+    named_in,
+    repeats_text,
+    told_repeats,
+)
 
 
 def settings_report(
@@ -60,7 +69,10 @@ def settings_report(
     along = {name: over_money(block) if over == "money" else block for name, block in blocks.items()}
     areas = {name: _areas(along, column, area) for name, column in columns.items()}
     rows = _rows(areas, measure, list(blocks), list(curves["strategy"].unique()))
-    sentences = [] if question is None else [question.answer(areas[measure], areas)]
+    sentences = []
+    if question is not None:
+        further = {name: areas[name] if name in areas else _areas(along, name, area) for name in question.measures}
+        sentences.append(question.answer(areas[measure], further))
     panels = {
         f"{setting}, {dataset}" if setting else dataset: block
         for setting, table in along.items()
@@ -74,15 +86,19 @@ def settings_report(
     if matrix := gain_matrix(rows):
         figures["gains"] = matrix
     figures |= pages_by_stem({"learning_curves": learning_curves_of(panels, measure, over)})
-    repeats, datasets = curves["repeat"].nunique(), curves["dataset"].nunique()
+    repeats = curves.groupby("strategy", sort=False)["repeat"].nunique()
+    sentences += told_repeats(repeats.to_dict())
+    datasets = curves["dataset"].nunique()
     title = (
         f"{count_text(curves['strategy'].nunique(), 'strategy')} in {count_text(len(blocks), 'setting')} on "
-        f"{count_text(datasets, 'data set')}, {count_text(repeats, 'repeat')} each"
+        f"{count_text(datasets, 'data set')}, {repeats_text(repeats.tolist())} each"
     )
     note = (
         f"Each measure: {AREAS[area]}, in points of 0.01. ±: half of a 95 % interval over repeats. Gain over random in "
         "the same setting and repeat."
     )
+    if repeats.nunique() > 1:
+        note += " Measures: over the strategy's own repeats; gains: over those that random has, too."
     summary = {
         "measure": measure,
         "area": area,
@@ -165,12 +181,13 @@ def _rows(
                 continue
             row: dict[str, Any] = {"setting": setting, "strategy": strategy}
             for key, table in areas.items():
-                row |= _columns(key, mean_interval(table[name].dropna().groupby("repeat").mean().tolist()))
+                row |= _columns(key, mean_interval(repeat_means(table[[name]])[name].dropna().tolist()))
             gain = Estimate(None, None)
             if strategy != RANDOM:
                 gain = gain_over_repeats(areas[measure], [name], [f"{setting}{BETWEEN}{RANDOM}"])
             rows.append(row | _columns("gain", gain))
-    return pd.DataFrame(rows).astype(dict.fromkeys(("gain", "gain_interval"), float))
+    table = pd.DataFrame(rows)
+    return table.astype(dict.fromkeys(table.columns.drop(["setting", "strategy"]), float))
 
 
 def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:

@@ -117,12 +117,17 @@ class Friedman(NamedTuple):
 
 
 def half_widths(values: ArrayLike) -> np.ndarray:
-    """Return half of the 95 % t-interval of the mean over the first axis: `[n, ...]` to `[...]`, NaN for n = 1.
+    """Return half of the 95 % t-interval of the mean over the first axis: `[n, ...]` to `[...]`, NaN for n < 2.
 
     NaN among the values is left out.
     """
     count, _, error = _means(np.asarray(values, dtype=float))
     return stdtrit(count - 1, 0.975) * error
+
+
+def known_means(values: ArrayLike) -> np.ndarray:
+    """Return the mean over the first axis without NaN: `[n, ...]` to `[...]`, NaN where nothing else is."""
+    return _means(np.asarray(values, dtype=float))[1]
 
 
 def t_test(differences: ArrayLike) -> np.ndarray:
@@ -142,9 +147,9 @@ def t_test(differences: ArrayLike) -> np.ndarray:
 
 
 def _means(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return, over the first axis, the number n of values without NaN, their mean, and its error, NaN for n = 1."""
+    """Return, over the first axis, the number n of values without NaN, their mean, and its error, NaN for n < 2."""
     count = (~np.isnan(values)).sum(axis=0)
-    mean = np.nansum(values, axis=0) / count
+    mean = np.nansum(values, axis=0) / np.where(count > 0, count, np.nan)
     squares = np.nansum(np.square(values - mean), axis=0)
     return count, mean, np.sqrt(squares / np.where(count > 1, count - 1, np.nan) / count)
 

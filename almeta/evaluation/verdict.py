@@ -11,6 +11,7 @@ import pandas as pd
 
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import LEVEL, RANDOM, Comparison, Pair, smallest_p_value
+from almeta.evaluation.curves import repeat_means
 from almeta.evaluation.statistics import Estimate, mean_interval
 
 BETWEEN = ": "  # a setting and the strategy that plays in it
@@ -60,6 +61,23 @@ def fewer_repeats(repeats: Mapping[str, int]) -> str:
     return f"Fewer repeats than {most:,}: {', '.join(fewer)}." if fewer else ""
 
 
+def told_repeats(repeats: Mapping[str, int]) -> list[str]:
+    """Return a sentence about who has played fewer repeats than others, if anybody has."""
+    fewer = fewer_repeats(repeats)
+    if not fewer:
+        return []
+    return [
+        f"{fewer} Each is compared with others in these alone; a learner with chance in it, such as mlp, has other "
+        "random numbers there."
+    ]
+
+
+def repeats_text(counts: Sequence[int]) -> str:
+    """Return numbers of repeats: "16 repeats", "4 to 16 repeats"."""
+    low, high = min(counts), max(counts)
+    return count_text(low, "repeat") if low == high else f"{low:,} to {high:,} repeats"
+
+
 def shorten(name: str, length: int) -> str:
     """Return a name cut to a length in its middle, because paths differ at their ends."""
     if len(name) <= length:
@@ -84,12 +102,7 @@ def _scope(comparison: Comparison) -> list[str]:
             f"No difference can be clear over {count_text(count, unit)}: the signed-rank test, Holm-corrected for "
             f"{pairs}, gives {p_text(smallest)} at the smallest."
         )
-    if fewer := fewer_repeats(comparison.repeats.to_dict()):
-        sentences.append(
-            f"{fewer} Each is compared with others in these alone; a learner with chance in it, such as mlp, has other "
-            "random numbers there."
-        )
-    return sentences
+    return sentences + told_repeats(comparison.repeats.to_dict())
 
 
 def _against(comparison: Comparison, opponent: str) -> list[str]:
@@ -261,7 +274,7 @@ class Question:
         return f"{self.text} {self._told(areas, further or {})}."
 
     def _told(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame]) -> str:
-        told = ["; ".join(_gain(areas, pair) for pair in self.pairs)]
+        told = [_gain(areas, pair) for pair in self.pairs]
         for name, pairs in self.measures.items():
             gains = "; ".join(_gain(further[name], pair) for pair in pairs)
             told.append(f"of {name.replace('_', ' ')}, {gains}")
@@ -284,8 +297,9 @@ def gain_over_repeats(areas: pd.DataFrame, first: Sequence[str], second: Sequenc
     about different data sets, each column counts by those that it has.
     """
     if len(first) == len(second) == 1:
-        areas = areas[[*first, *second]].dropna()
-    means = areas.groupby("repeat").mean()
+        pair = areas[[*first, *second]]
+        areas = pair.where(pair.notna().all(axis=1), axis=0)
+    means = repeat_means(areas)
     gains = means[list(first)].mean(axis=1, skipna=False) - means[list(second)].mean(axis=1, skipna=False)
     return mean_interval(gains.dropna().tolist())
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from almeta.build import build
+from almeta.build import build, find_target
 from almeta.data import Dataset, canonical_name
 from almeta.data.suites import suite
 from almeta.envs.measures import MEASURES
@@ -230,6 +230,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:
         settings = {name: make_setting(config, changes) for name, changes in read_settings(config.settings).items()}
+        _check_scores(settings)
         if question:
             question = asked_in_settings(question, list(settings), names)
             question.check_measures(next(iter(settings.values())).measures)
@@ -246,10 +247,22 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     return dict(report.summary)
 
 
+def _check_scores(settings: Mapping[str, Setting]) -> None:
+    """Raise AlmetaError unless all settings have the same score: a report is about one."""
+    (first, setting), *others = settings.items()
+    score = setting.env.score
+    for name, other in others:
+        if other.env.score != score:
+            raise AlmetaError(
+                f"settings.{name} has env.score={other.env.score}, and settings.{first} has {score}: all are judged by "
+                f"one score; leave env.score out of settings, and add scores=[{score},{other.env.score}] to record both"
+            )
+
+
 def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = None) -> Setting:
     """Return what the cells of a benchmark share, with the changes of one of its settings."""
     changed = {part: changed_part(getattr(config, part), (changes or {}).get(part), part) for part in PARTS}
-    env: PoolOptions = build(changed["env"], "env")
+    env = _pool_options(changed["env"])
     score, *measures = _measures_of(config, env)
     return Setting(
         env=replace(env, score=score),
@@ -264,12 +277,28 @@ def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = No
     )
 
 
+def _pool_options(config: Mapping[str, Any]) -> PoolOptions:
+    """Return the options of the environment; those of another kind of problem are an AlmetaError."""
+    target = config.get("_target_")
+    kind = getattr(find_target(target, "env"), "kind", None) if isinstance(target, str) else PoolOptions.kind
+    if kind != PoolOptions.kind:
+        raise AlmetaError(
+            f"env._target_ is {target}, of kind '{kind}', and a benchmark plays pools: choose env=pool; policies and "
+            "rules of other kinds are compared by scripts/train.py, as with experiment=study/features or study/classes"
+        )
+    options: PoolOptions = build(config, "env")
+    return options
+
+
 def _played(config: BenchmarkConfig, names: Any) -> tuple[str, ...] | None:
     """Return the data sets of a setting, which are among those of the benchmark; None for all of them."""
     if names is None:
         return None
+    several = [names] if isinstance(names, str) else names
+    if not isinstance(several, list | tuple) or not several or not all(isinstance(name, str) for name in several):
+        raise AlmetaError(f"settings has datasets={names!r}; it must be a name, or a list with at least one")
     all_names = [canonical_name(name) for name in chosen_datasets(config)]
-    played = tuple(canonical_name(name) for name in ([names] if isinstance(names, str) else names))
+    played = tuple(map(canonical_name, several))
     for name in played:
         if name not in all_names:
             raise AlmetaError(did_you_mean(name, all_names, "data set of a setting"))

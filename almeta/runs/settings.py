@@ -21,11 +21,12 @@ def read_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     `{svc: {judge: svc}, ridge: {judge: ridge}}`.
 
     Raises:
-        AlmetaError: for a name that cannot stand before a strategy's, or a part that settings do not change.
+        AlmetaError: for a name that cannot stand before a strategy's or that two settings have, for a part that
+            settings do not change, and if there is no setting.
     """
     settings: dict[str, dict[str, Any]] = {}
-    plain = {name: changes for name, changes in given.items() if name != EACH}
-    for name, changes in {**plain, **_combined(given.get(EACH))}.items():
+    plain = [(name, changes) for name, changes in given.items() if name != EACH]
+    for name, changes in [*plain, *_combined(given.get(EACH))]:
         if not str(name).strip() or BETWEEN in f"{name} ":
             raise AlmetaError(f"settings has a setting {str(name)!r}; its name must be a text without '{BETWEEN}'")
         if not isinstance(changes or {}, Mapping):
@@ -33,27 +34,46 @@ def read_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for part in changes or {}:
             if part not in PARTS:
                 raise AlmetaError(did_you_mean(str(part), PARTS, f"key of settings.{name}"))
+        if str(name) in settings:
+            raise AlmetaError(f"settings has two settings '{name}'; name each once, and each value of {EACH} once")
         settings[str(name)] = dict(changes or {})
+    if not settings:
+        raise AlmetaError(f"settings is {dict(given)}, which names no setting; write {{NAME: {{PART: CHANGE}}}}")
     return settings
 
 
-def _combined(each: Any) -> dict[str, dict[str, Any]]:
+def _combined(each: Any) -> list[tuple[str, dict[str, Any]]]:
     """Return a setting for every combination of the values of some parts, or of their keys, as `oracle.noise`."""
     if each is None:
-        return {}
-    given = each.values() if isinstance(each, Mapping) else [None]
-    if not all(isinstance(values, list | tuple) and values for values in given):
+        return []
+    given = list(each.values()) if isinstance(each, Mapping) else []
+    if not given or not all(isinstance(values, list | tuple) and values for values in given):
         raise AlmetaError(
             f"settings.{EACH} is {each!r}; it must name parts with a list of values each, as {{judge: [svc, ridge]}}"
         )
-    settings: dict[str, dict[str, Any]] = {}
-    for values in itertools.product(*each.values()):
-        changes: dict[str, Any] = {}
-        for path, value in zip(each, values, strict=True):
-            part, dot, key = path.partition(".")
-            changes[part] = {**changes.get(part, {}), key: value} if dot else value
-        settings[JOINED.join(_text(value) for value in values)] = changes
-    return settings
+    paths = [str(path) for path in each]
+    return [
+        (JOINED.join(map(_text, values)), _changes(dict(zip(paths, values, strict=True))))
+        for values in itertools.product(*given)
+    ]
+
+
+def _changes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes of parts that values of parts and of their keys make.
+
+    `{learner: svc, learner.C: 10}` is `{learner: {name: svc, C: 10}}`, in any order.
+    """
+    changes = {part: value for part, value in values.items() if "." not in part}
+    for path, value in values.items():
+        part, dot, key = path.partition(".")
+        if not dot:
+            continue
+        whole = changes.get(part) or {}
+        whole = {"name": whole} if isinstance(whole, str) else whole
+        if not isinstance(whole, Mapping) or key in whole:
+            raise AlmetaError(f"settings.{EACH} has {path}, and {part}={whole!r} beside it; leave one of them out")
+        changes[part] = {**whole, key: value}
+    return changes
 
 
 def _text(value: Any) -> str:

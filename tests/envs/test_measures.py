@@ -28,7 +28,7 @@ def simulate(**parts) -> PoolSimulation:
 
 def test_wrong_answers_are_counted_without_the_first_labels():
     simulation = simulate(oracle=Oracle(noise=0.5), measures=["wrong_answers"])
-    assert simulation.scores["wrong_answers"].tolist() == [0] * 4
+    assert simulation.scores["wrong_answers"].isnan().all()  # there is none
     asked: list[list[int]] = [[] for _ in range(4)]
     for time in range(6):
         rows = simulation.state().available.float().argmax(1)
@@ -43,6 +43,7 @@ def test_wrong_answers_are_counted_without_the_first_labels():
 
 def test_the_share_of_queries_in_the_region_is_counted():
     simulation = simulate(oracle=Oracle(region="dense", region_share=0.5, decline=0.3), measures=["noisy_region"])
+    assert simulation.scores["noisy_region"].isnan().all()
     inside: list[list[bool]] = [[] for _ in range(4)]
     for time in range(6):
         rows = simulation.state().available.float().argmax(1)
@@ -76,6 +77,7 @@ def test_money_and_what_is_asked_again_are_counted():
     simulation = simulate(oracle=panel, measures=["money", "asked_again"])
     rows = simulation.state().available.float().argmax(1)  # the first annotator, about the first open row
     assert (rows % 2 == 0).all()
+    assert simulation.scores["money"].tolist() == [0] * 4 and simulation.scores["asked_again"].isnan().all()
     for pick in (rows, rows + 2):
         simulation.step(pick)
     assert simulation.scores["money"].tolist() == [8] * 4
@@ -84,6 +86,10 @@ def test_money_and_what_is_asked_again_are_counted():
         assert not simulation.step(pick).invalid.any()
     assert simulation.scores["money"].tolist() == [11] * 4
     assert simulation.scores["asked_again"].tolist() == [0.5] * 4
+    first = simulation.tasks.first  # their labels are the first annotator's
+    for place in (0, 1):
+        assert not simulation.step(first[:, place] + 1).invalid.any()
+    torch.testing.assert_close(simulation.scores["asked_again"], torch.full((4,), 4 / 6))
 
 
 def test_a_tired_oracle_errs_more_within_a_query():
@@ -113,10 +119,23 @@ def test_pseudo_labels_are_counted():
         kept = [row for row in free if assumed[e, row] >= 0]
         wrong = [row for row in kept if assumed[e, row] != tasks.y[e, row]]
         got = [float(simulation.scores[name][e]) for name in ("pseudo_labels", "wrong_pseudo_labels")]
-        torch.testing.assert_close(got, [len(kept) / len(free), len(wrong) / max(1, len(kept))])
+        torch.testing.assert_close(
+            got, [len(kept) / len(free), len(wrong) / len(kept) if kept else torch.nan], equal_nan=True
+        )
     assert simulation.scores["pseudo_labels"].min() > 0 and simulation.scores["wrong_pseudo_labels"].max() > 0
     plain = simulate(measures=["pseudo_labels", "wrong_pseudo_labels"])
-    assert all((plain.scores[name] == 0).all() for name in ("pseudo_labels", "wrong_pseudo_labels"))
+    assert (plain.scores["pseudo_labels"] == 0).all() and plain.scores["wrong_pseudo_labels"].isnan().all()
+
+
+def test_no_row_is_left_to_be_labelled_by_the_learner():
+    options = PoolOptions(pool_size=8, max_test=40, budget=None)
+    learner = make_learner({"name": "pseudo_labels", "base": "prototype", "threshold": 2})
+    simulation = PoolSimulation([load_dataset("iris")], options, 1, None, learner, measures=["pseudo_labels"])
+    simulation.reset()
+    assert simulation.scores["pseudo_labels"] == 1
+    while not simulation.finished:
+        simulation.step(simulation.state().available.float().argmax(1))
+    assert simulation.scores["pseudo_labels"].isnan().all()
 
 
 def test_pseudo_labels_of_rows_that_several_may_be_asked_about_count_once():
@@ -174,6 +193,23 @@ def test_accuracy_under_attack_is_that_of_the_judge_on_moved_test_rows():
     assert (simulation.scores["pgd_accuracy"] - simulation.scores["fgsm_accuracy"]).abs().max() < 0.08
     assert (simulation.scores["pgd_accuracy"] < simulation.score).all()
     assert torch.equal(simulation._scores()["pgd_accuracy"], simulation.scores["pgd_accuracy"])  # no chance in it
+
+
+def test_a_refit_without_an_answer_changes_no_measure_of_the_learner():
+    """A network is fit anew with other random numbers; what was asked and paid for it counts."""
+    fitted = ["accuracy", "fgsm_accuracy", "pgd_accuracy", "pseudo_labels", "wrong_pseudo_labels"]
+    network = {"name": "mlp", "hidden_size": 4, "steps": 3}
+    learner = make_learner({"name": "pseudo_labels", "base": network, "threshold": 0.7})
+    for judge in (None, make_learner(network)):
+        oracle = Oracle(decline=1, price=1)
+        simulation = attacked(0.4, [*fitted, "money"], learner=learner, oracle=oracle, judge=judge)
+        before, outputs = simulation.scores, simulation.judged.outputs(simulation.tasks.test_x)
+        for _ in range(2):
+            simulation.step(simulation.state().available.float().argmax(1))
+        assert not torch.equal(simulation.judged.outputs(simulation.tasks.test_x), outputs)
+        for name in fitted:
+            torch.testing.assert_close(simulation.scores[name], before[name], rtol=0, atol=0, equal_nan=True)
+        assert simulation.scores["money"].tolist() == [2] * 4
 
 
 def test_accuracy_under_attack_falls_with_its_size():

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
+from almeta import sources
 from almeta.build import build
 from almeta.data import Dataset, load_dataset
 from almeta.errors import AlmetaError
@@ -640,9 +641,12 @@ OF_ALL = (
     *(
         "almeta.evaluation.playing",
         "almeta.data.preparation",
+        "almeta.envs.measures",
         "almeta.envs.pool",
         "almeta.envs.scores",
         "almeta.geometry",
+        "almeta.learners.attacks",
+        "almeta.learners.learner",
         "almeta.oracles",
     ),
     *("almeta.pool", "almeta.seeding", "almeta.strategies.choosing", "almeta.tasks.pool", "almeta.training.rollout"),
@@ -654,6 +658,22 @@ def test_a_change_of_what_makes_curves_changes_all_keys(changed, module):
     before = [key_of(contender) for contender in (RANDOM, MARGIN)]
     changed(module)
     assert not {key_of(contender) for contender in (RANDOM, MARGIN)} & set(before)
+
+
+# Modules that those of all keys use, and that show, store or name things, or are in the keys of those who use them.
+NOT_OF_ALL = {
+    *("almeta.agents.agent", "almeta.envs.batch", "almeta.envs.classes", "almeta.envs.render"),
+    *("almeta.evaluation.cells", "almeta.evaluation.contenders", "almeta.inputs.inputs"),
+    *("almeta.learners.logistic_regression", "almeta.learners.named", "almeta.sources", "almeta.strategies.actor"),
+    "almeta.training.compute",
+}
+
+
+def test_all_that_makes_curves_is_in_keys():
+    """Whatever the modules of all keys use is one of them; measures use no other at all."""
+    used = {module: set(sources._used(module)) - set(playing._CORE) for module in playing._CORE}
+    assert set().union(*used.values()) <= NOT_OF_ALL
+    assert not used["almeta.envs.measures"] | used["almeta.pool"] | used["almeta.oracles"]
 
 
 STRATEGIES = {

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from almeta.errors import AlmetaError
-from almeta.evaluation.curves import check_curves, curve_areas, over_money, query_weights, split_curves
+from almeta.evaluation.curves import check_curves, curve_areas, over_money, query_weights, repeat_means, split_curves
 
 SCORES = {
     ("iris", "margin", 0): [0.5, 0.9, 1.0],
@@ -125,6 +125,35 @@ def test_further_measures_stay_and_have_curves_of_their_own(curves):
         check_curves(curves.assign(macro_f1=np.nan), ["macro_f1"])
 
 
+def test_shares_of_nothing_are_left_out_of_areas(curves):
+    """Before the first query there is no share; margin never has one in repeat 1."""
+    given = curves.assign(wrong_answers=curves["score"].where(curves["queries"] > 0))
+    given.loc[given["strategy"].eq("margin") & given["repeat"].eq(1), "wrong_answers"] = np.nan
+    table = check_curves(given, ["wrong_answers"])
+    blocks = split_curves(table, "wrong_answers")
+    assert blocks["iris"].played == {"margin": 1, "random": 2}
+    with np.errstate(all="raise"):
+        areas = curve_areas(blocks)
+        by_trapezoid = curve_areas(split_curves(table, "wrong_answers"), "trapezoid")
+    assert areas["margin"].tolist() == pytest.approx([0.95, np.nan], nan_ok=True)
+    assert areas["random"].tolist() == pytest.approx([0.65, 0.35])
+    # Weights 1/4, 1/2 and 1/4 without the first one are 2/3 and 1/3.
+    assert by_trapezoid["random"].tolist() == pytest.approx([(2 * 0.6 + 0.7) / 3, (2 * 0.2 + 0.5) / 3])
+    for wrong in ("much", np.inf):
+        with pytest.raises(AlmetaError, match=f"wrong_answers is {wrong} in a row of 'margin'"):
+            check_curves(curves.assign(wrong_answers=wrong), ["wrong_answers"])
+
+
+def test_the_mean_of_a_repeat_is_about_all_data_sets_that_count():
+    """A strategy counts by the data sets of which it has any value, and not in repeats that lack one of them."""
+    index = pd.MultiIndex.from_product([["a", "b"], [0, 1, 2]], names=["dataset", "repeat"])
+    values = {"all": [1, 2, 3, 5, 6, 7], "some": [1, np.nan, 3, 5, 6, 7], "of a": [1, 2, 3, *[np.nan] * 3]}
+    means = repeat_means(pd.DataFrame(values, index=index, dtype=float))
+    assert means["all"].tolist() == [3, 4, 5]
+    assert means["some"].tolist() == pytest.approx([3, np.nan, 5], nan_ok=True)
+    assert means["of a"].tolist() == [1, 2, 3]
+
+
 MONEY = {
     ("iris", "margin", 0): [0, 3, 6],
     ("iris", "margin", 1): [0, 1, 5],
@@ -152,6 +181,18 @@ def test_curves_over_money(curves):
     }
     areas = curve_areas(blocks)
     assert areas["random"].tolist() == pytest.approx([2.9 / 5, 1.3 / 5])
+
+
+@pytest.mark.parametrize("price, queries", [(0.1, 10), (0.7, 10), (1 / 3, 3)])
+def test_prices_that_are_no_binary_fractions_pay_for_whole_units(price, queries):
+    """Sums of float32: ten of 0.1 are more than 1, ten of 0.7 less than 7."""
+    for added in (np.cumsum(np.full(queries, price, np.float32)), np.float32(price) * np.arange(1, queries + 1)):
+        rows = [("iris", "random", 0, query, query) for query in range(queries + 1)]
+        curves = pd.DataFrame(rows, columns=["dataset", "strategy", "repeat", "queries", "score"])
+        along = over_money(curves.assign(money=[0.0, *map(float, added)]))
+        units = round(price * queries)
+        assert along["queries"].tolist() == list(range(units + 1))
+        assert along["score"].tolist() == [int(unit / price + 1e-9) for unit in range(units + 1)]
 
 
 def test_too_little_money_is_told(curves):

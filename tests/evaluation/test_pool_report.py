@@ -198,3 +198,19 @@ def test_people_read_stems_and_programs_whole_names(tmp_path):
     assert sorted(rows[1:]) == ["my", "wine"]
     alone = pool_report(curves[curves["dataset"] == whole])
     assert "one data set, my:" in alone.summary["verdict"][0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_share_that_one_strategy_never_has_is_told_without_ranks(areas):
+    """Random has no pseudo-labels, margin not before the first query."""
+    curves = curves_of(areas)
+    some = curves["strategy"].ne("random") & (curves["strategy"].eq("entropy") | curves["queries"].gt(0))
+    curves["wrong_pseudo_labels"] = np.where(some, 0.1 + 0.01 * curves["repeat"], np.nan)
+    report = pool_report(curves, measures=["wrong_pseudo_labels"])
+    (table,) = [one for one in report.tables if one.name == "summary_wrong_pseudo_labels"]
+    assert table.numbers["strategy"].tolist() == ["random", "margin", "entropy"]
+    assert table.numbers["aulc"].tolist() == pytest.approx([np.nan, 0.11, 0.11], nan_ok=True)
+    assert table.shown is not None and list(table.shown["AULC,\npoints"]) == ["–", "11.00 ± 2.48", "11.00 ± 2.48"]
+    assert report.figures["learning_curves_wrong_pseudo_labels"].axes
+    whole = pool_report(curves.assign(wrong_pseudo_labels=0.1), measures=["wrong_pseudo_labels"])
+    assert "mean_rank" in next(one for one in whole.tables if one.name == "summary_wrong_pseudo_labels").numbers

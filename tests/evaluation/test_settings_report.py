@@ -56,6 +56,18 @@ def test_each_setting_has_its_areas_and_its_gain_over_random():
     assert report.tables[1].numbers.columns[0] == "setting"
 
 
+def test_fewer_repeats_are_told():
+    table = curves()[lambda one: (one["strategy"] == "random") | (one["repeat"] < 2)]
+    report = settings_report(table)
+    assert report.title == "2 strategies in 2 settings on 1 data set, 2 to 3 repeats each"
+    assert report.sentences == report.summary["verdict"]
+    assert report.sentences[0].startswith(
+        "Fewer repeats than 3: margin (2). Each is compared with others in these alone;"
+    )
+    assert "the strategy's own repeats" in report.tables[0].note
+    assert "own repeats" not in settings_report(curves()).tables[0].note and not settings_report(curves()).sentences
+
+
 def test_groups_are_averaged_over_settings():
     """Own: (60 + 40) / 2 of random and (63 + 40) / 2 of margin; each other setting's margin is the one of the other."""
     question = Question(
@@ -166,7 +178,9 @@ def test_areas_and_figures_over_money():
     """A query costs two units and brings a tenth: over 0, 1 and 2 units, a curve gains a thirtieth on average."""
     table = curves()
     table = table.assign(money=2 * table["queries"], score=table["score"] + 0.1 * table["queries"])
-    report = settings_report(table, measures=["wrong_answers", "money"], over="money")
+    question = Question("?", [], {"money": [["clean: margin", "clean: random"]]})
+    report = settings_report(table, measures=["wrong_answers", "money"], over="money", question=question)
+    assert report.sentences[0].startswith("? of money, clean: margin over random 0.00 points")
     rows = report.tables[0].numbers.set_index(["setting", "strategy"])
     plain = curves().groupby(["setting", "strategy"])["score"].mean()
     assert rows["accuracy"].to_dict() == pytest.approx((plain + 0.1 / 3).to_dict())
@@ -186,3 +200,29 @@ def test_many_measures_stand_in_rows_of_three():
     ]
     spans = [span for axis in drawn if (span := axis.get_subplotspec())]
     assert [(span.rowspan.start, span.colspan.start) for span in spans] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_settings_with_other_query_sizes_are_compared_by_the_same_share():
+    """Every second answer is wrong, whether it comes after one query or after three; nothing is known before."""
+    table = pd.concat([curves().assign(queries=lambda one, k=k: one["queries"] + 2 * k) for k in range(3)])
+    heard = table["queries"] >= table["setting"].map({"clean": 1, "noisy": 3})
+    table["wrong_answers"] = np.where(heard, 0.5, np.nan)
+    question = Question("?", [], {"wrong_answers": [["noisy: margin", "clean: margin"]]})
+    report = settings_report(table, measures=["wrong_answers"], question=question)
+    assert report.tables[0].numbers["wrong_answers"].tolist() == [0.5] * 4
+    assert "noisy: margin over clean: margin 0.00 points (0.00 to 0.00, interval holds 0)" in report.sentences[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_share_that_a_setting_never_has_is_not_known():
+    table = curves()
+    table["wrong_pseudo_labels"] = np.where(table["setting"] == "noisy", 0.3, np.nan)
+    question = Question("?", [], {"wrong_pseudo_labels": [["noisy: margin", "clean: margin"]]})
+    report = settings_report(table, measures=["wrong_pseudo_labels"], question=question)
+    assert report.sentences == ["? of wrong pseudo labels, noisy: margin over clean: margin is not known."]
+    shown = report.tables[0].shown
+    assert shown is not None and list(shown["wrong pseudo labels"]) == ["–", "–", "30.00 ± 0.00", "30.00 ± 0.00"]
+    assert [row["wrong_pseudo_labels"] for row in report.summary["settings"]] == [None, None, 0.3, 0.3]
+    means = report.figures["settings"].axes[1].lines[0].get_ydata()
+    assert np.asarray(means).tolist() == pytest.approx([np.nan, 30], nan_ok=True)

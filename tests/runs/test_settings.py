@@ -53,6 +53,15 @@ def test_each_combination_is_a_setting():
     }
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_values_of_a_part_and_of_its_keys_are_joined_in_any_order(order):
+    parts = {"learner": ["svc", {"name": "ridge"}], "learner.C": [1, 10]}
+    found = read_settings({"each": dict(list(parts.items())[::order])})
+    assert sorted(map(str, found.values())) == sorted(
+        str({"learner": {"name": name, "C": C}}) for name in ("svc", "ridge") for C in (1, 10)
+    )
+
+
 @pytest.mark.usefixtures("quick_figures")
 def test_everybody_plays_the_same_tasks_in_each_setting(tmp_path):
     asked = config("settings={clean: {}, noisy: {oracle: {noise: 0.5}}}", "scores=[accuracy,wrong_answers]")
@@ -145,6 +154,17 @@ def test_learners_of_a_study(preset, kinds):
         ),
         ({"each": ["svc"]}, "settings.each is .'svc'.; it must name parts with a list of values each"),
         ({"each": {"jugde": ["svc"]}}, "unknown key of settings.svc 'jugde'; did you mean 'judge'"),
+        ({"each": {1: [2]}}, "unknown key of settings.2 '1'"),
+        ({"each": {}}, "settings.each is {}; it must name parts with a list of values each"),
+        ({"each": None}, "settings is {'each': None}, which names no setting"),
+        ({"each": {"learner": ["svc", "svc"]}}, "settings has two settings 'svc'; name each once"),
+        ({"svc": {}, "each": {"learner": ["svc"]}}, "settings has two settings 'svc'; name each once"),
+        ({1: {}, "1": {}}, "settings has two settings '1'"),
+        (
+            {"each": {"learner": [{"name": "svc", "C": 2}], "learner.C": [1]}},
+            "settings.each has learner.C, and learner={'name': 'svc', 'C': 2} beside it",
+        ),
+        ({"each": {"datasets.a": ["b"], "datasets": [["iris"]]}}, "settings.each has datasets.a, and datasets="),
         ({"a": 3}, "settings.a is 3; it must be a group of keys, of datasets, env, learner, judge, oracle, options"),
     ],
 )
@@ -160,6 +180,16 @@ def test_wrong_settings_are_told(given, message):
         (["settings={a: {}, b: {learner: svx}}"], "unknown learner 'svx'; did you mean 'svc'"),
         (["settings={a: {}, b: {learner: 3}}"], "settings has learner=3; it must be a name or a group of keys"),
         (["settings={a: {}, b: {options: {targt: y}}}"], "targt"),
+        (
+            ["settings={a: {env: {score: accuracy}}, b: {env: {score: neg_log_loss}}}"],
+            "settings.b has env.score=neg_log_loss, and settings.a has accuracy: .*scores=.accuracy,neg_log_loss.",
+        ),
+        (["settings={a: {}, b: {env: features}}"], "of kind 'features', and a benchmark plays pools: choose env=pool"),
+        (["env=classes"], "of kind 'classes', and a benchmark plays pools"),
+        (["settings={b: {env: {name: one_shot}}}"], "of kind 'stream', and a benchmark plays pools"),
+        (["settings={a: {datasets: 3}}"], "settings has datasets=3; it must be a name, or a list with at least one"),
+        (["settings={a: {}, b: {datasets: []}}"], r"settings has datasets=\[\]; it must be a name"),
+        (["settings={a: {datasets: [3]}}"], r"settings has datasets=\[3\]; it must be a name"),
         (["judge=svx"], "unknown learner 'svx'; did you mean 'svc'"),
         (["over=money"], "the curves of data set 'iris' are to be drawn over money, but one of them spends 0 in all"),
         (["over=mony"], "over is 'mony'; it must be 'queries' or 'money'"),

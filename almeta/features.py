@@ -14,6 +14,8 @@ from almeta.learners.learner import Learner
 class FeatureState:
     """What may be known of E tables with missing cells: nothing of test rows, or of cells that are not known.
 
+    But for this: all cells say which columns vary, and so exist, and fill in what the data set itself lacks.
+
     Action `row * D + column` asks for a cell; D is the number of columns to which tables are padded.
 
     Attributes:

@@ -13,7 +13,8 @@ from almeta.inputs.inputs import CandidateInputs
 class ClassInputs(CandidateInputs):
     """What cross-validation and counts say of each class; the candidates of the view are the classes.
 
-    They work for any number of classes and features, and lie within [-3, 3].
+    They work for any number of classes and features, and lie within [-3, 3]; but "classes", the logarithm of their
+    number, is larger for more than 20 classes, and "rows" for more than 8,000 rows.
     """
 
     kind = "classes"

@@ -84,3 +84,26 @@ def test_they_lie_within_bounds_and_an_environment_shows_them():
     view, single = INPUTS.observed(observation, info["action_mask"], None, torch.device("cpu"))
     own = INPUTS(env.batch.simulation.state())
     assert single and torch.equal(view.candidates, own.candidates) and torch.equal(view.pool, own.pool)
+
+
+def test_of_many_classes_their_number_alone_is_large():
+    classes, rows = 26, 200
+    labels = (torch.arange(rows) % classes)[None]
+    held_out = torch.rand(1, rows, classes, generator=make_generator(0, "test")).softmax(-1)
+    state = ClassState(
+        available=torch.ones(1, classes, dtype=torch.bool),
+        num_classes=torch.tensor([classes]),
+        shares=torch.full((1, classes), 1 / classes),
+        labels=labels,
+        held_out=held_out,
+        held_out_before=held_out[:, :100],
+        drawn=torch.zeros(1, classes, dtype=torch.int64),
+        picks=torch.arange(rows)[None],
+        budget=400,
+        spent=100,
+        query_size=5,
+    )
+    view = INPUTS(state)
+    numbers = dict(zip(INPUTS.pool_names, view.pool[0].tolist(), strict=True))
+    assert numbers.pop("classes") == pytest.approx(3.258, abs=1e-3)
+    assert view.candidates.abs().max() <= 3 and max(map(abs, numbers.values())) <= 3

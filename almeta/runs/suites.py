@@ -275,7 +275,7 @@ def make_learner_of(given: Group | None) -> Learner:
 
 
 def precision_of(trained: Mapping[str, Any]) -> str:
-    """Return the matrix precision of a training; cards lack it."""
+    """Return the matrix precision of a training; older cards lack it."""
     return str(trained.get("matmul_precision", "highest"))
 
 

@@ -662,7 +662,7 @@ def test_a_change_of_what_makes_curves_changes_all_keys(changed, module):
 
 # Modules that those of all keys use, and that show, store or name things, or are in the keys of those who use them.
 NOT_OF_ALL = {
-    *("almeta.agents.agent", "almeta.envs.batch", "almeta.envs.classes", "almeta.envs.render"),
+    *("almeta.agents.agent", "almeta.envs.batch", "almeta.envs.classes", "almeta.envs.features", "almeta.envs.render"),
     *("almeta.evaluation.cells", "almeta.evaluation.contenders", "almeta.inputs.inputs"),
     *("almeta.learners.logistic_regression", "almeta.learners.named", "almeta.sources", "almeta.strategies.actor"),
     "almeta.training.compute",

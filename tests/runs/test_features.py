@@ -101,14 +101,11 @@ def test_the_study_trains_resumes_and_is_judged_as_by_evaluate(tmp_path, monkeyp
 def test_a_trained_policy_is_published_judged_and_acts_in_the_environment(tmp_path):
     train(config("batches=1", "dataset.fold=null"), tmp_path)
     publish(tmp_path / "last.pt", tmp_path / "cells.json", {})
-    asked = compose_config(
-        f"policy={tmp_path / 'cells.json'}",
-        "dataset=named",
-        "dataset.name=breast_cancer",
-        "repeats=2",
-        command="evaluate",
-    )
-    summary = FeaturesRun.judge(EvaluateConfig.read(asked), tmp_path)
+    card = json.loads((tmp_path / "cells.json").read_text())
+    del card["config"]["matmul_precision"]  # as in older cards
+    (tmp_path / "cells.json").write_text(json.dumps(card))
+    chosen = (f"policy={tmp_path / 'cells.json'}", "dataset=named", "dataset.name=breast_cancer", "repeats=2")
+    summary = FeaturesRun.judge(EvaluateConfig.read(compose_config(*chosen, command="evaluate")), tmp_path)
     assert list(summary["benchmark"]["datasets"]) == ["breast_cancer"]
     agent = load_policy(tmp_path / "cells.json")
     options: dict[str, Any] = {"pool_size": 12, "max_features": 5, "budget": 4, "inputs": agent.inputs}

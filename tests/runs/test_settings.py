@@ -97,14 +97,15 @@ TRAINED = ["classes", "features"]  # these are runs of train
 def study(preset, scale="quick"):
     """Return the settings of a study, who plays, and what is asked: all of it checked as before the first cell."""
     read = BenchmarkConfig.read(compose_config(f"experiment=study/{preset}", f"scale={scale}", command="benchmark"))
-    settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings or {}).items()}
     contenders, question = read_strategies(["random", *read.strategies]), Question(**(read.question or {}))
     names = list(map(str, contenders))
-    if settings:
+    if read.settings:
+        settings = {name: make_setting(read, changes) for name, changes in read_settings(read.settings).items()}
         question = asked_in_settings(question, list(settings), names)
     else:
+        settings = {"": make_setting(read)}
         question.check(names)
-    question.check_measures(next(iter(settings.values()), make_setting(read)).measures)
+    question.check_measures(next(iter(settings.values())).measures)
     return settings, contenders, question
 
 

@@ -14,7 +14,7 @@ from almeta.evaluation.comparison import RANDOM
 from almeta.evaluation.style import BLACK, dress, legend, looks
 from almeta.evaluation.verdict import shorten
 
-_COLUMNS = 3  # panels side by side
+_COLUMNS = 3  # most panels side by side
 
 
 def gain_matrix(rows: pd.DataFrame) -> Figure | None:
@@ -58,8 +58,8 @@ def measures_over_settings(tables: Mapping[str, pd.DataFrame], measures: Sequenc
     first = next(iter(tables.values()))
     strategies = list(first["strategy"].unique())
     panels = [*measures, "gain"] if strategies != [RANDOM] else list(measures)
-    columns = min(len(panels), _COLUMNS)
-    lines = math.ceil(len(panels) / columns)  # of each table
+    lines = math.ceil(len(panels) / _COLUMNS)  # of each table
+    columns = math.ceil(len(panels) / lines)
     width = max(4.4, 1.2 + 0.7 * first["setting"].nunique())
     figure = Figure(figsize=(width * columns, 0.6 + 3.6 * lines * len(tables)), layout="constrained")
     grid = figure.subplots(lines * len(tables), columns, squeeze=False).reshape(len(tables), lines * columns)

@@ -118,6 +118,8 @@ class ClassSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.num_classes = learner or LogisticRegression(), self.sampler.num_classes
+        for dataset in datasets:
+            dataset.check_classes("class sampling")
         check_learns("classes", self.learner, type(self.learner).__name__)
         self._worth = options.reward_score or options.score
         self._measures = dict.fromkeys((options.score, self._worth, *measures))

@@ -143,6 +143,8 @@ class FeatureSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options.tasks, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner = learner or LogisticRegression()
+        for dataset in datasets:
+            dataset.check_classes("feature acquisition")
         check_learns("classes", self.learner, type(self.learner).__name__)
         self.tasks: PoolTasks
 

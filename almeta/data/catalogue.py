@@ -227,8 +227,10 @@ def find(name: str) -> Entry:
     """Return how to load a data set; underscores and hyphens are the same, except after a prefix.
 
     Raises:
-        AlmetaError: if there is no such data set.
+        AlmetaError: if there is no such data set, or the name is no text.
     """
+    if not isinstance(name, str):
+        raise AlmetaError(f"data set {name!r} is not the name of one; give a text, such as 'iris' or 'csv:my.csv'")
     prefix, colon, rest = name.partition(":")
     if colon and prefix in PREFIXES and rest:
         one = os.path.realpath(os.path.expanduser(rest)) if prefix in FILES else rest

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from almeta.errors import AlmetaError, did_you_mean
 from almeta.evaluation.comparison import RANDOM
 from almeta.evaluation.curves import Area, Over, check_curves, curve_areas, over_money, repeat_means, split_curves
 from almeta.evaluation.pool_figures import learning_curves_of
@@ -31,6 +30,7 @@ from almeta.evaluation.verdict import (
     named_in,
     repeats_text,
     told_repeats,
+    unknown_in_question,
 )
 
 
@@ -136,7 +136,7 @@ def asked_in_settings(question: Question, settings: Sequence[str], strategies: S
                 pair = {"says": pair["says"], **groups}
             for name in named_in(pair):
                 if name not in known:
-                    raise AlmetaError(did_you_mean(name, [*known, *strategies], "strategy of the question"))
+                    raise unknown_in_question(name, [*known, *strategies])
             found.append(pair)
         return found
 

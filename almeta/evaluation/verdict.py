@@ -247,7 +247,7 @@ class Question:
         """Raise AlmetaError if a strategy is not among those that play."""
         for name in itertools.chain.from_iterable(map(named_in, self._all_pairs())):
             if name not in strategies:
-                raise AlmetaError(did_you_mean(name, strategies, "strategy of the question"))
+                raise unknown_in_question(name, strategies)
 
     def check_measures(self, measures: Sequence[str]) -> None:
         """Raise AlmetaError if a pair is about a measure that is not among those further ones that are recorded."""
@@ -255,7 +255,8 @@ class Question:
             if name not in measures:
                 known = ", ".join(measures) or "none"
                 raise AlmetaError(
-                    f"question.measures names '{name}', but the further measures are {known}: add it to scores"
+                    f"question.measures names '{name}', but the further measures are {known}: add it to "
+                    "scores, or ask nothing with question=null"
                 )
 
     def answer(self, areas: pd.DataFrame, further: Mapping[str, pd.DataFrame] | None = None) -> str:
@@ -282,6 +283,12 @@ class Question:
 
     def _all_pairs(self) -> list[AskedPair]:
         return [*self.pairs, *itertools.chain.from_iterable(self.measures.values())]
+
+
+def unknown_in_question(name: str, known: Sequence[str]) -> AlmetaError:
+    """Return what to raise if a question names a strategy that does not play."""
+    told = did_you_mean(name, known, "strategy of the question")
+    return AlmetaError(f"{told}; or ask nothing with question=null")
 
 
 def named_in(pair: AskedPair) -> list[str]:

@@ -229,7 +229,7 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
     running = {key: getattr(config, key) for key in ("jobs", "backend", "backend_options")}
     judging: dict[str, Any] = {"area": config.area, "over": config.over, "config": config.plain()}
     if config.settings:
-        settings = {name: make_setting(config, changes) for name, changes in read_settings(config.settings).items()}
+        settings = make_settings(config)
         _check_scores(settings)
         if question:
             question = asked_in_settings(question, list(settings), names)
@@ -257,6 +257,17 @@ def _check_scores(settings: Mapping[str, Setting]) -> None:
                 f"settings.{name} has env.score={other.env.score}, and settings.{first} has {score}: all are judged by "
                 f"one score; leave env.score out of settings, and add scores=[{score},{other.env.score}] to record both"
             )
+
+
+def make_settings(config: BenchmarkConfig) -> dict[str, Setting]:
+    """Return what the cells of each setting share; errors name the setting."""
+    settings = {}
+    for name, changes in read_settings(config.settings or {}).items():
+        try:
+            settings[name] = make_setting(config, changes)
+        except AlmetaError as error:
+            raise AlmetaError(f"setting {name!r}: {error}") from error
+    return settings
 
 
 def make_setting(config: BenchmarkConfig, changes: Mapping[str, Any] | None = None) -> Setting:

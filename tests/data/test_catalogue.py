@@ -183,3 +183,9 @@ def test_a_registered_function_that_returns_something_else():
         load_dataset("arrays")
     with pytest.raises(AlmetaError, match="data set 'no function': load is Dataset.*; it must be a function"):
         register_dataset("no function", wrong)
+
+
+@pytest.mark.parametrize("name", [3, None])
+def test_a_name_that_is_no_text(name):
+    with pytest.raises(AlmetaError, match=f"data set {name} is not the name of one; give a text, such as 'iris'"):
+        load_dataset(name)

@@ -198,6 +198,8 @@ def test_what_does_not_fit_is_told():
         single(inputs="candidates")
     with pytest.raises(AlmetaError, match="GaussianProcess learns numbers; name a learner of classes"):
         single(learner="gaussian_process")
+    with pytest.raises(AlmetaError, match="data set 'waves' has numbers as targets; class sampling is for classes"):
+        single(dataset="waves")
 
 
 def test_the_number_of_actions_is_that_of_the_largest_task():

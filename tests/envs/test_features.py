@@ -204,6 +204,7 @@ def test_the_budget_completes_the_table_that_lacks_fewest():
         ({"mising": 0.5}, "unknown key of env 'mising'; did you mean 'missing'"),
         ({"inputs": "candidates"}, "inputs=candidates is no CellInputs; choose inputs of that kind"),
         ({"learner": "gaussian_process"}, "GaussianProcess learns numbers; name a learner of classes"),
+        ({"dataset": "waves"}, "data set 'waves' has numbers as targets; feature acquisition is for classes"),
     ],
 )
 def test_bad_input(wrong, message):

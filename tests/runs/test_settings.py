@@ -177,7 +177,10 @@ def test_wrong_settings_are_told(given, message):
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        (["settings={a: {}, b: {oracle: {nois: 0.2}}}"], "unknown key of oracle 'nois'; did you mean 'noise'"),
+        (
+            ["settings={a: {}, b: {oracle: {nois: 0.2}}}"],
+            "setting 'b': unknown key of oracle 'nois'; did you mean 'noise'",
+        ),
         (["settings={a: {}, b: {learner: svx}}"], "unknown learner 'svx'; did you mean 'svc'"),
         (["settings={a: {}, b: {learner: 3}}"], "settings has learner=3; it must be a name or a group of keys"),
         (["settings={a: {}, b: {options: {targt: y}}}"], "targt"),

@@ -219,7 +219,7 @@ def test_some_episodes_of_a_model():
 
 def test_it_is_tried_once_for_the_same_pools_whether_the_learner_draws(monkeypatch):
     tried: list[Any] = []
-    monkeypatch.setattr(strategy_module, "_draws", lambda state: tried.append(state.learner))
+    monkeypatch.setattr(strategy_module, "draws", lambda learner, *rows: tried.append(learner))
     state, strategy = make_pools().state, ExpectedErrorReduction()
     other = replace(state, learner=Prototypes())
     for one in (state, state, other, other, state):

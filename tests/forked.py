@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,8 @@ class Forked:
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
+        for file in self._files:  # else whatever test runs when they are collected is told that they were left open
+            weakref.finalize(self, file.close)
         self._process = multiprocessing.get_context("fork").Process(target=self._run, args=(function, arguments))
         self._process.start()
         assert self._process.pid is not None

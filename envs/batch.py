@@ -18,6 +18,7 @@ from almeta.checks import check_value, check_values
 from almeta.data.dataset import Dataset
 from almeta.envs.simulation import check_memory
 from almeta.errors import AlmetaError, did_you_mean
+from almeta.learners.learner import Learner, check_learns
 from almeta.seeding import make_generator
 
 Info = dict[str, Any]
@@ -265,6 +266,13 @@ def check_dataset(dataset: Any) -> None:
     """Raise AlmetaError unless this is a data set or may be the name of one."""
     if not isinstance(dataset, str | Dataset):
         raise AlmetaError(f"env.dataset is {dataset!r}; it must be the name of a data set, or an almeta.data.Dataset")
+
+
+def check_for_classes(datasets: Sequence[Dataset], learner: Learner, wanted_by: str) -> None:
+    """Raise AlmetaError unless data sets and learner are of classes, which alone `wanted_by`, "a stream", is for."""
+    for dataset in datasets:
+        dataset.check_classes(wanted_by)
+    check_learns("classes", learner, type(learner).__name__)
 
 
 def _single(info: Info) -> Info:

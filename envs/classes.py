@@ -17,7 +17,7 @@ from almeta.build import choose
 from almeta.checks import Count, Share, Within
 from almeta.classes import ClassState, folds_of, members
 from almeta.data.dataset import Dataset
-from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_options
+from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_for_classes, check_options
 from almeta.envs.measures import MeasureName
 from almeta.envs.pool import load_datasets, observed, observed_space
 from almeta.envs.render import draw_pool
@@ -27,7 +27,7 @@ from almeta.errors import AlmetaError
 from almeta.geometry import rows_of
 from almeta.inputs import ClassInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
-from almeta.learners.learner import Model, check_learns
+from almeta.learners.learner import Model
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 
@@ -118,9 +118,7 @@ class ClassSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner, self.num_classes = learner or LogisticRegression(), self.sampler.num_classes
-        for dataset in datasets:
-            dataset.check_classes("class sampling")
-        check_learns("classes", self.learner, type(self.learner).__name__)
+        check_for_classes(datasets, self.learner, "class sampling")
         self._worth = options.reward_score or options.score
         self._measures = dict.fromkeys((options.score, self._worth, *measures))
         self.scores: dict[Any, Tensor]

@@ -16,7 +16,7 @@ from torch import Tensor
 from almeta.build import choose
 from almeta.checks import Count, Share, Weight, Within, check_arguments
 from almeta.data.dataset import Dataset
-from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_options
+from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_for_classes, check_options
 from almeta.envs.pool import load_datasets, observed, observed_space
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
@@ -26,7 +26,6 @@ from almeta.features import FeatureState
 from almeta.imputation import GaussianBelief
 from almeta.inputs import CellInputs
 from almeta.learners import Learner, LogisticRegression, make_learner
-from almeta.learners.learner import check_learns
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
 # Scaled cells are clipped to -WIDEST .. WIDEST: one odd cell must not dominate all others.
@@ -143,9 +142,7 @@ class FeatureSimulation(Simulation):
         self.sampler = PoolSampler(datasets, options.tasks, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
         self.learner = learner or LogisticRegression()
-        for dataset in datasets:
-            dataset.check_classes("feature acquisition")
-        check_learns("classes", self.learner, type(self.learner).__name__)
+        check_for_classes(datasets, self.learner, "feature acquisition")
         self.tasks: PoolTasks
 
     @property

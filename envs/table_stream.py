@@ -15,7 +15,7 @@ from torch import Tensor
 
 from almeta.checks import Count, Share
 from almeta.data.dataset import Dataset
-from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_options
+from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_for_classes, check_options
 from almeta.envs.pool import load_datasets
 from almeta.envs.render import draw_pool
 from almeta.envs.scores import SCORES, ScoreName
@@ -24,7 +24,6 @@ from almeta.envs.stream import StreamOutcome, StreamRewards
 from almeta.errors import AlmetaError
 from almeta.geometry import rows_of
 from almeta.learners import Learner, LogisticRegression, make_learner
-from almeta.learners.learner import check_learns
 from almeta.stream import TableStreamState
 from almeta.tasks import PoolSampler, PoolTaskOptions, PoolTasks
 
@@ -119,13 +118,11 @@ class TableStreamSimulation(Simulation):
     ) -> None:
         self.options = options = options or TableStreamOptions()
         super().__init__(num_envs, generator, options.group)
-        for dataset in datasets:
-            dataset.check_classes("a stream")
+        self.learner = learner or LogisticRegression()
+        check_for_classes(datasets, self.learner, "a stream")
         self.discount, self.rewards = options.discount, options.rewards
         self.sampler = PoolSampler(datasets, options, self.generator.device)
         check_memory(num_envs, self.sampler.bytes_per_task, self.generator.device)
-        self.learner = learner or LogisticRegression()
-        check_learns("classes", self.learner, type(self.learner).__name__)
         self.tasks: PoolTasks
 
     @property

@@ -23,7 +23,8 @@ def read_labels(
         missing: a further value that stands for no label, unless it is among `classes`.
 
     Raises:
-        AlmetaError: for another number of labels, a label that is not in `classes`, and classes given twice.
+        AlmetaError: for another number of labels, a label that is not in `classes`, classes given twice, and without
+            `classes` for numbers with a fraction, which are amounts, as in scikit-learn.
     """
     if isinstance(missing, list | tuple | set | dict | np.ndarray):
         raise AlmetaError(f"missing is {missing!r}; it is one value that stands for no label, such as '?'")
@@ -36,6 +37,8 @@ def read_labels(
         known = labels.dropna().unique().tolist()
     except TypeError as error:
         raise AlmetaError(f"y has labels that are no single values ({error}); give one value for each row") from error
+    if classes is None:
+        _check_no_amounts(known)
     values = _sorted(known) if classes is None else tuple(classes)
     numbers = {value: number for number, value in enumerate(values)}
     if len(numbers) < len(values):
@@ -49,6 +52,16 @@ def read_labels(
         if value not in numbers:
             raise AlmetaError(f"y: unknown class {value!r}, as no class is known yet; name them all with classes=[...]")
     return labels.map(numbers).fillna(-1).to_numpy(np.int64), values
+
+
+def _check_no_amounts(known: list[Any]) -> None:
+    """Raise for numbers with a fraction among labels of which nobody said that they are classes."""
+    amount = next((value for value in known if isinstance(value, float) and not value.is_integer()), None)
+    if amount is not None:
+        raise AlmetaError(
+            f"y has the label {amount!r}, which looks like an amount; labels are classes: group the values, or name "
+            "all classes with classes=[...]"
+        )
 
 
 def _without(labels: pd.Series, missing: Any) -> pd.Series:

@@ -40,6 +40,11 @@ def test_classes_that_are_given_have_their_order_and_may_have_no_label():
     assert (found.tolist(), values) == ([1, -1, 2], ("c", "b", "a"))
 
 
+def test_numbers_with_a_fraction_are_classes_where_they_are_given_as_such():
+    found, values = read_labels([0.5, None, 1.0], 3, classes=[0.5, 1.0, 1.5])
+    assert (found.tolist(), values) == ([0, -1, 1], (0.5, 1.0, 1.5))
+
+
 def test_minus_one_is_a_class_where_it_is_given_as_one_or_another_value_is_missing():
     assert read_labels([1, -1, None], 3, classes=[-1, 1])[0].tolist() == [1, 0, -1]
     assert read_labels([1, -1, None], 3, missing=None)[0].tolist() == [1, 0, -1]
@@ -56,6 +61,9 @@ def test_minus_one_is_a_class_where_it_is_given_as_one_or_another_value_is_missi
         ([["a"], None, None], {}, "no single values"),
         (["a", None, None], {"missing": [-1]}, r"missing is \[-1\]; it is one value"),
         (["0", None, None], {"classes": [0, 1]}, "unknown class '0'.* \\(it is str, the classes are int\\)"),
+        ([1.0, None, 3.25], {}, "y has the label 3.25, which looks like an amount; labels are classes: group"),
+        (np.array([0.5, np.nan, 2.0], np.float32), {}, "y has the label 0.5.* or name all classes with classes="),
+        (["a", None, float("inf")], {}, "y has the label inf"),
         (["a", None, None], {"classes": []}, "no class is known yet; name them all with classes="),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from almeta.agents.agent import Network
-from almeta.agents.encoders import ConvEncoder
+from almeta.agents.encoders import ConvEncoder, ResidualEncoder
 from almeta.agents.external_memories import ExternalMemory, LeastUsedAccess, TuringAccess
 from almeta.agents.memories import GRU, LSTM, MemoryModule
 from almeta.agents.transformer import CausalTransformer
@@ -34,6 +34,7 @@ class _StreamNetwork(Network):
     Args:
         code_size: numbers in a code F; 0 for no encoder.
         channels: channels of the encoder's first convolution.
+        residual: make the encoder of residual blocks, `ResidualEncoder`, not of plain convolutions, `ConvEncoder`.
         fine_tune: let the encoder learn with the agent; it is frozen otherwise.
         dueling: an action's utility is a value of the state plus what the action is better than the mean of all
             (Wang et al. 2016, arXiv 1511.06581, equation 9); of no effect on agents that learn probabilities.
@@ -48,6 +49,7 @@ class _StreamNetwork(Network):
     inputs: Images
     code_size: Annotated[int, Within(0)] = 64
     channels: Count = 32
+    residual: bool = False
     fine_tune: bool = False
     dueling: bool = False
     dropout: Annotated[float, Within(0, 0.9)] = 0.0
@@ -67,7 +69,8 @@ class _StreamNetwork(Network):
                 f"the encoder needs square images, which {pixels} pixels are not; set "
                 "network.code_size=0 to do without it"
             )
-        self.encoder = ConvEncoder(side, self.code_size, self.channels).requires_grad_(self.fine_tune).eval()
+        kind = ResidualEncoder if self.residual else ConvEncoder
+        self.encoder = kind(side, self.code_size, self.channels).requires_grad_(self.fine_tune).eval()
 
     @property
     def encoder_version(self) -> int | None:

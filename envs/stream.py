@@ -125,6 +125,7 @@ class StreamOptions:
             tell apart, see `StreamSimulation`; 1 for plain drawing.
         stickiness: chance that a step shows the class of the step before once more; the others are drawn from the
             images that are left. A range [low, high] draws it anew in each episode; 0 is the paper's random order.
+        sticky_share: share of the episodes that are sticky; the others have the random order.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -145,6 +146,7 @@ class StreamOptions:
     tells_price: bool = False
     margin_candidates: Count = 1
     stickiness: float | list[float] = 0.0
+    sticky_share: Share = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self, "env")
@@ -156,6 +158,11 @@ class StreamOptions:
         if high and self.script is not None:
             raise AlmetaError(
                 f"env.script orders the classes, so that env.stickiness={self.stickiness} has no effect; leave one out"
+            )
+        if self.sticky_share < 1 and not high:
+            raise AlmetaError(
+                f"env.sticky_share={self.sticky_share:g} has no effect without a stickiness; set env.stickiness, such "
+                "as [0.9, 0.97]"
             )
         rewards = self.rewards  # which check themselves
         if self.tells_price and not LOWEST_INCORRECT <= rewards.bounds[0] <= rewards.bounds[1] <= 0:
@@ -225,6 +232,7 @@ class StreamSimulation(Simulation):
             options.script,
             self.generator.device,
             options.stickiness_range,
+            options.sticky_share,
         )
         check_memory(num_envs, options.margin_candidates * self.sampler.bytes_per_task, self.generator.device)
         self.rewards, self.discount, self.reveal = options.rewards, options.discount, options.reveal

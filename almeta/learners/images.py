@@ -1,4 +1,4 @@
-"""Rows as images: their shape, and how they are turned."""
+"""Rows as images: their shape, and how they are turned and distorted."""
 
 import math
 from collections.abc import Sequence
@@ -54,3 +54,20 @@ def rotated(x: Tensor, degrees: Tensor, shape: Shape) -> Tensor:
     grid = affine_grid(matrix, list(images.shape), align_corners=False)
     turned = grid_sample(images, grid, padding_mode="border", align_corners=False)
     return turned.permute(0, 2, 3, 1).reshape(x.shape)
+
+
+def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return square images `[n, P]`, each turned, stretched, sheared and shifted a little at random.
+
+    Drawn uniformly are the angle up to 10 degrees, both scales up to 12 %, the shear up to 0.15, and both shifts up to
+    a twentieth of the side. Pixels between others are interpolated linearly; what was outside has the value of the rim.
+    """
+    side, device = math.isqrt(images.shape[1]), images.device
+    most = torch.tensor([math.radians(10), 0.12, 0.12, 0.15, 0.1, 0.1], device=device)
+    drawn = (2 * torch.rand((len(images), 6), generator=generator, device=device) - 1) * most
+    angle, wide, high, shear, right, down = drawn.unbind(1)
+    across = torch.stack((angle.cos() * (1 + wide), shear - angle.sin(), right), 1)
+    along = torch.stack((angle.sin(), angle.cos() * (1 + high), down), 1)
+    square = images.view(-1, 1, side, side)
+    grid = affine_grid(torch.stack((across, along), 1), list(square.shape), align_corners=False)
+    return grid_sample(square, grid, padding_mode="border", align_corners=False).flatten(1)

@@ -271,7 +271,7 @@ def evaluation_streams(
 ) -> StreamSimulation:
     """Return streams to evaluate on, with one episode per task, drawn without regard to who acts, in random order."""
     generator = make_generator(seed, "evaluation", device)
-    plain = replace(options, group=1, margin_candidates=1, stickiness=0.0)
+    plain = replace(options, group=1, margin_candidates=1, stickiness=0.0, sticky_share=1.0)
     return StreamSimulation(dataset, plain, num_envs, generator)
 
 

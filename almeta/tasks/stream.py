@@ -131,6 +131,7 @@ class StreamSampler:
         device: of the images and the streams.
         stickiness: chance that a step shows the class of the step before once more, as long as that has images; the
             others are drawn as ever. Each stream draws its chance from the range (low, high).
+        sticky_share: chance that a stream is sticky at all; the others have the random order.
 
     Attributes:
         images: `[R * n, P]` float32, all images in all R rotations.
@@ -151,9 +152,10 @@ class StreamSampler:
         script: Script | None = None,
         device: str | torch.device = "cpu",
         stickiness: tuple[float, float] = (0.0, 0.0),
+        sticky_share: float = 1.0,
     ) -> None:
         dataset.check_classes("a stream")
-        self.name, self.stickiness = dataset.name, stickiness
+        self.name, self.stickiness, self.sticky_share = dataset.name, stickiness, sticky_share
         self.num_classes, self.num_slots = num_classes, num_slots
         self.script = None if script is None else _runs(script)
         self.length = length if self.script is None else sum(n for _, n in self.script)
@@ -297,6 +299,8 @@ class StreamSampler:
             return torch.rand((len(counts), 1), generator=generator, device=counts.device)
 
         chance, left = low + (high - low) * random(), counts.to(torch.float32)
+        if self.sticky_share < 1:
+            chance = chance * (random() < self.sticky_share)
         which: list[Tensor] = []
         for _ in range(self.length):
             now = torch.multinomial(left, 1, generator=generator)  # as an image of those that are left

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from almeta.checks import Count, Positive, Within
+from almeta.checks import Count, Positive, Share, Within
 from almeta.errors import AlmetaError
+from almeta.learners.images import distorted
 from almeta.learners.siamese import contrastive_loss
 from almeta.tasks import StreamSampler
 
@@ -89,6 +90,7 @@ def pretrain_encoder(
     learning_rate: Positive = 2e-3,
     loss: Literal["prototypical", "siamese", "triplet"] = "prototypical",
     margin: Positive = 1.0,
+    distort: Share = 0.0,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> list[float]:
     """Train an encoder on the classes of a sampler, each rotated at random, freeze it, and return the batches' losses.
@@ -103,6 +105,7 @@ def pretrain_encoder(
         learning_rate: of Adam, falling linearly to zero.
         loss: `prototypical_loss`, `siamese_loss` or `triplet_loss`.
         margin: of `siamese_loss` or `triplet_loss`.
+        distort: share of the images that are `distorted`, anew in each batch.
         track: wraps the range of batches, to show progress.
 
     Raises:
@@ -119,8 +122,12 @@ def pretrain_encoder(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, batches)
     losses = []
     for _ in track(range(batches)):
-        images = sampler.images[sampler.draw_classes(ways, shots, generator)]  # [W, M, P]
-        cost = _cost(loss, encoder(images.flatten(0, 1)).view(*images.shape[:2], -1), margin)
+        rows = sampler.draw_classes(ways, shots, generator)  # [W, M]
+        images = sampler.images[rows.flatten()]
+        if distort:
+            chosen = torch.rand((len(images), 1), generator=generator, device=images.device) < distort
+            images = torch.where(chosen, distorted(images, generator), images)
+        cost = _cost(loss, encoder(images).view(*rows.shape, -1), margin)
         optimizer.zero_grad()
         cost.backward()
         optimizer.step()

@@ -1,6 +1,7 @@
 """What is particular to each network; what they share is in test_agents."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -76,6 +77,30 @@ def test_episodic_sizes():
     assert network.read[0].out_features == network.num_units == 9
     convolutions = [layer for layer in network.encoder.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [4, 8, 8, 8]
+
+
+def test_a_residual_encoder_by_hand():
+    """Two blocks of two convolutions beside one, each with its batch normalisation."""
+    with seeded_weights(0):
+        network = episodic(code_size=6, channels=4, residual=True)
+    encoder, images = network.encoder, torch.rand(3, PIXELS, generator=make_generator(0, "test"))
+    with torch.no_grad():
+        for buffer in encoder.buffers():  # no statistics of 0 and 1
+            buffer.copy_((torch.rand(buffer.shape) + 0.5).to(buffer.dtype))
+
+    def normalised(x, convolution, stride):
+        weight, norm = convolution[0].weight, convolution[1]
+        x = torch.nn.functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+        scaled = (x - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + 1e-5).sqrt()
+        return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    side = math.isqrt(PIXELS)
+    x = normalised(images.view(3, 1, side, side), encoder.first[0], 2).relu()
+    for block in encoder.blocks:
+        around = normalised(x, block.around, 2)
+        x = (normalised(normalised(x, block.inner[0], 2).relu(), block.inner[2], 1) + around).relu()
+    torch.testing.assert_close(network.encode(images), encoder.code(x.flatten(1)))
+    assert [block.around[0].weight.shape[:2] for block in encoder.blocks] == [(8, 4), (8, 8)]
 
 
 def test_sizes_of_memories_with_rows():

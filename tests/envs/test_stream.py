@@ -266,7 +266,7 @@ def test_given_streams_and_evaluations_have_no_candidates(make, by_hand, tiny_im
     simulation = make(length=4, margin_candidates=7)
     simulation.reset(by_hand)
     assert torch.equal(simulation.tasks.items, by_hand.items)
-    trained = StreamOptions(margin_candidates=7, group=2, stickiness=0.5)
+    trained = StreamOptions(margin_candidates=7, group=2, stickiness=0.5, sticky_share=0.5)
     judges = evaluation_streams(tiny_images, trained, 2, 0, "cpu")
     assert (judges.options.margin_candidates, judges.options.group, judges.options.stickiness) == (1, 1, 0)
 
@@ -274,12 +274,20 @@ def test_given_streams_and_evaluations_have_no_candidates(make, by_hand, tiny_im
 def test_stickiness_reaches_the_streams():
     assert make_streams(num_envs=6, stickiness=[0.0, 0.9]).sampler.stickiness == (0.0, 0.9)
     assert make_streams(num_envs=6, stickiness=0.5).sampler.stickiness == (0.5, 0.5)
+    assert make_streams(num_envs=6, stickiness=0.5, sticky_share=0.7).sampler.sticky_share == 0.7
 
 
 @pytest.mark.parametrize("stickiness", [1.5, -0.1, [0.5], [0.9, 0.1], [0, 0.5, 1]])
 def test_a_stickiness_that_is_no_chance(stickiness):
     with pytest.raises(AlmetaError, match=r"a chance is between 0 and 1, and a range has two, such as \[0, 0.9\]"):
         StreamOptions(stickiness=stickiness)
+
+
+def test_a_share_of_nothing_sticky():
+    with pytest.raises(
+        AlmetaError, match=r"env.sticky_share=0.7 has no effect without a stickiness; set env.stickiness, such"
+    ):
+        StreamOptions(sticky_share=0.7)
 
 
 def test_a_script_and_stickiness():

@@ -1,4 +1,4 @@
-"""Turned images, images that a generative network draws, and a learner that is fit to both."""
+"""Turned and distorted images, images that a generative network draws, and a learner that is fit to both."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from almeta.errors import AlmetaError
 from almeta.learners import CNN, Augmented, LogisticRegression, make_learner
 from almeta.learners.gan import GAN
-from almeta.learners.images import rotated
+from almeta.learners.images import distorted, rotated
 from almeta.learners.learner import ReadsPool
 
 # --- turned images ---
@@ -36,6 +36,41 @@ def test_each_image_has_its_own_angle():
     torch.testing.assert_close(both[:, 0], images[:, 0])
     torch.testing.assert_close(both[:, 1:], rotated(images[:, 1:], torch.tensor([[30.0]]), (4, 4, 1)))
     assert (both[:, 1] - images[:, 1]).abs().max() > 0.05
+
+
+# --- distorted images ---
+
+
+def centres(images):
+    """Return the mean row and column of the ink of images `[n, 28 * 28]`, from the middle of the image."""
+    images = images.view(-1, 28, 28)
+    places = torch.arange(28) - 13.5
+    ink = images.sum((1, 2))
+    return (images.sum(2) @ places) / ink, (images.sum(1) @ places) / ink
+
+
+def test_distorted_images_are_shifted_turned_and_stretched_within_bounds():
+    """Ink in the middle moves with the shift alone; ink 8 pixels to the right also by the angle and the scale."""
+    images = torch.zeros(2, 28, 28)
+    images[0, 13:15, 13:15] = 1
+    images[1, 13:15, 21:23] = 1
+    generator = torch.Generator().manual_seed(0)
+    middle = centres(distorted(images[:1].flatten(1).expand(3_000, -1), generator))
+    for moved in middle:  # 1.4 pixels at most, before the scale
+        assert moved.abs().max() < 1.4 * 1.3 and moved.abs().max() > 1.2
+        assert moved.std() == pytest.approx(1.4 / 3**0.5, rel=0.08) and moved.mean().abs() < 0.06
+    down, right = centres(distorted(images[1:].flatten(1).expand(3_000, -1), generator))
+    assert right.mean() == pytest.approx(8, abs=0.2) and down.mean().abs() < 0.1
+    turned = (8 * 0.1745 / 3**0.5) ** 2  # variance by the angle alone
+    assert down.var() == pytest.approx(float(middle[0].var()) + turned, rel=0.1)
+    scaled = (8 * 0.12 / 3**0.5) ** 2
+    assert right.var() == pytest.approx(float(middle[1].var()) + scaled, rel=0.1)
+
+
+def test_without_luck_images_stay_as_they_are(monkeypatch):
+    images = torch.rand(4, 36, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(torch, "rand", lambda size, **_: torch.full(size, 0.5))
+    torch.testing.assert_close(distorted(images, torch.Generator()), images)
 
 
 # --- a generative network ---

@@ -201,6 +201,15 @@ def test_sticky_streams_show_classes_in_runs(make_images, looks_uniform, stickin
     assert variance > 0.04 if stickiness[0] < stickiness[1] else variance == pytest.approx(0.026, abs=0.004)
 
 
+def test_a_share_of_the_streams_is_sticky(make_images):
+    sampler = StreamSampler(make_images([20] * 3), stickiness=(1.0, 1.0), sticky_share=0.3)
+    tasks = draw(sampler, 4_000)
+    whole = (tasks.targets[:20] == tasks.targets[0]).all(0)
+    assert whole.float().mean() == pytest.approx(0.3, abs=0.03)
+    others = (tasks.targets[1:] == tasks.targets[:-1])[:, ~whole].float().mean()
+    assert others == pytest.approx(19 / 59, abs=0.02)  # the random order
+
+
 def test_who_always_stays_shows_a_class_whole(make_images):
     sampler = StreamSampler(make_images([20, 20, 20]), stickiness=(1.0, 1.0))
     tasks = draw(sampler, 50)

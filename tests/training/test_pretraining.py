@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from almeta.agents.encoders import ConvEncoder
+from almeta.agents.encoders import ConvEncoder, ResidualEncoder
 from almeta.errors import AlmetaError
 from almeta.evaluation.few_shot import few_shot_accuracy
 from almeta.seeding import make_generator, seeded_weights
@@ -72,13 +72,14 @@ def test_images_that_are_alike_have_a_gradient_without_nan(loss):
     assert codes.grad is not None and codes.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", [ConvEncoder, ResidualEncoder])
 @pytest.mark.parametrize("loss", ["prototypical", "siamese", "triplet"])
-def test_an_encoder_learns_to_tell_classes_apart(loss):
+def test_an_encoder_learns_to_tell_classes_apart(loss, kind):
     """Of noisy images only one pixel tells the class."""
     dataset = glyphs(10, 12, noise=0.6)
     sampler = StreamSampler(dataset, length=6, rotations=False)
     with seeded_weights(0):
-        encoder = ConvEncoder(4, 8, 8).eval()
+        encoder = kind(4, 8, 8).eval()
     judge = make_generator(1, "judge")
 
     class Encoding:
@@ -88,11 +89,24 @@ def test_an_encoder_learns_to_tell_classes_apart(loss):
             return encoder(images).detach()
 
     before = few_shot_accuracy(Encoding(), sampler, 5, 1, 50, judge).mean or 0.0
-    losses = pretrain_encoder(encoder, sampler, make_generator(0, "test"), 80, ways=10, shots=4, loss=loss)
+    losses = pretrain_encoder(encoder, sampler, make_generator(0, "test"), 120, ways=10, shots=4, loss=loss)
     after = few_shot_accuracy(Encoding(), sampler, 5, 1, 50, judge).mean or 0.0
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
     assert after > 0.75 > before + 0.2
     assert not any(parameter.requires_grad for parameter in encoder.parameters()) and not encoder.training
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_images_is_distorted(share):
+    """What the encoder reads in its first batch is an image of the data set, or none."""
+    dataset = glyphs(6, 20, noise=0.6)
+    sampler = StreamSampler(dataset, length=6, rotations=False)
+    read = []
+    encoder = ConvEncoder(4, 4, 4)
+    encoder.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
+    pretrain_encoder(encoder, sampler, make_generator(0, "test"), 10, ways=6, shots=20, distort=share)
+    distances = torch.cdist(torch.cat(read), sampler.images).amin(1)
+    assert (distances > 1e-3).float().mean().item() == pytest.approx(share, abs=0.05)
 
 
 def test_one_image_of_a_class_is_not_enough():

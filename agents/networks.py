@@ -284,6 +284,8 @@ class EpisodicNetwork(_StreamNetwork):
         hidden_size: units of the reading network.
         capacity: images before the current one that are remembered; if there are more, the oldest are forgotten.
         guesses: remember also what it took other images to be, and compare with the mean of all images of a slot.
+        order: read also which slot came last, and how often the slot has stayed and changed, so that it can tell
+            streams whose classes come in runs. As it remembers them: without `guesses`, of images with a label alone.
     """
 
     slots_alike: ClassVar[bool] = True
@@ -291,13 +293,16 @@ class EpisodicNetwork(_StreamNetwork):
     hidden_size: Count = 64
     capacity: Annotated[int, Within(1, 10_000)] = 32
     guesses: bool = False
+    order: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         hidden_size = self.hidden_size
         self.num_slots = self.inputs.num_slots
         self.read = nn.Sequential(
-            nn.Linear(_SLOT_INPUTS + self.guesses * (_SLOT_INPUTS + 1) + self.inputs.price, hidden_size),
+            nn.Linear(
+                _SLOT_INPUTS + self.guesses * (_SLOT_INPUTS + 1) + 3 * self.order + self.inputs.price, hidden_size
+            ),
             nn.ReLU(),
             nn.Linear(hidden_size, hidden_size),
             nn.ReLU(),
@@ -321,7 +326,11 @@ class EpisodicNetwork(_StreamNetwork):
         read = [_slot_inputs(examples.slot_distances(view.item))]
         if self.guesses:  # the mean of many images is nearer to each of them than that of one
             read += [_slot_inputs(examples.mean_distances(view.item)), examples.counts.log1p()[..., None]]
-        read += [told[:, None].expand(-1, self.num_slots, -1) for told in self._price(view)]
+        told = self._price(view)
+        if self.order:
+            read.append(examples.last[..., None])
+            told += [many.log1p()[:, None] for many in (examples.stays, examples.changes)]
+        read += [one[:, None].expand(-1, self.num_slots, -1) for one in told]
         slots = self.read(torch.cat(read, -1))  # [E, S, H]
         if units is not None:
             slots = slots * units[:, None]

@@ -100,6 +100,9 @@ class Examples:
         squares: `[E, K]` float32, the squared norms of the items.
         sums: `[E, S, F]` float32, the sums of the images of each slot, labelled ones and those that were taken for it.
         counts: `[E, S]` float32, how many they are.
+        last: `[E, S]` float32, the slot of the image before, as it was labelled or else guessed, one-hot or zeros.
+        stays: `[E]` float32, how often that was the slot of the one before it.
+        changes: `[E]` float32, how often it was another.
     """
 
     items: Tensor
@@ -110,6 +113,8 @@ class Examples:
     def __post_init__(self) -> None:
         taken = self.labels + self.guesses
         self.squares, self.sums, self.counts = self.items.square().sum(-1), taken.mT @ self.items, taken.sum(1)
+        self.last = torch.zeros_like(self.counts)
+        self.stays = self.changes = self.last.sum(-1)
 
     @staticmethod
     def none(num_envs: int, capacity: int, num_items: int, num_slots: int, like: Tensor) -> "Examples":
@@ -126,6 +131,9 @@ class Examples:
         self._count(place - 1, state.label - self.guesses[:, place - 1] * told)  # place 0 follows the last one
         self.labels[:, place - 1] = state.label
         self.guesses[:, place - 1] *= ~told
+        before, self.last = self.last, self.labels[:, place - 1] + self.guesses[:, place - 1]
+        same, both = (before * self.last).sum(-1), before.sum(-1) * self.last.sum(-1)
+        self.stays, self.changes = self.stays + same, self.changes + both - same
         self._count(place, -self.labels[:, place] - self.guesses[:, place])  # what is forgotten
         self.labels[:, place] = self.guesses[:, place] = 0.0
         self.items[:, place], self.squares[:, place] = state.item, state.item.square().sum(-1)
@@ -133,7 +141,10 @@ class Examples:
             for known in (self.labels, self.guesses):
                 known.masked_fill_(state.start[:, None, None], 0.0)
             self.sums = self.sums.masked_fill(state.start[:, None, None], 0.0)
-            self.counts = self.counts.masked_fill(state.start[:, None], 0.0)
+            self.counts, self.last = (
+                known.masked_fill(state.start[:, None], 0.0) for known in (self.counts, self.last)
+            )
+            self.stays, self.changes = (many.masked_fill(state.start, 0.0) for many in (self.stays, self.changes))
         self.time += 1
 
     def guess(self, slots: Tensor) -> None:

@@ -96,3 +96,24 @@ def test_sums_of_slots_are_those_of_what_is_in_the_ring():
         distances = torch.linalg.norm(item[:, None] - ring.items, dim=-1)
         torch.testing.assert_close(ring.distances(item), distances.where(ring.labels.any(-1), INF), atol=2e-3, rtol=0)
         torch.testing.assert_close(ring.squares, ring.items.square().sum(-1))
+
+
+def test_the_order_of_slots_is_followed_past_the_ends_of_the_ring():
+    """By hand: the slot of a step is its label, or else what was said; pairs of steps that both have one count."""
+    generator = torch.Generator().manual_seed(0)
+    ring = Examples.none(5, 2, 1, 2, torch.zeros(1))
+    seen: list[list[int | None]] = [[] for _ in range(5)]
+    said: list[int | None] = [None] * 5
+    for time in range(12):
+        label = [int(k) if k < 2 and time else None for k in torch.randint(3, (5,), generator=generator)]
+        start = torch.rand(5, generator=generator) < 0.15
+        ring.remember(state([0.0] * 5, label, start=start.tolist()))
+        for episode, told in enumerate(label):
+            seen[episode] = [] if start[episode] else [*seen[episode], said[episode] if told is None else told]
+            known = [slot for slot in seen[episode][-1:] if slot is not None]
+            assert ring.last[episode].tolist() == [float(k in known) for k in range(2)]
+            pairs = [pair for pair in zip(seen[episode], seen[episode][1:], strict=False) if None not in pair]
+            stays = sum(one == other for one, other in pairs)
+            assert (ring.stays[episode], ring.changes[episode]) == (stays, len(pairs) - stays)
+        said = [int(k) if k < 2 else None for k in torch.randint(3, (5,), generator=generator)]
+        ring.guess(torch.stack([torch.eye(3)[2 if k is None else k][:2] for k in said]))

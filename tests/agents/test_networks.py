@@ -79,6 +79,16 @@ def test_episodic_sizes():
     assert [layer.out_channels for layer in convolutions] == [4, 8, 8, 8]
 
 
+def test_the_order_of_classes_is_read_where_it_is_asked_for():
+    """Images all alike, in two orders of the same labels: only who reads the order sees a difference at the end."""
+    images, labels = torch.zeros(6, 2, PIXELS), torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1], [-1, -1]])
+    for order in (False, True):
+        network = episodic(order=order, code_size=0)
+        last = show(network, images, labels)[-1]
+        assert torch.equal(last[0], last[1]) is not order
+    assert network.read[0].in_features == episodic(code_size=0).read[0].in_features + 3
+
+
 def test_a_residual_encoder_by_hand():
     """Two blocks of two convolutions beside one, each with its batch normalisation."""
     with seeded_weights(0):

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,9 @@ from almeta.errors import AlmetaError
 from almeta.evaluation.report import Report, Table, is_numeric
 from almeta.evaluation.style import png
 from almeta.files import write_atomically
+
+_LEAST_TEXT = 8  # characters of a column of text at least; the rest is folded
+_GAP = 2  # characters between columns, or at both edges
 
 # For terminals that lack these signs.
 _PLAIN = str.maketrans({"±": "+-", "–": "-", "…": "...", "─": "-"})
@@ -98,7 +101,8 @@ def console_text(report: Report, like: Console, last: str = "") -> str:
     console.print(report.title, markup=False, highlight=False, style="bold", soft_wrap=True)
     for table in report.tables:
         if table.shown is not None and not table.is_detail:
-            console.print(rich_table(table))
+            for part in rich_tables(table, console.width):
+                console.print(part)
             if table.note:
                 console.print(f"{table.note}\n", markup=False, highlight=False)
     for sentence in report.sentences:
@@ -108,18 +112,45 @@ def console_text(report: Report, like: Console, last: str = "") -> str:
     return buffer.getvalue()
 
 
-def rich_table(table: Table) -> RichTable:
-    """Return a table for the terminal: its narrow form, with a line between groups."""
+def rich_tables(table: Table, width: int) -> list[RichTable]:
+    """Return a table for a terminal of some columns: its narrow form, in parts below each other where it is too wide.
+
+    Each part has all columns of text; those of numbers are never cut.
+    """
     shown = table.shown if table.narrow is None else table.narrow
     assert shown is not None
-    result = RichTable(title=escape(table.title) or None, box=SIMPLE_HEAD, title_justify="left")
+    parts = _parts(shown, width)
+    titles = [table.title] + [""] * (len(parts) - 1)
+    return [_rich_table(part, title, table.groups) for part, title in zip(parts, titles, strict=True)]
+
+
+def _parts(shown: pd.DataFrame, width: int) -> list[pd.DataFrame]:
+    """Return the columns of text with as many of those of numbers as fit beside them, in parts."""
+    numeric = {name for name, cells in shown.items() if is_numeric(cells)}
+    left = width - sum(_LEAST_TEXT + _GAP for name in shown if name not in numeric)
+    parts: list[set[Any]] = [set()]
+    room = left
+    for name in (name for name in shown if name in numeric):
+        lines = [line for text in (str(name), *shown[name]) for line in text.split("\n")]
+        needed = max(map(len, lines)) + _GAP
+        if needed > room and parts[-1]:
+            parts.append(set())
+            room = left
+        parts[-1].add(name)
+        room -= needed
+    return [shown[[name for name in shown if name in part or name not in numeric]] for part in parts]
+
+
+def _rich_table(shown: pd.DataFrame, title: str, groups: Sequence[str]) -> RichTable:
+    """Return a table with a line between groups."""
+    result = RichTable(title=escape(title) or None, box=SIMPLE_HEAD, title_justify="left")
     result.collapse_padding, result.pad_edge = True, False
     for heading, cells in shown.items():
         if is_numeric(cells):
             result.add_column(str(heading), justify="right", no_wrap=True)
         else:
-            result.add_column(str(heading), min_width=8, overflow="fold")
-    groups = list(table.groups) or [""] * len(shown)
+            result.add_column(str(heading), min_width=_LEAST_TEXT, overflow="fold")
+    groups = list(groups) or [""] * len(shown)
     ends = [group != following for group, following in zip(groups, [*groups[1:], None], strict=True)]
     for cells, end in zip(shown.to_numpy(), ends, strict=True):
         result.add_row(*map(escape, cells), end_section=end)

@@ -112,6 +112,17 @@ def test_a_narrow_table_stands_on_the_console_alone():
     assert "wide" in markdown(report) and ">wide<" in html(report, {})
 
 
+@pytest.mark.parametrize("width", [40, 61, 80, 200])
+def test_a_table_that_is_too_wide_stands_in_parts_and_nothing_is_cut(width):
+    numbers = {f"measure\nno. {k}": [f"{k}1.25 ± 0.4{k}", f"{k}"] for k in range(9)}
+    shown = pd.DataFrame({"policy": ["a long name in many words", "b"], **numbers})
+    text = console_text(small_report(tables=[Table("t", shown, shown, title="Nine measures")]), Console(width=width))
+    assert "…" not in text and max(map(len, text.splitlines())) <= width
+    assert all(text.count(column[0]) == 1 for column in numbers.values())
+    parts = {40: 5, 61: 3, 80: 2, 200: 1}[width]
+    assert (text.count("policy"), text.count("Nine measures")) == (parts, 1)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 def test_any_encoding_is_served(encoding, tmp_path):
     raw = io.BytesIO()

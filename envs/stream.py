@@ -161,8 +161,8 @@ class StreamOptions:
             )
         if self.sticky_share < 1 and not high:
             raise AlmetaError(
-                f"env.sticky_share={self.sticky_share:g} has no effect without a stickiness; set env.stickiness, such "
-                "as [0.9, 0.97]"
+                f"env.sticky_share={self.sticky_share:g} has no effect without a stickiness; set it to 1, or "
+                "env.stickiness, such as [0.9, 0.97]"
             )
         rewards = self.rewards  # which check themselves
         if self.tells_price and not LOWEST_INCORRECT <= rewards.bounds[0] <= rewards.bounds[1] <= 0:

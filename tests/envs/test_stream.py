@@ -285,7 +285,7 @@ def test_a_stickiness_that_is_no_chance(stickiness):
 
 def test_a_share_of_nothing_sticky():
     with pytest.raises(
-        AlmetaError, match=r"env.sticky_share=0.7 has no effect without a stickiness; set env.stickiness, such"
+        AlmetaError, match=r"env.sticky_share=0.7 has no effect without a stickiness; set it to 1, or env.st"
     ):
         StreamOptions(sticky_share=0.7)
 

@@ -243,6 +243,8 @@ def benchmark(config: BenchmarkConfig, folder: Path) -> dict[str, Any]:
             question.check_measures(setting.measures)
         judging["reference"] = config.reference
         report = compare(datasets, contenders, setting, folder, question=question, **judging, **running)
+    if config.judge is not None:
+        report = replace(report, title=f"{report.title}, judged by {Spec.read(config.judge, 'learner')}")
     publish(report, folder, Console(), report.summary)
     return dict(report.summary)
 

@@ -466,3 +466,13 @@ def test_a_store_that_is_something_else_is_told_and_kept(command):
 def test_the_threads_of_a_cell_are_those_asked_for(command):
     assert command(benchmark, *TINY, "datasets=[iris]", "threads=2").status == 0
     assert torch.get_num_threads() == 2
+
+
+def test_a_report_names_who_judges(command):
+    asked = ("datasets=[iris]", *TINY, "judge={name: svc, C: 2}")
+    result = command(benchmark, *asked)
+    told = "2 strategies on 1 data set, 2 repeats each, judged by svc(C=2)"
+    assert result.status == 0 and f"\n{told}\n" in result.out
+    assert Path("out/summary.md").read_text("utf-8").startswith(f"# {told}")
+    result = command(benchmark, *asked, "settings={small: {}, noisy: {oracle: {noise: 0.2}}}")
+    assert "2 strategies in 2 settings on 1 data set, 2 repeats each, judged by svc(C=2)" in result.out

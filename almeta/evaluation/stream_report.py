@@ -11,7 +11,7 @@ from almeta.evaluation.published import rows_at
 from almeta.evaluation.report import Report
 from almeta.evaluation.statistics import Difference, paired_difference
 from almeta.evaluation.stream_figures import accuracy_against_requests, requests_along_script
-from almeta.evaluation.stream_tables import shown_table, table_of_instances, table_of_policies
+from almeta.evaluation.stream_tables import novelty_table, shown_table, table_of_instances, table_of_policies
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.training_report import instances_over_training, learning_curve
 from almeta.strategies.actor import Actor
@@ -114,7 +114,8 @@ def stream_report(
 ) -> Report:
     """Return the report of an agent and its baselines; its `summary` holds `baselines`, `gain` and `scripted`.
 
-    The tables are `table` (all policies) and `instances` (the agent by k-th image of a class). The figures are
+    The tables are `table` (all policies), `instances` (the agent by k-th image of a class), and `novelty` if scripts
+    were played (the agent's requests at new and at known classes). The figures are
     `accuracy_against_requests`, `requests_along_script` if scripts were played, and `instances_over_training` and
     `learning_curve` if `metrics` holds an evaluation.
 
@@ -138,6 +139,7 @@ def stream_report(
     tables = [
         shown_table("table", table_of_policies({policy: own}, results.baselines, rows)),
         shown_table("instances", table_of_instances(own), f"{policy}, by k-th image of a class"),
+        *novelty_table({policy: [results.scripted]}),
     ]
     summary = {
         "baselines": results.baselines,

@@ -5,6 +5,8 @@ A table is a data frame of plain numbers, which the CSV file holds; `shown_table
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +27,14 @@ HEADINGS = {
     "request_rate": "steps with\nrequest, %",
     "mean_return": "mean\nreturn",
 }
+# Of `table_of_novelty`.
+NOVELTY_HEADINGS = {
+    "new": "new class,\nrequests, %",
+    "new_least": "at\nleast",
+    "known": "known class,\nrequests, %",
+    "known_most": "at\nmost",
+}
+NOVELTY_NOTE = "Along streams of one class and another one: at least and at most, of any step, stream and seed."
 NOTE = "±: half of a 95 % interval over {over}. A step with a request is not a correct one."
 PUBLISHED_NOTE = "Published: Woodward & Finn 2017, Table 1, Omniglot test classes."
 
@@ -127,6 +137,42 @@ def table_of_instances(summary: Summary) -> pd.DataFrame:
     rates = ["accuracy", "prediction_accuracy", "request_rate"]
     table = pd.DataFrame(summary["by_instance"], columns=["instance", "count", *rates])
     return table.astype(dict.fromkeys(rates, float))
+
+
+def table_of_novelty(scripted: Mapping[str, Sequence[Sequence[Summary]]]) -> pd.DataFrame:
+    """Return how often policies request the first image of a new class, and later ones of a class that they know.
+
+    Args:
+        scripted: by label and seed, the request rates along scripts: `script`, a letter for the class of each step,
+            and `request_rates`.
+
+    Returns:
+        Columns `policy`, `new` and `known`, means over steps, scripts and seeds, and `new_least` and `known_most` of
+        any; the first step of a script, where nothing is known, counts for none. NaN where there is no such step.
+    """
+    rows = []
+    for label, seeds in scripted.items():
+        rates: dict[bool, list[float]] = {True: [], False: []}
+        for one in itertools.chain.from_iterable(seeds):
+            script = one["script"]
+            for step in range(1, len(script)):
+                rates[script[step] in script[:step]].append(one["request_rates"][step])
+        new, known = (pd.Series(rates[is_known], dtype=float) for is_known in (False, True))
+        rows.append((label, new.mean(), new.min(), known.mean(), known.max()))
+    return pd.DataFrame(rows, columns=["policy", *NOVELTY_HEADINGS])
+
+
+def novelty_table(scripted: Mapping[str, Sequence[Sequence[Summary]]]) -> list[Table]:
+    """Return the table of `table_of_novelty` for a report; none where nobody played scripts."""
+    numbers = table_of_novelty({label: seeds for label, seeds in scripted.items() if any(seeds)})
+    if numbers.empty:
+        return []
+    cells = {
+        heading: [_cell(100 * share, math.nan, 1) for share in numbers[name]]
+        for name, heading in NOVELTY_HEADINGS.items()
+    }
+    shown = pd.DataFrame({"policy": numbers["policy"], **cells})
+    return [Table("novelty", numbers, shown, title="Does it ask because a class is new?", note=NOVELTY_NOTE)]
 
 
 def shown_table(name: str, numbers: pd.DataFrame, title: str = "") -> Table:

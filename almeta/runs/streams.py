@@ -29,7 +29,13 @@ from almeta.evaluation.report import Report, Table
 from almeta.evaluation.stream_figures import accuracy_against_requests
 from almeta.evaluation.stream_report import compare, stream_report
 from almeta.evaluation.stream_settings import table_of_settings
-from almeta.evaluation.stream_tables import shown_table, table_of_jobs, table_of_policies, tradeoffs_of_jobs
+from almeta.evaluation.stream_tables import (
+    novelty_table,
+    shown_table,
+    table_of_jobs,
+    table_of_policies,
+    tradeoffs_of_jobs,
+)
 from almeta.evaluation.streams import evaluate
 from almeta.evaluation.training_report import learning_curves
 from almeta.evaluation.writers import publish
@@ -192,7 +198,13 @@ class StreamRun(Run):
 
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
-        return [shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs))))]
+        scripted: dict[str, list[Any]] = {}
+        for job in jobs:
+            scripted.setdefault(job.label, []).append((job.results or {}).get("scripted", []))
+        return [
+            shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs)))),
+            *novelty_table(scripted),
+        ]
 
     @classmethod
     def figures_of_jobs(cls, jobs: Sequence[Job]) -> dict[str, Figure]:

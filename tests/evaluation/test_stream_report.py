@@ -88,8 +88,8 @@ def test_what_is_printed_fits_a_terminal_and_names_everybody(results, published)
 
 def test_tables_and_summary_hold_what_was_measured(results):
     found = report.stream_report(results, "title", published=False, config={"seed": 3})
-    table, instances = found.tables
-    assert (table.name, instances.name, found.name) == ("table", "instances", "table")
+    table, instances, novelty = found.tables
+    assert (table.name, instances.name, novelty.name, found.name) == ("table", "instances", "novelty", "table")
     assert list(table.numbers["policy"]) == ["LSTM", *results.baselines]
     assert table.numbers["mean_return"][0] == results.summary["mean_return"]
     assert list(instances.numbers["count"]) == [row["count"] for row in results.summary["by_instance"]]

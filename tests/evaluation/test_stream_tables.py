@@ -6,7 +6,13 @@ from rich.console import Console
 
 from almeta.evaluation.published import TABLE_1
 from almeta.evaluation.report import Report
-from almeta.evaluation.stream_tables import shown_table, table_of_instances, table_of_policies
+from almeta.evaluation.stream_tables import (
+    novelty_table,
+    shown_table,
+    table_of_instances,
+    table_of_novelty,
+    table_of_policies,
+)
 from almeta.evaluation.writers import console_text, markdown
 
 
@@ -98,3 +104,22 @@ def test_a_line_stands_between_kinds(make_summary):
     rows = printed(table.numbers).splitlines()
     (first,) = (place for place, row in enumerate(rows) if "LSTM" in row)
     assert rows[first + 1].strip() == "" and "never" in rows[first + 2]
+
+
+def scripts(*rates):
+    return [{"script": script, "request_rates": own} for script, own in zip(("AAB", "AAA"), rates, strict=True)]
+
+
+def test_requests_at_new_and_at_known_classes():
+    """The first step of a script counts for none."""
+    seeds = [scripts([1.0, 0.25, 0.5], [1.0, 0.25, 0.125]), scripts([0.0, 0.5, 1.0], [0.0, 0.5, 0.0])]
+    row = table_of_novelty({"a": seeds}).iloc[0]
+    assert row.to_dict() == {"policy": "a", "new": 0.75, "new_least": 0.5, "known": 1.625 / 6, "known_most": 0.5}
+    alone = table_of_novelty({"b": [scripts([1.0, 0.25, 0.5], [1.0, 0.25, 0.125])[1:]]}).iloc[0]
+    assert math.isnan(alone["new"]) and alone["known_most"] == 0.25
+    (table,) = novelty_table({"a": seeds, "reveals all labels": [[], []]})
+    text = console_text(Report("Results", tables=[table]), Console(width=80))
+    assert [line.split() for line in text.splitlines() if line.startswith(" a ")] == [
+        ["a", "75.0", "50.0", "27.1", "50.0"]
+    ]
+    assert "reveals" not in text and novelty_table({"a": [[]]}) == []

@@ -46,6 +46,7 @@ def test_the_measures_are_printed_and_written(command, run):
         "table.md",
         "table.tex",
         "instances.csv",
+        "novelty.csv",
         "report.html",
         "accuracy_against_requests.png",
         "requests_along_script.png",

@@ -23,6 +23,7 @@ LEFT = {
     "table.md",
     "table.tex",
     "instances.csv",
+    "novelty.csv",
     "report.html",
     "accuracy_against_requests.png",
     "requests_along_script.png",

@@ -45,8 +45,12 @@ def test_a_sweep_ends_in_one_table_and_is_not_done_twice(command):
     assert "published: RL (R_inc" in text
     assert "interval over 2 seeds" in text
     wrote = (
-        "wrote table.csv, table.md, table.tex, accuracy_against_requests.png, learning_curves.png, report.html to sweep"
+        "wrote table.csv, novelty.csv, table.md, table.tex, accuracy_against_requests.png, learning_curves.png, "
+        "report.html to sweep"
     )
+    novelty = pd.read_csv("sweep/novelty.csv")
+    assert list(novelty["policy"]) == ["tiny (incorrect=-1)", "tiny (incorrect=-5)"]
+    assert ((novelty["new_least"] <= novelty["new"]) & (novelty["known"] <= novelty["known_most"])).all()
     assert " ".join(text.split()).endswith(wrote)
     assert max(map(len, text.splitlines()[:-1])) <= 80  # the last one names the files
 

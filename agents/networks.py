@@ -328,6 +328,7 @@ class EpisodicNetwork(_StreamNetwork):
             read += [_slot_inputs(examples.mean_distances(view.item)), examples.counts.log1p()[..., None]]
         told = self._price(view)
         if self.order:
+            examples.follow(view.start)
             read.append(examples.last[..., None])
             told += [many.log1p()[:, None] for many in (examples.stays, examples.changes)]
         read += [one[:, None].expand(-1, self.num_slots, -1) for one in told]

@@ -100,7 +100,8 @@ class Examples:
         squares: `[E, K]` float32, the squared norms of the items.
         sums: `[E, S, F]` float32, the sums of the images of each slot, labelled ones and those that were taken for it.
         counts: `[E, S]` float32, how many they are.
-        last: `[E, S]` float32, the slot of the image before, as it was labelled or else guessed, one-hot or zeros.
+        last: `[E, S]` float32, the slot of the image before, as it was labelled or else guessed, one-hot or zeros; it
+            and the next two are kept by `follow`.
         stays: `[E]` float32, how often that was the slot of the one before it.
         changes: `[E]` float32, how often it was another.
     """
@@ -131,9 +132,6 @@ class Examples:
         self._count(place - 1, state.label - self.guesses[:, place - 1] * told)  # place 0 follows the last one
         self.labels[:, place - 1] = state.label
         self.guesses[:, place - 1] *= ~told
-        before, self.last = self.last, self.labels[:, place - 1] + self.guesses[:, place - 1]
-        same, both = (before * self.last).sum(-1), before.sum(-1) * self.last.sum(-1)
-        self.stays, self.changes = self.stays + same, self.changes + both - same
         self._count(place, -self.labels[:, place] - self.guesses[:, place])  # what is forgotten
         self.labels[:, place] = self.guesses[:, place] = 0.0
         self.items[:, place], self.squares[:, place] = state.item, state.item.square().sum(-1)
@@ -141,11 +139,21 @@ class Examples:
             for known in (self.labels, self.guesses):
                 known.masked_fill_(state.start[:, None, None], 0.0)
             self.sums = self.sums.masked_fill(state.start[:, None, None], 0.0)
-            self.counts, self.last = (
-                known.masked_fill(state.start[:, None], 0.0) for known in (self.counts, self.last)
-            )
-            self.stays, self.changes = (many.masked_fill(state.start, 0.0) for many in (self.stays, self.changes))
+            self.counts = self.counts.masked_fill(state.start[:, None], 0.0)
         self.time += 1
+
+    def follow(self, start: Tensor | None = None) -> None:
+        """Bring `last`, `stays` and `changes` up to date, at each step after `remember`, for who reads the order.
+
+        Args:
+            start: `[E]` bool, where an episode begins, as in the state that was remembered; None for nowhere.
+        """
+        place = (self.time - 2) % self.items.shape[1]  # of the image before
+        before, self.last = self.last, self.labels[:, place] + self.guesses[:, place]
+        same, both = (before * self.last).sum(-1), before.sum(-1) * self.last.sum(-1)
+        self.stays, self.changes = self.stays + same, self.changes + both - same
+        if start is not None:
+            self.stays, self.changes = (many.masked_fill(start, 0.0) for many in (self.stays, self.changes))
 
     def guess(self, slots: Tensor) -> None:
         """Remember what the actor says of the current image: `[E, S]`, one-hot, or zeros for nothing."""

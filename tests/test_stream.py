@@ -108,6 +108,7 @@ def test_the_order_of_slots_is_followed_past_the_ends_of_the_ring():
         label = [int(k) if k < 2 and time else None for k in torch.randint(3, (5,), generator=generator)]
         start = torch.rand(5, generator=generator) < 0.15
         ring.remember(state([0.0] * 5, label, start=start.tolist()))
+        ring.follow(start)
         for episode, told in enumerate(label):
             seen[episode] = [] if start[episode] else [*seen[episode], said[episode] if told is None else told]
             known = [slot for slot in seen[episode][-1:] if slot is not None]

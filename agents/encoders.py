@@ -58,7 +58,7 @@ class ResidualEncoder(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two 3 x 3 convolutions beside a plain one, at half the height and width."""
+    """Two 3 x 3 convolutions beside one of 1 x 1, at half the height and width."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()

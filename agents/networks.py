@@ -285,7 +285,8 @@ class EpisodicNetwork(_StreamNetwork):
         capacity: images before the current one that are remembered; if there are more, the oldest are forgotten.
         guesses: remember also what it took other images to be, and compare with the mean of all images of a slot.
         order: read also which slot came last, and how often the slot has stayed and changed, so that it can tell
-            streams whose classes come in runs. As it remembers them: without `guesses`, of images with a label alone.
+            streams whose classes come in runs. Without `guesses`, steps without a label count for neither. Both counts
+            are of the whole stream, also where `capacity` is smaller.
     """
 
     slots_alike: ClassVar[bool] = True

@@ -59,8 +59,9 @@ def rotated(x: Tensor, degrees: Tensor, shape: Shape) -> Tensor:
 def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Return square images `[n, P]`, each turned, stretched, sheared and shifted a little at random.
 
-    Drawn uniformly are the angle up to 10 degrees, both scales up to 12 %, the shear up to 0.15, and both shifts up to
-    a twentieth of the side. Pixels between others are interpolated linearly; what was outside has the value of the rim.
+    Drawn uniformly are the angle up to 10 degrees to either side, both scales up to 12 %, the shear up to 0.15, and
+    both shifts up to a twentieth of the side. Pixels between others are interpolated linearly; what was outside has the
+    value of the rim.
     """
     side, device = math.isqrt(images.shape[1]), images.device
     most = torch.tensor([math.radians(10), 0.12, 0.12, 0.15, 0.1, 0.1], device=device)

@@ -77,13 +77,18 @@ def _without(labels: pd.Series, missing: Any) -> pd.Series:
 def _flat(y: Any) -> list[Any]:
     """Return labels as a list of Python's own values."""
     if isinstance(y, pd.Series | list | tuple):
-        return [one.item() if getattr(one, "shape", None) == () else one for one in y]
+        return [_plain(one) for one in y]
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise AlmetaError(f"y has the shape {[*array.shape]}; it must be one label for each row, [N]")
-    return array.tolist()
+    return [_plain(one) for one in array.tolist()]
+
+
+def _plain(label: Any) -> Any:
+    """Return a number of NumPy or torch as one of Python."""
+    return label.item() if getattr(label, "shape", None) == () else label
 
 
 def _sorted(values: list[Any]) -> tuple[Any, ...]:

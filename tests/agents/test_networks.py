@@ -93,10 +93,11 @@ def test_a_residual_encoder_by_hand():
     """Two blocks of two convolutions beside one, each with its batch normalisation."""
     with seeded_weights(0):
         network = episodic(code_size=6, channels=4, residual=True)
-    encoder, images = network.encoder, torch.rand(3, PIXELS, generator=make_generator(0, "test"))
+    generator = make_generator(0, "test")
+    encoder, images = network.encoder, torch.rand(3, PIXELS, generator=generator)
     with torch.no_grad():
         for buffer in encoder.buffers():  # no statistics of 0 and 1
-            buffer.copy_((torch.rand(buffer.shape) + 0.5).to(buffer.dtype))
+            buffer.copy_((torch.rand(buffer.shape, generator=generator) + 0.5).to(buffer.dtype))
 
     def normalised(x, convolution, stride):
         weight, norm = convolution[0].weight, convolution[1]

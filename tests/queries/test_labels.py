@@ -63,6 +63,7 @@ def test_minus_one_is_a_class_where_it_is_given_as_one_or_another_value_is_missi
         (["0", None, None], {"classes": [0, 1]}, "unknown class '0'.* \\(it is str, the classes are int\\)"),
         ([1.0, None, 3.25], {}, "y has the label 3.25, which looks like an amount; labels are classes: group"),
         (np.array([0.5, np.nan, 2.0], np.float32), {}, "y has the label 0.5.* or name all classes with classes="),
+        (np.array([np.float32(0.5), None, 2], object), {}, "y has the label 0.5"),
         (["a", None, float("inf")], {}, "y has the label inf"),
         (["a", None, None], {"classes": []}, "no class is known yet; name them all with classes="),
     ],

@@ -106,7 +106,7 @@ def test_a_share_of_the_images_is_distorted(share):
     encoder.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
     pretrain_encoder(encoder, sampler, make_generator(0, "test"), 10, ways=6, shots=20, distort=share)
     distances = torch.cdist(torch.cat(read), sampler.images).amin(1)
-    assert (distances > 1e-3).float().mean().item() == pytest.approx(share, abs=0.05)
+    assert (distances > 1e-2).float().mean().item() == pytest.approx(share, abs=0.05)
 
 
 def test_one_image_of_a_class_is_not_enough():

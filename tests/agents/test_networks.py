@@ -106,12 +106,13 @@ def test_a_residual_encoder_by_hand():
         return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
 
     side = math.isqrt(PIXELS)
-    x = normalised(images.view(3, 1, side, side), encoder.first[0], 2).relu()
-    for block in encoder.blocks:
+    first, _, *blocks = encoder.convolutions
+    x = normalised(images.view(3, 1, side, side), first, 2).relu()
+    for block in blocks:
         around = normalised(x, block.around, 2)
         x = (normalised(normalised(x, block.inner[0], 2).relu(), block.inner[2], 1) + around).relu()
     torch.testing.assert_close(network.encode(images), encoder.code(x.flatten(1)))
-    assert [block.around[0].weight.shape[:2] for block in encoder.blocks] == [(8, 4), (8, 8)]
+    assert [block.around[0].weight.shape[:2] for block in blocks] == [(8, 4), (8, 8)]
 
 
 def test_sizes_of_memories_with_rows():

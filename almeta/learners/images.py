@@ -51,9 +51,7 @@ def rotated(x: Tensor, degrees: Tensor, shape: Shape) -> Tensor:
     sine, cosine, zero = angle.sin(), angle.cos(), torch.zeros_like(angle)
     # Rows and columns run from -1 to 1 whatever their number: a turn must not stretch what is not square.
     matrix = torch.stack((cosine, -sine * height / width, zero, sine * width / height, cosine, zero), 1).view(-1, 2, 3)
-    grid = affine_grid(matrix, list(images.shape), align_corners=False)
-    turned = grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return turned.permute(0, 2, 3, 1).reshape(x.shape)
+    return _mapped(images, matrix).permute(0, 2, 3, 1).reshape(x.shape)
 
 
 def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -70,5 +68,10 @@ def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
     across = torch.stack((angle.cos() * (1 + wide), shear - angle.sin(), right), 1)
     along = torch.stack((angle.sin(), angle.cos() * (1 + high), down), 1)
     square = images.view(-1, 1, side, side)
-    grid = affine_grid(torch.stack((across, along), 1), list(square.shape), align_corners=False)
-    return grid_sample(square, grid, padding_mode="border", align_corners=False).flatten(1)
+    return _mapped(square, torch.stack((across, along), 1)).flatten(1)
+
+
+def _mapped(images: Tensor, matrix: Tensor) -> Tensor:
+    """Return images `[n, C, H, W]` read at the places to which matrices `[n, 2, 3]` send theirs."""
+    grid = affine_grid(matrix, list(images.shape), align_corners=False)
+    return grid_sample(images, grid, padding_mode="border", align_corners=False)

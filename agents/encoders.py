@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 
 class _ImageEncoder(nn.Module):
@@ -63,10 +64,12 @@ class _Block(nn.Module):
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.inner = nn.Sequential(_convolution(before, after, 2), nn.ReLU(), _convolution(after, after, 1))
-        self.around = _convolution(before, after, 2, 1)
+        self.around = _convolution(before, after, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.inner(x) + self.around(x)).relu()
+        # Every other pixel, by a pool of one: with a stride of the convolution, its gradient for a few channels is
+        # written beyond its memory on a CPU (https://github.com/uxlfoundation/oneDNN/issues/6035).
+        return (self.inner(x) + self.around(avg_pool2d(x, 1, 2))).relu()
 
 
 def _convolution(before: int, after: int, stride: int, size: int = 3) -> nn.Sequential:

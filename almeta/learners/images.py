@@ -1,11 +1,11 @@
-"""Rows as images: their shape, and how they are turned and distorted."""
+"""Rows as images: their shape, and how they are turned, distorted and thickened."""
 
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, max_pool2d
 
 from almeta.errors import AlmetaError
 
@@ -69,6 +69,20 @@ def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
     along = torch.stack((angle.sin(), angle.cos() * (1 + high), down), 1)
     square = images.view(-1, 1, side, side)
     return _mapped(square, torch.stack((across, along), 1)).flatten(1)
+
+
+def thickened(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return square images `[n, P]`, the strokes of each thicker by up to two pixels to either side, drawn uniformly.
+
+    A pixel becomes the brightest of itself and its eight neighbours, once or twice, and between whole steps the mean of
+    both, so that bright ink on a dark ground spreads.
+    """
+    side = math.isqrt(images.shape[1])
+    square = images.view(-1, 1, side, side)
+    width = 2 * torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device)
+    for step in (0, 1):
+        square = torch.lerp(square, max_pool2d(square, 3, stride=1, padding=1), (width - step).clamp(0, 1))
+    return square.flatten(1)
 
 
 def _mapped(images: Tensor, matrix: Tensor) -> Tensor:

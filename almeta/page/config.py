@@ -71,6 +71,6 @@ class LabelConfig(OwnConfig):
     def _stream(self) -> StreamSession:
         agent, checkpoint = load_trained(str(self.by))
         dataset = None if self.data is None else {"name": self.data}
-        agent, _, simulation, _ = streams_for(agent, checkpoint, dataset, "unseen", {}, num_envs=1, seed=self.seed)
+        agent, simulation, _ = streams_for(agent, checkpoint, dataset, "unseen", {}, num_envs=1, seed=self.seed)
         title = f"{name_of(str(self.by))} on {simulation.dataset.name}"
         return StreamSession(agent, simulation, make_generator(self.seed, "ties"), title)

@@ -1,9 +1,10 @@
 """Runs on the one-shot stream."""
 
 import copy
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,9 @@ class StreamRun(Run):
         told = {key: value for key, value in self.config.pretraining.items() if value != usual[key]}
         if getattr(network, "encoder", None) is None:
             changed = [f"pretraining.{key}={value}" for key, value in told.items()]
+            changed += [
+                f"network.{key}={json.dumps(value)}" for key, value in _changed_options(network, "channels", "residual")
+            ]
             return notes + [f"{one} has no effect: {type(network).__name__} has no encoder here" for one in changed]
         if "margin" in told and self.config.pretraining["loss"] == "prototypical":
             notes.append(f"pretraining.margin={told['margin']:g} has no effect with pretraining.loss=prototypical")
@@ -228,7 +232,7 @@ class StreamRun(Run):
         precision = config.matmul_precision or trained.get("matmul_precision", "highest")
         set_compute(config.threads, config.device, precision)
         agent.to(config.device)
-        agent, options, simulation, tuning_simulation = streams_for(
+        agent, simulation, tuning_simulation = streams_for(
             agent,
             checkpoint,
             config.dataset,
@@ -240,7 +244,7 @@ class StreamRun(Run):
         )
         judged = simulation.dataset
         seen = config.classes == "train" and judged.name in checkpoint["datasets"]
-        name, env = name_of(config.policy), asdict(options)
+        name, env = name_of(config.policy), asdict(simulation.options)
         title = (
             f"{name}, trained on {trained['dataset']['name']}; judged on {judged.num_classes:,} classes of "
             f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}, {_of_streams(simulation)}"
@@ -270,6 +274,13 @@ def _of_streams(simulation: StreamSimulation) -> str:
     return f"in streams of {simulation.options.classes} classes and {simulation.length} steps, {price} for a mistake"
 
 
+def _changed_options(network: Any, *names: str) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of those options of a network that are not as by default."""
+    for field in fields(network) if is_dataclass(network) else ():
+        if field.name in names and (value := getattr(network, field.name)) != field.default:
+            yield field.name, value
+
+
 def _has_published_task(job: Job) -> bool:
     try:
         env = OmegaConf.to_container(OmegaConf.create(job.config["env"]), resolve=True)
@@ -296,8 +307,8 @@ def streams_for(
     num_envs: int,
     seed: int,
     device: str = "cpu",
-) -> tuple[Agent, StreamOptions, StreamSimulation, StreamSimulation]:
-    """Return a trained agent that fits streams, their options, the streams, and those to tune thresholds on.
+) -> tuple[Agent, StreamSimulation, StreamSimulation]:
+    """Return a trained agent that fits streams, the streams, and those to tune thresholds on.
 
     Streams may have more classes than those of the training if the agent's network treats all slots alike. Where they
     are longer, its memory is made large enough, which is told.
@@ -330,7 +341,7 @@ def streams_for(
     if (shape := judged.image_shape) != own_shape:
         print(f"images of {judged.name} are brought from {own_shape} to {shape} pixels, which the policy reads")
     shown, tuning = (evaluation_streams(part, options, num_envs, seed, device) for part in (judged, train))
-    return agent, options, shown, tuning
+    return agent, shown, tuning
 
 
 def _fitted(agent: Agent, options: StreamOptions, trained_length: int) -> Agent:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from almeta.checks import Count, Positive, Share, Within
 from almeta.errors import AlmetaError
-from almeta.learners.images import distorted
+from almeta.learners.images import distorted, thickened
 from almeta.learners.siamese import contrastive_loss
 from almeta.tasks import StreamSampler
 
@@ -91,6 +91,7 @@ def pretrain_encoder(
     loss: Literal["prototypical", "siamese", "triplet"] = "prototypical",
     margin: Positive = 1.0,
     distort: Share = 0.0,
+    thicken: Share = 0.0,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> list[float]:
     """Train an encoder on the classes of a sampler, each rotated at random, freeze it, and return the batches' losses.
@@ -106,6 +107,7 @@ def pretrain_encoder(
         loss: `prototypical_loss`, `siamese_loss` or `triplet_loss`.
         margin: of `siamese_loss` or `triplet_loss`.
         distort: share of the images that are `distorted`, anew in each batch.
+        thicken: share of the images that are `thickened`, anew in each batch.
         track: wraps the range of batches, to show progress.
 
     Raises:
@@ -124,9 +126,10 @@ def pretrain_encoder(
     for _ in track(range(batches)):
         rows = sampler.draw_classes(ways, shots, generator)  # [W, M]
         images = sampler.images[rows.flatten()]
-        if distort:
-            chosen = torch.rand((len(images), 1), generator=generator, device=images.device) < distort
-            images = torch.where(chosen, distorted(images, generator), images)
+        for share, change in ((thicken, thickened), (distort, distorted)):
+            if share:
+                chosen = torch.rand((len(images), 1), generator=generator, device=images.device) < share
+                images = torch.where(chosen, change(images, generator), images)
         cost = _cost(loss, encoder(images).view(*rows.shape, -1), margin)
         optimizer.zero_grad()
         cost.backward()

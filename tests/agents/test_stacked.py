@@ -43,9 +43,12 @@ def block(state, number, each=2):
     return replace(state, **{name: part[rows] for name, part in parts.items() if part is not None})
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_each_acts_and_learns_as_it_does_alone(network):
-    agents = agents_of(network, **TARGETED)
+@pytest.mark.parametrize(
+    "network, options",
+    [*((name, {}) for name in NETWORKS), ("EpisodicNetwork", {"guesses": True, "order": True, "residual": True})],
+)
+def test_each_acts_and_learns_as_it_does_alone(network, options):
+    agents = [make_agent("QLearning", small_network(network, **options), seed, **TARGETED) for seed in range(3)]
     together, rollout = played_at_once(agents)
     losses = [together.loss(part)[0] for part in rollout.blocks(3)]
     torch.stack(losses).sum().backward()

@@ -8,7 +8,7 @@ import torch
 from almeta.errors import AlmetaError
 from almeta.learners import CNN, Augmented, LogisticRegression, make_learner
 from almeta.learners.gan import GAN
-from almeta.learners.images import distorted, rotated
+from almeta.learners.images import distorted, rotated, thickened
 from almeta.learners.learner import ReadsPool
 
 # --- turned images ---
@@ -71,6 +71,17 @@ def test_without_luck_images_stay_as_they_are(monkeypatch):
     images = torch.rand(4, 36, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(torch, "rand", lambda size, **_: torch.full(size, 0.5))
     torch.testing.assert_close(distorted(images, torch.Generator()), images)
+
+
+def test_thickened_images_have_strokes_wider_by_up_to_two_pixels_to_either_side():
+    images = torch.zeros(1, 28, 28)
+    images[0, 5:23, 13:15] = 1  # two pixels wide
+    wider = thickened(images.flatten(1).expand(2_000, -1), torch.Generator().manual_seed(0)).view(-1, 28, 28)
+    width = wider[:, 14].sum(1)  # with shares of pixels
+    assert width.min() >= 2 and width.max() <= 6
+    assert width.mean() == pytest.approx(4, abs=0.06) and width.std() == pytest.approx(4 / 12**0.5, rel=0.05)
+    assert (wider[:, 14, 13:15] == 1).all()  # all ink stays
+    assert (wider[:, 14, :11] == 0).all() and (wider[:, 14, 17:] == 0).all()
 
 
 # --- a generative network ---

@@ -23,7 +23,7 @@ def agent(finished, same_images):
 @pytest.fixture
 def streams(agent):
     """Makes the same streams again and again."""
-    return lambda: streams_for(agent[0], agent[1], None, "test", {}, num_envs=1, seed=0)[2]
+    return lambda: streams_for(agent[0], agent[1], None, "test", {}, num_envs=1, seed=0)[1]
 
 
 def ties():

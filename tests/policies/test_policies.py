@@ -217,6 +217,20 @@ def test_a_policy_of_streams_by_name_is_refused_where_pools_are_played(stream_ru
         almeta.query(np.eye(4), ["a", "b", None, None], n=1, by=load_policy("one-shot"))
 
 
+def test_a_published_policy_of_streams_has_every_part_of_its_network(tmp_path):
+    network = ("network=episodic", "network.guesses=true", "network.order=true", "network.residual=true")
+    folder, card = tmp_path / "run", tmp_path / "mine.json"
+    folder.mkdir()
+    train(TrainConfig.read(small_config("batches=1", "env.stickiness=0.5", *network)), folder)
+    publish(folder / "last.pt", card, {})
+    found: Any = load_policy(card)
+    weights = load_trained(folder)[0].network.state_dict()
+    assert any(name.startswith("encoder.convolutions") for name in weights)
+    for name, weight in found.network.state_dict().items():
+        torch.testing.assert_close(weight, weights[name], rtol=0, atol=0)
+    assert found.network.order and found.network.guesses
+
+
 def test_a_card_of_streams_says_which_classes_it_saw(stream_run, tmp_path):
     path = tmp_path / "mine.json"
     publish(stream_run / "last.pt", path, {})

@@ -144,6 +144,12 @@ def test_a_checkpoint_can_be_judged(command, run, checkpoint):
     assert command(evaluate, f"policy={run() / checkpoint}", *FEW).status == 0
 
 
+def test_a_policy_of_streams_in_runs_is_judged_in_random_order_and_says_so(command, run):
+    folder = run("characters", "env.stickiness=[0.9,0.97]", "env.sticky_share=0.5")
+    assert command(evaluate, f"policy={folder}", *FEW).status == 0
+    assert (summary()["env"]["stickiness"], summary()["env"]["sticky_share"]) == (0, 1)
+
+
 def test_streams_may_be_changed(command, run):
     folder = run()
     changes = ["env.classes=2", "env.length=12", "env.max_requests=1", "env.rotations=false"]

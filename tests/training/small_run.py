@@ -28,7 +28,7 @@ TARGETED: dict[str, Any] = {"through_target": False, "target_rate": 0.1}
 OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "thompson": (
         TARGETED | {"exploration": "thompson"},
-        {"fine_tune": True, "guesses": True, "dropout": 0.3, "dueling": True},
+        {"fine_tune": True, "guesses": True, "order": True, "residual": True, "dropout": 0.3, "dueling": True},
     ),
     "target": (TARGETED | {"exploration": "boltzmann"}, {"code_size": 6, "channels": 4}),
 }

@@ -34,7 +34,10 @@ NOVELTY_HEADINGS = {
     "known": "known class,\nrequests, %",
     "known_most": "at\nmost",
 }
-NOVELTY_NOTE = "Along streams of one class and another one: at least and at most, of any step, stream and seed."
+NOVELTY_NOTE = (
+    "Requests along streams that show one class and then another, or the same: where a class is new, the very first "
+    "step left out, and where it is known; at least and at most, of any step, stream and seed."
+)
 NOTE = "±: half of a 95 % interval over {over}. A step with a request is not a correct one."
 PUBLISHED_NOTE = "Published: Woodward & Finn 2017, Table 1, Omniglot test classes."
 

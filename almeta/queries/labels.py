@@ -24,7 +24,7 @@ def read_labels(
 
     Raises:
         AlmetaError: for another number of labels, a label that is not in `classes`, classes given twice, and without
-            `classes` for numbers with a fraction, which are amounts, as in scikit-learn.
+            `classes` for numbers with a fraction, which are amounts, as in scikit-learn; categories of pandas are not.
     """
     if isinstance(missing, list | tuple | set | dict | np.ndarray):
         raise AlmetaError(f"missing is {missing!r}; it is one value that stands for no label, such as '?'")
@@ -37,7 +37,7 @@ def read_labels(
         known = labels.dropna().unique().tolist()
     except TypeError as error:
         raise AlmetaError(f"y has labels that are no single values ({error}); give one value for each row") from error
-    if classes is None:
+    if classes is None and not isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
         _check_no_amounts(known)
     values = _sorted(known) if classes is None else tuple(classes)
     numbers = {value: number for number, value in enumerate(values)}

@@ -21,6 +21,7 @@ from almeta.queries.labels import read_labels
         (np.array([[1], [0], [-1], [1]]), [1, 0, -1, 1], (0, 1)),
         (pd.Series([True, None, False, pd.NA], index=[9, 8, 7, 6]), [1, -1, 0, -1], (False, True)),
         (pd.Series(["b", None, "a", "b"], dtype="category"), [1, -1, 0, 1], ("a", "b")),
+        (pd.Series([0.5, None, 0.25, 0.5], dtype="category"), [1, -1, 0, 1], (0.25, 0.5)),
         (pd.Series(["b", pd.NA, "a", "b"], dtype="string"), [1, -1, 0, 1], ("a", "b")),
         ([1, "x", None, 1], [0, 1, -1, 0], (1, "x")),
         (None, [-1, -1, -1, -1], ()),

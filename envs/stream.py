@@ -153,7 +153,8 @@ class StreamOptions:
         low, high = self.stickiness_range
         if not 0 <= low <= high <= 1:
             raise AlmetaError(
-                f"env.stickiness={self.stickiness}; a chance is between 0 and 1, and a range has two, such as [0, 0.9]"
+                f"env.stickiness={self.stickiness}; a chance is between 0 and 1, and a range has two, the lower "
+                "first, such as [0, 0.9]"
             )
         if high and self.script is not None:
             raise AlmetaError(

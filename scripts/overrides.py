@@ -20,6 +20,9 @@ _TEXTS = ("answers", "data", "labels", "out", "policy", "resume", "store", "hydr
 _LISTS = ("datasets", "policies")
 _SPECS = ("strategies", "learners")
 _PRESETS = ("experiment", "protocol")
+# Groups whose keys are the reader's: Hydra would take those that a preset has, and no others.
+_OPEN = ("at_once", "vary")
+_SWEEP = ("-m", "--multirun")
 # One entry of a list, with the spaces around it: in quotes, or up to the next comma.
 _ENTRY = re.compile(r"""(\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*)(?:,|$)""")
 
@@ -32,13 +35,14 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
     `out=my runs/ü` needs no quotes of Hydra's beside those of the shell, nor does `datasets=[csv:a=b (1).csv]`; a comma
     belongs to a name where a file or folder of that name is there. For `evaluate` and `train`, `dataset=csv:my.csv`, or
     any other data set without a file of its own in conf/dataset, is short for `dataset=named dataset.name=csv:my.csv`.
-    `+experiment=mine` is `experiment=mine`.
+    `+experiment=mine` is `experiment=mine`. `-m` may stand anywhere. To keys that a preset gives
+    `at_once` and `vary`, others may be added.
 
     Raises:
         AlmetaError: for `dataset=` of a benchmark, which is `datasets=`.
     """
-    given = list(arguments)
-    is_swept = any(argument in ("-m", "--multirun") for argument in given)
+    given = sorted(arguments, key=lambda argument: argument not in _SWEEP)  # Hydra wants it first
+    is_swept = any(argument in _SWEEP for argument in given)
     read: list[str] = []
     for argument in given:
         prefix, key, value = _cut(argument)
@@ -52,6 +56,8 @@ def read_arguments(command: str, arguments: Iterable[str]) -> list[str]:
             read.append(f"{prefix}{key}={_text(value, is_swept)}")
         elif key in _LISTS:
             read.append(f"{prefix}{key}={_list(value, is_swept)}")
+        elif key in _OPEN and not prefix:
+            read.append(f"++{argument}")
         elif key in _SPECS and isinstance(_parsed(value), dict):
             read.append(f"{prefix}{key}=[{value}]")
         else:

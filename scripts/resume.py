@@ -1,11 +1,14 @@
 """The run that `train` is told of: a new one, or one to go on with."""
 
+import inspect
+import json
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from almeta.build import trust_targets
+from almeta.build import find_target, trust_targets
 from almeta.errors import AlmetaError
 from almeta.registry import import_modules
 from almeta.runs.config import TrainConfig
@@ -25,6 +28,7 @@ def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
         told = plain(config)
         import_modules(told.get("modules") or [])
         trust_targets(told)  # a checkpoint's are not: whoever wrote it may be a stranger
+        _check_options_of_preset(told)
         return TrainConfig.read(told), output_folder(), None
     checkpoint = find_checkpoint(str(config.resume))
     import_modules(config.modules)
@@ -46,3 +50,17 @@ def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
             f"falls to zero over batches={before['batches']}; start a new run"
         )
     return TrainConfig.read(changed), checkpoint.parent, checkpoint
+
+
+def _check_options_of_preset(config: dict[str, Any]) -> None:
+    """Raise AlmetaError for options that a preset sets, of a network or an agent that was replaced by another."""
+    asked = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
+    for part in {"network", "agent"} & asked:
+        options = config[part] if isinstance(config[part], dict) and "_target_" in config[part] else {}
+        known = inspect.signature(find_target(options["_target_"], part)).parameters if options else {}
+        theirs = [key for key in options if key not in known and key != "_target_" and f"{part}.{key}" not in asked]
+        if theirs:
+            told = ", ".join(f"{part}.{key}={json.dumps(options[key])}" for key in theirs)
+            leave_out = " ".join(f'"~{part}.{key}"' for key in theirs)
+            choice = HydraConfig.get().runtime.choices[part]
+            raise AlmetaError(f"the preset sets {told}, which {part}={choice} does not take; add {leave_out}")

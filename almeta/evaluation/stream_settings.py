@@ -15,6 +15,8 @@ from almeta.evaluation.stream_tables import shown_table, table_of_policies
 
 # What has a column of its own, or is no part of the setting.
 _OWN_COLUMNS = ("policy", "dataset", "dataset.name", "env.classes", "env.length", "threads", "device", "num_envs")
+# What changes the streams or the policy's answers.
+_CHANGES = ("ask_unnamed=", "env.rotations=", "env.max_requests=", "env.reward.correct=", "env.reward.request=")
 _GAIN = "over the best\nbaseline"
 _NOTE = "The best baseline is the rule with the highest return there; the gain is paired, stream by stream."
 
@@ -45,7 +47,17 @@ def table_of_settings(jobs: Sequence[Job]) -> Table:
         numbers.insert(place, name, values)
     gains = [_gain(results) for results in groups.values()]
     numbers["gain"], numbers["gain_interval"] = [gain.mean for gain in gains], [gain.half_width for gain in gains]
-    return _shown(numbers, gains)
+    return _shown(numbers, gains, _shared(jobs))
+
+
+def _shared(jobs: Sequence[Job]) -> list[str]:
+    """Return what all streams of a sweep share beside data set and size: the price of a mistake, and options."""
+    prices = [(job.results or {})["env"]["reward"]["incorrect"] for job in jobs]
+    low, high = (min(prices[0]), max(prices[0])) if isinstance(prices[0], list) else (prices[0], prices[0])
+    price = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+    told = [f"{price} for a mistake"] if all(one == prices[0] for one in prices) else []
+    common = [one for one in jobs[0].overrides if all(one in job.overrides for job in jobs)]
+    return told + [one for one in common if one.startswith(_CHANGES)]
 
 
 def _names(results: list[dict[str, Any]]) -> list[str]:
@@ -67,8 +79,11 @@ def _gain(results: list[dict[str, Any]]) -> Estimate:
     return mean_interval([one["gain"]["mean"] for one in results])
 
 
-def _shown(numbers: pd.DataFrame, gains: list[Estimate]) -> Table:
-    """Return the table with its text; policy and data set stand in the title where there is one alone."""
+def _shown(numbers: pd.DataFrame, gains: list[Estimate], shared: list[str]) -> Table:
+    """Return the table with its text; policy and data set stand in the title where there is one alone.
+
+    The title also says what all streams share.
+    """
     policies, datasets = (list(dict.fromkeys(numbers[column])) for column in ("policy", "data set"))
     table = shown_table("settings", numbers.drop(columns=["gain", "gain_interval"]))
     assert table.shown is not None
@@ -80,7 +95,7 @@ def _shown(numbers: pd.DataFrame, gains: list[Estimate]) -> Table:
     shown[_GAIN] = [
         f"{gain.mean:+.2f}" + (f" ± {gain.half_width:.2f}" if gain.half_width is not None else "") for gain in gains
     ]
-    title = f"{', '.join(policies)} on streams of {', '.join(datasets)}"
+    title = ", ".join([f"{', '.join(policies)} on streams of {', '.join(datasets)}", *shared])
     return replace(
         table,
         numbers=numbers.drop(columns="kind"),

@@ -39,6 +39,9 @@ NOVELTY_NOTE = (
     "step left out, and where it is known; at least and at most, of any step, stream and seed."
 )
 NOTE = "±: half of a 95 % interval over {over}. A step with a request is not a correct one."
+NOTE_TOLD = (
+    "±: half of a 95 % interval over {over}. Every label is told a step late; nobody requests, and all steps predict."
+)
 PUBLISHED_NOTE = "Published: Woodward & Finn 2017, Table 1, Omniglot test classes."
 
 
@@ -216,7 +219,8 @@ def _note(table: pd.DataFrame) -> str:
     if "kind" not in table:
         return ""
     overs = sorted({over for over in table["interval_over"] if over})
-    note = NOTE.format(over=overs[0] if len(overs) == 1 else "what the last column names")
+    told = ((table["kind"] == "policy") & (table["request_rate"] == 1) & (table["accuracy"] > 0)).any()
+    note = (NOTE_TOLD if told else NOTE).format(over=overs[0] if len(overs) == 1 else "what the last column names")
     return f"{note} {PUBLISHED_NOTE}" if "published" in set(table["kind"]) else note
 
 

@@ -250,6 +250,11 @@ class StreamRun(Run):
             f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}, {_of_streams(simulation)}"
         )
         actor = AskUnnamed(agent, simulation.num_slots) if config.ask_unnamed else agent
+        if (before := trained["env"]["classes"]) < simulation.options.classes and not config.ask_unnamed:
+            print(
+                f"note: streams of {simulation.options.classes} classes, where the training had {before}: with "
+                "ask_unnamed=true the policy requests where it would predict a class that nobody has named yet"
+            )
         results = compare(actor, name, simulation, tuning_simulation, config.episodes, config.seed)
         published = is_published_task(judged.name, env)
         report = stream_report(results, title, published, config=config.plain() | {"env": env})

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from almeta.agents.agent import Agent
 from almeta.agents.stacked import paired_weights, stack_agents, unstack
+from almeta.envs.stream import StreamRewards
 from almeta.errors import AlmetaError
 from almeta.evaluation.report import Report
 from almeta.files import write_atomically
@@ -110,6 +111,16 @@ class Together(StreamRun):
         """Return what `Run.describe` does, with the number of runs."""
         keys = ", ".join(self.config.at_once or {})
         return f"{self.jobs[0].describe()}; {self.runs} runs at once, which differ in {keys}"
+
+    def notes(self) -> list[str]:
+        asked, notes = self.config.at_once or {}, super().notes()
+        if "seed" in asked and self.config.seed:
+            notes.append(f"seed={self.config.seed} draws the streams to train on; the runs' seeds are those of at_once")
+        for name, usual in vars(StreamRewards()).items():
+            value = (self.config.env.get("reward") or {}).get(name, usual)
+            if f"env.reward.{name}" in asked and value != usual:
+                notes.append(f"env.reward.{name}={value} has no effect: at_once sets it")
+        return notes
 
     def prepare(self) -> None:
         """Train the encoder of each seed."""

@@ -279,7 +279,9 @@ def test_stickiness_reaches_the_streams():
 
 @pytest.mark.parametrize("stickiness", [1.5, -0.1, [0.5], [0.9, 0.1], [0, 0.5, 1]])
 def test_a_stickiness_that_is_no_chance(stickiness):
-    with pytest.raises(AlmetaError, match=r"a chance is between 0 and 1, and a range has two, such as \[0, 0.9\]"):
+    with pytest.raises(
+        AlmetaError, match=r"a chance is between 0 and 1, and a range has two, the lower first, such as \[0, 0.9\]"
+    ):
         StreamOptions(stickiness=stickiness)
 
 

@@ -12,13 +12,15 @@ from almeta.evaluation.stream_settings import table_of_settings
 def job(make_summary):
     """Makes a finished evaluation: `job("omniglot", classes=5, gain=2.0)`."""
 
-    def make(dataset, classes=3, length=30, seed=0, gain=1.0, policy="runs/a", name="short", options=()) -> Job:
+    def make(
+        dataset, classes=3, length=30, seed=0, gain=1.0, policy="runs/a", name="short", options=(), price=-1
+    ) -> Job:
         own = (f"policy={policy}", f"dataset={dataset}", f"env.classes={classes}", f"env.length={length}", *options)
         results = make_summary(mean_return=10.0 + seed) | {
             "policy": policy,
             "name": name,
             "dataset": dataset,
-            "env": {"classes": classes, "length": length},
+            "env": {"classes": classes, "length": length, "reward": {"incorrect": price}},
             "gain": {"mean": gain, "half_width": 0.5},
         }
         return Job(Path(), ("episodes=9", *own), f"seed={seed}", str(own), {}, results)
@@ -37,7 +39,7 @@ def test_each_setting_has_a_row_with_its_gain(job):
     assert table.shown is not None and table.narrow is not None
     assert table.shown["classes\nx steps"].tolist() == ["3 x 30", "5 x 30", "3 x 50"]
     assert table.shown["over the best\nbaseline"].tolist() == ["+1.00 ± 0.50", "-2.00 ± 0.50", "+1.00 ± 0.50"]
-    assert table.title == "short on streams of omniglot, mnist"
+    assert table.title == "short on streams of omniglot, mnist, -1 for a mistake"
     assert "policy" not in table.shown and list(table.shown["data set"]) == ["omniglot", "omniglot", "mnist"]
     assert set(table.shown) - set(table.narrow) == {"all steps\ncorrect, %"}
     assert "over 1,000 episodes" in table.note
@@ -57,6 +59,17 @@ def test_policies_of_one_name_are_told_apart_and_options_have_a_column(job):
     assert list(table.numbers["policy"]) == ["runs/a", "runs/b"]
     assert list(table.numbers["options"]) == ["", "env.max_requests=1"]
     assert table.shown is not None and table.shown["policy"].tolist() == ["runs/a", "runs/b"]
-    assert table.title == "runs/a, runs/b on streams of mnist" and "data set" not in table.shown
+    assert table.title == "runs/a, runs/b on streams of mnist, -1 for a mistake" and "data set" not in table.shown
     other = table_of_settings([job("mnist"), job("mnist", policy="runs/b", name="long")])
     assert list(other.numbers["policy"]) == ["short", "long"]
+
+
+def test_the_title_says_what_all_streams_share(job):
+    drawn = [job(name, price=[-20, -1], options=["ask_unnamed=true", "episodes=9"]) for name in ("omniglot", "mnist")]
+    assert (
+        table_of_settings(drawn).title
+        == "short on streams of omniglot, mnist, -20 to -1 for a mistake, ask_unnamed=true"
+    )
+    prices = [job("mnist", price=-1, options=["env.reward.incorrect=-1"])]
+    prices += [job("mnist", price=-5, options=["env.reward.incorrect=-5"])]
+    assert table_of_settings(prices).title == "short on streams of mnist"  # those have a column

@@ -68,6 +68,15 @@ def test_markdown_shows_percents_intervals_and_dashes(make_summary):
     assert lines[5].startswith("±: half of a 95 % interval over 1,000 episodes.")
 
 
+def test_where_every_label_is_told_the_note_says_so(make_summary):
+    told = make_summary(accuracy=0.6, prediction_accuracy=0.6, request_rate=1.0)
+    assert "nobody requests, and all steps predict" in markdown_lines(table_of_policies({"a": told}))[-1]
+    assert (
+        "A step with a request is not a"
+        in markdown_lines(table_of_policies({"a": make_summary()}, published=TABLE_1))[-1]
+    )
+
+
 def test_terminal_shows_every_row_and_takes_labels_literally(make_summary):
     text = printed(table_of_policies({"agent (layers=[a,b])": make_summary()}, published=TABLE_1))
     assert "agent (layers=[a,b])" in text

@@ -132,6 +132,14 @@ def fake_finish(judged, real):
     return finish
 
 
+def test_what_at_once_sets_is_told(same_images):
+    notes = Together(config_of("env.reward.incorrect=-5", "env.reward.request=-0.1")).notes()
+    assert notes == [
+        "seed=3 draws the streams to train on; the runs' seeds are those of at_once",
+        "env.reward.incorrect=-5 has no effect: at_once sets it",
+    ]
+
+
 def test_settings_are_all_combinations():
     config = config_of()
     assert settings_of(config) == [

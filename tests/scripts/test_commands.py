@@ -105,6 +105,11 @@ def test_a_plug_in_that_is_not_here_is_told_by_the_command(command):
             "network._target_ is 'almeta.agents.LSTMNetwork', which is for problems of kind stream, but env is of kind",
         ),
         (
+            ["experiment=one_shot/episodic", "network=lstm"],
+            "the preset sets network.guesses=true, network.order=true, which network=lstm does not take; add "
+            '"~network.guesses" "~network.order"',
+        ),
+        (
             ["name=${nowhere}", "hydra.run.dir=x"],
             r"Interpolation key 'nowhere' not found; where the text itself is meant, write \${ for",
         ),

@@ -105,7 +105,11 @@ def test_a_sweep_ends_in_one_table_of_its_settings(command, run):
     assert table["mean_return"][2] == pytest.approx(sum(one["mean_return"] for one in own) / 2)
     assert table["gain"][2] == pytest.approx(sum(one["gain"]["mean"] for one in own) / 2)
     text = result.out[result.out.index("All evaluations of sweep") :]
-    assert "q_learning on streams of characters, omniglot" in text and "over the best" in text and "3 x 20" in text
+    assert (
+        "q_learning on streams of characters, omniglot, -1 for a mistake" in text
+        and "over the best" in text
+        and "3 x 20" in text
+    )
     assert "wrote settings.csv, table.md, table.tex, report.html to sweep" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -179,7 +183,11 @@ def test_a_policy_may_be_made_to_ask_for_classes_that_nobody_has_named(command, 
     folder = run("characters", "experiment=one_shot/quickstart")
     for ask in ("false", "true"):
         asked = [f"policy={folder}", *FEW, "env.classes=6", f"ask_unnamed={ask}"]
-        assert command(evaluate, *asked).status == 0
+        outcome = command(evaluate, *asked)
+        assert outcome.status == 0
+        assert ("note: streams of 6 classes, where the training had 3: with ask_unnamed" in outcome.out) == (
+            ask == "false"
+        )
         first = summary()["by_instance"][0]
         assert ask == "false" or (first["request_rate"] > 5 / 6 - 0.01 and summary()["request_rate"] < 1)
 

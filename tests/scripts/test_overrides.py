@@ -172,6 +172,18 @@ def test_any_name_may_stand_for_a_data_set(given, becomes):
         assert name == given.removeprefix("dataset=")
 
 
+def test_a_sweep_may_be_asked_for_anywhere():
+    assert read_arguments("train", ["threads=1", "-m", "seed=0,1"]) == ["-m", "threads=1", "seed=0,1"]
+
+
+def test_other_keys_may_be_added_to_those_that_a_preset_trains_at_once():
+    given = read_arguments("train", ["experiment=one_shot/table", "at_once={env.reward.request: [-0.05, -0.1]}"])
+    assert set(compose_config(*given)["at_once"]) == {"seed", "env.reward.incorrect", "env.reward.request"}
+    assert compose_config(*read_arguments("train", ["experiment=one_shot/table", "at_once=null"]))["at_once"] is None
+    swapped = read_arguments("train", ["experiment=one_shot/episodic", "at_once={seed: [0, 1]}"])
+    assert compose_config(*swapped)["at_once"] == {"seed": [0, 1]}
+
+
 def test_a_preset_may_be_given_with_a_plus():
     assert read_arguments("train", ["+experiment=mine"]) == ["experiment=mine"]
 

@@ -1,6 +1,6 @@
 """An image encoder as a classifier on its own: n-way k-shot accuracy by the nearest mean code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -16,6 +16,7 @@ from almeta.tasks import StreamSampler
 # Classes and labelled images of each, as papers report them.
 SETTINGS = ((3, 1), (5, 1), (5, 5), (20, 1), (20, 5))
 QUERIES = 5
+COLUMNS = ["classes", "labelled images of each", "accuracy", "interval"]
 
 
 def few_shot_accuracy(
@@ -60,11 +61,36 @@ def few_shot_table(encoder: Encodes, sampler: StreamSampler, episodes: int, seed
         rows.append((ways, shots, found.mean, found.half_width))
     if not rows:
         return None
-    numbers = pd.DataFrame(rows, columns=["classes", "labelled images of each", "accuracy", "interval"])
-    shown = numbers.astype(str).copy()
-    shown["accuracy"] = [f"{100 * mean:.1f} ± {100 * (half or 0):.1f}" for mean, half in numbers.iloc[:, 2:].to_numpy()]
-    shown = shown.drop(columns="interval")
+    return _shown(pd.DataFrame(rows, columns=COLUMNS), "episodes")
+
+
+def few_shot_table_of_runs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Table | None:
+    """Return the table of the encoders of several runs, None without any.
+
+    Args:
+        runs: by label, the numbers of `few_shot_table` of each seed. The accuracy is the mean over seeds, with its
+            interval; that of a single seed has the interval over episodes. Labels with equal encoders have one row.
+    """
+    rows: list[Sequence[object]] = []
+    for label, tables in runs.items():
+        for setting in zip(*(table[COLUMNS].to_numpy().tolist() for table in tables), strict=True):
+            several = mean_interval([accuracy for *_, accuracy, _ in setting])
+            interval = several.half_width if len(tables) > 1 else setting[0][3]
+            rows.append((label, *map(int, setting[0][:2]), several.mean, interval))
+    if not rows:
+        return None
+    numbers = pd.DataFrame(rows, columns=["policy", *COLUMNS]).drop_duplicates(COLUMNS, ignore_index=True)
+    if numbers["policy"].nunique() == 1:
+        numbers = numbers.drop(columns="policy")
+    return _shown(numbers, "seeds" if max(map(len, runs.values())) > 1 else "episodes")
+
+
+def _shown(numbers: pd.DataFrame, over: str) -> Table:
+    """Return the table with its text; `over` says what the intervals are over."""
+    shown = numbers.astype(str).drop(columns="interval")
+    pairs = numbers[["accuracy", "interval"]].fillna(0).to_numpy(float)
+    shown["accuracy"] = [f"{100 * mean:.1f} ± {100 * half:.1f}" for mean, half in pairs]
     note = (
-        "Accuracy, %, by the nearest mean code, on classes never trained on. ±: half of a 95 % interval over episodes."
+        f"Accuracy, %, by the nearest mean code, on classes never trained on. ±: half of a 95 % interval over {over}."
     )
     return Table("few_shot", numbers, shown, title="The image encoder as a classifier", note=note)

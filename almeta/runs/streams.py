@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
@@ -23,7 +24,7 @@ from almeta.data import Dataset, load_dataset
 from almeta.data.rows import share_of_rows, sketch
 from almeta.envs.stream import StreamOptions, StreamSimulation
 from almeta.errors import AlmetaError
-from almeta.evaluation.few_shot import few_shot_table
+from almeta.evaluation.few_shot import few_shot_table, few_shot_table_of_runs
 from almeta.evaluation.jobs import Job
 from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import Report, Table
@@ -203,11 +204,16 @@ class StreamRun(Run):
     @classmethod
     def tables_of_jobs(cls, jobs: Sequence[Job]) -> list[Table]:
         scripted: dict[str, list[Any]] = {}
+        encoders: dict[str, list[pd.DataFrame]] = {}
         for job in jobs:
             scripted.setdefault(job.label, []).append((job.results or {}).get("scripted", []))
+            if (file := job.folder / "few_shot.csv").exists():
+                encoders.setdefault(job.label, []).append(pd.read_csv(file))
+        few_shots = few_shot_table_of_runs(encoders)
         return [
             shown_table("table", table_of_jobs(jobs, any(map(_has_published_task, jobs)))),
             *novelty_table(scripted),
+            *([few_shots] if few_shots else []),
         ]
 
     @classmethod

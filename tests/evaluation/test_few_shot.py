@@ -1,7 +1,8 @@
+import pandas as pd
 import pytest
 import torch
 
-from almeta.evaluation.few_shot import QUERIES, few_shot_accuracy, few_shot_table
+from almeta.evaluation.few_shot import COLUMNS, QUERIES, few_shot_accuracy, few_shot_table, few_shot_table_of_runs
 from almeta.seeding import make_generator
 from almeta.tasks import StreamSampler
 from tests.agents.streams import PIXELS, glyphs
@@ -50,3 +51,17 @@ def test_the_table_has_the_settings_for_which_there_is_enough():
     few = StreamSampler(glyphs(6, 4), length=6, rotations=False)
     assert few_shot_table(Codes(lambda images: images), few, 5, seed=0) is None
     assert QUERIES == 5 and PIXELS == 16
+
+
+def test_runs_have_the_mean_over_their_seeds_and_equal_encoders_one_row():
+    first = pd.DataFrame([[3, 1, 0.8, 0.01], [20, 5, 0.5, 0.02]], columns=COLUMNS)
+    second = pd.DataFrame([[3, 1, 0.9, 0.01], [20, 5, 0.7, 0.02]], columns=COLUMNS)
+    both = few_shot_table_of_runs({"a (incorrect=-1)": [first, second], "a (incorrect=-5)": [first, second]})
+    assert both is not None and list(both.numbers) == COLUMNS
+    assert both.numbers["accuracy"].tolist() == pytest.approx([0.85, 0.6])
+    assert both.numbers["interval"][0] == pytest.approx(12.706 * 0.05, rel=1e-3)  # of two: t = 12.706
+    assert "over seeds" in both.note
+    alone = few_shot_table_of_runs({"a": [first], "b": [second]})
+    assert alone is not None and alone.numbers["policy"].tolist() == ["a", "a", "b", "b"]
+    assert alone.numbers["interval"].tolist() == [0.01, 0.02, 0.01, 0.02] and "over episodes" in alone.note
+    assert few_shot_table_of_runs({}) is None

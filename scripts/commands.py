@@ -100,6 +100,7 @@ def _run_folder(resume: str | None, folder: str) -> str:
 
 def _job_folder(overrides: str) -> str:
     """A name for the folder of a sweep's job: what was asked for, as text that any command takes unquoted."""
+    overrides = re.sub(r"(^|,)\++", r"\1", overrides)  # which say how Hydra takes them, not what they ask for
     name = re.sub(r"[^\w.+-]", "_", overrides.replace("/", "_"), flags=re.ASCII)
     if len(name) <= 150 and name == overrides.replace("/", "_"):
         return name

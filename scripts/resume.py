@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from almeta.build import find_target, trust_targets
+from almeta.build import config_names, find_target, named_config, trust_targets
 from almeta.errors import AlmetaError
 from almeta.registry import import_modules
 from almeta.runs.config import TrainConfig
@@ -41,7 +41,7 @@ def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
             OmegaConf.update(resumed, part, OmegaConf.select(config, part), merge=False)
         elif key != "resume":
             raise AlmetaError(
-                f"{override} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
+                f"{override.lstrip('+')} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
             )
     changed = plain(resumed)
     if differing_keys(changed, before):
@@ -55,12 +55,13 @@ def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
 def _check_options_of_preset(config: dict[str, Any]) -> None:
     """Raise AlmetaError for options that a preset sets, of a network or an agent that was replaced by another."""
     asked = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
-    for part in {"network", "agent"} & asked:
-        options = config[part] if isinstance(config[part], dict) and "_target_" in config[part] else {}
-        known = inspect.signature(find_target(options["_target_"], part)).parameters if options else {}
-        theirs = [key for key in options if key not in known and key != "_target_" and f"{part}.{key}" not in asked]
+    for part in sorted({"network", "agent"} & asked):
+        options, choice = config[part], HydraConfig.get().runtime.choices[part]
+        if choice not in config_names(part):  # one's own, or none
+            continue
+        known = {*inspect.signature(find_target(options["_target_"], part)).parameters, *named_config(part, choice)}
+        theirs = [key for key in options if key not in known and f"{part}.{key}" not in asked]
         if theirs:
             told = ", ".join(f"{part}.{key}={json.dumps(options[key])}" for key in theirs)
             leave_out = " ".join(f'"~{part}.{key}"' for key in theirs)
-            choice = HydraConfig.get().runtime.choices[part]
             raise AlmetaError(f"the preset sets {told}, which {part}={choice} does not take; add {leave_out}")

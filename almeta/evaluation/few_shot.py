@@ -69,20 +69,30 @@ def few_shot_table_of_runs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Table 
 
     Args:
         runs: by label, the numbers of `few_shot_table` of each seed. The accuracy is the mean over seeds, with its
-            interval; that of a single seed has the interval over episodes. Labels with equal encoders have one row.
+            interval; that of a single seed has the interval over episodes. A label whose encoders are those of an
+            earlier one has no rows.
     """
-    rows: list[Sequence[object]] = []
+    found: dict[str, pd.DataFrame] = {}
     for label, tables in runs.items():
-        for setting in zip(*(table[COLUMNS].to_numpy().tolist() for table in tables), strict=True):
-            several = mean_interval([accuracy for *_, accuracy, _ in setting])
-            interval = several.half_width if len(tables) > 1 else setting[0][3]
-            rows.append((label, *map(int, setting[0][:2]), several.mean, interval))
-    if not rows:
+        numbers = _over_seeds(tables) if len(tables) > 1 else tables[0]
+        if not any(numbers.equals(other) for other in found.values()):
+            found[label] = numbers
+    if not found:
         return None
-    numbers = pd.DataFrame(rows, columns=["policy", *COLUMNS]).drop_duplicates(COLUMNS, ignore_index=True)
-    if numbers["policy"].nunique() == 1:
-        numbers = numbers.drop(columns="policy")
-    return _shown(numbers, "seeds" if max(map(len, runs.values())) > 1 else "episodes")
+    seeds = {len(tables) for tables in runs.values()}
+    over = "episodes" if seeds == {1} else "seeds" if min(seeds) > 1 else "seeds, or over episodes where there is one"
+    if len(found) == 1:
+        return _shown(next(iter(found.values())), over)
+    return _shown(pd.concat(found, names=["policy"]).reset_index("policy").reset_index(drop=True), over)
+
+
+def _over_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the mean accuracy of each setting over seeds, with its interval."""
+    rows = []
+    for setting, accuracies in pd.concat(tables).groupby(COLUMNS[:2], sort=False)["accuracy"]:
+        several = mean_interval(accuracies.tolist())
+        rows.append((*setting, several.mean, several.half_width))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _shown(numbers: pd.DataFrame, over: str) -> Table:

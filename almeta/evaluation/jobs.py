@@ -78,7 +78,7 @@ def find_jobs(sweep_folder: Path | str) -> list[Path]:
 
 
 def _read_job(folder: Path) -> Job:
-    asked = sorted(map(str, _read_yaml(folder / ".hydra" / "overrides.yaml", list)))
+    asked = sorted(str(item).lstrip("+") for item in _read_yaml(folder / ".hydra" / "overrides.yaml", list))
     overrides = [item for item in asked if not item.startswith("seed=")]
     seed = "".join(item for item in asked if item.startswith("seed="))
     config = _read_yaml(folder / ".hydra" / "config.yaml", dict)

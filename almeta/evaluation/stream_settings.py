@@ -14,9 +14,22 @@ from almeta.evaluation.statistics import Estimate, mean_interval
 from almeta.evaluation.stream_tables import shown_table, table_of_policies
 
 # What has a column of its own, or is no part of the setting.
-_OWN_COLUMNS = ("policy", "dataset", "dataset.name", "env.classes", "env.length", "threads", "device", "num_envs")
-# What changes the streams or the policy's answers.
-_CHANGES = ("ask_unnamed=", "env.rotations=", "env.max_requests=", "env.reward.correct=", "env.reward.request=")
+_OWN_COLUMNS = (
+    *("policy", "dataset", "dataset.name", "env.classes", "env.length", "env.reward.incorrect"),
+    *("threads", "device", "num_envs"),
+)
+# What changes the streams or the policy's answers, beside what has a column.
+_CHANGES = (
+    "ask_unnamed=",
+    "classes=",
+    "dataset.train_classes=",
+    "dataset.split_seed=",
+    "env.rotations=",
+    "env.max_requests=",
+    "env.reward.correct=",
+    "env.reward.request=",
+)
+_PRICE = "reward of\na mistake"
 _GAIN = "over the best\nbaseline"
 _NOTE = "The best baseline is the rule with the highest return there; the gain is paired, stream by stream."
 
@@ -41,6 +54,7 @@ def table_of_settings(jobs: Sequence[Job]) -> Table:
         "data set": [results[0]["dataset"] for results in groups.values()],
         "classes": [results[0]["env"]["classes"] for results in groups.values()],
         "steps": [results[0]["env"]["length"] for results in groups.values()],
+        "reward of a mistake": [shown_price(results[0]["env"]["reward"]["incorrect"]) for results in groups.values()],
         **({"options": options} if any(options) else {}),
     }
     for place, (name, values) in enumerate(settings.items(), start=2):
@@ -50,14 +64,16 @@ def table_of_settings(jobs: Sequence[Job]) -> Table:
     return _shown(numbers, gains, _shared(jobs))
 
 
+def shown_price(incorrect: float | Sequence[float]) -> str:
+    """Return the reward of a mistake as text, such as "-5", or "-20 to -1" for a range."""
+    several = sorted(incorrect) if isinstance(incorrect, Sequence) else [incorrect]
+    return " to ".join(f"{one:g}" for one in dict.fromkeys(several))
+
+
 def _shared(jobs: Sequence[Job]) -> list[str]:
-    """Return what all streams of a sweep share beside data set and size: the price of a mistake, and options."""
-    prices = [(job.results or {})["env"]["reward"]["incorrect"] for job in jobs]
-    low, high = (min(prices[0]), max(prices[0])) if isinstance(prices[0], list) else (prices[0], prices[0])
-    price = f"{low:g} to {high:g}" if low < high else f"{low:g}"
-    told = [f"{price} for a mistake"] if all(one == prices[0] for one in prices) else []
+    """Return the overrides that all jobs of a sweep share and that change the streams or the answers."""
     common = [one for one in jobs[0].overrides if all(one in job.overrides for job in jobs)]
-    return told + [one for one in common if one.startswith(_CHANGES)]
+    return [one for one in common if one.startswith(_CHANGES)]
 
 
 def _names(results: list[dict[str, Any]]) -> list[str]:
@@ -84,18 +100,20 @@ def _shown(numbers: pd.DataFrame, gains: list[Estimate], shared: list[str]) -> T
 
     The title also says what all streams share.
     """
-    policies, datasets = (list(dict.fromkeys(numbers[column])) for column in ("policy", "data set"))
+    names = ("policy", "data set", "reward of a mistake")
+    policies, datasets, prices = (list(dict.fromkeys(numbers[column])) for column in names)
     table = shown_table("settings", numbers.drop(columns=["gain", "gain_interval"]))
     assert table.shown is not None
-    single = [name for name, values in (("policy", policies), ("data set", datasets)) if len(values) == 1]
-    shown = table.shown.drop(columns=single)
+    single = [name for name, values in zip(names, (policies, datasets, prices), strict=True) if len(values) == 1]
+    shown = table.shown.drop(columns=single).rename(columns={names[2]: _PRICE})
     sizes = [f"{one} x {other}" for one, other in zip(shown["classes"], shown["steps"], strict=True)]
     shown.insert(list(shown).index("classes"), "classes\nx steps", sizes)
     shown = shown.drop(columns=["classes", "steps"])
     shown[_GAIN] = [
         f"{gain.mean:+.2f}" + (f" ± {gain.half_width:.2f}" if gain.half_width is not None else "") for gain in gains
     ]
-    title = ", ".join([f"{', '.join(policies)} on streams of {', '.join(datasets)}", *shared])
+    told = [f"{prices[0]} for a mistake"] if len(prices) == 1 else []
+    title = ", ".join([f"{', '.join(policies)} on streams of {', '.join(datasets)}", *told, *shared])
     return replace(
         table,
         numbers=numbers.drop(columns="kind"),

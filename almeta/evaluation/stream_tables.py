@@ -219,7 +219,8 @@ def _note(table: pd.DataFrame) -> str:
     if "kind" not in table:
         return ""
     overs = sorted({over for over in table["interval_over"] if over})
-    told = ((table["kind"] == "policy") & (table["request_rate"] == 1) & (table["accuracy"] > 0)).any()
+    policies = table[table["kind"] == "policy"]
+    told = ((policies["request_rate"] == 1) & (policies["accuracy"] > 0)).all()
     note = (NOTE_TOLD if told else NOTE).format(over=overs[0] if len(overs) == 1 else "what the last column names")
     return f"{note} {PUBLISHED_NOTE}" if "published" in set(table["kind"]) else note
 

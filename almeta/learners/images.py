@@ -74,7 +74,7 @@ def distorted(images: Tensor, generator: torch.Generator) -> Tensor:
 def thickened(images: Tensor, generator: torch.Generator) -> Tensor:
     """Return square images `[n, P]`, the strokes of each thicker by up to two pixels to either side, drawn uniformly.
 
-    A pixel becomes the brightest of itself and its eight neighbours, once or twice, and between whole steps the mean of
+    A pixel becomes the brightest of itself and its eight neighbours, once or twice, and between whole steps a mean of
     both, so that bright ink on a dark ground spreads.
     """
     side = math.isqrt(images.shape[1])

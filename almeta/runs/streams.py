@@ -30,7 +30,7 @@ from almeta.evaluation.published import is_published_task
 from almeta.evaluation.report import Report, Table
 from almeta.evaluation.stream_figures import accuracy_against_requests
 from almeta.evaluation.stream_report import compare, stream_report
-from almeta.evaluation.stream_settings import table_of_settings
+from almeta.evaluation.stream_settings import shown_price, table_of_settings
 from almeta.evaluation.stream_tables import (
     novelty_table,
     shown_table,
@@ -207,7 +207,7 @@ class StreamRun(Run):
         encoders: dict[str, list[pd.DataFrame]] = {}
         for job in jobs:
             scripted.setdefault(job.label, []).append((job.results or {}).get("scripted", []))
-            if (file := job.folder / "few_shot.csv").exists():
+            if job.results and (file := job.folder / "few_shot.csv").exists():
                 encoders.setdefault(job.label, []).append(pd.read_csv(file))
         few_shots = few_shot_table_of_runs(encoders)
         return [
@@ -256,9 +256,11 @@ class StreamRun(Run):
             f"{judged.name}, {'those it was trained on' if seen else 'never trained on'}, {_of_streams(simulation)}"
         )
         actor = AskUnnamed(agent, simulation.num_slots) if config.ask_unnamed else agent
-        if (before := trained["env"]["classes"]) < simulation.options.classes and not config.ask_unnamed:
+        before: StreamOptions = build(trained["env"], "env")
+        may_ask = simulation.reveal != "always" and not config.ask_unnamed
+        if may_ask and before.classes < simulation.options.classes:
             print(
-                f"note: streams of {simulation.options.classes} classes, where the training had {before}: with "
+                f"note: streams of {simulation.options.classes} classes, where the training had {before.classes}: with "
                 "ask_unnamed=true the policy requests where it would predict a class that nobody has named yet"
             )
         results = compare(actor, name, simulation, tuning_simulation, config.episodes, config.seed)
@@ -280,8 +282,7 @@ class StreamRun(Run):
 
 def _of_streams(simulation: StreamSimulation) -> str:
     """Return the size of streams and the price of a mistake, for a title."""
-    low, high = simulation.rewards.bounds
-    price = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+    price = shown_price(simulation.rewards.incorrect)
     return f"in streams of {simulation.options.classes} classes and {simulation.length} steps, {price} for a mistake"
 
 

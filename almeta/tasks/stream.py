@@ -198,7 +198,7 @@ class StreamSampler:
         if not 1 <= self.num_classes <= total:
             raise AlmetaError(
                 f"env.classes={self.num_classes}, but this part of {name} has {total} classes; choose 1 to {total}; "
-                "dataset.train_classes splits them, and classes=unseen judges on all that the policy never saw"
+                "dataset.train_classes splits them, and evaluate takes classes=unseen, all that the policy never saw"
             )
         if self.num_slots < self.num_classes:
             raise AlmetaError(f"env.slots={self.num_slots} cannot tell env.classes={self.num_classes} apart; use more")

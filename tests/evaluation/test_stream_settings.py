@@ -72,4 +72,6 @@ def test_the_title_says_what_all_streams_share(job):
     )
     prices = [job("mnist", price=-1, options=["env.reward.incorrect=-1"])]
     prices += [job("mnist", price=-5, options=["env.reward.incorrect=-5"])]
-    assert table_of_settings(prices).title == "short on streams of mnist"  # those have a column
+    several = table_of_settings(prices)
+    assert several.title == "short on streams of mnist" and several.shown is not None
+    assert several.shown["reward of\na mistake"].tolist() == ["-1", "-5"] and "options" not in several.shown

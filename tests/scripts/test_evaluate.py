@@ -148,7 +148,7 @@ def test_a_checkpoint_can_be_judged(command, run, checkpoint):
     assert command(evaluate, f"policy={run() / checkpoint}", *FEW).status == 0
 
 
-def test_a_policy_of_streams_in_runs_is_judged_in_random_order_and_says_so(command, run):
+def test_the_summary_of_a_policy_of_streams_in_runs_says_that_it_is_judged_in_random_order(command, run):
     folder = run("characters", "env.stickiness=[0.9,0.97]", "env.sticky_share=0.5")
     assert command(evaluate, f"policy={folder}", *FEW).status == 0
     assert (summary()["env"]["stickiness"], summary()["env"]["sticky_share"]) == (0, 1)

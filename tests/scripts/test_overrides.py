@@ -180,6 +180,7 @@ def test_other_keys_may_be_added_to_those_that_a_preset_trains_at_once():
     given = read_arguments("train", ["experiment=one_shot/table", "at_once={env.reward.request: [-0.05, -0.1]}"])
     assert set(compose_config(*given)["at_once"]) == {"seed", "env.reward.incorrect", "env.reward.request"}
     assert compose_config(*read_arguments("train", ["experiment=one_shot/table", "at_once=null"]))["at_once"] is None
+    assert commands._job_folder("a=1,++vary={x:[1]}") == commands._job_folder("a=1,vary={x:[1]}")  # as it was asked for
     swapped = read_arguments("train", ["experiment=one_shot/episodic", "at_once={seed: [0, 1]}"])
     assert compose_config(*swapped)["at_once"] == {"seed": [0, 1]}
 

@@ -65,7 +65,8 @@ def test_runs_have_the_mean_over_their_seeds_and_equal_encoders_one_row():
     assert alone is not None and alone.numbers["policy"].tolist() == ["a", "a", "b", "b"]
     assert alone.numbers["interval"].tolist() == [0.01, 0.02, 0.01, 0.02] and "over episodes" in alone.note
     alike = first.assign(accuracy=[0.8, 0.6])  # in the first row
-    assert few_shot_table_of_runs({"a": [first], "b": [alike]}).numbers["policy"].tolist() == ["a", "a", "b", "b"]
+    own = few_shot_table_of_runs({"a": [first], "b": [alike]})
+    assert own is not None and own.numbers["policy"].tolist() == ["a", "a", "b", "b"]
     mixed = few_shot_table_of_runs({"a": [first, second], "b": [alike]})
     assert mixed is not None and "over seeds, or over episodes where there is one" in mixed.note
     assert few_shot_table_of_runs({}) is None

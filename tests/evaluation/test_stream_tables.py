@@ -71,6 +71,8 @@ def test_markdown_shows_percents_intervals_and_dashes(make_summary):
 def test_where_every_label_is_told_the_note_says_so(make_summary):
     told = make_summary(accuracy=0.6, prediction_accuracy=0.6, request_rate=1.0)
     assert "nobody requests, and all steps predict" in markdown_lines(table_of_policies({"a": told}))[-1]
+    mixed = table_of_policies({"a": told, "b": make_summary()})
+    assert "A step with a request is not a correct one" in markdown_lines(mixed)[-1]
     assert (
         "A step with a request is not a"
         in markdown_lines(table_of_policies({"a": make_summary()}, published=TABLE_1))[-1]

@@ -52,6 +52,9 @@ def compose_config(*overrides: str, command: str = "train") -> dict[str, Any]:
 def small_config(*overrides: str) -> dict[str, Any]:
     """Return the config of a small run of `train`."""
     config = compose_config(*SMALL, *overrides)
-    for part, small in (("network", _SMALL_NETWORK), ("agent", _SMALL_AGENT)):
+    changes = {"network": dict(_SMALL_NETWORK), "agent": _SMALL_AGENT}
+    if not config["network"].get("code_size"):  # no encoder, whose channels they are
+        del changes["network"]["channels"]
+    for part, small in changes.items():
         config[part] |= {key: value for key, value in small.items() if config[part].get(key)}
     return config

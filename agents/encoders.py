@@ -50,11 +50,9 @@ class ResidualEncoder(_ImageEncoder):
     """
 
     def make_convolutions(self, channels: int) -> nn.Sequential:
-        first, blocks = (
-            _convolution(1, channels, 2),
-            (_Block(channels, 2 * channels), _Block(2 * channels, 2 * channels)),
+        layers = nn.Sequential(
+            _convolution(1, channels, 2), nn.ReLU(), _Block(channels, 2 * channels), _Block(2 * channels, 2 * channels)
         )
-        layers = nn.Sequential(first, nn.ReLU(), *blocks)
         return layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster on a CPU
 
 

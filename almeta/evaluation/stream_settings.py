@@ -29,7 +29,7 @@ _CHANGES = (
     "env.reward.correct=",
     "env.reward.request=",
 )
-_PRICE = "reward of\na mistake"
+_PRICE = "reward of a mistake"
 _GAIN = "over the best\nbaseline"
 _NOTE = "The best baseline is the rule with the highest return there; the gain is paired, stream by stream."
 
@@ -54,7 +54,7 @@ def table_of_settings(jobs: Sequence[Job]) -> Table:
         "data set": [results[0]["dataset"] for results in groups.values()],
         "classes": [results[0]["env"]["classes"] for results in groups.values()],
         "steps": [results[0]["env"]["length"] for results in groups.values()],
-        "reward of a mistake": [shown_price(results[0]["env"]["reward"]["incorrect"]) for results in groups.values()],
+        _PRICE: [shown_price(results[0]["env"]["reward"]["incorrect"]) for results in groups.values()],
         **({"options": options} if any(options) else {}),
     }
     for place, (name, values) in enumerate(settings.items(), start=2):
@@ -100,12 +100,12 @@ def _shown(numbers: pd.DataFrame, gains: list[Estimate], shared: list[str]) -> T
 
     The title also says what all streams share.
     """
-    names = ("policy", "data set", "reward of a mistake")
+    names = ("policy", "data set", _PRICE)
     policies, datasets, prices = (list(dict.fromkeys(numbers[column])) for column in names)
     table = shown_table("settings", numbers.drop(columns=["gain", "gain_interval"]))
     assert table.shown is not None
     single = [name for name, values in zip(names, (policies, datasets, prices), strict=True) if len(values) == 1]
-    shown = table.shown.drop(columns=single).rename(columns={names[2]: _PRICE})
+    shown = table.shown.drop(columns=single).rename(columns={_PRICE: _PRICE.replace("of ", "of\n")})
     sizes = [f"{one} x {other}" for one, other in zip(shown["classes"], shown["steps"], strict=True)]
     shown.insert(list(shown).index("classes"), "classes\nx steps", sizes)
     shown = shown.drop(columns=["classes", "steps"])

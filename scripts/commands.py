@@ -27,7 +27,7 @@ from almeta.processes import UNFINISHED, end_with
 from almeta.scripts.errors import one_line
 from almeta.scripts.help import help_text
 from almeta.scripts.output import kept_output, warnings_in_one_line
-from almeta.scripts.overrides import check_preset, literal, read_arguments
+from almeta.scripts.overrides import check_preset, check_resumed, literal, read_arguments
 
 Job = Callable[[DictConfig], Any]
 
@@ -65,6 +65,7 @@ def command(name: str) -> Callable[[Job], Callable[..., Any]]:
                 with told_in_one_line():
                     sys.argv[1:] = read_arguments(name, sys.argv[1:])
                     check_preset(name, sys.argv[1:])
+                    check_resumed(sys.argv[1:])
                     return compose()
 
         return main

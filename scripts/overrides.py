@@ -76,6 +76,26 @@ def check_preset(command: str, arguments: Iterable[str]) -> None:
             raise AlmetaError(f"experiment={preset} is not for {command}; python scripts/{other}.py {argument}")
 
 
+def check_resumed(arguments: Iterable[str]) -> None:
+    """Raise AlmetaError for keys that may not change when a run is resumed, those of its own network or agent too."""
+    parts = {override: override_part(override) for override in arguments if not override.startswith("-")}
+    if "resume" not in parts.values() or "resume=null" in parts:
+        return
+    from almeta.runs.training import RESUMABLE  # which imports torch
+
+    for override, part in parts.items():
+        if part not in {*RESUMABLE, "resume", "hydra"}:
+            told = (
+                f"{override.lstrip('+')} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
+            )
+            raise AlmetaError(told)
+
+
+def override_part(override: str) -> str:
+    """Return the part of the config that an override changes: "env" for `+env.stickiness=0.5`."""
+    return re.split(r"[=@./]", override.lstrip("+~"), maxsplit=1)[0]
+
+
 def literal(text: str) -> str:
     """Return how an override spells a text: as it is where that is read as this very text, else in quotes."""
     if "${" not in text and _parsed(text) == text:

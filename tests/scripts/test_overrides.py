@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from almeta.data.catalogue import FILES
 from almeta.errors import AlmetaError
 from almeta.scripts import commands
-from almeta.scripts.overrides import check_preset, literal, read_arguments
+from almeta.scripts.overrides import check_preset, check_resumed, literal, read_arguments
 from tests.small_config import compose_config
 
 ODD = [
@@ -199,3 +199,10 @@ def test_a_preset_of_another_command_is_told(command, preset, other):
     check_preset(other, [f"experiment={preset}"])
     check_preset(command, ["experiment=mine"])  # one of one's own
     check_preset(command, [f"strategies=[{','.join(['margin'] * 60)}]"])  # longer than the name of a file may be
+
+
+def test_what_may_change_when_a_run_is_resumed_is_checked_where_one_is():
+    for arguments in (["seed=1"], ["resume=null", "seed=1"], ["-m", "resume=a,b", "batches=5", "hydra.verbose=true"]):
+        check_resumed(arguments)
+    with pytest.raises(AlmetaError, match="^seed=1 cannot change when a run is resumed; only batches, "):
+        check_resumed(["-m", "resume=a,b", "+seed=1"])

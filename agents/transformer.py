@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 from almeta.agents.memories import MemoryModule, emptied, projected
 
-# Keys and values `[E, layers, 2, K, H]`, which of the K steps count `[E, K]`, and the early part of the last step.
-TransformerState = tuple[Tensor, Tensor, Tensor]
+# Of k steps before the present one, K at the most: keys and values `[E, 2, k, H]` of each layer, and which of the steps
+# count `[E, k]`; and the early part of the last step.
+TransformerState = tuple[tuple[Tensor, ...], Tensor, Tensor]
 
 
 class CausalTransformer(MemoryModule):
@@ -45,11 +46,10 @@ class CausalTransformer(MemoryModule):
         return projected(early, self.early.weight.T, self.early.bias)
 
     def initial(self, batch: int) -> TransformerState:
-        """Return a memory of K steps that do not count."""
+        """Return a memory of no steps: it grows, so that short streams do not pay for K steps."""
         like, size = self.norm.weight, self.hidden_size
-        kept = like.new_zeros(batch, len(self.layers), 2, self.capacity, size)
-        counts = torch.zeros(batch, self.capacity, dtype=torch.bool, device=like.device)
-        return kept, counts, like.new_zeros(batch, size)
+        kept = tuple(like.new_zeros(batch, 2, 0, size) for _ in self.layers)
+        return kept, like.new_zeros(batch, 0, dtype=torch.bool), like.new_zeros(batch, size)
 
     def step(
         self, early: Tensor, late: Tensor, state: TransformerState, start: Tensor | None = None
@@ -59,12 +59,11 @@ class CausalTransformer(MemoryModule):
         present, as_before = early.chunk(2, -1)
         hidden = present + before + self.late(late)
         counts = torch.cat((counts, counts.new_ones(len(counts), 1)), 1)
-        parts = []
-        for number, layer in enumerate(self.layers):
-            hidden, part = layer(hidden, kept[:, number], counts)
-            parts.append(part)
-        kept = torch.cat((kept[..., 1:, :], torch.stack(parts, 1)), 3)
-        return self.norm(hidden), (kept, counts[:, 1:], as_before)
+        grown = []
+        for layer, before_it in zip(self.layers, kept, strict=True):
+            hidden, all_steps = layer(hidden, before_it, counts)
+            grown.append(all_steps[:, :, -self.capacity :])
+        return self.norm(hidden), (tuple(grown), counts[:, -self.capacity :], as_before)
 
 
 class _Layer(nn.Module):
@@ -79,20 +78,18 @@ class _Layer(nn.Module):
         )
 
     def forward(self, hidden: Tensor, kept: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the next numbers `[E, H]` of the present step, and its key and value `[E, 2, 1, H]`.
+        """Return the next numbers `[E, H]` of the present step, and all keys and values `[E, 2, k + 1, H]`.
 
         Args:
             hidden: `[E, H]`.
-            kept: keys and values of the steps before, `[E, 2, K, H]`.
-            counts: `[E, K + 1]` bool, whether a step before, and the present one, belongs to the episode.
+            kept: keys and values of the steps before, `[E, 2, k, H]`.
+            counts: `[E, k + 1]` bool, whether a step before, and the present one, belongs to the episode.
         """
         query, key, value = self.asked(self.first(hidden)).chunk(3, -1)
-        own = torch.stack((key, value), 1)[:, :, None]
-        keys, values = (
-            torch.cat((kept, own), 2).unflatten(-1, (self.heads, -1)).unbind(1)
-        )  # [E, K + 1, heads, H / heads]
+        kept = torch.cat((kept, torch.stack((key, value), 1)[:, :, None]), 2)
+        keys, values = kept.unflatten(-1, (self.heads, -1)).unbind(1)  # [E, k + 1, heads, H / heads]
         query = query.unflatten(-1, (self.heads, -1))
         logits = torch.einsum("ehd,ekhd->ehk", query, keys) / query.shape[-1] ** 0.5
         weight = logits.masked_fill(~counts[:, None], -torch.inf).softmax(-1)
         hidden = hidden + self.found(torch.einsum("ehk,ekhd->ehd", weight, values).flatten(1))
-        return hidden + self.wide(self.second(hidden)), own
+        return hidden + self.wide(self.second(hidden)), kept

@@ -130,8 +130,12 @@ def test_sizes_of_memories_with_rows():
 
 def test_transformer_sizes():
     network = NETWORKS["TransformerNetwork"](Images(PIXELS, 4), hidden_size=12, layers=3, heads=4, capacity=9)
-    assert network.initial(2)[0][0].shape == (2, 3, 2, 9, 12)
     assert (network.memory.heads, network.memory.capacity) == (4, 9)
+    memory = network.memory.initial(2)
+    for step in range(12):  # it grows to its capacity
+        steps = min(step, 9)
+        assert [part.shape for part in memory[0]] == 3 * [(2, 2, steps, 12)] and memory[1].shape == (2, steps)
+        _, memory = network.memory.step(torch.ones(2, 24), torch.ones(2, 4), memory)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -24,6 +24,7 @@ from almeta.envs.codes import codes_or_images, kept_codes
 from almeta.envs.render import Answer, draw_stream
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError, did_you_mean
+from almeta.learners.images import changed_at_random, distorted
 from almeta.stream import LOWEST_INCORRECT, Encodes, StreamState, told_price
 from almeta.tasks import Script, StreamSampler, StreamTasks, class_margins, options_for_streams, split_classes
 
@@ -126,6 +127,8 @@ class StreamOptions:
         stickiness: chance that a step shows the class of the step before once more; the others are drawn from the
             images that are left. A range [low, high] draws it anew in each episode; 0 is the paper's random order.
         sticky_share: share of the episodes that are sticky; the others have the random order.
+        distort: share of the images, drawn anew at each step, that are turned, stretched, sheared and shifted a
+            little, see `almeta.learners.images.distorted`; of streams that are drawn, not of those that are given.
 
     Raises:
         AlmetaError: for an option that is out of range.
@@ -147,6 +150,7 @@ class StreamOptions:
     margin_candidates: Count = 1
     stickiness: float | list[float] = 0.0
     sticky_share: Share = 1.0
+    distort: Share = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self, "env")
@@ -235,6 +239,11 @@ class StreamSimulation(Simulation):
             options.stickiness_range,
             options.sticky_share,
         )
+        if options.distort and len(set(dataset.image_shape or (0, 1))) > 1:
+            raise AlmetaError(
+                f"data set '{dataset.name}' has no square images (image shape {dataset.image_shape}) to distort; set "
+                "env.distort=0"
+            )
         check_memory(num_envs, options.margin_candidates * self.sampler.bytes_per_task, self.generator.device)
         self.rewards, self.discount, self.reveal = options.rewards, options.discount, options.reveal
         self.block_rewards: Sequence[StreamRewards] = [options.rewards]
@@ -243,6 +252,7 @@ class StreamSimulation(Simulation):
         self.time = self.length
         self.tasks: StreamTasks
         self.incorrect: Tensor
+        self._distorted: Tensor | None = None  # all images `[T, E, P]`, where some are
         self._items: tuple[Tensor, ...] | None = None
         self._actor: Any = None
 
@@ -260,7 +270,13 @@ class StreamSimulation(Simulation):
     @property
     def images(self) -> Tensor:
         """All images of the streams being played, `[T, E, P]` float32: for encoders, never for memories."""
-        return self.sampler.images[self.tasks.items]
+        return self._shown(slice(None))
+
+    def _shown(self, time: int | slice, episode: int | slice = slice(None)) -> Tensor:
+        """Return the images of some steps and episodes."""
+        if self._distorted is None:
+            return self.sampler.images[self.tasks.items[time, episode]]
+        return self._distorted[time, episode]
 
     @property
     def target(self) -> Tensor:
@@ -275,7 +291,7 @@ class StreamSimulation(Simulation):
         """Encode the images of all steps if the actor does so; states hold their codes from here on."""
         if not isinstance(actor, Encodes):
             return
-        if actor.encoder_version is None:
+        if actor.encoder_version is None or self._distorted is not None:
             items = actor.encode(self.images)
         else:
             items = kept_codes(actor, self.sampler.images, self.tasks.items)
@@ -292,8 +308,11 @@ class StreamSimulation(Simulation):
     def reset(
         self, tasks: StreamTasks | None = None, generators: Sequence[torch.Generator] | None = None
     ) -> StreamState:
+        self._distorted = None
         if tasks is None:
             tasks = self._draw_tasks(generators or [self.generator])
+            if self.options.distort:
+                self._distorted = self._distort(tasks, generators or [self.generator])
         elif tasks.items.shape != (self.length, self.num_envs // self.group):
             shape = [self.length, self.num_envs // self.group]
             raise ValueError(f"the streams given are [T, E / group] = {list(tasks.items.shape)}; here they are {shape}")
@@ -320,6 +339,15 @@ class StreamSimulation(Simulation):
         first = torch.arange(0, margins.numel(), candidates, device=margins.device)
         return tasks.only(first + margins.argmin(1))
 
+    def _distort(self, tasks: StreamTasks, generators: Sequence[torch.Generator]) -> Tensor:
+        """Return the images of streams that were drawn, a share of them distorted, `[T, E, P]` float32."""
+        parts = []
+        for items, generator in zip(tasks.items.chunk(len(generators), 1), generators, strict=True):
+            images = self.sampler.images[items.flatten()]
+            images = changed_at_random(images, self.options.distort, distorted, generator)
+            parts.append(images.view(*items.shape, -1))
+        return torch.cat(parts, 1).repeat_interleave(self.group, 1)
+
     def _draw_rewards(self, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor, Tensor]:
         """Return R_req, R_cor and R_inc of each episode, all `[E]` float32; R_inc is drawn where it is a range."""
         each = self.num_envs // len(self.block_rewards)
@@ -335,7 +363,7 @@ class StreamSimulation(Simulation):
     def state(self) -> StreamState:
         """Return what may be known now; after the last step the last image stays."""
         row = min(self.time, self.length - 1)
-        item = self.sampler.images[self.tasks.items[row]] if self._items is None else self._items[row]
+        item = self._shown(row) if self._items is None else self._items[row]
         return StreamState(item, self._label, self._mask, self._start if self.time == 0 else None, self.incorrect)
 
     def step(self, action: Tensor) -> StreamOutcome:
@@ -478,8 +506,7 @@ class OneShotStreamVectorEnv(BatchEnv):
                 bool(outcome.correct[e]),
                 int(label.argmax()) if label.any() else None,
             )
-        rows = simulation.tasks.items[max(time - 1, 0) : time + 1, e]
-        images = simulation.sampler.images[rows].view(-1, *self._shape).numpy()
+        images = simulation._shown(slice(max(time - 1, 0), time + 1), e).view(-1, *self._shape).numpy()
         rewards = [float(outcome.reward[e]) for _, outcome in self._history]
         return draw_stream(images, answer, rewards, simulation.length)
 

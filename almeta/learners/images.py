@@ -1,7 +1,7 @@
 """Rows as images: their shape, and how they are turned, distorted and thickened."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -85,6 +85,16 @@ def thickened(images: Tensor, generator: torch.Generator) -> Tensor:
         channels = square[None].contiguous(memory_format=torch.channels_last)
         square = torch.lerp(square, max_pool2d(channels, 3, stride=1, padding=1)[0], (width - step).clamp(0, 1))
     return square.reshape(len(images), -1)
+
+
+def changed_at_random(
+    images: Tensor, share: float, change: Callable[[Tensor, torch.Generator], Tensor], generator: torch.Generator
+) -> Tensor:
+    """Return images `[n, P]`, a share of them, drawn at random, as `distorted` or `thickened` changes them."""
+    if share == 0:
+        return images
+    chosen = torch.rand((len(images), 1), generator=generator, device=images.device) < share
+    return torch.where(chosen, change(images, generator), images)
 
 
 def _mapped(images: Tensor, matrix: Tensor) -> Tensor:

@@ -304,9 +304,12 @@ def _has_published_task(job: Job) -> bool:
 def evaluation_streams(
     dataset: Dataset, options: StreamOptions, num_envs: int, seed: int, device: str
 ) -> StreamSimulation:
-    """Return streams to evaluate on, with one episode per task, drawn without regard to who acts, in random order."""
+    """Return streams to evaluate on, with one episode per task, drawn without regard to who acts, in random order.
+
+    Their images are as they are.
+    """
     generator = make_generator(seed, "evaluation", device)
-    plain = replace(options, group=1, margin_candidates=1, stickiness=0.0, sticky_share=1.0)
+    plain = replace(options, group=1, margin_candidates=1, stickiness=0.0, sticky_share=1.0, distort=0.0)
     return StreamSimulation(dataset, plain, num_envs, generator)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from almeta.checks import Count, Positive, Share, Within
 from almeta.errors import AlmetaError
-from almeta.learners.images import distorted, thickened
+from almeta.learners.images import changed_at_random, distorted, thickened
 from almeta.learners.siamese import contrastive_loss
 from almeta.tasks import StreamSampler
 
@@ -127,9 +127,7 @@ def pretrain_encoder(
         rows = sampler.draw_classes(ways, shots, generator)  # [W, M]
         images = sampler.images[rows.flatten()]
         for share, change in ((thicken, thickened), (distort, distorted)):
-            if share:
-                chosen = torch.rand((len(images), 1), generator=generator, device=images.device) < share
-                images = torch.where(chosen, change(images, generator), images)
+            images = changed_at_random(images, share, change, generator)
         cost = _cost(loss, encoder(images).view(*rows.shape, -1), margin)
         optimizer.zero_grad()
         cost.backward()

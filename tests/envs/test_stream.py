@@ -266,9 +266,51 @@ def test_given_streams_and_evaluations_have_no_candidates(make, by_hand, tiny_im
     simulation = make(length=4, margin_candidates=7)
     simulation.reset(by_hand)
     assert torch.equal(simulation.tasks.items, by_hand.items)
-    trained = StreamOptions(margin_candidates=7, group=2, stickiness=0.5, sticky_share=0.5)
+    trained = StreamOptions(margin_candidates=7, group=2, stickiness=0.5, sticky_share=0.5, distort=0.5)
     judges = evaluation_streams(tiny_images, trained, 2, 0, "cpu")
-    assert (judges.options.margin_candidates, judges.options.group, judges.options.stickiness) == (1, 1, 0)
+    assert judges.options == StreamOptions()
+
+
+@pytest.mark.parametrize("encodes", [False, True])
+def test_a_share_of_the_images_is_distorted_anew_at_each_step(make, by_hand, encodes):
+    streams, plain = make(40, group=2, length=20, distort=0.3), make(20, length=20)
+    actor = SquareRoots(3) if encodes else None
+    seen = []
+    for _ in range(2):
+        state = streams.reset()
+        plain.reset()
+        streams.show_to(actor)
+        plain.show_to(actor)
+        images, as_they_are = streams.images, streams.sampler.images[streams.tasks.items]
+        changed = (images != as_they_are).any(-1)  # [T, E]
+        assert 0.25 < changed.float().mean() < 0.35 and images.min() >= 0 and images.max() <= 1
+        assert torch.equal(images[:, ::2], images[:, 1::2])  # a group sees the same
+        assert torch.equal(state.item, images[0])
+        codes = images if actor is None else actor.encode(images)
+        for time in range(3):
+            assert torch.equal(streams.state().item, codes[time])
+            streams.step(actions(*[0] * 40))
+        seen.append(images)
+    assert not torch.equal(*seen)
+    given = make(length=4, distort=1.0)
+    assert torch.equal(given.reset(by_hand).item, given.sampler.images[[5, 20]])
+
+
+def test_generators_of_episodes_draw_what_they_would_draw_alone(make):
+    together, alone = make(2, distort=1.0), make(1, distort=1.0)
+    together.reset(generators=[make_generator(seed, "episode") for seed in (3, 4)])
+    for e, seed in enumerate((3, 4)):
+        alone.reset(generators=[make_generator(seed, "episode")])
+        torch.testing.assert_close(together.images[:, [e]], alone.images)
+
+
+def test_what_is_no_square_image_is_not_distorted(tiny_images):
+    vectors = dataclasses.replace(tiny_images, image_shape=None)
+    StreamSimulation(vectors, StreamOptions(rotations=False))
+    with pytest.raises(
+        AlmetaError, match=r"'tiny' has no square images \(image shape None\) to distort; set env\.dist"
+    ):
+        StreamSimulation(vectors, StreamOptions(rotations=False, distort=0.5))
 
 
 def test_stickiness_reaches_the_streams():

@@ -80,7 +80,8 @@ class Network(nn.Module):
     """Utilities of the actions, and a memory; subclasses add `initial` and `step`.
 
     A subclass is a dataclass: its options are fields with a type, bounds and a default. It may have a method
-    `auxiliary_loss(view)`, a scalar of what it read at one step, which every agent adds to its loss.
+    `auxiliary_loss(view)`, a scalar of what it read at one step, which every agent adds to its loss; and
+    `centre_codes(images)`, called once its image encoder has been trained on these images.
 
     Args:
         inputs: what it reads.

@@ -169,6 +169,16 @@ class _RecurrentNetwork(_StreamNetwork):
         """Return codes `[..., F]` of images `[..., P]`, or without an encoder what the memory makes of the pixels."""
         return self.memory.project(images) if self.encoder is None else super().encode(images)
 
+    @torch.no_grad()
+    def centre_codes(self, images: Tensor) -> None:
+        """Shift the codes so that their mean over some of the images `[V, P]` is 0.
+
+        The losses of encoders leave open where codes lie; away from 0 they share a large part, and look all alike here.
+        """
+        if self.encoder is not None:
+            some = images[:: -(-len(images) // ENCODED_AT_ONCE)]
+            self.encoder.code.bias.sub_(self.encoder(some).mean(0))
+
     def empty(self, num_envs: int) -> Any:
         return self.memory.initial(num_envs)
 

@@ -45,6 +45,20 @@ def codes_or_images(actor: Any, images: Tensor, rows: Tensor) -> Tensor:
     return images[rows] if _owner(one) is one else actor.encode(images[rows])
 
 
+def codes_of(actor: Encodes, images: Tensor) -> Tensor:
+    """Return the codes `[..., E, F]` of images `[..., E, P]`, of which members have equal blocks of the E."""
+    return torch.cat([one.encode(part) for one, part in _blocks(actor, images, -2)], -2)
+
+
+def _blocks(actor: Any, values: Tensor, axis: int) -> list[tuple[Any, Tensor]]:
+    """Return the members of an actor, or itself, each with its block along an axis; one of those with one encoder."""
+    members = getattr(actor, "members", ()) or (actor,)
+    size = values.shape[axis] // len(members)
+    alike = [list(each) for _, each in itertools.groupby(members, key=lambda member: id(_owner(member)))]
+    parts = values.split([size * len(each) for each in alike], axis)
+    return [(each[0], part) for each, part in zip(alike, parts, strict=True)]
+
+
 def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
     """Return the codes `[..., F]` of some rows of a table of images, and encode only those.
 
@@ -56,11 +70,8 @@ def kept_codes(actor: Encodes, images: Tensor, rows: Tensor) -> Tensor:
         images: `[V, P]`.
         rows: `[...]` int64; `[..., E]` for members, E in equal blocks.
     """
-    if members := getattr(actor, "members", ()):  # each has its block of the episodes
-        size = rows.shape[-1] // len(members)
-        alike = [list(each) for _, each in itertools.groupby(members, key=lambda member: id(_owner(member)))]
-        parts = rows.split([size * len(each) for each in alike], -1)
-        return torch.cat([kept_codes(each[0], images, part) for each, part in zip(alike, parts, strict=True)], -2)
+    if getattr(actor, "members", ()):  # each has its block of the episodes
+        return torch.cat([kept_codes(one, images, part) for one, part in _blocks(actor, rows, -1)], -2)
     tables = _codes.setdefault(_owner(actor), WeakTensorKeyDictionary())
     kept, version = tables.get(images), actor.encoder_version
     if kept is None or kept.version != version:

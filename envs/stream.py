@@ -20,7 +20,7 @@ from almeta.data.catalogue import is_shipped
 from almeta.data.dataset import Dataset
 from almeta.data.rows import sketch
 from almeta.envs.batch import Autoreset, BatchEnv, Info, RenderMode, SingleEnv, check_dataset, check_options
-from almeta.envs.codes import codes_or_images, kept_codes
+from almeta.envs.codes import codes_of, codes_or_images, kept_codes
 from almeta.envs.render import Answer, draw_stream
 from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError, did_you_mean
@@ -291,8 +291,10 @@ class StreamSimulation(Simulation):
         """Encode the images of all steps if the actor does so; states hold their codes from here on."""
         if not isinstance(actor, Encodes):
             return
-        if actor.encoder_version is None or self._distorted is not None:
+        if actor.encoder_version is None:
             items = actor.encode(self.images)
+        elif self._distorted is not None:
+            items = codes_of(actor, self._distorted)
         else:
             items = kept_codes(actor, self.sampler.images, self.tasks.items)
         # unbind, not items[time]: the gradient of an index is a tensor of zeros as large as all steps together.

@@ -168,8 +168,10 @@ class StreamRun(Run):
         encoder = getattr(self.agent.network, "encoder", None)
         if encoder is not None:
             generator = make_generator(self.config.seed, "pretraining", self.config.device)
-            track = Progress("image encoder")
-            pretrain_encoder(encoder, self.simulation.sampler, generator, track=track, **self.config.pretraining)
+            sampler, track = self.simulation.sampler, Progress("image encoder")
+            pretrain_encoder(encoder, sampler, generator, track=track, **self.config.pretraining)
+            if hasattr(self.agent.network, "centre_codes"):
+                self.agent.network.centre_codes(sampler.images)
             encoder.requires_grad_(getattr(self.agent.network, "fine_tune", False))
 
     def conclude(self, folder: Path) -> tuple[dict[str, Any], Report]:

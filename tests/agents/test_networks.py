@@ -152,6 +152,22 @@ def test_memories_read_codes_where_there_is_an_encoder(name, stream):
     assert not torch.allclose(show(network, changed, labels)[4], outputs[4])
 
 
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "EpisodicNetwork"])
+def test_the_codes_that_a_recurrent_memory_reads_have_their_mean_at_zero(name):
+    """An encoder's losses compare codes alone, and leave them anywhere."""
+    images = torch.rand(600, PIXELS, generator=torch.Generator().manual_seed(0))
+    with seeded_weights(0):
+        network = small_network(name, code_size=6, channels=4)(inputs=Images(PIXELS, 4))
+    with torch.no_grad():
+        network.encoder.code.bias.add_(100)
+    before, version = network.encode(images), network.encoder_version
+    network.centre_codes(images)
+    codes = network.encode(images)
+    torch.testing.assert_close(codes[::2].mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(codes - codes[:1], before - before[:1], atol=1e-3, rtol=1e-3)
+    assert network.encoder_version != version  # codes that are kept are made anew
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_encoder_learns_with_the_agent_where_it_is_fine_tuned(name, stream):
     images, labels = stream

@@ -65,11 +65,12 @@ def test_each_acts_and_learns_as_it_does_alone(network, options):
             torch.testing.assert_close(gradient[number], own.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_each_has_the_codes_of_its_own_encoder():
+@pytest.mark.parametrize("distort", [0.0, 0.5])
+def test_each_has_the_codes_of_its_own_encoder(distort):
     agents = agents_of("EpisodicNetwork")
     agents[1].network.encoder = agents[0].network.encoder
     together, rollout = played_at_once([*agents, copy.deepcopy(agents[0])][:3])
-    streams: Any = make_streams(num_envs=6)
+    streams: Any = make_streams(num_envs=6, distort=distort)
     streams.reset()
     streams.show_to(together)
     for number, agent in enumerate(agents):

@@ -11,7 +11,7 @@ import almeta
 from almeta.errors import AlmetaError
 from almeta.inputs import Images
 from almeta.runs.config import TrainConfig
-from almeta.runs.streams import _as_read
+from almeta.runs.streams import StreamRun, _as_read
 from almeta.runs.training import train
 from almeta.stream import StreamState
 from tests.small_config import small_config
@@ -87,6 +87,13 @@ def test_a_frozen_encoder_is_judged_by_itself(network, options, judged, tmp_path
         assert (tmp_path / "few_shot.csv").read_text("utf-8").startswith("classes,labelled images of each,accuracy")
     results = json.loads((tmp_path / "summary.json").read_text("utf-8"))
     assert torch.tensor(results["test"]["mean_return"]).isfinite()
+
+
+def test_a_recurrent_memory_reads_codes_with_their_mean_at_zero():
+    run = StreamRun(TrainConfig.read(small_config("network=gru", "network.code_size=3")))
+    run.prepare()
+    images = run.simulation.sampler.images
+    assert run.agent.encode(images).mean(0).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("loss", ["siamese", "triplet"])

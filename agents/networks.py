@@ -176,8 +176,9 @@ class _RecurrentNetwork(_StreamNetwork):
         The losses of encoders leave open where codes lie; away from 0 they share a large part, and look all alike here.
         """
         if self.encoder is not None:
-            some = images[:: -(-len(images) // ENCODED_AT_ONCE)]
-            self.encoder.code.bias.sub_(self.encoder(some).mean(0))
+            # Spread without a step in common with the number of images of a class.
+            rows = torch.linspace(0, len(images) - 1, min(len(images), ENCODED_AT_ONCE), device=images.device).long()
+            self.encoder.code.bias.sub_(self.encoder(images[rows]).mean(0))
 
     def empty(self, num_envs: int) -> Any:
         return self.memory.initial(num_envs)

@@ -14,7 +14,7 @@ class CausalTransformer(MemoryModule):
     """Layers of attention over the steps so far (Vaswani et al. 2017, arXiv 1706.03762), normalised before each part.
 
     A step reads its own early part, and that of the step before beside the late part: a label that arrives one step
-    late lies with its image. Order is not marked otherwise. Keys and values of K steps are kept.
+    late lies with its image. Order is not marked otherwise. Keys and values of up to K steps are kept.
 
     Args:
         early_size: numbers per step that are known early.
@@ -60,9 +60,9 @@ class CausalTransformer(MemoryModule):
         hidden = present + before + self.late(late)
         counts = torch.cat((counts, counts.new_ones(len(counts), 1)), 1)
         grown = []
-        for layer, before_it in zip(self.layers, kept, strict=True):
-            hidden, all_steps = layer(hidden, before_it, counts)
-            grown.append(all_steps[:, :, -self.capacity :])
+        for layer, past in zip(self.layers, kept, strict=True):
+            hidden, steps = layer(hidden, past, counts)
+            grown.append(steps[:, :, -self.capacity :])
         return self.norm(hidden), (tuple(grown), counts[:, -self.capacity :], as_before)
 
 
@@ -77,19 +77,19 @@ class _Layer(nn.Module):
             nn.Linear(hidden_size, 2 * hidden_size), nn.ReLU(), nn.Linear(2 * hidden_size, hidden_size)
         )
 
-    def forward(self, hidden: Tensor, kept: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, past: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next numbers `[E, H]` of the present step, and all keys and values `[E, 2, k + 1, H]`.
 
         Args:
             hidden: `[E, H]`.
-            kept: keys and values of the steps before, `[E, 2, k, H]`.
+            past: keys and values of the steps before, `[E, 2, k, H]`.
             counts: `[E, k + 1]` bool, whether a step before, and the present one, belongs to the episode.
         """
         query, key, value = self.asked(self.first(hidden)).chunk(3, -1)
-        kept = torch.cat((kept, torch.stack((key, value), 1)[:, :, None]), 2)
-        keys, values = kept.unflatten(-1, (self.heads, -1)).unbind(1)  # [E, k + 1, heads, H / heads]
+        steps = torch.cat((past, torch.stack((key, value), 1)[:, :, None]), 2)
+        keys, values = steps.unflatten(-1, (self.heads, -1)).unbind(1)  # [E, k + 1, heads, H / heads]
         query = query.unflatten(-1, (self.heads, -1))
         logits = torch.einsum("ehd,ekhd->ehk", query, keys) / query.shape[-1] ** 0.5
         weight = logits.masked_fill(~counts[:, None], -torch.inf).softmax(-1)
         hidden = hidden + self.found(torch.einsum("ehk,ekhd->ehd", weight, values).flatten(1))
-        return hidden + self.wide(self.second(hidden)), kept
+        return hidden + self.wide(self.second(hidden)), steps

@@ -26,7 +26,15 @@ from almeta.envs.simulation import Simulation, check_memory
 from almeta.errors import AlmetaError, did_you_mean
 from almeta.learners.images import changed_at_random, distorted
 from almeta.stream import LOWEST_INCORRECT, Encodes, StreamState, told_price
-from almeta.tasks import Script, StreamSampler, StreamTasks, class_margins, options_for_streams, split_classes
+from almeta.tasks import (
+    Script,
+    StreamSampler,
+    StreamTasks,
+    check_square,
+    class_margins,
+    options_for_streams,
+    split_classes,
+)
 
 
 @dataclass(frozen=True)
@@ -195,10 +203,10 @@ class StreamSimulation(Simulation):
     sampling, after Kvistad, Ruocco, de Souza da Silva & Aune 2019 (arXiv 1909.01757), who choose the classes that
     make the hardest episode from a pool of classes, for training alone. Here M streams are drawn for each one that is
     played, and the one with the smallest margin is kept: the smallest distance between the mean codes of two of its
-    classes, in their rotations, over the images that the stream shows. Codes are those of the actor that is expected,
-    by its image encoder as it is now; an actor without one, or nobody, has the images themselves. A public
-    implementation reads how hard a class is from the network's highest utility for its first images instead; distances
-    need no step of the network, and serve any actor.
+    classes, in their rotations, over the images that the stream shows, before any is distorted. Codes are those of the
+    actor that is expected, by its image encoder as it is now; an actor without one, or nobody, has the images
+    themselves. A public implementation reads how hard a class is from the network's highest utility for its first
+    images instead; distances need no step of the network, and serve any actor.
 
     Args:
         dataset: images of the classes to be shown.
@@ -228,6 +236,8 @@ class StreamSimulation(Simulation):
         self.dataset, self.options = dataset, options or StreamOptions()
         options = self.options
         super().__init__(num_envs, generator, options.group)
+        if options.distort:
+            check_square(dataset, "distort; set env.distort=0")
         self.sampler = StreamSampler(
             dataset,
             options.classes,
@@ -239,12 +249,10 @@ class StreamSimulation(Simulation):
             options.stickiness_range,
             options.sticky_share,
         )
-        if options.distort and len(set(dataset.image_shape or (0, 1))) > 1:
-            raise AlmetaError(
-                f"data set '{dataset.name}' has no square images (image shape {dataset.image_shape}) to distort; set "
-                "env.distort=0"
-            )
-        check_memory(num_envs, options.margin_candidates * self.sampler.bytes_per_task, self.generator.device)
+        memory = options.margin_candidates * self.sampler.bytes_per_task
+        if options.distort:
+            memory += 4 * self.sampler.length * self.num_pixels  # the images of all steps
+        check_memory(num_envs, memory, self.generator.device)
         self.rewards, self.discount, self.reveal = options.rewards, options.discount, options.reveal
         self.block_rewards: Sequence[StreamRewards] = [options.rewards]
         self.max_requests = 0 if options.reveal == "always" else options.max_requests
@@ -270,10 +278,10 @@ class StreamSimulation(Simulation):
     @property
     def images(self) -> Tensor:
         """All images of the streams being played, `[T, E, P]` float32: for encoders, never for memories."""
-        return self._shown(slice(None))
+        return self.shown(slice(None))
 
-    def _shown(self, time: int | slice, episode: int | slice = slice(None)) -> Tensor:
-        """Return the images of some steps and episodes."""
+    def shown(self, time: int | slice, episode: int | slice = slice(None)) -> Tensor:
+        """Return the images of some steps and episodes, `[..., P]` float32."""
         if self._distorted is None:
             return self.sampler.images[self.tasks.items[time, episode]]
         return self._distorted[time, episode]
@@ -365,7 +373,7 @@ class StreamSimulation(Simulation):
     def state(self) -> StreamState:
         """Return what may be known now; after the last step the last image stays."""
         row = min(self.time, self.length - 1)
-        item = self._shown(row) if self._items is None else self._items[row]
+        item = self.shown(row) if self._items is None else self._items[row]
         return StreamState(item, self._label, self._mask, self._start if self.time == 0 else None, self.incorrect)
 
     def step(self, action: Tensor) -> StreamOutcome:
@@ -473,8 +481,8 @@ class OneShotStreamVectorEnv(BatchEnv):
         # The rows behind any other name may have changed.
         kept = not isinstance(dataset, str) or is_shipped(dataset)
         shown = (_part if kept else _part.__wrapped__)(dataset, train_classes, split_seed, part)
-        self._shape = shown.image_shape or (1, -1)
         simulation = StreamSimulation(shown, StreamOptions(**options), num_envs)
+        self._shape = shown.image_shape or (1, simulation.num_pixels)
         self.num_slots = simulation.num_slots
         self.meaning = f"{self.num_slots} requests the label, a lower number predicts that slot"
         width = self.num_slots + simulation.num_pixels + simulation.options.tells_price
@@ -508,7 +516,7 @@ class OneShotStreamVectorEnv(BatchEnv):
                 bool(outcome.correct[e]),
                 int(label.argmax()) if label.any() else None,
             )
-        images = simulation._shown(slice(max(time - 1, 0), time + 1), e).view(-1, *self._shape).numpy()
+        images = simulation.shown(slice(max(time - 1, 0), time + 1), e).view(-1, *self._shape).numpy()
         rewards = [float(outcome.reward[e]) for _, outcome in self._history]
         return draw_stream(images, answer, rewards, simulation.length)
 

@@ -65,7 +65,7 @@ def command(name: str) -> Callable[[Job], Callable[..., Any]]:
                 with told_in_one_line():
                     sys.argv[1:] = read_arguments(name, sys.argv[1:])
                     check_preset(name, sys.argv[1:])
-                    check_resumed(sys.argv[1:])
+                    check_resumed(name, sys.argv[1:])
                     return compose()
 
         return main

@@ -22,6 +22,8 @@ _SPECS = ("strategies", "learners")
 _PRESETS = ("experiment", "protocol")
 # Groups whose keys are the reader's: Hydra would take those that a preset has, and no others.
 _OPEN = ("at_once", "vary")
+# Groups of which a run that is resumed has its own choices.
+_LEARNED = ("agent", "dataset", "env", "inputs", "learner", "network", "oracle")
 _SWEEP = ("-m", "--multirun")
 # One entry of a list, with the spaces around it: in quotes, or up to the next comma.
 _ENTRY = re.compile(r"""(\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]*)\s*)(?:,|$)""")
@@ -76,24 +78,19 @@ def check_preset(command: str, arguments: Iterable[str]) -> None:
             raise AlmetaError(f"experiment={preset} is not for {command}; python scripts/{other}.py {argument}")
 
 
-def check_resumed(arguments: Iterable[str]) -> None:
-    """Raise AlmetaError for keys that may not change when a run is resumed, those of its own network or agent too."""
-    parts = {override: override_part(override) for override in arguments if not override.startswith("-")}
-    if "resume" not in parts.values() or "resume=null" in parts:
+def check_resumed(command: str, arguments: Iterable[str]) -> None:
+    """Raise AlmetaError for changes of a run that is resumed in what only its own choices know, such as its network.
+
+    Hydra would look for their keys in the usual choices. Of all other changes `read_run` tells.
+    """
+    arguments = list(arguments)
+    resumed = any(key == "resume" and _parsed(value) is not None for _, key, value in map(_cut, arguments))
+    if command != "train" or not resumed:
         return
-    from almeta.runs.training import RESUMABLE  # which imports torch
-
-    for override, part in parts.items():
-        if part not in {*RESUMABLE, "resume", "hydra"}:
-            told = (
-                f"{override.lstrip('+')} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
-            )
-            raise AlmetaError(told)
-
-
-def override_part(override: str) -> str:
-    """Return the part of the config that an override changes: "env" for `+env.stickiness=0.5`."""
-    return re.split(r"[=@./]", override.lstrip("+~"), maxsplit=1)[0]
+    for argument in arguments:
+        part = re.split(r"[=@.]", argument.lstrip("+~"), maxsplit=1)[0]
+        if part in _LEARNED and ("=" in argument or argument.startswith("~")):
+            raise AlmetaError(f"{argument.lstrip('+')} cannot change when a run is resumed; start a new run")
 
 
 def literal(text: str) -> str:

@@ -14,7 +14,6 @@ from almeta.registry import import_modules
 from almeta.runs.config import TrainConfig
 from almeta.runs.training import RESUMABLE, differing_keys
 from almeta.scripts.commands import output_folder, plain
-from almeta.scripts.overrides import override_part
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
 
@@ -36,9 +35,14 @@ def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
     before = load_checkpoint(checkpoint)["config"]
     resumed = OmegaConf.create(before)
     for override in HydraConfig.get().overrides.task:
-        part = override_part(override)
-        if part in RESUMABLE:  # as `check_resumed` found of all of them
+        key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+        part = key.partition(".")[0]
+        if part in RESUMABLE:
             OmegaConf.update(resumed, part, OmegaConf.select(config, part), merge=False)
+        elif key != "resume":
+            raise AlmetaError(
+                f"{override.lstrip('+')} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
+            )
     changed = plain(resumed)
     if differing_keys(changed, before):
         raise AlmetaError(

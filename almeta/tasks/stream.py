@@ -113,6 +113,14 @@ class StreamTasks:
 Script = Sequence[Sequence[int]]
 
 
+def check_square(dataset: Dataset, what: str) -> None:
+    """Raise AlmetaError if a data set has no square images to do something with, said with the way out."""
+    if dataset.image_shape is None or len(set(dataset.image_shape)) > 1:
+        raise AlmetaError(
+            f"data set '{dataset.name}' has no square images (image shape {dataset.image_shape}) to {what}"
+        )
+
+
 class StreamSampler:
     """Draw streams: a few classes, some of their images in random order, shuffled label slots.
 
@@ -202,10 +210,8 @@ class StreamSampler:
             )
         if self.num_slots < self.num_classes:
             raise AlmetaError(f"env.slots={self.num_slots} cannot tell env.classes={self.num_classes} apart; use more")
-        if self.num_rotations > 1 and (dataset.image_shape is None or len(set(dataset.image_shape)) > 1):
-            raise AlmetaError(
-                f"{name} has no square images (image shape {dataset.image_shape}) to rotate; set env.rotations=false"
-            )
+        if self.num_rotations > 1:
+            check_square(dataset, "rotate; set env.rotations=false")
 
     def _check_length(self) -> None:
         """Raise unless every possible episode has enough images."""

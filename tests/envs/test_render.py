@@ -1,5 +1,6 @@
 """Frames of both environments: what is to be seen in them, and that they are arrays of one size."""
 
+import dataclasses
 import subprocess
 import sys
 from typing import Any
@@ -135,6 +136,21 @@ def test_drawing_changes_nothing(kind, tiny_images):
         (observation, reward, *_, info), other = plain.step(action), drawn.step(action)
         np.testing.assert_equal(other[0], observation)
         assert other[1] == reward
+
+
+def test_frames_of_a_stream_of_vectors(figures, tiny_images):
+    vectors = dataclasses.replace(tiny_images, image_shape=None)
+    env = OneShotStreamEnv(vectors, rotations=False, render_mode="rgb_array")
+    env.reset(seed=0)
+    assert_frame(env.render())
+    assert figures[-1].axes[1].images[0].get_array().shape == (1, 16)  # a strip
+
+
+def test_frames_show_images_as_they_are_distorted(figures, tiny_images):
+    env = OneShotStreamEnv(tiny_images, distort=1.0, render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    env.render()
+    np.testing.assert_array_equal(figures[-1].axes[1].images[0].get_array().ravel(), observation[-16:])
 
 
 @pytest.mark.parametrize("kind", ["pool", "stream"])

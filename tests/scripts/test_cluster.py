@@ -20,9 +20,10 @@ from tests.small_config import compose_config
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTED = """
-import os, time
+import os
 from pathlib import Path
 from almeta.strategies import PoolStrategy, register_strategy
+from tests.scripts.test_cluster import wait_for
 
 @register_strategy
 class Noted(PoolStrategy):
@@ -35,13 +36,22 @@ class Noted(PoolStrategy):
         plays = Path(os.environ["PLAYS"])
         with plays.open("a") as file:
             file.write(f"{self.number}\\n")
-        while len(plays.read_text().split()) > 2 and not plays.with_name("lost").exists():
-            time.sleep(0.01)
+            file.flush()
+            is_early = file.tell() <= 4  # one of the first two
+        wait_for(lambda: is_early or plays.with_name("lost").exists())
         return ()
 
     def score(self, state):
         return self.number * state.x[..., 0] - state.x[..., 1]
 """
+
+
+def wait_for(condition):
+    """Wait until a condition holds, a minute at the most."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it does not come to hold"
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -71,8 +81,7 @@ def test_a_worker_of_dask_that_is_lost_costs_only_what_it_was_at(noted, tmp_path
     def lose_a_worker(cells):
         for cell in cells:
             if cell == 2:  # two are kept, and each worker waits at another one
-                while len(plays.read_text().split()) < 4:
-                    time.sleep(0.01)
+                wait_for(lambda: len(plays.read_text().split()) == 4)
                 kept.extend(name for (name,) in sqlite3.connect(store).execute("SELECT strategy FROM cells"))
                 os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
                 lost.touch()

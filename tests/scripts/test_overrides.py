@@ -201,8 +201,25 @@ def test_a_preset_of_another_command_is_told(command, preset, other):
     check_preset(command, [f"strategies=[{','.join(['margin'] * 60)}]"])  # longer than the name of a file may be
 
 
-def test_what_may_change_when_a_run_is_resumed_is_checked_where_one_is():
-    for arguments in (["seed=1"], ["resume=null", "seed=1"], ["-m", "resume=a,b", "batches=5", "hydra.verbose=true"]):
-        check_resumed(arguments)
-    with pytest.raises(AlmetaError, match="^seed=1 cannot change when a run is resumed; only batches, "):
-        check_resumed(["-m", "resume=a,b", "+seed=1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["env.length=5"],
+        ["resume=null", "env.length=5"],
+        ["resume=NULL", "env.length=5"],
+        ["~resume", "env.length=5"],
+        ["-m", "resume=a,b", "batches=5", "hydra.verbose=true", "--config-dir", "network"],
+        ["resume=run", "bathces=5"],  # which Hydra does not know
+    ],
+)
+def test_what_a_resumed_run_may_change_or_hydra_tells_of(arguments):
+    check_resumed("train", arguments)
+
+
+def test_a_resumed_run_keeps_its_choices():
+    for argument in ("env.length=5", "+env.length=5", "~env.length"):
+        with pytest.raises(
+            AlmetaError, match=r"^~?env\.length(=5)? cannot change when a run is resumed; start a new run"
+        ):
+            check_resumed("train", ["-m", "resume=a,b", argument])
+    check_resumed("evaluate", ["policy=x", "resume=y", "env.length=5"])  # whose keys Hydra knows

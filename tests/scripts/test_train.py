@@ -179,22 +179,26 @@ def test_more_episodes_at_the_end_judge_again_without_training(command, small_ru
 
 
 @pytest.mark.parametrize(
-    "override",
+    "override, told",
     [
-        *["seed=1", "agent=ppo", "env.reward.incorrect=-5", "anneal_lr=true", "num_envs=8", "+agent.x=1", "name=other"],
-        *[
-            "network.rows=5",
-            "~env.stickiness",
-            "agent@agent=ppo",
-        ],  # rows: an option of another network than the default
+        ("seed=1", "only batches, "),
+        ("name=other", "only batches, "),
+        ("num_envs=8", "only batches, "),
+        ("anneal_lr=true", "only batches, "),
+        ("pretraining.shots=3", "only batches, "),
+        ("agent=ppo", "start a new run"),
+        ("+agent.x=1", "start a new run"),
+        ("agent@agent=ppo", "start a new run"),
+        ("env.reward.incorrect=-5", "start a new run"),
+        ("~env.stickiness", "start a new run"),
+        ("network.rows=5", "start a new run"),  # an option of another network than the usual one
     ],
 )
-def test_what_is_learned_does_not_change_on_the_way(command, override, small_run):
+def test_what_is_learned_does_not_change_on_the_way(command, override, told, small_run):
     small_run("run")
     result = command(train, "resume=run", override)
     assert result.status == 1
-    told = f"error: {override.lstrip('+')} cannot change when a run is resumed; only batches, "
-    assert result.error.startswith(told)
+    assert result.error.startswith(f"error: {override.lstrip('+')} cannot change when a run is resumed; {told}")
     assert not Path("run/resumed").exists()
 
 

@@ -81,11 +81,12 @@ def check_preset(command: str, arguments: Iterable[str]) -> None:
 def check_resumed(command: str, arguments: Iterable[str]) -> None:
     """Raise AlmetaError for changes of a run that is resumed in what only its own choices know, such as its network.
 
-    Hydra would look for their keys in the usual choices. Of all other changes `read_run` tells.
+    Hydra would look for their keys in the usual choices. Of all other changes `read_run` tells, and of a run that is
+    not there.
     """
     arguments = list(arguments)
-    resumed = any(key == "resume" and _parsed(value) is not None for _, key, value in map(_cut, arguments))
-    if command != "train" or not resumed:
+    runs = [_parsed(value) for _, key, value in map(_cut, arguments) if key == "resume"]
+    if command != "train" or not any(isinstance(run, str) and _exists(run) for run in runs):
         return
     for argument in arguments:
         part = re.split(r"[=@.]", argument.lstrip("+~"), maxsplit=1)[0]

@@ -208,18 +208,23 @@ def test_a_preset_of_another_command_is_told(command, preset, other):
         ["resume=null", "env.length=5"],
         ["resume=NULL", "env.length=5"],
         ["~resume", "env.length=5"],
-        ["-m", "resume=a,b", "batches=5", "hydra.verbose=true", "--config-dir", "network"],
+        ["resume=run", "batches=5", "hydra.verbose=true", "--config-dir", "network"],
         ["resume=run", "bathces=5"],  # which Hydra does not know
+        ["resume=nowhere", "env.length=5"],  # of which `read_run` tells
     ],
 )
-def test_what_a_resumed_run_may_change_or_hydra_tells_of(arguments):
+def test_what_a_resumed_run_may_change_or_others_tell_of(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
     check_resumed("train", arguments)
 
 
-def test_a_resumed_run_keeps_its_choices():
+def test_a_resumed_run_keeps_its_choices(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my run").mkdir()
     for argument in ("env.length=5", "+env.length=5", "~env.length"):
         with pytest.raises(
             AlmetaError, match=r"^~?env\.length(=5)? cannot change when a run is resumed; start a new run"
         ):
-            check_resumed("train", ["-m", "resume=a,b", argument])
-    check_resumed("evaluate", ["policy=x", "resume=y", "env.length=5"])  # whose keys Hydra knows
+            check_resumed("train", read_arguments("train", ["resume=my run", argument]))
+    check_resumed("evaluate", ["policy=x", "resume=my run", "env.length=5"])  # whose keys Hydra knows

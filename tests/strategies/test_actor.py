@@ -89,7 +89,7 @@ def test_it_begins_with_a_memory_and_steps_from_memory_to_memory(case):
     assert all(shape[0] == ENVS for step in shapes for shape in step)  # E comes first
     if case[0] == "strategy":
         assert outputs.value is None and outputs.view is None
-    else:  # a memory of networks does not grow
+    elif case[1] != "TransformerNetwork":  # which grows to its capacity, see tests/agents/test_networks.py
         assert shapes[0] == shapes[1]
 
 

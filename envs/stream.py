@@ -301,8 +301,8 @@ class StreamSimulation(Simulation):
             return
         if actor.encoder_version is None:
             items = actor.encode(self.images)
-        elif self._distorted is not None:
-            items = codes_of(actor, self._distorted)
+        elif self._distorted is not None:  # a group sees the same images: they are encoded once
+            items = codes_of(actor, self._distorted[:, :: self.group]).repeat_interleave(self.group, 1)
         else:
             items = kept_codes(actor, self.sampler.images, self.tasks.items)
         # unbind, not items[time]: the gradient of an index is a tensor of zeros as large as all steps together.

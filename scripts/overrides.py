@@ -89,9 +89,13 @@ def check_resumed(command: str, arguments: Iterable[str]) -> None:
     if command != "train" or not any(isinstance(run, str) and _exists(run) for run in runs):
         return
     for argument in arguments:
-        part = re.split(r"[=@.]", argument.lstrip("+~"), maxsplit=1)[0]
-        if part in _LEARNED and ("=" in argument or argument.startswith("~")):
+        if part_of(argument) in _LEARNED and ("=" in argument or argument.startswith("~")):
             raise AlmetaError(f"{argument.lstrip('+')} cannot change when a run is resumed; start a new run")
+
+
+def part_of(override: str) -> str:
+    """Return the part of the config that an override changes: "env" for `+env.stickiness=0.5`."""
+    return re.split(r"[=@.]", override.lstrip("+~"), maxsplit=1)[0]
 
 
 def literal(text: str) -> str:

@@ -14,6 +14,7 @@ from almeta.registry import import_modules
 from almeta.runs.config import TrainConfig
 from almeta.runs.training import RESUMABLE, differing_keys
 from almeta.scripts.commands import output_folder, plain
+from almeta.scripts.overrides import part_of
 from almeta.training.checkpoint import find_checkpoint, load_checkpoint
 
 
@@ -35,11 +36,10 @@ def read_run(config: DictConfig) -> tuple[TrainConfig, Path, Path | None]:
     before = load_checkpoint(checkpoint)["config"]
     resumed = OmegaConf.create(before)
     for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+~").partition("=")[0].partition("@")[0]
-        part = key.partition(".")[0]
+        part = part_of(override)
         if part in RESUMABLE:
             OmegaConf.update(resumed, part, OmegaConf.select(config, part), merge=False)
-        elif key != "resume":
+        elif part != "resume":
             raise AlmetaError(
                 f"{override.lstrip('+')} cannot change when a run is resumed; only {', '.join(sorted(RESUMABLE))} can"
             )

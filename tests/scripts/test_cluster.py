@@ -6,7 +6,6 @@ What takes longer is tried by hand, with the commands of docs/cluster.md: Ray, a
 import os
 import signal
 import sqlite3
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,13 +16,14 @@ from almeta.evaluation.benchmark import StrategySpec, run_benchmark
 from almeta.registry import import_modules
 from tests.evaluation.test_benchmark import make_setting
 from tests.small_config import compose_config
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTED = """
 import os
 from pathlib import Path
 from almeta.strategies import PoolStrategy, register_strategy
-from tests.scripts.test_cluster import wait_for
+from tests.waiting import wait_for
 
 @register_strategy
 class Noted(PoolStrategy):
@@ -44,14 +44,6 @@ class Noted(PoolStrategy):
     def score(self, state):
         return self.number * state.x[..., 0] - state.x[..., 1]
 """
-
-
-def wait_for(condition):
-    """Wait until a condition holds, a minute at the most."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it does not come to hold"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import threading
-import time
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from almeta.training.trainer import BEST, LAST, Interrupted, Schedule
 from tests.forked import Forked
 from tests.training import small_run
 from tests.training.small_run import RUNS, make_trainer
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -103,9 +103,7 @@ def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
 def test_asked_to_stop_it_leaves_a_checkpoint(number, tmp_path):
     process = command("PPO", tmp_path / "stopped", 1_000_000)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
-    give_up = time.monotonic() + 60
-    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < give_up:
-        time.sleep(0.01)
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size)
     process.send_signal(number)
     assert process.wait() == 3, process.err
     assert "Traceback" not in process.err
